@@ -176,7 +176,7 @@ async def onboard(stage: Scene) -> str:
         _must("failed" not in states.values(), "an onboarding failed")
         await asyncio.sleep(0.2)
     raise Unavailable(
-        "part_not_ready", part="worker", next_step="The worker got nowhere: see worker.log in the log directory."
+        "part_not_ready", part="worker", next_step="The worker made no progress: see worker.log in the log directory."
     )
 
 
@@ -289,8 +289,8 @@ async def store_down(stage: Scene) -> str:
     await stage.stack.start_part("store")
     await stage.stack.ready()
     code = await _job_run(stage)
-    _must(code == 0, "work did not go on after the store came back")
-    return "0 effects; went on by itself when it came back"
+    _must(code == 0, "work did not resume after the store came back")
+    return "0 effects; resumed by itself when it came back"
 
 
 async def _job_run(stage: Scene) -> int:
@@ -369,7 +369,7 @@ STEPS: Final[Mapping[Callable[[Scene], Awaitable[str]], str]] = {
     evidence: "Evidence verifies offline; a changed byte does not",
     publish: "A job reads its secret and publishes once, also when repeated",
     cross_tenant: "Another client's and an undeclared secret: 403 by OpenBao itself",
-    kill: "Kill: leases, reads and permits stop at once; two people lift it",
+    kill: "Kill: leases, reads and permits stop at once; two people release it",
     store_down: "OpenBao down: nothing is served, nothing acts, exit code 4",
     audit: "The audit verifies offline; a removed record is found",
     reconcile: "Every login and read in OpenBao's log is explained by a lease",

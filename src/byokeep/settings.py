@@ -50,7 +50,7 @@ _ORIGIN: Final = re.compile(
 )
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _DEVICE: Final = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}/)?[a-z][a-z0-9_-]{0,31}\Z")  # node/device in a cluster
-_GONE_STEP: Final = "OpenBao is the only key provider: remove this setting, and see docs/key-providers.md."
+_GONE_STEP: Final = "OpenBao is the only key provider. Remove this setting, and see docs/key-providers.md."
 _FILES_STEP: Final = "Write device=/path,device=/path; of a cluster node/device=/path for each node."
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _PRINTED: Final = re.compile(r"[A-Za-z0-9._~:/\[\]-]{1,300}\Z")
@@ -363,7 +363,7 @@ def _read(config: Path) -> dict[str, object]:
         with config.open("rb") as file:
             found = os.fstat(file.fileno())
             if stat.S_ISREG(found.st_mode) and (found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022):
-                step = f"Let this process's user or root own {name}, and nobody else write it: chmod go-w {name}"
+                step = f"Let this process's user or root own {name}, and let nobody else write to it: chmod go-w {name}"
                 raise Rejected("config_too_open", next_step=step)
             settings = tomllib.load(file)
     except OSError:
@@ -396,7 +396,7 @@ def _build(given: Mapping[str, object]) -> Settings:
         elif isinstance(value, str | Path):
             typed[name] = str(value)
         else:
-            raise _bad(name, "Settings are text.")
+            raise _bad(name, "Write the setting as text.")
     return replace(Settings(), **typed)
 
 
@@ -415,7 +415,7 @@ def check(settings: Settings) -> Settings:
     """
     for name in TEXT_SETTINGS:
         if SECRET_SHAPED.search(str(getattr(settings, name))):
-            raise Rejected("secret_in_setting", next_step="Settings name files; put the value in a 0600 file.",
+            raise Rejected("secret_in_setting", next_step="Settings name files. Put the value into a 0600 file.",
                            setting=name)  # fmt: skip
     for name in ("web_listen", "broker_listen", "killswitch_listen"):
         listen = getattr(settings, name)
@@ -426,12 +426,12 @@ def check(settings: Settings) -> Settings:
     for name in ("store_address", "web_url", "broker_url", "killswitch_url", "artifact_endpoint"):
         check_address(name, getattr(settings, name))
     if settings.approval_hold_hours < 1:
-        raise _bad("approval_hold_hours", "Give 1 to 168 hours; the hold cannot be switched off.")
+        raise _bad("approval_hold_hours", "Give 1 to 168 hours. The hold cannot be switched off.")
     if settings.app_secret_rotation_days < 1:
-        raise _bad("app_secret_rotation_days", "Give 1 to 366 days; it cannot be switched off.")
+        raise _bad("app_secret_rotation_days", "Give 1 to 366 days. It cannot be switched off.")
     for name in ("backup_keep", "backup_hours"):
         if getattr(settings, name) < 1:
-            raise _bad(name, "Give 1 or more; it cannot be switched off.")
+            raise _bad(name, "Give 1 or more. It cannot be switched off.")
     _check_database(settings.database_url)
     _check_network(settings)
     _check_sso(settings)
@@ -490,7 +490,7 @@ def _check_database(url: str) -> None:
     parts = _split("database_url", url)
     query = parse_qs(parts.query, keep_blank_values=True)
     if parts.username or parts.password or not {"user", "password"}.isdisjoint(query):
-        raise _bad("database_url", "No user or password in the URL; use peer, a service or a passfile.")
+        raise _bad("database_url", "Leave user and password out of the URL. Use peer, a service or a passfile.")
     hosts = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
     local = all(not host or host.startswith("/") or is_loopback(host) for host in hosts)
     if not local and query.get("sslmode") != ["verify-full"]:
@@ -507,11 +507,14 @@ def _check_network(settings: Settings) -> None:
     if settings.oidc_issuer and not _ISSUER.match(settings.oidc_issuer):
         raise _bad("oidc_issuer", "Write https://host or https://host:port, without a path.")
     if settings.console_origin and not _ORIGIN.match(settings.console_origin):
-        raise _bad("console_origin", "Write https://host or https://host:port, a name and no address; no path.")
+        raise _bad(
+            "console_origin",
+            "Write https://host or https://host:port, with a name instead of an IP address, and no path.",
+        )
     over_tcp = settings.store_address.startswith("http")
     for name in ("lease_cidrs", "store_calls_per_second"):
         if getattr(settings, name) and not over_tcp:
-            raise _bad(name, "This needs a store that is reached over TCP: set store_address.")
+            raise _bad(name, "This needs a store that is reachable over TCP: set store_address.")
 
 
 def _check_sso(settings: Settings) -> None:
@@ -524,11 +527,11 @@ def _check_sso(settings: Settings) -> None:
         if issuer and not getattr(settings, name):
             raise _bad(name, f"sso_issuer needs {name}: docs/sso.md.")
     if "openid" not in settings.sso_scopes.split(" "):
-        raise _bad("sso_scopes", "Scopes with blanks between them, openid among them.")
+        raise _bad("sso_scopes", "Write scopes separated by spaces, openid among them.")
     for given in settings.sso_groups.values():
         for word in given.split(" "):
             if word not in (*HUMAN_ROLES, "every-client") and not _ID.match(word):
-                raise _bad("sso_groups", "Write roles of people, every-client and ids of clients, a blank between two.")
+                raise _bad("sso_groups", "Write roles of people, every-client and ids of clients, separated by spaces.")
 
 
 def _split(name: str, address: str) -> SplitResult:
@@ -536,7 +539,7 @@ def _split(name: str, address: str) -> SplitResult:
         parts = urlsplit(address)
         _ = parts.port
     except ValueError:
-        raise _bad(name, "This is not an address.") from None
+        raise _bad(name, "Write an IP address.") from None
     return parts
 
 
@@ -559,18 +562,18 @@ def check_address(name: str, value: str) -> None:
 def _check_profiles(settings: Settings) -> None:
     """Where the sealed and the plain ones lie, and their keys."""
     if not 1 <= settings.kek_rotation_days <= MAX_ROTATION_DAYS:
-        raise _bad("kek_rotation_days", f"Give 1 to {MAX_ROTATION_DAYS} days; it cannot be switched off.")
+        raise _bad("kek_rotation_days", f"Give 1 to {MAX_ROTATION_DAYS} days. It cannot be switched off.")
     if not _KEK_OWNER.match(settings.kek_owner):
-        raise _bad("kek_owner", "A role's name or a mailbox, in lower case.")
+        raise _bad("kek_owner", "Give a role's name or a mailbox, in lower case.")
     days = settings.profile_rekey_days
     if days and not MIN_REKEY_DAYS <= days <= MAX_REKEY_DAYS:
         raise _bad("profile_rekey_days", f"Give {MIN_REKEY_DAYS} to {MAX_REKEY_DAYS} days, or 0.")
     if settings.room_mebibytes < _LEAST_ROOM:
-        raise _bad("room_mebibytes", f"A profile needs {_LEAST_ROOM} MiB.")
+        raise _bad("room_mebibytes", f"Give at least {_LEAST_ROOM} MiB: a profile needs that.")
     bucket = parse_bucket(settings.backup_target, setting="backup_target")
     for name in ("room_dir", *(["backup_target"] if bucket is None else [])):
         if getattr(settings, name) and not Path(getattr(settings, name)).is_absolute():
-            raise _bad(name, "Name an absolute path.")
+            raise _bad(name, "Give an absolute path.")
     for name, found in (("artifact_store", parse_bucket(settings.artifact_store)), ("backup_target", bucket)):
         of_a_bucket = (f"{name.partition('_')[0]}_{one}" for one in ("endpoint", "ca_file", "credentials_file"))
         if found is None and any(getattr(settings, one) for one in of_a_bucket):
@@ -587,7 +590,7 @@ def parse_bucket(text: str, *, setting: str = "artifact_store") -> tuple[str, st
         return None
     found = _BUCKET.match(text)
     if found is None:
-        raise _bad(setting, "Name a directory, s3://bucket or s3://bucket/prefix.")
+        raise _bad(setting, "Give a directory, s3://bucket or s3://bucket/prefix.")
     return found[1], f"{found[2]}/" if found[2] else ""
 
 

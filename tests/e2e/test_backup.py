@@ -264,7 +264,7 @@ async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault, tm
     assert "backup_failed" not in await vault.world.alerts()  # that state is over
     with alone(vault.world.home / "backups" / "lock", Conflict("another_test")):
         ran = await vault.run("backup", "create")
-    assert (ran.code, "Another backup is made here" in ran.err) == (6, True), ran.said
+    assert (ran.code, "Another backup is running here" in ran.err) == (6, True), ran.said
     assert "backup_failed" not in await vault.world.alerts()
     away, nothing = tmp_path / "away", new_home()
     away.mkdir(0o700)

@@ -175,9 +175,9 @@ async def test_clients_keys_and_evidence(desk: Desk, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "reason", "step", "goes_on"),
     [
-        ("invalid", "invalid_key", "ask the client for a new one", "key add"),
+        ("invalid", "invalid_key", "Ask the client for a new one", "key add"),
         ("leaked", "leaked", "runbook, section 7", "key state"),
-        ("restricted", "restricted_but_live", "allow it to list models", "key verify"),
+        ("restricted", "restricted_but_live", "Allow it to list models", "key verify"),
     ],
 )
 async def test_a_key_that_is_refused_says_why_and_what_next(
@@ -300,7 +300,7 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     stopped = await desk.no(3, "second_admin_needed", *alone, who="admin")
     assert "The other admin was stopped: enable them again, or do it alone after 20" in stopped.err
     refused = await desk.no(3, "not_permitted", "operator", "list", who="approver")
-    assert "one of the roles: admin, auditor." in refused.err
+    assert "one of these roles: admin, auditor." in refused.err
     gone = await desk.no(3, "not_found", "key", "show", machine)
     assert "No key has this id, or you are not assigned to it." in gone.err
 

@@ -115,7 +115,7 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     assert desk.sql(serves.replace("version", "state")) == "suspended"
     await desk.work()
     await page.reload()
-    await page.get_by_text("End the leaked key").wait_for()
+    await page.get_by_text("Revoke the leaked key").wait_for()
     step = page.get_by_role("listitem").filter(has_text="The old key is revoked")
     assert (await step.get_by_text("done", exact=True).count(), await step.get_by_text("waits").count() > 0) == (
         0,

@@ -155,7 +155,7 @@ async def test_a_lost_token_is_led_back_with_the_canary_of_two(desk: Desk) -> No
     form = await operator.get("/console/incidents/new?kind=lockout")
     given = {"kind": "lockout", "client": str(account.client), "about": "", "severity": "", "hours": "31"}
     refused = await operator.send("/console/incidents/new", **given)
-    assert (refused.status, "Name the account that it is about: <strong>About</strong>." in refused.text) == (422, True)
+    assert (refused.status, "Give the account that it is about: <strong>About</strong>." in refused.text) == (422, True)
     assert "--account" not in refused.text
     form = await operator.send("/console/incidents/new", show="1", **given)
     for page in (refused, form):  # nothing that was chosen is lost

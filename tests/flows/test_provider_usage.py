@@ -138,7 +138,7 @@ async def test_providers_tell_what_they_counted_and_what_they_do_not_is_a_gap(
     # With a key that is known to be refused no rotation begins that would need it; with another one it does.
     path = f"/v1/refs/{refs['openai']}/rotations"
     status, refused = await desk.call("POST", path, "operator", {"mint": True})
-    assert (status, refused["code"], "refuses the administrator's key" in refused["next_step"]) == (
+    assert (status, refused["code"], "refuses the administrator key" in refused["next_step"]) == (
         422, "cannot_mint", True
     )  # fmt: skip
     await administered(desk, client, "openai")

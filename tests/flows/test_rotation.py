@@ -701,7 +701,7 @@ async def test_a_key_whose_successor_ends_it_is_paused_and_the_gap_is_measured(d
         _, begun_ = await desk.call("POST", path, "operator", {})
         run = begun_["id"]
         for step in (begun_["next_step"], (await rotation(desk, run))["next_step"]):
-            assert step.startswith("Make no new key yet")
+            assert step.startswith("Do not make a new key yet")
             assert "1 open job(s)" in step
         assert (await desk.stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher"))[0] == 200
         assert (await rotation(desk, run))["next_step"].startswith("Make a new key at the provider")
@@ -931,14 +931,14 @@ async def test_a_leaked_key_that_no_call_ends_waits_until_a_person_says_that_it_
     for _ in range(2):
         found = await rotation(desk, urgent["id"])
         assert (found["state"], found["reason"], found["missing"][0]) == ("waiting", "revoke_by_hand", "revoke")
-        assert found["next_step"].startswith("End the leaked key (version 1 of ")
+        assert found["next_step"].startswith("Revoke the leaked key (version 1 of ")
         assert "at the provider now: https://" in found["next_step"]
         assert found["waits_for"] == "person"
         await resume(desk, urgent["id"])  # "go on" alone is no word
     assert "revocation_refused" in desk.stand.alerts()
     status, early = await desk.put(client, desk.canary("openrouter"), "openrouter")
     assert (status, early["code"]) == (409, "rotation_in_flight")
-    assert "The leaked key ends first" in early["next_step"]
+    assert "End the leaked key first" in early["next_step"]
     if not administered_:
         assert (await resume(desk, urgent["id"], "revoke_by_hand"))["missing"][0] == "create"
     else:

@@ -206,7 +206,7 @@ async def test_whom_an_alert_is_about_does_not_close_it(desk: Desk) -> None:
         close = f"/v1/alerts/{alerts[reason]}/close"
         status, no = await desk.call("POST", close, "admin")
         assert (status, no["code"]) == (403, "same_person"), reason
-        assert "another operator or admin closes it" in no["next_step"]
+        assert "Another operator or admin must close it" in no["next_step"]
         assert (await desk.call("POST", close, second))[0] == 200, reason
 
 

@@ -164,7 +164,7 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     assert all(one["proved"] and one["wrong_account_at"] for one in way.items)
     assert (await way.step("close"))[0] == 403
     await way.must("close", "closed", "approver")
-    assert await about(vault, UUID(new)) == (None, "Nothing: it can be used.")
+    assert await about(vault, UUID(new)) == (None, "Nothing to do: it can be used.")
     gone = (await vault.call("GET", f"/v1/profiles/{profile}"))[1]
     assert (gone["state"], gone["due_at"], gone["due_cause"], gone["incident"]) == ("shredded", None, "", None)
     assert [one["step"] for one in way.found["evidence"]] == [

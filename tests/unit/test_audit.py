@@ -385,8 +385,8 @@ def test_ids_of_other_clients_never_verify_as_ones_own() -> None:
         verify_chain(chain(2), chain=uuid4())
 
 
-TAMPERED = "Treat the log as tampered with: keep both copies and compare them from this place on."
-CUT = "Export again: an export must be younger than the checkpoints. If it still ends there, it was cut."
+TAMPERED = "Treat the log as tampered with. Keep both copies, and compare them from this point on."
+CUT = "Export again: an export must be newer than the checkpoints. If it still ends here, it was truncated."
 
 
 def advice_of(check: Any, *arguments: Any, **options: Any) -> tuple[str, str, dict[str, Any]]:

@@ -84,9 +84,9 @@ async def test_others_are_told_before_anything_is_served(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("broker", "said", "missing"),
     [
-        (None, "ended, and told to others", "revoke"),
-        (Conflict("not_open"), "ended, and told to others", "revoke"),  # the store's log has told already
-        (Unavailable("service_unreachable"), "breakglass revoke GRANT", "told to others"),
+        (None, "ended, and others are notified", "revoke"),
+        (Conflict("not_open"), "ended, and others are notified", "revoke"),  # the store's log has told already
+        (Unavailable("service_unreachable"), "breakglass revoke GRANT", "others are notified"),
     ],
 )
 async def test_a_wrapping_token_that_gives_nothing_is_told_as_misused(

@@ -66,7 +66,7 @@ def test_the_end_of_a_key_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: 
     """The state that is shown is the one before a worker was there, and is said to be."""
     answers(monkeypatch, "profiles.cli", end={"kek": "development-a", "version": 1, "state": "deactivated"})
     assert run(["kek", "disable", "development-a", "1"]) == 0
-    assert "until a worker has ended it at OpenBao; then it is destroyed" in capsys.readouterr().err
+    assert "until a worker has ended it at OpenBao. Then it is destroyed" in capsys.readouterr().err
 
 
 def test_a_proof_names_its_generation_its_picture_and_the_next_command(
@@ -105,7 +105,7 @@ def test_work_that_failed_names_the_next_command(
     assert run(["profile", "confirm", ID, "acme"]) == 6
     told = capsys.readouterr().err.splitlines()
     assert told[-1] == f"Next: byokeep profile show {ID}"
-    assert "Another account showed itself" in told[-2]
+    assert "Another account was logged in" in told[-2]
 
 
 @pytest.mark.parametrize("words", [["create", ID], ["confirm", ID]])
@@ -424,7 +424,7 @@ def test_what_a_key_can_become_is_said_in_place() -> None:
     """No table has to be looked up."""
     with pytest.raises(Rejected) as refused:
         check_transition(KeyState.DEACTIVATED, KeyState.ACTIVE)
-    assert "From deactivated it can become: compromised, destroyed." in refused.value.next_step
+    assert "From deactivated, the next state can be: compromised, destroyed." in refused.value.next_step
 
 
 def test_a_report_asks_for_figures_only_where_nobody_told_any(

@@ -103,8 +103,8 @@ def test_a_look_alike_is_not_called_another_account(
 
 @pytest.mark.parametrize(
     ("reason", "words"),
-    [("reuse_suspected", "treat it as theft"), ("locked", "they act there first"), ("superseded", "Nothing was stolen"),
-     ("chain_broken", "answer to a renewal was lost"), ("reauth", "does not honour this consent")],
+    [("reuse_suspected", "treat it as theft"), ("locked", "The owner does that"), ("superseded", "Nothing was stolen"),
+     ("chain_broken", "answer to a renewal was lost"), ("reauth", "no longer honours this consent")],
 )  # fmt: skip
 def test_each_loss_says_what_has_to_be_done_first(reason: str, words: str) -> None:
     """The reason on record decides; each has an alert with a line of its own."""

@@ -61,7 +61,7 @@ async def test_two_hundred_at_once() -> None:
     for status, headers, document in refused:
         assert (status, headers["retry-after"]) == (503, "1")
         assert (document["code"], document["limit"], document["retry_after_s"]) == ("broker_busy", 128, 1)
-        assert "32 of these at once and lets 96 wait" in document["next_step"]
+        assert "32 of these at once and queues 96" in document["next_step"]
     served.go.set()
     assert [status for status, *_ in await asyncio.gather(*asked)].count(201) == 128
     assert (served.most, served.done, served.inside) == (32, 128, 0)

@@ -31,7 +31,7 @@ def test_every_pair(old: KeyState, new: KeyState) -> None:
         assert caught.value.fields == {"state_from": old.value, "state_to": new.value}
         after = sorted(state for state in TRANSITIONS[old])
         assert caught.value.next_step == (
-            f"From {old.value} it can become: {', '.join(after) if after else 'nothing else'}."
+            f"From {old.value}, the next state can be: {', '.join(after) if after else 'nothing else'}."
             " A retired key is replaced, not revived."
         )
 

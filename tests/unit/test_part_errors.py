@@ -23,7 +23,7 @@ def test_a_part_that_said_nothing_was_too_slow(tmp_path: Path) -> None:
     """An empty file is not pointed at."""
     (tmp_path / "web.err").touch()
     for name in ("web", "broker"):  # empty, and not there
-        step = f"{name} was slow: see {name}.log in the log directory; start again when the machine is less busy."
+        step = f"{name} was slow: see {name}.log in the log directory; start it again when the machine is less busy."
         assert not_ready(tmp_path, name, "was slow").next_step == step
     (tmp_path / "web.err").write_bytes(b"Traceback")
     assert not_ready(tmp_path, "web", "ended").next_step == "web ended: see web.err in the log directory."

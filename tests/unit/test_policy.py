@@ -235,8 +235,8 @@ def test_whoever_is_held_approves_nothing_and_is_told_until_when(
             authorise(who, verb)
         assert caught.value.fields == {"verb": verb.value}
         assert caught.value.next_step == (
-            f"Your approvals are held {words[0]}. To end it sooner: `byokeep operator vouch {words[1]}`, by an admin,"
-            " and a second admin approves."
+            f"Your approvals are held {words[0]}. To end it sooner: `byokeep operator vouch {words[1]}`, run by an"
+            " admin and approved by a second one."
         )
 
 
@@ -246,7 +246,7 @@ def test_a_refusal_says_who_may() -> None:
                         (Verb.KEY_READ, "none")):  # fmt: skip
         with pytest.raises(Denied, match=r"^not_permitted") as caught:
             authorise(actor(Role.RUNNER), verb)
-        assert caught.value.next_step == f"This takes one of the roles: {roles}."
+        assert caught.value.next_step == f"This needs one of these roles: {roles}."
         assert caught.value.fields == {"verb": verb.value}
 
 
@@ -254,8 +254,8 @@ def test_a_refusal_says_who_may() -> None:
     ("roles", "machine", "code", "words"),
     [
         (set(), False, "no_roles", "at least one role"),
-        ({Role.RUNNER}, False, "wrong_kind_of_role", "People and machines"),
-        ({Role.OPERATOR}, True, "wrong_kind_of_role", "People and machines"),
+        ({Role.RUNNER}, False, "wrong_kind_of_role", "Give people roles for people"),
+        ({Role.OPERATOR}, True, "wrong_kind_of_role", "Give people roles for people"),
         ({Role.RUNNER, Role.DISPATCHER}, True, "one_role_per_machine", "one machine identity for each role"),
         ({Role.OPERATOR, Role.APPROVER}, False, "forbidden_role_pair", "to two people"),
     ],

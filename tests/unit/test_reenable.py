@@ -170,8 +170,8 @@ def test_each_refusal_says_what_to_do() -> None:
         (CLOSED, Reauthorised(by_person=False), "reauth_needs_a_person", {}, "`byokeep account connect`"),
         (walk(BACK[0]), Take(), "platform_closed", {"stage": "reauthorised"}, "closed for this client"),
         (full, Take(), "canary_stage_full", {"acts": 1}, "until the acts of this stage have ended"),
-        (walk(*BACK), EffectResult(True, 2, 0), "reenable_out_of_order", {"stage": "canary"}, "taken before it ends"),
-        (CLOSED, Jump(), "reenable_out_of_order", {"stage": "closed"}, "no step is skipped"),
+        (walk(*BACK), EffectResult(True, 2, 0), "reenable_out_of_order", {"stage": "canary"}, "before you end it"),
+        (CLOSED, Jump(), "reenable_out_of_order", {"stage": "closed"}, "No step can be skipped"),
     ):  # fmt: skip
         with pytest.raises((Denied, Conflict), match=rf"^{code}\b") as caught:
             next_state(state, event)

@@ -87,7 +87,7 @@ async def test_vectors_hold(case: dict[str, Any]) -> None:
     assert case["blob"] != "small" or not sink.came
     refused = caught.value
     assert (refused.code, refused.fields, refused.exit_code) == ("sealed_blob_unreadable", {}, 5)
-    assert refused.next_step == "The blob is quarantined; look who can write to its store."
+    assert refused.next_step == "The blob is quarantined. See who can write to its store."
     assert refused.__cause__ is None
 
 

@@ -75,7 +75,7 @@ async def test_a_part_that_gets_nowhere_is_named(tmp_path: Path) -> None:
     assert caught.value.exit_code == 4
     assert caught.value.fields["part"] == "web"
     assert caught.value.next_step == (
-        "web got nowhere for 60 s: see web.log in the log directory; start again when the machine is less busy."
+        "web made no progress for 60 s: see web.log in the log directory; start it again when the machine is less busy."
     )
 
 

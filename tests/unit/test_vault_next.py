@@ -121,7 +121,7 @@ def test_a_profile_is_told_what_it_can_do_and_no_more() -> None:
     assert ("restore" in never, never.endswith("`byokeep profile login`.")) == (False, True)
     unproved = life.next_step(life.ProfileState.VALID, profile=OLD, proved=False)
     assert ("Nothing" in unproved, f"`byokeep profile validate {OLD}`" in unproved) == (False, True)
-    assert "wait for that job's end" in life.next_step_of_work("failed", "profile_in_use")
+    assert "Wait until that job ends" in life.next_step_of_work("failed", "profile_in_use")
 
 
 PROFILE = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"

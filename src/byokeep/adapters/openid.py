@@ -41,7 +41,7 @@ MOST_GROUPS: Final = 2000
 _CALL_S: Final = 10.0  # seconds for one call
 _ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9._~:/?&=%+@,;\[\]-]{1,1000}\Z")
 _RSA_2048: Final = 342  # characters of its modulus
-_STEP: Final = "This sign-in does not count. Begin again; if it stays so, tell an admin the code and the claim."
+_STEP: Final = "This sign-in does not count. Start again. If it persists, tell an admin the code and the claim."
 
 
 class OpenIdProvider:
@@ -150,7 +150,7 @@ class OpenIdProvider:
         groups = claims.get(self._groups)
         groups = [groups] if isinstance(groups, str) else groups
         if not isinstance(groups, list) or len(groups) > MOST_GROUPS or not all(isinstance(it, str) for it in groups):
-            step = f"The provider does not say your groups (claim {self._groups}). Ask whoever runs it: docs/sso.md."
+            step = f"The provider does not send your groups (claim {self._groups}). Ask whoever runs it: docs/sso.md."
             raise Rejected("sso_groups_missing", next_step=step)
         return hashlib.sha256(f"{self._issuer}\0{subject}".encode()).digest(), frozenset(groups)
 
@@ -169,12 +169,12 @@ class OpenIdProvider:
                 deadline_s=_CALL_S,
             )  # fmt: skip
         except Rejected:  # `host_not_allowed`: a private address
-            step = "The sign-in provider's address is not a public one, so it is not asked. Tell an admin: docs/sso.md."
+            step = "The sign-in provider's address is not public, so it was not asked. Tell an admin: docs/sso.md."
             raise Unavailable("sso_address_refused", next_step=step) from None
         if isinstance(got, NotGot):
             raise _unreachable()
         if method == "POST" and got.status in (401, 403):
-            step = "The sign-in provider does not take what is in `sso.secret`: tell an admin."
+            step = "The sign-in provider does not accept what is in `sso.secret`. Tell an admin."
             raise Unavailable("sso_secret_refused", next_step=step)
         if method == "POST" and got.status == 400:
             raise _refused("code")
@@ -210,5 +210,5 @@ def _refused(claim: str) -> Rejected:
 
 
 def _unreachable() -> Unavailable:
-    step = "The sign-in provider does not answer as it should. A password or a passkey of yours signs you in as before."
+    step = "The sign-in provider does not answer as it should. You can still sign in with a password or a passkey."
     return Unavailable("sso_unreachable", next_step=step)

@@ -110,4 +110,4 @@ def _checking() -> Iterator[None]:
         ValueError,
     ):
         pass
-    raise Rejected("bad_passkey", next_step="Load the page again, and try once more.")
+    raise Rejected("bad_passkey", next_step="Reload the page and try again.")

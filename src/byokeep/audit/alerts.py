@@ -144,12 +144,14 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID, act: AlertAct = CL
         _check_role(actor)
         alert = await _mine(tx, actor, alert_id)
         if await _own(tx, actor, alert):
-            step = "It is about you or what you did, or your approvals are held: another operator or admin closes it."
+            step = (
+                "It is about you or your own acts, or your approvals are held. Another operator or admin must close it."
+            )
             raise Denied("same_person", next_step=step)
         if (done := await _done(tx, actor, alert, act)) is None:
             if act is ACKNOWLEDGE:
                 raise Conflict("alert_taken", next_step="Nothing to do: it is yours, or closed.", alert=alert_id)
-            raise Conflict("alert_closed", next_step="Nothing to do.", alert=alert_id)
+            raise Conflict("alert_closed", next_step="Nothing to do: it is already closed.", alert=alert_id)
     return done
 
 
@@ -169,7 +171,7 @@ async def close_alerts(app: App, actor: Actor, wanted: AlertFilter, act: AlertAc
     async with command(app, actor, Verb.ALERT_READ) as tx:
         _check_role(actor)
         if replace(wanted, seen_until=None) == _ALL:
-            raise Rejected("filter_missing", next_step="Name a reason, a severity, a client, or a time.")
+            raise Rejected("filter_missing", next_step="Give a reason, a severity, a client, or a time.")
         wanted = replace(wanted, seen_until=wanted.seen_until or app.clock.now())
         found, more = await _listed(tx, actor, wanted, history=False, limit=CLOSED_AT_ONCE, untaken=act is ACKNOWLEDGE)
         closed = []
@@ -183,7 +185,7 @@ async def close_alerts(app: App, actor: Actor, wanted: AlertFilter, act: AlertAc
 
 def _check_role(actor: Actor) -> None:
     if not actor.roles & _MAY_CLOSE:
-        raise Denied("not_permitted", next_step="An operator or an admin takes and closes alerts.")
+        raise Denied("not_permitted", next_step="Only an operator or an admin can take and close alerts.")
 
 
 async def _done(tx: Tx, actor: Actor, alert: Alert, act: AlertAct, seen_until: datetime | None = None) -> Alert | None:

@@ -124,7 +124,7 @@ def _runs(routes: Routes, app: BrokerApp) -> None:
     async def run_reconcile(actor: Actor, body: ReconcileBody) -> Reconciliation:
         """Explain everything the store recorded in the last minutes."""
         if not 1 <= body.minutes <= MAX_MINUTES:
-            raise Rejected("bad_minutes", next_step=f"From 1 to {MAX_MINUTES} minutes, which are two days.",
+            raise Rejected("bad_minutes", next_step=f"Give 1 to {MAX_MINUTES} minutes (two days).",
                            field="minutes")  # fmt: skip
         since = app.clock.now() - timedelta(minutes=body.minutes)
         return await reconcile.reconcile(app, actor, since=since)
@@ -174,7 +174,7 @@ def _files(routes: Routes, app: BrokerApp) -> None:
             devices = await app.store_audit.devices()
             names = [device.name for device in devices if device.reason != "node_not_named"]
             if not names:
-                raise Rejected("no_audit_device", next_step="Declare an audit device at the store.")
+                raise Rejected("no_audit_device", next_step="Configure an audit device at the store.")
             return {name: await app.store_audit.hash(name, value) for name in names}
         finally:
             value.wipe()

@@ -256,7 +256,7 @@ async def read_audit(
         if client_id is None and actor.clients is not None:
             raise NotFound("not_found")
         if not any(event.startswith(wanted.event) for event in EventName):
-            raise Rejected("unknown_event", next_step="Name one of docs/events.md, or how several begin: `key.`.")
+            raise Rejected("unknown_event", next_step="Give an event of docs/events.md, or a prefix: `key.`.")
         await record(
             tx, actor, EventName.AUDIT_READ, object_id=chain, chain=str(chain), count=min(window.limit, MAX_RECORDS)
         )

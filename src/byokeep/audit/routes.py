@@ -202,7 +202,7 @@ def _id(name: str, given: dict[str, str]) -> UUID | None:
     try:
         return canonical_id(given[name]) if name in given else None
     except ValueError:
-        raise Rejected("bad_id", next_step="Give an id as the API gave it.", field=name) from None
+        raise Rejected("bad_id", next_step="Give an id that the API returned.", field=name) from None
 
 
 def window_of(given: dict[str, str]) -> RecordWindow:
@@ -248,7 +248,7 @@ def filter_of(given: dict[str, str]) -> RecordFilter:
 
 def _flag(name: str, given: dict[str, str]) -> bool:
     if given.get(name, "false") not in ("true", "false"):
-        raise Rejected("bad_flag", next_step="It is true or false.", field=name)
+        raise Rejected("bad_flag", next_step="Give true or false.", field=name)
     return given.get(name) == "true"
 
 

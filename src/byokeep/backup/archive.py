@@ -54,14 +54,14 @@ def recipients_of(text: str) -> list[Any]:
     """
     named = [one.strip() for one in text.split(",") if one.strip()]
     if not named:
-        step = "Make a key pair away from this host (`age-keygen`), and set backup_recipients to its public key."
+        step = "Make a key pair on another machine (`age-keygen`), and set backup_recipients to its public key."
         raise Rejected("backup_recipient_missing", next_step=step)
     try:
         return [pyrage.x25519.Recipient.from_str(one) for one in named]
     except pyrage.RecipientError:
-        step = "backup_recipients holds public keys, age1..., separated by commas."
+        step = "Set backup_recipients to public keys (age1...), separated by commas."
         if "AGE-SECRET-KEY-" in text.upper():
-            step = "That is a private key: take it away from this host, and set backup_recipients to its public key."
+            step = "That is a private key. Remove it from this host, and set backup_recipients to its public key."
         raise Rejected("bad_backup_recipient", next_step=step) from None
 
 
@@ -257,6 +257,6 @@ def must_be_of(manifest: BackupManifest, environment: object, *, whole: bool = T
     if manifest.environment is not environment:
         raise BackupRefused("other_environment")
     if whole and manifest.missing:
-        step = "Take an older backup that holds every sealed profile, or restore it with --accept-loss."
+        step = "Use an older backup that holds every sealed profile, or restore this one with --accept-loss."
         raise Integrity("backup_incomplete", next_step=step,
                         count=len(manifest.missing), first=manifest.missing[0])  # fmt: skip

@@ -26,7 +26,7 @@ _LINE: Final = re.compile(
     rb"(byokeep-share/1 ([0-9a-f]{32}) ([0-9]{1,2}) ([1-9][0-9]?) ((?:[0-9a-f]{2}){1,4096})) ([0-9a-f]{8})\n?"
 )
 _NEXT: Final = (
-    "Bring the threshold of shares, each of another person and all of this key; then try again from the start."
+    "Give as many shares as the threshold, each from a different person and all of this key. Then start again."
 )
 
 
@@ -44,7 +44,7 @@ def split(key: bytes, count: int, threshold: int, draw: Callable[[int], bytes] =
     if not 2 <= threshold <= count <= MOST:
         raise Rejected("bad_threshold", next_step=f"2 <= threshold <= shares <= {MOST}: `--shares 5 --threshold 3`.")
     if not 0 < len(key) <= 4096 or key.startswith(FORMAT.encode()):
-        raise Rejected("bad_key_file", next_step="Give a file with one key, of at most 4 KiB, that is no share itself.")
+        raise Rejected("bad_key_file", next_step="Give a file with one key, at most 4 KiB, that is not a share itself.")
     rows = [key, *(draw(len(key)) for _ in range(threshold - 1))]  # the coefficients, lowest first
     return [_line(_digest(key), threshold, at, bytes(_value(one, at) for one in zip(*rows, strict=True)))
             for at in range(1, count + 1)]  # fmt: skip

@@ -26,12 +26,12 @@ from byokeep.kernel.app import BrokerApp
 
 Word = Annotated[str, Field(max_length=64)]
 _NEXT: Final = {
-    "requested": "An approver: `byokeep breakglass approve {id}`.",
-    "approved": "Whoever asked: `byokeep breakglass open {id} --save FILE`, within 15 minutes of the request.",
-    "drill_approved": "Whoever asked: `byokeep breakglass drill {id}`, within 15 minutes of the request.",
-    "open": "End it as soon as it is done: `byokeep breakglass revoke {id}`.",
-    "to_review": "Look at what was done: `byokeep breakglass review {id}`.",
-    "to_close": "Another approver, who did not review it: `byokeep breakglass close {id}`.",
+    "requested": "Next, by an approver: `byokeep breakglass approve {id}`.",
+    "approved": "Next, by the requester: `byokeep breakglass open {id} --save FILE`, within 15 minutes of the request.",
+    "drill_approved": "Next, by the requester: `byokeep breakglass drill {id}`, within 15 minutes of the request.",
+    "open": "End it as soon as you are done: `byokeep breakglass revoke {id}`.",
+    "to_review": "Review what was done: `byokeep breakglass review {id}`.",
+    "to_close": "Next, by an approver who did not review it: `byokeep breakglass close {id}`.",
 }
 
 
@@ -159,7 +159,7 @@ def _out(grant: Grant) -> dict[str, Any]:
     drill = "drill_" if grant.scope == DRILL and grant.status == "approved" else ""
     step = _NEXT.get(drill + grant.status, "Nothing to do.").format(id=grant.id)
     if grant.gaps_accepted and grant.status == "to_close":
-        step += " A part of the store's log is gone: what was done in it nobody knows."
+        step += " A part of the store's log is gone. What was done in that time is unknown."
     return GlassReply.fields(grant, next_step=step)
 
 

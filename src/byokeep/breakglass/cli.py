@@ -95,7 +95,7 @@ def open_(grant: UUID, *, save: Path | None = None) -> None:
     keep = new_file(save) if save else None
     opened: dict[str, Any] = _post(grant, "open")
     if keep is None or save is None:
-        show(opened, title="Opened", note="Unwrap it within five minutes: save this with --json, then `unwrap`.")
+        show(opened, title="Opened", note="Unwrap it within five minutes: save this with --json, then run `unwrap`.")
         return
     keep(json.dumps(opened).encode())
     opened.pop("wrapping_token")
@@ -156,22 +156,25 @@ async def _unwrapped(opened: dict[str, Any]) -> Secret:
     from byokeep.wire.bao_http import BaoHttp  # noqa: PLC0415 - a page of help needs none of it
 
     if "wrapped_at" not in opened:
-        step = "The broker that opened it is of an older release: unwrap with the byokeep of that release."
+        step = "An older release of the broker opened it. Unwrap it with that release of byokeep."
         raise Rejected("wrapped_at_missing", next_step=step)
     shown = Secret(str(opened.get("wrapping_token") or ""))
     ca_file = session().settings.file("store_ca_file")
     async with BaoHttp(opened["store_address"], ca_file=ca_file) as http:
         try:
             if not opened.get("wrapping_token"):
-                raise Integrity("wrapping_token_missing", next_step="Whoever took it out has it.")
+                raise Integrity("wrapping_token_missing", next_step="Nothing to do: it was already unwrapped.")
             looked = await http.request("POST", "sys/wrapping/lookup", body={"token": shown})
             made = looked.data.get("creation_path"), looked.data.get("creation_time")
             if made != (_CREATED_AT, opened["wrapped_at"]):
-                raise Integrity("wrapped_by_another", next_step="Somebody unwrapped it before you and wrapped another.")
+                raise Integrity(
+                    "wrapped_by_another",
+                    next_step="Somebody unwrapped it before you, and wrapped another. Treat what it opens as leaked.",
+                )
             reply = await http.request("POST", "sys/wrapping/unwrap", token=shown)
             return Secret(reply.auth["client_token"])
         except (Rejected, Denied, Integrity, KeyError):
-            step = "Somebody else has used it, or its five minutes are over. The grant is ended, and told to others."
+            step = "Somebody else used it, or its five minutes are over. The grant is ended, and others are notified."
             try:
                 await call_broker("POST", f"/v1/breakglass/{opened['id']}/misused")
             except Conflict:  # what the store's log shows of it has ended the grant already
@@ -179,7 +182,7 @@ async def _unwrapped(opened: dict[str, Any]) -> Secret:
             except ByokeepError:
                 end = again(f"breakglass revoke {opened['id']}")
                 step = (
-                    f"Somebody else has used it, or its five minutes are over, and nobody could be told. End it: {end}"
+                    f"Somebody else used it, or its five minutes are over, and nobody could be notified. End it: {end}"
                 )
             raise Integrity("wrapping_token_misused", next_step=step) from None
 
@@ -269,7 +272,7 @@ def drill(grant: UUID | None = None, *, client: Client | None = None, ticket: st
     opened: dict[str, Any] = _post(grant, "open")
     run(_read_marker(opened))
     ended = _post(grant, "revoke")
-    say("The door opens: approved, unwrapped once, the marker read, ended.")
+    say("Break glass works: approved, unwrapped once, the marker read, ended.")
     _say(ended | {"next_step": again("breakglass list", own_token=False)}, "Drill")
 
 
@@ -287,7 +290,7 @@ def host() -> None:
     refuse_environment()
     socket = session().settings.home.absolute() / "breakglass.sock"
     step = again("breakglass request --client ID --reason CODE --ticket ID", own_token=False)
-    say(f"Others are told. Ctrl-C ends it. Meanwhile, in another terminal of this host: {step}")
+    say(f"Others are notified. Ctrl-C ends it. Meanwhile, in another terminal on this host: {step}")
     say(f"To log in with a password there: {again('operator login NAME', own_token=False)} --url unix://{socket}")
     load("byokeep.processes.serve").serve("breakglass", session().settings)
 
@@ -301,6 +304,6 @@ async def _read_marker(opened: dict[str, Any]) -> None:
         try:
             await http.request("GET", _MARKER, token=token)
         except ByokeepError as error:
-            raise Integrity("drill_failed", next_step="The token reads nothing: end it, see the alerts.") from error
+            raise Integrity("drill_failed", next_step="The token reads nothing. End it, and see the alerts.") from error
         finally:
             token.wipe()

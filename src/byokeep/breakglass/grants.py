@@ -151,13 +151,13 @@ def approved_scope(grant: Grant) -> str:
         ticket=grant.ticket,
     )  # fmt: skip
     if digest != grant.digest or grant.procedure != (BREAK_GLASS_DRILL if grant.scope == DRILL else BREAK_GLASS).name:
-        raise Denied("approval_changed", next_step="It is not what was asked for: see the alerts, and ask again.")
+        raise Denied("approval_changed", next_step="It is not what was asked for. See the alerts, then ask again.")
     return f"{grant.id}/{digest}"
 
 
 def _waits(grant: Grant) -> None:
     if grant.status == "expired":
-        raise Denied("approval_expired", next_step="Nobody approved and opened it in time: ask again.")
+        raise Denied("approval_expired", next_step="It was not approved and opened in time. Ask again.")
     if grant.closed_at is not None or "issue" in grant.evidence:
         raise Denied("approval_used", next_step=f"It is {grant.status} already: {model.of(grant.id)}.")
 
@@ -184,7 +184,7 @@ async def deny(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
     grant = await find(app, actor, verb, grant_id)
     async with on_grant(app, actor, verb, grant, EventName.GLASS_DENIED) as tx:
         if verb is Verb.GLASS_REQUEST and grant.holder != actor.id:
-            raise Denied("not_the_holder", next_step="An approver denies it, or whoever asked takes it back.")
+            raise Denied("not_the_holder", next_step="An approver can deny it; the requester can withdraw it.")
         _waits(grant)
         await say(tx, actor, EventName.GLASS_DENIED, grant)
         await procedures.end(tx, actor, procedure_of(grant), grant, reason="denied")
@@ -204,9 +204,9 @@ async def open_glass(app: BrokerApp, actor: Actor, grant_id: UUID) -> Opened:
     trail = _trail(grant, EventName.GLASS_ISSUED)
     async with recorded(app, actor, Verb.GLASS_REQUEST, client_id=grant.client_id, **trail):
         if grant.holder != actor.id:
-            raise Denied("not_the_holder", next_step="Whoever asked for it opens it.")
+            raise Denied("not_the_holder", next_step="Only the requester can open it.")
         if actor.held:  # since the request: whoever issued their credentials may be the one who opens
-            raise Denied("approval_held", next_step="Your approvals are held, and so is what you open: another asks.")
+            raise Denied("approval_held", next_step="Your approvals are held, so you cannot open it. Another must ask.")
         app.store_health.require()
         app.store_recording.require(app.clock.monotonic())
         app.platform_chain.require(app.clock.monotonic())
@@ -249,13 +249,13 @@ async def require_alone(app: BrokerApp) -> None:
     try:
         strangers = await app.glass.strangers()
     except Denied:
-        step = "Bring the store up to date: `byokeep up`, or `byokeep init` for one of your own."
+        step = "Update the store's set-up: `byokeep up`, or `byokeep init` for your own store."
         raise Unavailable("break_glass_not_set_up", next_step=step) from None
     if not strangers:
         await state_over(app, ROLE_KEY)
         return
     await raise_alert(app, reason=NOT_ALONE, key=ROLE_KEY, severity="critical")
-    step = "A role at the store gives what break glass alone may: remove it, or set the store up again."
+    step = "Another role at the store grants what only break glass may. Remove it, or set up the store again."
     raise Conflict(NOT_ALONE, next_step=step, count=len(strangers))
 
 
@@ -266,14 +266,14 @@ async def _announce(app: BrokerApp, actor: Actor, grant: Grant) -> int:
         _waits(grant)
         scope = approved_scope(grant)
         if grant.approval_used_at is not None:
-            raise Denied("approval_used", next_step="It was opened already. Ask for another grant.")
+            raise Denied("approval_used", next_step="It was already opened. Ask for another grant.")
         if grant.approval_scope != scope:
-            raise Denied("approval_changed", next_step="It is not what was approved: see the alerts, and ask again.")
+            raise Denied("approval_changed", next_step="It is not what was approved. See the alerts, then ask again.")
         if grant.approved_by is None:
-            step = f"Another person approves it: `byokeep breakglass approve {grant.id}`."
+            step = f"Another person must approve it: `byokeep breakglass approve {grant.id}`."
             raise Denied("approval_missing" if grant.approval_in_time else "approval_expired", next_step=step)
         if not grant.approver_able:
-            raise Denied("approver_gone", next_step="Whoever approved it may approve no more: ask for another grant.")
+            raise Denied("approver_gone", next_step="Its approver may no longer approve. Ask for another grant.")
         if await stopped(tx, grant):
             raise _switched()
         used = await approvals.collect(tx, actor, action=approvals.BREAK_GLASS, scope=scope, epoch=0)
@@ -296,7 +296,7 @@ async def stopped(tx: Tx, grant: Grant) -> bool:
 
 
 def _switched() -> Denied:
-    return Denied("switch_closed", next_step="A kill switch is engaged: release it first, `byokeep kill status`.")
+    return Denied("switch_closed", next_step="A kill switch is engaged. Release it first: `byokeep kill status`.")
 
 
 async def _from_store(app: BrokerApp, actor: Actor, grant: Grant, iat: int) -> WrappedToken:
@@ -309,7 +309,7 @@ async def _from_store(app: BrokerApp, actor: Actor, grant: Grant, iat: int) -> W
             await say(tx, actor, EventName.GLASS_EXPIRED, grant, cause=error.code)
             await procedures.end(tx, actor, procedure_of(grant), grant, reason="not_issued")
         if error.code in ("store_denied", "store_rejected"):
-            step = "The store lets this client's logins in no more: see `byokeep kill status`, then ask again."
+            step = "The store no longer admits this client's logins. See `byokeep kill status`, then ask again."
             raise Denied("store_refused", next_step=step) from None
         raise
 
@@ -367,9 +367,9 @@ async def close(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
         proved = await procedures.proved_steps(tx, grant.client_id or grant.id, BREAK_GLASS, grant)
         by = {one.name: one.by for one in proved}
         if len(by) != len(BREAK_GLASS.steps) - 1:
-            raise Conflict("not_reviewed", next_step="A record that proves a step is missing: see the alerts.")
+            raise Conflict("not_reviewed", next_step="A record that proves a step is missing. See the alerts.")
         if actor.id in (grant.holder, by["review"]):
-            raise Denied("same_person", next_step="Another approver, who did not review it, closes it.")
+            raise Denied("same_person", next_step="Another approver, who did not review it, must close it.")
         await procedures.passed(tx, actor, BREAK_GLASS, grant, BREAK_GLASS.step("close"), about(grant), facts={})
     await state_over(app, f"state/break_glass_review/{grant_id}")
     return await find(app, actor, Verb.GLASS_READ, grant_id)

@@ -229,8 +229,8 @@ async def _in_log(app: BrokerApp, grant: Grant, seen: Seen) -> _GlassLog:
 def _not_known() -> Unavailable:
     return Unavailable(
         "store_audit_unreadable",
-        next_step="See `byokeep audit health`: each node's log is needed, whole from the opening of the grant on."
-        " What is gone for good: `breakglass review GRANT --accept-gaps`, on record.",
+        next_step="See `byokeep audit health`: each node's log must be complete from the opening of the grant on."
+        " If a part is gone for good: `breakglass review GRANT --accept-gaps`, on record.",
     )
 
 
@@ -330,7 +330,7 @@ async def misused(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
 async def _end_now(app: BrokerApp, actor: Actor, grant: Grant, cause: str) -> Grant:
     async with on_grant(app, actor, Verb.GLASS_REVOKE, grant, EventName.GLASS_REVOKED) as tx:
         if cause == "misused" and grant.holder != actor.id:
-            raise Denied("not_the_holder", next_step="Whoever opened it tells of it; to end it: `breakglass revoke`.")
+            raise Denied("not_the_holder", next_step="Only its holder can report this. To end it: `breakglass revoke`.")
         if grant.status != "open":
             raise Conflict("not_open", next_step=f"It is {grant.status}: {model.of(grant.id)}.")
         if cause == "misused":

@@ -59,7 +59,7 @@ class ArchiveEntry:
 
 def refused(reason: str) -> Rejected:
     """Return the error for an archive that is not taken; ``reason`` is a constant of ours."""
-    return Rejected("archive_refused", next_step="Quarantine this profile and make it anew.", reason=reason)
+    return Rejected("archive_refused", next_step="Quarantine this profile and create it again.", reason=reason)
 
 
 def check(entries: Sequence[ArchiveEntry]) -> None:
@@ -313,7 +313,7 @@ class Unpack:
         self._fd, self._left = -1, 0
         self._done = False
         if os.path.lexists(target):
-            raise Conflict("target_exists", next_step="Unpack into a new place.")
+            raise Conflict("target_exists", next_step="Unpack into a new directory.")
 
     def __enter__(self) -> Self:
         return self
@@ -332,7 +332,7 @@ class Unpack:
                 rest = rest[self._take(rest) :]
         except OSError as error:
             self.abort()
-            raise Unavailable("no_room_to_unpack", next_step="See room_mebibytes.", errno=error.errno or 0) from None
+            raise Unavailable("no_room_to_unpack", next_step="Raise room_mebibytes.", errno=error.errno or 0) from None
         except BaseException:
             self.abort()
             raise
@@ -350,7 +350,7 @@ class Unpack:
             if self._entries is None or self._left or next(self._files, None) is not None:
                 raise Integrity("archive_incomplete", next_step="Quarantine this profile.")
             if os.path.lexists(self._target):
-                raise Conflict("target_exists", next_step="Unpack into a new place.")
+                raise Conflict("target_exists", next_step="Unpack into a new directory.")
             self._staging.rename(self._target)
             self._done = True
         except OSError as error:

@@ -92,7 +92,7 @@ class Room:
     def must_be_guarded(self) -> None:
         """Raise Unavailable(``room_unguarded``) when its guard has gone: a kill now would leave it for the sweep."""
         if self._watching is not None and self._watching.poll() is not None:
-            raise Unavailable("room_unguarded", next_step="Nothing was put there; try again.")
+            raise Unavailable("room_unguarded", next_step="Nothing was written there. Try again.")
 
 
 class Rooms:
@@ -141,7 +141,7 @@ class Rooms:
             guard.wipe(str(path))
             if lock >= 0:
                 os.close(lock)
-            raise Unavailable("no_room", next_step="Free memory, or see `byokeep doctor`.") from None
+            raise Unavailable("no_room", next_step="Free some memory, or see `byokeep doctor`.") from None
         try:
             yield Room(path, watching)
         finally:
@@ -150,7 +150,7 @@ class Rooms:
             if watching is not None:
                 watching.communicate(b".")  # with the word that it is wiped: it need not stay
             if not gone:
-                raise Unavailable("room_not_wiped", next_step="Something still writes there; end it.")
+                raise Unavailable("room_not_wiped", next_step="A process still writes there. End it.")
 
     def sweep(self) -> int:
         """Wipe the rooms that nobody has; returns how many. Safe at any time, in any process of this user.
@@ -251,11 +251,11 @@ def _swaps() -> bool:
 
 
 def _not_swept() -> Unavailable:
-    return Unavailable("rooms_not_swept", next_step="Something still writes in a room that is nobody's; end it.")
+    return Unavailable("rooms_not_swept", next_step="A process still writes in a room that nobody owns. End it.")
 
 
 def _no_place() -> Unavailable:
-    text = "Plain profiles lie in memory only: mount a tmpfs with mode 0700 for our user and name it in room_dir."
+    text = "Plain profiles are kept only in memory: mount a tmpfs with mode 0700 for this user, and set room_dir to it."
     return Unavailable("no_memory_backed_place", next_step=text)
 
 

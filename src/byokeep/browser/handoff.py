@@ -140,7 +140,7 @@ class _HandoffDesk:
         instructions = (
             f"On your own computer:  ssh -N -L {self.port}:127.0.0.1:{self.port} {socket.gethostname()}\n"
             f"Then open there:       {address}\n"
-            "Log in by hand, look whether it is the right account, and press Done."
+            "Log in by hand, check that it is the right account, and press Done."
         )
         return Window(address=address, instructions=instructions, done=self._finished)
 

@@ -115,7 +115,7 @@ def settle(directory: Path) -> None:
     """
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
-        raise Rejected("profile_directory_open", next_step="A profile's directory is its owner's alone, mode 0700.")
+        raise Rejected("profile_directory_open", next_step="Give the profile's directory mode 0700.")
     for name in (*SINGLETONS, *_FORGOTTEN):
         _remove(directory / name)
     (directory / "Default").mkdir(mode=0o700, exist_ok=True)
@@ -207,7 +207,7 @@ async def end_all(find: Callable[[], frozenset[int]]) -> int:
                 os.kill(pid, signal.SIGKILL)
         ended |= found
         if clock.time() > until:
-            raise Unavailable("browser_not_ended", next_step="End it by hand; until then its profile stays locked.")
+            raise Unavailable("browser_not_ended", next_step="End it by hand. Until then its profile stays locked.")
         await asyncio.sleep(_LOOK_EVERY_S)
     return len(ended)
 

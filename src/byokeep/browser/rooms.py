@@ -81,7 +81,7 @@ def contents(directory: Path) -> tuple[str, ...]:
     if launch.of_directory(directory):
         raise Conflict("profile_in_use", next_step="Close the browser first.")
     if not ended_cleanly(directory):
-        raise Conflict("not_closed_cleanly", next_step="Open the profile, look whether it is logged in, close it.")
+        raise Conflict("not_closed_cleanly", next_step="Open the profile, check that it is logged in, close it.")
     kept = {path: status.st_size for path, status in _files(directory) if is_kept(path)}
     _cookies(directory)
     if len(kept) > MOST_FILES or sum(kept.values()) > MOST_BYTES:
@@ -137,7 +137,7 @@ def _cookies(directory: Path) -> int:
         journal = place.with_name(place.name + "-journal")
         if journal.exists() and journal.stat().st_size:
             # A transaction that was cut off; the journal is not packed, so its rows would be neither old nor new.
-            raise Conflict("not_closed_cleanly", next_step="Open the profile, look whether it is logged in, close it.")
+            raise Conflict("not_closed_cleanly", next_step="Open the profile, check that it is logged in, close it.")
         for prefix, plain in _rows(place):
             if prefix != _PORTABLE and (prefix or plain):
                 raise Rejected("cookie_not_portable", next_step="Log in again in a browser that byokeep started.")
@@ -260,7 +260,7 @@ class ProfileRoom:
             packed, moved = session.written(state), _lasting(state) != self._opened
         ended = await one.close()
         if not ended.clean:
-            raise Conflict("not_closed_cleanly", next_step="Log in again; what was not written is lost.")
+            raise Conflict("not_closed_cleanly", next_step="Log in again: what was not written is lost.")
         self.forget()
         self.document = packed
         return moved

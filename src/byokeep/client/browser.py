@@ -498,13 +498,13 @@ class _Run:
         if said != "match" or self.cause == "wrong_account":
             code = {"mismatch": "identity_mismatch", "drift": "identity_drift"}.get(said, "identity_unproven")
             code = "identity_mismatch" if self.cause == "wrong_account" else code
-            raise Denied(code, next_step="The browser was closed before anything was done. An operator looks at it.")
+            raise Denied(code, next_step="The browser was closed before anything was done. Tell an operator.")
 
     def _expected(self) -> ExpectedAccount:
         for one in self._record.manifest.accounts:
             if (one.platform, one.account) == (self._platform, self._account):
                 return one
-        raise Denied("identity_unproven", next_step="The profile was sealed for other accounts; an operator looks.")
+        raise Denied("identity_unproven", next_step="The profile was sealed for other accounts. Tell an operator.")
 
     async def _leave(self, browser: RoomBrowser) -> None:
         """Look once more, take the session out as the last act, close. Never raises for what a page did."""
@@ -553,7 +553,7 @@ class _Run:
 
 
 def _not_sealed(error: ByokeepError) -> Unavailable:
-    step = "The acts are done. What moved in the session is lost; the last good profile stays."
+    step = "The acts are done. Changes to the session are lost; the last good profile stays."
     return Unavailable("profile_not_sealed", next_step=step, reason=error.code)
 
 

@@ -30,7 +30,7 @@ _WITHIN: Final = aiohttp.ClientTimeout(total=10, ceil_threshold=math.inf)
 _REFUSED: Final = frozenset({400, 401, 403, 404})
 _CLEARLY: Final = frozenset({"invalid_grant", "invalid_target", "unauthorized_client", "access_denied"})  # OAuth
 _STEP: Final = "Compare what the provider trusts with `byokeep key trust`, then run `byokeep key verify`."
-_LATER: Final = "The provider does not swap tokens now; it is tried again."
+_LATER: Final = "The provider is not swapping tokens at the moment. This is retried."
 
 
 async def swapped(exchange: Exchange, ids: Mapping[str, str], identity: Secret) -> tuple[Secret, float]:
@@ -91,4 +91,4 @@ def _token(raw: bytes, exchange: Exchange) -> tuple[Secret, float]:
 
 
 def _garbage() -> tuple[Secret, float]:
-    raise Unavailable("exchange_garbage", next_step="The provider's answer holds no token of the published form.")
+    raise Unavailable("exchange_garbage", next_step="The provider's answer holds no token in the published form.")

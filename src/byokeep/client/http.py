@@ -315,7 +315,7 @@ class Broker:
 def _failing() -> AbstractContextManager[None]:
     return failing(
         "broker_unreachable", "broker_timeout", "broker_tls_failed", "broker_garbage",
-        "See that the broker runs and is reachable from here.",
+        "Check that the broker is running and reachable from here.",
     )  # fmt: skip
 
 

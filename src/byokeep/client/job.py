@@ -227,7 +227,7 @@ class Job:
                 the acts are done, and what moved in the session is lost.
         """
         if self._browsing:
-            raise Conflict("browser_open", next_step="Close it first; a job has one browser at a time.")
+            raise Conflict("browser_open", next_step="Close it first: a job has one browser at a time.")
         try:
             from byokeep.client.browser import opened  # noqa: PLC0415 - an extra that few runners have
         except ModuleNotFoundError:
@@ -376,7 +376,7 @@ class Job:
         except ByokeepError:
             if outcome == "done":
                 raise Unavailable(
-                    "outcome_not_recorded", next_step="The act happened; do not repeat it.", permit=permit.id
+                    "outcome_not_recorded", next_step="The act happened. Do not repeat it.", permit=permit.id
                 ) from None
             # A failure that could not be said ends as unknown at the broker, which is the safe side.
 
@@ -391,7 +391,7 @@ def _one_account(seen: Mapping[str, Any] | Iterable[Any] | None) -> dict[str, st
 
 def _plain(part: str) -> str:
     if not part or len(part) > 64 or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in part) or ".." in part:
-        raise Rejected("bad_account", next_step="Use the platform and account as they were registered.")
+        raise Rejected("bad_account", next_step="Give the platform and account as they were registered.")
     return part
 
 
@@ -491,7 +491,7 @@ class Keep:
     @asynccontextmanager
     async def _opened(self, path: str, body: dict[str, Any]) -> AsyncIterator[Job]:
         if self._settings.dispatcher_token_file is None:
-            raise Denied("no_dispatcher_token", next_step="Name a dispatcher's token file, or attach to a job.")
+            raise Denied("no_dispatcher_token", next_step="Give a dispatcher's token file, or attach to a job.")
         dispatcher = read_token(self._settings.dispatcher_token_file)
         try:
             job_id = _id(await self._broker.call("POST", path, dispatcher, body))
@@ -527,7 +527,7 @@ class Keep:
         """
         check_key(key)
         if self._settings.dispatcher_token_file is None:
-            raise Denied("no_dispatcher_token", next_step="Name a dispatcher's token file.")
+            raise Denied("no_dispatcher_token", next_step="Give a dispatcher's token file.")
         body = {
             "client_id": str(client), "platform": platform, "account": account, "lane": lane, "effect": effect,
             "idempotency_key": key, "due_at": due_at.isoformat(),

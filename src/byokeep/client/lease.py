@@ -167,14 +167,14 @@ class HeldLease:
             async with self._turn:
                 await self._broker.persist(self._take)
                 if seen is not None and name not in self._pins:
-                    raise Denied("credential_not_usable", next_step="The account's grant is lost; call an operator.")
+                    raise Denied("credential_not_usable", next_step="The account's grant is lost. Tell an operator.")
                 if self._pins.get(name) != seen or seen is None or name in self._exchanges:
                     return await self._broker.persist(lambda: self._fetch(name))
             if not asked:
                 await self._ask(name, seen[1])
                 asked = True
             if now() + pause_s > until:
-                raise Unavailable("renewal_pending", next_step="Stop here; the renewal goes on, try again later.")
+                raise Unavailable("renewal_pending", next_step="Stop here. The renewal continues; try again later.")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_LOOK_S)
 
@@ -211,7 +211,7 @@ class HeldLease:
         await self.renewed()
         if (found := self._profiles.get(name)) is None:
             raise Denied(
-                "not_declared", next_step="Declare `profile`, the lane and the platform; see `byokeep profile list`."
+                "not_declared", next_step="Declare `profile`, the lane and the platform: see `byokeep profile list`."
             )
         return found
 
@@ -238,7 +238,7 @@ class HeldLease:
     async def _fetch(self, provider: str) -> Secret:
         store, token, path, version = await self._log_in(provider)
         if version < 1:
-            raise Denied("missing_credential", next_step="Put this client's own key in first.")
+            raise Denied("missing_credential", next_step="Add this client's own key first.")
         keyless, identity = self._exchanges.get(provider), Secret(b"")
         asked_at, life_s = now(), math.inf
         try:
@@ -262,7 +262,7 @@ class HeldLease:
     async def _swapped(self, exchange: Exchange, kept: Secret, identity: Secret) -> tuple[Secret, float]:
         """Return a provider's token and its life. Raises Unavailable(``secret_not_keyless``): a key is kept there."""
         if (ids := declared(kept.reveal())) is None:
-            raise Unavailable("secret_not_keyless", next_step="See `byokeep key show`; tell an operator.")
+            raise Unavailable("secret_not_keyless", next_step="Tell an operator: `byokeep key show`.")
         return await swapped(exchange, ids, identity)
 
     def _keep(self, provider: str, value: Secret) -> None:

@@ -148,12 +148,12 @@ def read_token(path: Path) -> Secret:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise Rejected("bad_token_file", next_step="The token file must be a regular file.")
+            raise Rejected("bad_token_file", next_step="Use a regular file for the token.")
         if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid not in (0, os.geteuid()):
-            raise Rejected("token_file_too_open", next_step=f"chmod 600 {name}; it must be yours.")
+            raise Rejected("token_file_too_open", next_step=f"Own {name} and run chmod 600 on it.")
         content = os.read(descriptor, _MAX_FILE).strip()
     finally:
         os.close(descriptor)
     if not _TOKEN.match(content):
-        raise Rejected("bad_token_file", next_step="The file must hold one token and nothing else.")
+        raise Rejected("bad_token_file", next_step="Keep one token in the file, and nothing else.")
     return Secret(content)

@@ -38,7 +38,7 @@ _TOO_OLD: Final = (
     "Take epochs.jsonl from the checkpoints directory as it is now: a log that goes on has a checkpoint over these "
     "records within two minutes. If it still covers no more, they were not written by this log."
 )
-_NOT_COVERED: Final = "No checkpoint in this file of epochs covers a record of the export: name the file of this log."
+_NOT_COVERED: Final = "No checkpoint in this file of epochs covers a record of the export. Give the file of this log."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ def verify_export(
         checkpoint_at=datetime.fromtimestamp(state.at_us / 1e6, UTC) if state.size else None, rebased=state.base,
     )  # fmt: skip
     if not report.records:
-        raise Rejected("nothing_to_verify", next_step="Name files that hold records.")
+        raise Rejected("nothing_to_verify", next_step="Give files that hold records.")
     if not report.covered:
         raise Unavailable(
             "not_verified", next_step=_NO_CHECKPOINT if epochs is None else _NOT_COVERED, state="unknown",
@@ -191,7 +191,7 @@ def verify_consistency(old: Path, new: Path, epochs: Path, keys: checkpoint.Publ
     last = checkpoint.open_checkpoint(_read(new), keys.log, origin=origin)
     leaves = [merkle.leaf_hash(epoch.leaf) for epoch in _epochs(epochs)]
     if not 1 <= first.size <= last.size <= len(leaves):
-        raise Integrity("bad_consistency_proof", next_step="The newer checkpoint is the smaller one, or epochs lack.")
+        raise Integrity("bad_consistency_proof", next_step="The newer checkpoint is smaller, or epochs are missing.")
     proof = merkle.consistency_proof(leaves[: last.size], first.size)
     merkle.verify_consistency(
         old=first.size, old_root=first.root, new=last.size, new_root=last.root, proof=proof
@@ -279,7 +279,7 @@ def _published(path: Path, keys: checkpoint.PublicKeys) -> tuple[checkpoint.LogS
         for head in checkpoint.parse_heads(epoch.heads):
             known.setdefault(head.chain, {})[head.seq] = head.hash
     if not state.size:
-        raise Rejected("nothing_to_verify", next_step="The file of epochs is empty.")
+        raise Rejected("nothing_to_verify", next_step="Give another file: this file of epochs is empty.")
     return state, known
 
 
@@ -316,7 +316,7 @@ def _head(path: Path, size: int = HEAD) -> bytes:
 
 def _unreadable(path: Path) -> Rejected:
     name = "".join(one if one.isprintable() else "?" for one in str(path))
-    return Rejected("unreadable_file", next_step=f"{name} cannot be read: name files that exist and that you may read.")
+    return Rejected("unreadable_file", next_step=f"{name} cannot be read. Give files that exist and that you may read.")
 
 
 def _read(path: Path, wanted: Kind | None = None) -> bytes:

@@ -142,7 +142,7 @@ class SwitchView:
 
 
 def _refusal(scope: str, reason: str) -> Denied:
-    step = f"Kill switch {scope} is engaged; an operator asks to release it, an approver lets it."
+    step = f"Kill switch {scope} is engaged. An operator asks to release it, and an approver approves."
     with suppress(ValueError):  # a word that no error may carry
         return Denied("switch_closed", next_step=step, scope=scope, reason=reason)
     return Denied("switch_closed")

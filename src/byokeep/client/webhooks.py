@@ -57,7 +57,7 @@ class _Sender:
 
     def _removed(self, signed_request: str, secrets: Sequence[Secret]) -> Removal:
         if self._scheme.name != "meta":
-            raise Rejected("webhook_no_removals", next_step="Meta alone sends them.")
+            raise Rejected("webhook_no_removals", next_step="Only Meta sends them.")
         keys = [secret.reveal() for secret in secrets]
         return webhook.removed_user(signed_request, keys, self._memory, now=self._clock())
 

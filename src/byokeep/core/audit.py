@@ -32,8 +32,10 @@ _PLACE: Final = struct.Struct(">16sqqi")  # chain, seq, microseconds, length of 
 _WRITER: Final = re.compile(r"[a-z_][a-z0-9_$-]{0,62}\Z")
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 _decode: Final = json.JSONDecoder().raw_decode  # json.loads looks for white space around it, for half as much again
-_NEXT: Final = "Treat the log as tampered with: keep both copies and compare them from this place on."
-_NEXT_CUT: Final = "Export again: an export must be younger than the checkpoints. If it still ends there, it was cut."
+_NEXT: Final = "Treat the log as tampered with. Keep both copies, and compare them from this point on."
+_NEXT_CUT: Final = (
+    "Export again: an export must be newer than the checkpoints. If it still ends here, it was truncated."
+)
 
 
 class Record(NamedTuple):

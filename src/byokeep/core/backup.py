@@ -42,10 +42,12 @@ _MARKER: Final = re.compile(r"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/=]{1,400}\Z")
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}\Z")
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _NEXT: Final = (
-    "Nothing was changed. See first that identity file and BYOKEEP_ENVIRONMENT are those of this backup; else the file"
-    " is damaged, of another installation, or of a format that this release does not read: take another backup."
+    "Nothing was changed. First check that identity file and BYOKEEP_ENVIRONMENT belong to this backup. If they do, the"
+    " file is damaged, of another installation, or of a format that this release cannot read: use another backup."
 )
-_SEAL_KEY: Final = "Its store does not open with this seal key: give keys/seal.key of the home that made the backup."
+_SEAL_KEY: Final = (
+    "This seal key does not open the backup's store. Give keys/seal.key of the home that made the backup."
+)
 T = TypeVar("T")
 
 

@@ -41,11 +41,13 @@ class Unavailable(ByokeepError):
 
     exit_code = 4
     http_status = 503
-    usual_step: ClassVar[str] = "Try again; if it stays so, `byokeep doctor` on the server's host says what is wrong."
+    usual_step: ClassVar[str] = (
+        "Try again. If it persists, run `byokeep doctor` on the server's host to see what is wrong."
+    )
 
     def __init__(self, code: str, *, next_step: str = "", **fields: type_of_field) -> None:
         """Where whoever raises it does not say what to do, the class does."""
-        of_store = "The store did not do its part: nothing was given out, and nothing that was sent in serves. "
+        of_store = "The store did not respond as it must: nothing was released, and nothing that was sent in serves. "
         usual = of_store * code.startswith("store_") + self.usual_step
         super().__init__(code, next_step=next_step or usual, **fields)
 
@@ -54,7 +56,7 @@ class Pending(Unavailable):
     """What was asked for holds, and a part that could not be reached is still to follow by itself (PENDING)."""
 
     exit_code = 7
-    usual_step = "It is tried again by itself."
+    usual_step = "It is retried automatically."
 
 
 class RateLimited(Unavailable):

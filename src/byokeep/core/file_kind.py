@@ -26,14 +26,14 @@ class _File(NamedTuple):
 
 _FILES: Final[Mapping[Kind, _File]] = {
     "proof": _File("a client's proof; check it with `byokeep audit check-proof`",
-                   "what `byokeep audit proof` writes", (b'"inclusion"', b'"records"', b'"type"')),
+                   "the file that `byokeep audit proof` writes", (b'"inclusion"', b'"records"', b'"type"')),
     "evidence": _File("signed evidence; check it with `byokeep evidence verify`",
-                      "what `byokeep evidence export` writes", (b'"payload"', b'"payloadType"')),
+                      "the file that `byokeep evidence export` writes", (b'"payload"', b'"payloadType"')),
     "epochs": _File("the file of checkpoints; give it as --epochs",
                     "`checkpoints/epochs.jsonl` of the home directory", (b'{"heads":',)),
     "export": _File("an export of the audit; check it with `byokeep audit verify`",
-                    "what `byokeep audit export` writes", (b'"chain"', b'"hash"', b'"payload"')),
-    "keys": _File("a file of public keys; give it as --keys", "what `byokeep audit keys` writes", ()),
+                    "the file that `byokeep audit export` writes", (b'"chain"', b'"hash"', b'"payload"')),
+    "keys": _File("a file of public keys; give it as --keys", "the file that `byokeep audit keys` writes", ()),
 }  # fmt: skip
 
 
@@ -53,8 +53,8 @@ def expect(wanted: Kind, data: bytes) -> None:
         Rejected: ``empty_file``, ``wrong_file``, with what to give instead.
     """
     if not data.strip():
-        raise Rejected("empty_file", next_step=f"The file is empty. What belongs here is {_FILES[wanted].written_by}.")
+        raise Rejected("empty_file", next_step=f"The file is empty. Give {_FILES[wanted].written_by}.")
     found = kind_of(data)
     if found != wanted:
-        what = f"This is {_FILES[found].what}." if found else "This is no file that byokeep wrote."
-        raise Rejected("wrong_file", next_step=f"{what} What belongs here is {_FILES[wanted].written_by}.")
+        what = f"This is {_FILES[found].what}." if found else "This file was not written by byokeep."
+        raise Rejected("wrong_file", next_step=f"{what} Give {_FILES[wanted].written_by}.")

@@ -42,53 +42,47 @@ class DenyReason(StrEnum):
         return made
 
     BAD_REQUEST = "bad_request", "Name a published effect and lane; see /v1/gate/schema."
-    UNKNOWN_VERSION = "unknown_version", "Speak gate version 1; see /v1/gate/schema."
-    SWITCH_CLOSED = "switch_closed", "A kill switch is engaged. `byokeep kill status` tells which, since when and why."
-    SWITCH_UNKNOWN = "switch_unknown", "The kill switch could not be read, so it counts as on."
-    CLIENT_NOT_ACTIVE = "client_not_active", "The client is not active; an admin can resume it."
-    JOB_NOT_OPEN = "job_not_open", "The job has ended; ask the dispatcher for a new one."
-    DRY_RUN = (
-        "dry_run",
-        "The job tries a new key before its cutover and causes no effects: leave them out.",
-    )
-    JOB_SEALING = "job_sealing", "The job seals its profile and acts no more; ask the dispatcher for a new one."
+    UNKNOWN_VERSION = "unknown_version", "Use gate version 1; see /v1/gate/schema."
+    SWITCH_CLOSED = "switch_closed", "A kill switch is engaged. `byokeep kill status` says which, since when and why."
+    SWITCH_UNKNOWN = "switch_unknown", "The kill switch could not be read, so it counts as engaged."
+    CLIENT_NOT_ACTIVE = "client_not_active", "The client is not active. An admin can resume it."
+    JOB_NOT_OPEN = "job_not_open", "The job has ended. Ask the dispatcher for a new one."
+    DRY_RUN = "dry_run", "This job rehearses a new key before its cutover and may cause no effects. Leave them out."
+    JOB_SEALING = "job_sealing", "The job is sealing its profile and acts no longer. Ask the dispatcher for a new one."
     LEASE_EXPIRED = "lease_expired", "Ask for a new lease and check again before acting."
-    LEASE_KIND = "lease_kind", "A custody lease may not cause effects; run this in a use job."
+    LEASE_KIND = "lease_kind", "A custody lease may not cause effects. Run this in a use job."
     EFFECT_NOT_DECLARED = "effect_not_declared", "Declare the effect when the job is opened."
     PLATFORM_NOT_DECLARED = "platform_not_declared", "Declare the platform when the job is opened."
     LANE_NOT_DECLARED = "lane_not_declared", "Declare the lane when the job is opened."
     PLATFORM_CLOSED = (
         "platform_closed",
-        "The platform is closed for the client; see `byokeep incident platform status`.",
+        "The platform is closed for the client. See `byokeep incident platform status`.",
     )
-    PLATFORM_UNKNOWN = "platform_unknown", "Where the platform stands could not be read, so it counts as closed."
-    LANE_POLICY_UNKNOWN = (
-        "lane_policy_unknown",
-        "The stored lane policy is none that we know; an operator sets it again.",
-    )
-    LANE_NOT_ENABLED = "lane_not_enabled", "An operator enables the lane with `byokeep account lanes`."
+    PLATFORM_UNKNOWN = "platform_unknown", "The platform's state could not be read, so it counts as closed."
+    LANE_POLICY_UNKNOWN = "lane_policy_unknown", "The stored lane policy is unknown. An operator must set it again."
+    LANE_NOT_ENABLED = "lane_not_enabled", "An operator must enable the lane: `byokeep account lanes`."
     ACCOUNT_NOT_CONNECTED = (
         "account_not_connected",
-        "No record says that this account was connected; an operator connects it.",
+        "No record says that this account was connected. An operator must connect it.",
     )
-    GRANT_NOT_LIVE = "grant_not_live", "The account's grant is lost or not verified; an operator connects it again."
-    PROFILE_NOT_USABLE = "profile_not_usable", "The account has no valid browser profile; an operator looks at it."
+    GRANT_NOT_LIVE = "grant_not_live", "The account's grant is lost or not verified. An operator must connect it again."
+    PROFILE_NOT_USABLE = "profile_not_usable", "The account has no valid browser profile. An operator must look at it."
     PROFILE_NOT_OPEN = "profile_not_open", "Act inside `async with job.browser(...)` of this account."
     CREDENTIAL_NOT_USABLE = (
         "credential_not_usable",
-        "There is no usable key; `byokeep key list CLIENT` shows its state.",
+        "There is no usable key. `byokeep key list CLIENT` shows its state.",
     )
     IDENTITY_UNPROVEN = "identity_unproven", "Identify the account in this job before the first effect."
-    IDENTITY_MISMATCH = "identity_mismatch", "The account is not the registered one. Stop and call an operator."
-    IDENTITY_DRIFT = "identity_drift", "The account shows another name; an operator confirms it first."
-    IDENTITY_STALE = "identity_stale", "Identify the account again; the last proof is too old."
-    EFFECT_HELD = "effect_held", "It waits because its platform is closed; it is put back when that opens in time."
-    EFFECT_MISSED = "effect_missed", "Its time passed while it waited; an operator puts it back or cancels it."
+    IDENTITY_MISMATCH = "identity_mismatch", "This is not the registered account. Stop, and tell an operator."
+    IDENTITY_DRIFT = "identity_drift", "The account shows another name. An operator must confirm it first."
+    IDENTITY_STALE = "identity_stale", "Identify the account again: the last proof is too old."
+    EFFECT_HELD = "effect_held", "The effect is held: its platform is closed. It is requeued if that opens in time."
+    EFFECT_MISSED = "effect_missed", "Its time passed while it was held. An operator must requeue or cancel it."
     EFFECT_CANCELLED = (
         "effect_cancelled",
-        "It was cancelled; announce it again under another key if it is still wanted.",
+        "The effect was cancelled. If it is still wanted, announce it again under another key.",
     )
-    CANARY_STAGE_FULL = "canary_stage_full", "Every act of this stage is taken; wait until they have ended."
+    CANARY_STAGE_FULL = "canary_stage_full", "Every act of this stage is taken. Wait until they have ended."
     DRILL = "disaster_recovery_drill", "This installation runs a recovery drill and causes no effects."
     GATE_ERROR = "gate_error", "The gate could not decide, so it denied. An alert was raised."
 

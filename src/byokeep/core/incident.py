@@ -103,9 +103,9 @@ def check_reference(field: str, text: str) -> str:
         Rejected: ``secret_like_content``; ``bad_reference``.
     """
     if SECRET_START.search(text) or SECRET_SHAPED.search(text):
-        step = "Put secrets into the value route only, never into a reference."
+        step = "Put secrets only into the value route, never into a reference."
         raise Rejected("secret_like_content", next_step=step, field=field)
     if not _REFERENCE.match(text):
-        step = "Give an https address or the number of a ticket or document, of up to 300 characters."
+        step = "Give an https address, or the number of a ticket or document, with up to 300 characters."
         raise Rejected("bad_reference", next_step=step, field=field)
     return text

@@ -40,7 +40,7 @@ from byokeep.core.model import ClientId, Environment
 from byokeep.core.ref import KeyRef
 
 YEAR: Final = timedelta(days=365)
-_NEXT: Final = "Make a new version of the key and move what the old one protects."
+_NEXT: Final = "Make a new version of the key, and move what the old one protects."
 
 
 class KeyPurpose(StrEnum):
@@ -167,11 +167,13 @@ def may_process(
         _check_recovery(periods, recovery=recovery)
     _check_started(now, periods)
     if any(span.holds(protected_at) for span in suspensions):
-        raise Rejected("protected_in_suspension", next_step="Make this data anew from its source.")
+        raise Rejected("protected_in_suspension", next_step="Recreate this data from its source.")
     if not periods.starts_at <= protected_at < periods.protects_until or protected_at > now:
-        raise Rejected("protected_outside_period", next_step="The record's time or the key is wrong; do not use it.")
+        raise Rejected(
+            "protected_outside_period", next_step="The record's time or the key is wrong. Do not use the data."
+        )
     if state is KeyState.SUSPENDED and not any(span.until is None for span in suspensions):
-        raise Rejected("suspension_unknown", next_step="Say since when the key is suspended.")
+        raise Rejected("suspension_unknown", next_step="Give the time since when the key is suspended.")
     if now >= periods.processes_until and not recovery:
         raise Rejected("key_period_over", next_step=_NEXT, period="recipient")
 
@@ -190,9 +192,9 @@ def may_resume(state: KeyState, now: datetime, periods: Periods) -> None:
 
 def _check_recovery(periods: Periods, *, recovery: bool) -> None:
     if not recovery:
-        raise Denied("key_compromised", next_step="Recovery needs an approval by a second person.")
+        raise Denied("key_compromised", next_step="Recovery needs a second person's approval.")
     if periods.purpose is KeyPurpose.SIGN:
-        raise Rejected("key_state", next_step="What a leaked key signed proves nothing.", state="compromised")
+        raise Rejected("key_state", next_step="A signature of a leaked key proves nothing.", state="compromised")
 
 
 def _check_started(now: datetime, periods: Periods) -> None:
@@ -332,7 +334,7 @@ class KekStatus:
 
 def broken() -> Integrity:
     """Return the one answer to a wrapped key that does not open."""
-    return Integrity("wrapped_key_broken", next_step="Do not use it; restore the sealed record from its last version.")
+    return Integrity("wrapped_key_broken", next_step="Do not use it. Restore the sealed record from its last version.")
 
 
 def check_dek_size(size: int) -> None:
@@ -352,7 +354,7 @@ def check_environment(own: Environment, asked: KeyContext | KekScope) -> None:
         Denied: ``other_environment``.
     """
     if asked.environment is not own:
-        raise Denied("other_environment", next_step="Keys never cross environments; make a new profile here.",
+        raise Denied("other_environment", next_step="Keys never cross environments. Create a new profile here.",
                      configured=own.value, asked=asked.environment.value)  # fmt: skip
 
 
@@ -412,7 +414,7 @@ def unusable(fault: KekFault) -> Rejected:
     steps = {
         KekFault.MISSING: "Make the client's KEK first, or restore it from a snapshot of OpenBao.",
         KekFault.DISABLED: "Enable the version at OpenBao, or restore a record under a live version.",
-        KekFault.FOREIGN: "This key was not made here or was opened up; do not protect anything with it.",
+        KekFault.FOREIGN: "This key was not made here, or was made exportable. Do not protect anything with it.",
     }
     return Rejected(fault.value, next_step=steps[fault])
 
@@ -453,7 +455,7 @@ def check_rotation_days(days: int | None) -> int:
         Rejected: ``kek_rotation_days_out_of_range``: none is named, or it is longer than 366 days, or below one.
     """
     if days is None or not 1 <= days <= MAX_ROTATION_DAYS:
-        raise Rejected("kek_rotation_days_out_of_range", next_step="Give 1 to 366 days; it cannot be switched off.",
+        raise Rejected("kek_rotation_days_out_of_range", next_step="Give 1 to 366 days. It cannot be switched off.",
                        maximum=MAX_ROTATION_DAYS)  # fmt: skip
     return days
 

@@ -49,5 +49,5 @@ def check_transition(old: KeyState, new: KeyState) -> None:
     """
     if new not in TRANSITIONS[old]:
         possible = ", ".join(sorted(TRANSITIONS[old])) or "nothing else"
-        step = f"From {old.value} it can become: {possible}. A retired key is replaced, not revived."
+        step = f"From {old.value}, the next state can be: {possible}. A retired key is replaced, not revived."
         raise Rejected("key_state", next_step=step, state_from=old.value, state_to=new.value)

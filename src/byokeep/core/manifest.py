@@ -165,7 +165,7 @@ def parse_manifest(data: bytes) -> Manifest:
         if found.canonical != data:  # another format, one field more, another spelling of an id
             raise ValueError("another spelling")
     except (ValueError, TypeError, KeyError, AttributeError, Rejected):
-        raise Integrity("manifest_unreadable", next_step="Look who can write to the vault of profiles.") from None
+        raise Integrity("manifest_unreadable", next_step="Find out who can write to the vault of profiles.") from None
     return found
 
 

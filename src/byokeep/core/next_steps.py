@@ -99,8 +99,8 @@ def of_connection(state: str, reason: str) -> str:
     if state == "complete":
         return ""
     if state in ("running", "incomplete"):
-        return "It waits for the person, or for the refresher; look again, and see that a refresher runs."
-    return _words()["connection"].get(reason, "It was not connected, and nothing was kept; begin again.")
+        return "It waits for the person or for the refresher. Look again later, and check that a refresher is running."
+    return _words()["connection"].get(reason, "The account was not connected, and nothing was kept. Start again.")
 
 
 def of_consent(name: str) -> str:
@@ -128,7 +128,7 @@ def no_reauth(state: str, *, renewed: bool) -> str:
     if state == "needs_reauth":
         return "now"
     if state in ("connected", "name_changed", "mismatch"):
-        return "none: the tokens are renewed" if renewed else "none: the platform names no end"
+        return "none: the tokens are renewed" if renewed else "none: the platform gives no end"
     return "none: it is not connected"
 
 
@@ -142,8 +142,8 @@ def of_profile(state: str, missing: tuple[str, ...]) -> str:
     if state == "complete":
         return ""
     if "vault_write_event" in missing and state == "running":
-        return "Nothing is sealed yet: `byokeep profile login`, log in there, `byokeep profile confirm`."
-    return "The newest generation is not proved yet: `byokeep profile validate`."
+        return "Nothing is sealed yet. Run `byokeep profile login`, log in there, then run `byokeep profile confirm`."
+    return "The newest generation is not proved yet. Run `byokeep profile validate`."
 
 
 def of_alert(reason: str) -> str:
@@ -163,4 +163,4 @@ def instead_of_evidence(state: str, reason: str, missing: tuple[str, ...], *, re
     if state == "running":
         return what
     after = "`byokeep key add` with a new key" if reason in NEEDS_NEW_KEY else f"`byokeep key verify {ref}`"
-    return f"{what} {after} starts a new run with evidence of its own."
+    return f"{what} {after} starts a new run with its own evidence."

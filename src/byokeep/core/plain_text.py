@@ -78,11 +78,13 @@ def check_name(field: str, text: str) -> str:
         or unicodedata.normalize("NFKC", text) != text
     ):
         raise Rejected(
-            "bad_name", next_step="Use 1 to 80 letters, digits, blanks and . _ & ' ( ) -; letter first.", field=field
+            "bad_name",
+            next_step="Use 1 to 80 letters, digits, spaces and . _ & ' ( ) -, starting with a letter.",
+            field=field,
         )
     scripts = {unicodedata.name(char, "UNKNOWN").partition(" ")[0] for char in text if char.isalpha()}
     if "LATIN" in scripts and scripts & {"CYRILLIC", "GREEK", "ARMENIAN", "COPTIC", "CHEROKEE"}:
-        raise Rejected("mixed_scripts", next_step="Write the name in one alphabet.", field=field)
+        raise Rejected("mixed_scripts", next_step="Write the name in a single alphabet.", field=field)
     return text
 
 
@@ -94,7 +96,7 @@ def refuse_secret(field: str, text: str) -> None:
     """
     if SECRET_START.search(text) or _LONG_RUN.search(text) or _HEX_RUN.search(text) or _mixed(text):
         raise Rejected(
-            "secret_like_content", next_step="Put secrets into the value route only, never into text.", field=field
+            "secret_like_content", next_step="Put secrets only into the value route, never into text.", field=field
         )
 
 
@@ -124,7 +126,7 @@ def check_reason(reason: str, *, example: str) -> None:
         Rejected: ``bad_reason``, with the rule.
     """
     if not _REASON.match(reason):
-        rule = "A reason is a code of 2 to 63 characters: small letters, digits and _, a letter first"
+        rule = "A reason is a code of 2 to 63 characters: lower-case letters, digits and _, starting with a letter"
         raise Rejected("bad_reason", next_step=f"{rule}; such as {example}.", field="reason")
 
 

@@ -163,12 +163,12 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
     holders = GRANTS.get(verb, frozenset())
     if not actor.roles & holders:
         named = ", ".join(sorted(role.value for role in holders - {_T}))
-        raise Denied("not_permitted", verb=verb.value, next_step=f"This takes one of the roles: {named or 'none'}.")
+        raise Denied("not_permitted", verb=verb.value, next_step=f"This needs one of these roles: {named or 'none'}.")
     if actor.held and verb in APPROVING:
         until = f"until {actor.held_until.astimezone(UTC):%Y-%m-%d %H:%M}Z" if actor.held_until else "for now"
         step = (
-            f"Your approvals are held {until}. To end it sooner: `byokeep operator vouch {actor.name or 'NAME'}`, by an"
-            " admin, and a second admin approves."
+            f"Your approvals are held {until}. To end it sooner: `byokeep operator vouch {actor.name or 'NAME'}`, run"
+            " by an admin and approved by a second one."
         )
         raise Denied("approval_held", verb=verb.value, next_step=step)
     if verb in FRESH:
@@ -187,8 +187,8 @@ def require_proof(actor: Actor) -> None:
     """
     if not actor.proved:
         step = (
-            "Sign in to the console once more: that counts there for 5 minutes. Who has a passkey, and has logged in on"
-            " the command line with the password, uses a token there: docs/console.md."
+            "Sign in to the console again: that counts there for 5 minutes. If you have a passkey, but logged in on the"
+            " command line with the password, use a token there: docs/console.md."
         )
         raise Unauthenticated("step_up_required", next_step=step)
 
@@ -201,7 +201,7 @@ def authorise_every_client(actor: Actor, verb: Verb) -> None:
     """
     authorise(actor, verb)
     if actor.clients is not None:
-        raise Denied("not_permitted", next_step="It goes over every client: somebody assigned to all of them runs it.")
+        raise Denied("not_permitted", next_step="It covers every client: somebody assigned to all must run it.")
 
 
 def check_roles(roles: frozenset[Role], *, machine: bool) -> None:
@@ -213,12 +213,15 @@ def check_roles(roles: frozenset[Role], *, machine: bool) -> None:
     if not roles:
         raise Rejected("no_roles", next_step="Name at least one role.")
     if roles - (MACHINE_ROLES if machine else HUMAN_ROLES):
-        raise Rejected("wrong_kind_of_role", next_step="People and machines hold different roles.")
+        raise Rejected("wrong_kind_of_role", next_step="Give people roles for people, and machines roles for machines.")
     if machine and len(roles) != 1:
         raise Rejected("one_role_per_machine", next_step="Create one machine identity for each role.")
     for pair in FORBIDDEN_PAIRS:
         if pair <= roles:
             first, second = sorted(role.value for role in pair)
             raise Rejected(
-                "forbidden_role_pair", next_step="Give these two roles to two people.", first=first, second=second
+                "forbidden_role_pair",
+                next_step="Give these two roles to two people.",
+                first=first,
+                second=second,
             )

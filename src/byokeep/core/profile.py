@@ -182,12 +182,12 @@ def check_restorable(*, wanted: int, newest: int, key_state: KeyState | None, go
     if key_state is None or wanted < 1:
         raise Rejected("no_such_generation", next_step="See `byokeep profile history`.", generation=wanted)
     if wanted >= newest:
-        raise Rejected("already_newest", next_step="It is the newest already.", generation=wanted)
+        raise Rejected("already_newest", next_step="Nothing to do: it is already the newest.", generation=wanted)
     if key_state not in _RESTORABLE:
         raise Conflict("key_not_usable", next_step="Choose a generation whose key was never in doubt.",
                        generation=wanted, key_state=key_state.value)  # fmt: skip
     if gone:
-        raise Conflict("generation_gone", next_step="Choose one that `byokeep profile history` still keeps.",
+        raise Conflict("generation_gone", next_step="Choose one that `byokeep profile history` still lists.",
                        generation=wanted)  # fmt: skip
 
 
@@ -242,7 +242,7 @@ def next_step(
     if due and state is ProfileState.VALID:
         return f"It is due for a new key: `byokeep profile rekey{named}`."
     if state is ProfileState.VALID and not proved:
-        return f"It can be used; what was sealed since its proof is proved by `byokeep profile validate{named}`."
+        return f"It can be used. To prove what was sealed since its last proof: `byokeep profile validate{named}`."
     return step.removesuffix(", or restore.") + "." if not sealed and step.endswith(", or restore.") else step
 
 
@@ -272,12 +272,12 @@ def next_step_of_work(state: str, reason: str, *, result: str = "", profile: str
     """
     named = f" {profile}" if profile else ""
     if state in ("asked", "running", "confirmed"):
-        return "A worker is at it; look again. If it stays so, see that a worker runs."
+        return "A worker is working on it. Look again later; if nothing changes, check that a worker is running."
     if state == "waiting":
         confirm = f"`byokeep profile confirm{named} ACCOUNT`"
         if result == LOGIN_DONE:
-            return f"Done was pressed; it waits for the person's word: {confirm}, with the name that was seen there."
-        return f"It waits for a person: `byokeep profile handoff{named}` at the worker's host, then {confirm}."
+            return f"Done was pressed. Now the person must confirm: {confirm}, with the name that was seen there."
+        return f"It waits for a person: `byokeep profile handoff{named}` on the worker's host, then {confirm}."
     if not reason:
         return ""
-    return _words()["work"].get(reason, "See `byokeep alert list`, remove the cause, and ask again.")
+    return _words()["work"].get(reason, "See `byokeep alert list`, remove the cause, then ask again.")

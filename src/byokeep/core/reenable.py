@@ -182,7 +182,7 @@ def next_state(state: Reenable, event: Event) -> Reenable:
 def _reauthorised(state: Reenable, by_person: bool) -> Reenable:
     if not by_person:
         raise Denied(
-            "reauth_needs_a_person", next_step="An operator connects the account again with `byokeep account connect`."
+            "reauth_needs_a_person", next_step="An operator must connect the account again: `byokeep account connect`."
         )
     # A second login on the way starts the way again.
     return replace(_moved(state, Stage.REAUTHORISED), number=0, taken=0, done=0, way=state.way + 1)
@@ -192,7 +192,11 @@ def _taken(state: Reenable) -> Reenable:
     if state.stage is Stage.OPEN:
         return state
     if state.stage is not Stage.CANARY:
-        raise Denied("platform_closed", next_step="The platform is closed for this client.", stage=state.stage.value)
+        raise Denied(
+            "platform_closed",
+            next_step="The platform is closed for this client. See `byokeep incident platform status`.",
+            stage=state.stage.value,
+        )
     if state.taken >= state.acts:
         raise Denied("canary_stage_full", next_step="Wait until the acts of this stage have ended.", acts=state.acts)
     return replace(state, taken=state.taken + 1, revision=state.revision + 1)
@@ -207,7 +211,7 @@ def _ended(state: Reenable, ok: bool | None, *, current: bool) -> Reenable:
     if not current:
         return state
     if state.done >= state.taken:
-        raise Conflict("reenable_out_of_order", next_step="Every act is taken before it ends.", stage=state.stage.value)
+        raise Conflict("reenable_out_of_order", next_step="Take the act before you end it.", stage=state.stage.value)
     state = replace(state, done=state.done + 1, revision=state.revision + 1)
     if state.done < state.acts:
         return state
@@ -232,6 +236,6 @@ def _follows(state: Reenable, stage: Stage) -> None:
 def _out_of_order(state: Reenable) -> Conflict:
     return Conflict(
         "reenable_out_of_order",
-        next_step="Log in again, check identity, check permissions, then the canary; no step is skipped.",
+        next_step="Log in again, check identity, check permissions, then run the canary. No step can be skipped.",
         stage=state.stage.value,
     )

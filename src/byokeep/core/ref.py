@@ -29,7 +29,7 @@ _VAULT: Final = re.compile(
 _PROFILE: Final = re.compile(rf"vault://kv/clients/({_UUID})/profiles/({_UUID})\Z")
 _KMS: Final = re.compile(r"kms://(transit|aws|pkcs11)/([a-z0-9][a-z0-9-]{0,62})\Z")
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
-_NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider>, in lower case; see docs/spec/ref.md."
+_NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider> in lower case; see docs/spec/ref.md."
 
 
 class SecretPart(StrEnum):
@@ -156,7 +156,7 @@ def parse_client_id(text: str) -> ClientId:
     """
     if re.fullmatch(_UUID, text, re.ASCII) and len(text) == 36:
         return ClientId(UUID(text))
-    raise Rejected("bad_client_id", next_step="Use the client's UUID as `byokeep client list` prints it.")
+    raise Rejected("bad_client_id", next_step="Use the client's UUID, as `byokeep client list` prints it.")
 
 
 def parse_provider(text: str) -> Provider:

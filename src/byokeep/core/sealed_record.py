@@ -122,7 +122,7 @@ def _check(newest: int, stays: int, kept: int) -> None:
     if stays and newest + 1 - stays >= kept:
         raise Conflict(
             FULL,
-            next_step="Too many seals were cut off; find out why. `byokeep kek rotate CLIENT` writes the records anew.",
+            next_step="Too many seals were cut off. Find out why. `byokeep kek rotate CLIENT` rewrites the records.",
         )
 
 
@@ -211,7 +211,9 @@ def parse_record(data: bytes) -> SealedRecord:
         if found.canonical != data:  # another format or place, one field more, another spelling of a number
             raise ValueError("another spelling")
     except (ValueError, TypeError, KeyError, AttributeError, Rejected):
-        raise Integrity("sealed_record_unreadable", next_step="Look who can write to the vault of profiles.") from None
+        raise Integrity(
+            "sealed_record_unreadable", next_step="Find out who can write to the vault of profiles."
+        ) from None
     return found
 
 

@@ -21,7 +21,7 @@ def seconds(text: str) -> int:
     """
     parts = _SPAN.match(text)
     if parts is None:
-        raise Rejected("bad_span", next_step="Write a number and its unit, such as 24h.")
+        raise Rejected("bad_span", next_step="Write a number and a unit, such as 24h.")
     return int(parts[1]) * _UNITS[parts[2]]
 
 
@@ -42,5 +42,5 @@ def moment(text: str, now: datetime, *, end: bool = False) -> datetime | None:
         at = datetime.fromisoformat(text) + timedelta(days=end and _DAY.match(text) is not None)
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        step = "Write how long ago (30m, 24h, 7d), a day such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z."
+        step = "Write an age (30m, 24h, 7d), a date such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z."
         raise Rejected("bad_time", next_step=step) from None

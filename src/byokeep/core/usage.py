@@ -44,7 +44,9 @@ def check_tool(name: str) -> str:
     """
     refuse_secret("tool", name)
     if not _TOOL.match(name):
-        raise Rejected("bad_tool", next_step="Use up to 64 small letters, digits, _ and dots; a letter first.")
+        raise Rejected(
+            "bad_tool", next_step="Use up to 64 lower-case letters, digits, _ and dots, starting with a letter."
+        )
     return name
 
 

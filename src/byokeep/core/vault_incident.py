@@ -72,7 +72,7 @@ def check_order(now: IncidentStep, wanted: IncidentStep, *, incident: UUID | Non
     if ORDER.index(now) >= ORDER.index(wanted):
         return False
     if ORDER.index(now) + 1 != ORDER.index(wanted):
-        raise Conflict("vault_out_of_order", next_step=f"See {look_at(incident)}: one step after the other.",
+        raise Conflict("vault_out_of_order", next_step=f"Do one step after the other: see {look_at(incident)}.",
                        step=now.value, wanted=wanted.value, **_named(incident))  # fmt: skip
     return True
 
@@ -86,13 +86,13 @@ def window(since: datetime | None, now: datetime) -> tuple[datetime, bool]:
     if since is None:
         return now - WINDOW, True
     if since > now:
-        raise Rejected("bad_since", next_step="Give a time in the past, or none: then 72 hours are assumed.")
+        raise Rejected("bad_since", next_step="Give a time in the past, or leave it out: then 72 hours are assumed.")
     return since, False
 
 
 def left(step: IncidentStep, count: int, *, incident: UUID | None = None) -> Conflict:
     """Return the refusal to call a step done of which something is left."""
-    return Conflict("vault_step_left", next_step=f"See {look_at(incident)}: what is left is listed there.",
+    return Conflict("vault_step_left", next_step=f"See {look_at(incident)}, which lists what is left.",
                     step=step.value, left=count, **_named(incident))  # fmt: skip
 
 

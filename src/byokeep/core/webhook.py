@@ -152,7 +152,7 @@ class SeenDeliveries:
         if len(self._until) >= self._most:
             if until is not None:
                 raise RateLimited(
-                    "webhook_memory_full", next_step="The sender delivers again; give the memory more room."
+                    "webhook_memory_full", next_step="The sender will deliver again. Give the memory more room."
                 )
             self._until.popitem(last=False)
         self._until[delivery] = float("inf") if until is None else until

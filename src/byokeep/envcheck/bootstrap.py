@@ -132,5 +132,5 @@ def refuse_foreign_role(environment: Mapping[str, str], own: str) -> None:
     for name in sorted(ROLES & environment.keys()):
         named = stage_of(environment[name])
         if named and named != stage:
-            step = f"Give each environment a role of its own: this process is of {stage or 'none that is known'}."
+            step = f"Give each environment its own role: this process is of {stage or 'none that is known'}."
             raise Denied("role_of_other_environment", next_step=step, variable=name, role_of=named)

@@ -71,12 +71,14 @@ def read_policy(path: Path) -> EnvPolicy:
         raise Rejected("policy_unreadable", next_step="Check the path of the policy file.") from None
     except ValueError as error:
         said = str(error) if str(error).startswith("policy") else "it is not TOML"
-        raise Rejected("bad_policy", next_step=f"Mend the policy file: {said}.") from None
+        raise Rejected("bad_policy", next_step=f"Fix the policy file: {said}.") from None
     return EnvPolicy(known, accepted)
 
 
 def findings(
-    variables: Iterable[Variable], policy: EnvPolicy, rotated_after_ms: int | None = None,
+    variables: Iterable[Variable],
+    policy: EnvPolicy,
+    rotated_after_ms: int | None = None,
     deployed_ms: int | None = None,
 ) -> tuple[list[EnvFinding], list[tuple[str, str]]]:
     """Return what is wrong, and what could not be told: (variable, code).

@@ -75,7 +75,7 @@ class Emergency:
         """
         if self._short or (self._held and self._reserve is not None and not self._reserve.kept()):
             raise Unavailable(
-                "disk_full", next_step="Free disk space; kill and revoke still work, the rest goes on by itself then."
+                "disk_full", next_step="Free disk space. Kill and revoke still work; the rest then resumes by itself."
             )
 
     def admitting(self, auth: Authenticator) -> Authenticator:

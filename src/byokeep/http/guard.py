@@ -177,7 +177,7 @@ class Door:
         self._starting = tuple(starting)
         self._room = asyncio.Semaphore(at_once)
         self._here, self._most = 0, at_once + waiting
-        self._step = f"The broker serves {at_once} of these at once and lets {waiting} wait: try again in a second."
+        self._step = f"The broker serves {at_once} of these at once and queues {waiting}. Try again in a second."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

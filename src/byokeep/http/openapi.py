@@ -41,7 +41,7 @@ _REFUSED: Final = {
     401: ("Unauthenticated", "No valid credential was shown."),
     403: ("Denied", "The caller may not do this; nothing changed."),
     404: ("NotFound", "There is no such object for this caller."),
-    409: ("Conflict", "Another state or somebody else stands in the way, or stored bytes are not what was written."),
+    409: ("Conflict", "Another state or another caller is in the way, or stored bytes are not what was written."),
     413: ("TooLarge", "The body is too large."),
     415: ("UnsupportedMediaType", "The body has another media type or encoding than the route reads."),
     422: ("Rejected", "The input is wrong; nothing was stored."),

@@ -24,9 +24,9 @@ from byokeep.kernel.procedures import RunStatus, StepRecord
 
 _NEXT: Mapping[str, str] = {
     "person": "Do the next step: `byokeep procedure resume {id}`.",
-    "approval": "Another person, an approver: `byokeep procedure approve {id}`.",
-    "time": "Nothing to do until it is due; then a worker or a person goes on.",
-    "worker": "A worker goes on by itself. Look again: `byokeep procedure show {id}`.",
+    "approval": "Next, by another approver: `byokeep procedure approve {id}`.",
+    "time": "Nothing to do until it is due. Then a worker or a person continues.",
+    "worker": "Nothing to do: a worker continues. Look again: `byokeep procedure show {id}`.",
 }
 
 
@@ -118,15 +118,15 @@ def run_out(status: RunStatus) -> dict[str, Any]:
     state = "incomplete" if run.state == "complete" and status.missing else run.state
     next_step = _NEXT.get(status.waits_for, "").format(id=run.id)
     if run.state == "failed" and run.closed_at is None:
-        next_step = f"It stopped: {run.reason}. Mend that, then `byokeep procedure resume {run.id}`, or `... abort`."
+        next_step = f"It stopped: {run.reason}. Fix that, then `byokeep procedure resume {run.id}`, or `... abort`."
         if run.reason == "revoke_by_hand" and run.procedure == "mass_revoke":
             next_step = f"End what is left at its provider, then: `byokeep incident revoke settle {run.id} ITEM`."
     elif run.closed_at is not None:
-        next_step = "It is over: nothing of it goes on."
+        next_step = "Nothing to do: it has ended."
     if not status.led:
-        next_step = f"Its own commands lead it: {status.look}."
+        next_step = f"Use its own commands: {status.look}."
     elif run.state == "complete" and not status.missing:
-        next_step = f"For whoever asks: `byokeep evidence export {run.id} FILE`."
+        next_step = f"To give proof to others: `byokeep evidence export {run.id} FILE`."
     return ProcedureReply.fields(
         run, state=state, waits_for=status.waits_for, next_step=next_step, steps=status.steps, missing=status.missing,
         facts=run.facts if status.waits_for == "approval" else {},

@@ -87,7 +87,7 @@ async def read_bytes(request: Request, *, limit: int = MAX_BODY) -> bytes:
             async for chunk in request.stream():
                 raw += chunk
                 if len(raw) > limit:
-                    raise Rejected("body_too_large", next_step="Send less.", limit=limit)
+                    raise Rejected("body_too_large", next_step="Send a smaller body.", limit=limit)
     except TimeoutError:
         raise _refused("body_too_slow", "Send the whole body at once.") from None
     except ClientDisconnect:
@@ -130,7 +130,7 @@ async def no_query(request: Request) -> None:
     if request.scope.get("query_string"):
         if "authorization" not in request.headers:
             raise Unauthenticated("no_token", next_step="Send one header `Authorization: Bearer <token>`.")
-        raise Rejected("unexpected_query", next_step="This route takes no query.")
+        raise Rejected("unexpected_query", next_step="Leave out the query: this route takes none.")
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -231,7 +231,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 _TAKEN: Final = frozenset({"type", "title", "status", "code", "request_id", "next_step"})
 Recorder = Callable[..., Awaitable[None]]  # byokeep.kernel.command.record_refused_call, of one process
 STATUS: Final = {"body_too_large": 413, "unsupported_media_type": 415, "content_encoding": 415}
-INTERNAL: Final = Unavailable("internal_error", next_step="Nothing was released. Tell us the request id.")
+INTERNAL: Final = Unavailable("internal_error", next_step="Nothing was released. Report the request id.")
 
 
 def bad_path() -> Rejected:
@@ -391,7 +391,7 @@ async def ready(**checks: Awaitable[object]) -> dict[str, str]:
     looks = (ask(name, partial(passes, name, check), within=READY_WITHIN_S) for name, check in checks.items())
     for found in await asyncio.gather(*looks):
         if not found.ok:
-            step = found.next_step or f"See `byokeep doctor` on the server's host: what it says of the {found.name}."
+            step = found.next_step or f"Run `byokeep doctor` on the server's host, for the {found.name}."
             raise Unavailable("not_ready", next_step=step, part=found.name, reason=found.code)
     return {"status": "ready"}
 
@@ -414,7 +414,7 @@ class Budget:
             RateLimited: ``too_many_requests`` with ``retry_after_s``.
         """
         if wait := self._buckets.take(key, self._clock.monotonic()):
-            raise RateLimited("too_many_requests", next_step="Wait, then go on.", retry_after_s=max(1, int(wait) + 1))
+            raise RateLimited("too_many_requests", next_step="Wait, then retry.", retry_after_s=max(1, int(wait) + 1))
 
 
 def spend(request: Request, budget: Budget, actor: Actor, client_id: ClientId) -> None:

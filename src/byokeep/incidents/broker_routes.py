@@ -72,7 +72,7 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
             any_span=body.any_span, figures=figures, incident_id=body.incident_id,
         )  # fmt: skip
         if room.locked():
-            step = f"The broker makes {AT_ONCE} reports at once, for each reads whole logs: try again in a minute."
+            step = f"The broker makes {AT_ONCE} reports at once, because each reads whole logs. Try again in a minute."
             raise Unavailable("broker_busy", next_step=step, limit=AT_ONCE, retry_after_s=RETRY_AFTER_S)
         async with room:
             made = await exposure.report(app, actor, asked)

@@ -195,12 +195,12 @@ async def _subject(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> _Sub
     verb = Verb.KEY_HISTORY
     if len(named) > 1 or (not named and asked.client_id is None):
         async with recorded(app, actor, verb, client_id=asked.client_id):
-            raise Rejected("one_subject", next_step="Name a key, an account or a profile; or else a client.")
+            raise Rejected("one_subject", next_step="Give a key, an account, a profile or a client.")
     if asked.ref_id is not None:
         ref = await get_ref(app, actor, asked.ref_id, verb)
         if ref.purpose == "default":
             return _Subject(client_id=ref.client_id, kind="key", object_id=ref.id, secret=ref.provider.value, below="")
-        raise Rejected("one_subject", next_step="Name the account of these tokens, or the client.")
+        raise Rejected("one_subject", next_step="Give the account of these tokens, or the client.")
     if asked.account_id is not None:
         one = await find(app, actor, verb, PlatformAccount, "exposure_account", asked.account_id)
         place = {"secret": one.platform.value, "below": f"/accounts/{one.id}/"}
@@ -220,10 +220,10 @@ def _span(now: datetime, asked: ExposureRequest, *, assumed: bool) -> _Span:
     until = min(asked.until or now, now)
     since = until - MOST if asked.since is None else asked.since
     if not timedelta() < until - since <= usage.LONGEST:
-        step = f"Name a time that lies before its end, {usage.LONGEST.days} days at most."
+        step = f"Give a start before the end, at most {usage.LONGEST.days} days earlier."
         raise Rejected("bad_span", next_step=step)
     if not asked.any_span and not LEAST - _SLACK <= until - since <= MOST + _SLACK:
-        step = "A report covers 24 to 72 hours. If another span is meant, say so: `--any-span`."
+        step = "A report covers 24 to 72 hours. For another span, add `--any-span`."
         raise Rejected("unusual_span", next_step=step)
     return _Span(since, until, assumed=assumed)
 
@@ -461,7 +461,7 @@ def _provider_usage(figures: Sequence[ProviderFigure], span: _Span) -> dict[str,
         whole = one.since == _hour(one.since) and all(0 <= many < 2**53 for many in known.values())
         within = all(_hour(span.since) <= hour < span.until for hour in known)
         if not provider_usage.MODEL.match(one.model) or not whole or not within or one.model in series:
-            step = "Each model once: letters, digits and _.:/-, with the requests of whole hours of the span."
+            step = "Give each model once (letters, digits and _.:/-), with the requests of whole hours of the span."
             raise Rejected("bad_figures", next_step=step)
         series[one.model] = known
     hour = _hour(span.since)
@@ -480,7 +480,7 @@ def _hour(at: datetime) -> datetime:
 
 def _fits(rows: Sequence[Any], *, most: int) -> Sequence[Any]:
     if len(rows) > most:
-        raise Rejected("too_many_rows", next_step="Name one credential, or a shorter span with --any-span.", most=most)
+        raise Rejected("too_many_rows", next_step="Give one credential, or a shorter span with --any-span.", most=most)
     return rows
 
 

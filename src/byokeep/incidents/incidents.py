@@ -115,13 +115,15 @@ async def open_incident(app: App, actor: Actor, wish: OpenRequest) -> IncidentSt
         kind, severity = _kind(wish.kind), None if wish.severity is None else severity_of(wish.severity)
         least = rules.usual_severity(kind)
         if severity is not None and severity > least:
-            step = f"Open it as {least}; a second person lowers it: `byokeep incident severity INCIDENT {severity}`."
+            step = f"Open it as {least}. A second person can lower it: `byokeep incident severity INCIDENT {severity}`."
             raise Rejected("severity_too_low", next_step=step)
         if (wish.object_kind == "") is not (wish.object_id is None):
-            raise Rejected("object_missing", next_step="Name the thing with its kind: a key, an account or a profile.")
+            raise Rejected("object_missing", next_step="Give the object and its kind: a key, an account or a profile.")
         client_id, platform, of_provider = await _owner(app, wish)
         if client_id is None and actor.clients is not None:
-            raise Denied("not_permitted", next_step="Name a client; people of all clients open one for everybody.")
+            raise Denied(
+                "not_permitted", next_step="Give a client. Only people of all clients can open one for everybody."
+            )
         await permit(app, actor, Verb.INCIDENT_OPEN, client_id=client_id)
         _check_object(kind, wish, platform, of_provider=of_provider)
         async with app.db.begin(client_id=client_id, every_client=client_id is None) as tx:
@@ -152,7 +154,7 @@ def already(made: Incident | None) -> Conflict:
     """Return the refusal to open a second incident about the same."""
     if made is None:
         return Conflict("incident_open", next_step="See `byokeep incident list`.")
-    return Conflict("incident_open", next_step=f"Go on with that one: {look_at(made.id)}.", incident=made.id)
+    return Conflict("incident_open", next_step=f"Continue with that one: {look_at(made.id)}.", incident=made.id)
 
 
 def _kind(text: str) -> IncidentKind:
@@ -176,18 +178,16 @@ def _check_object(kind: IncidentKind, wish: OpenRequest, platform: str, *, of_pr
         )
         raise Rejected("object_missing", next_step=step)
     if kind is IncidentKind.SUSPECTED_LEAK and wish.object_kind != "key":
-        raise Rejected("object_missing", next_step="Name the key that it is about: `--key CLIENT/PROVIDER`.")
+        raise Rejected("object_missing", next_step="Give the key that it is about: `--key CLIENT/PROVIDER`.")
     if (
         kind in (IncidentKind.SUSPECTED_LEAK, IncidentKind.USAGE_ANOMALY)
         and wish.object_kind == "key"
         and (not of_provider)
     ):
-        step = (
-            "Its playbook is of a provider's key: replace this one by its own command, and open `other` for its record."
-        )
+        step = "That playbook is for a provider's key. Replace this one by its own command, and open `other` for it."
         raise Rejected("not_a_provider_key", next_step=step)
     if kind in (IncidentKind.TOKEN_REVOKED, IncidentKind.TOKEN_COMPROMISED, IncidentKind.LOCKOUT) and not platform:
-        step = "Name the account that it is about: `--account CLIENT/PLATFORM/ACCOUNT`."
+        step = "Give the account that it is about: `--account CLIENT/PLATFORM/ACCOUNT`."
         raise Rejected("object_missing", next_step=step)
 
 
@@ -283,9 +283,9 @@ async def write_postmortem(app: App, actor: Actor, incident_id: UUID, *, referen
         refused_as=EventName.INCIDENT_CHANGED, on_client=True,
     ) as tx:  # fmt: skip
         if not reference and not sha256:
-            raise Rejected("postmortem_missing", next_step="Give the document (--file), or where it stands (--link).")
+            raise Rejected("postmortem_missing", next_step="Give the document (--file) or its address (--link).")
         if sha256 and not _SHA256.match(sha256):
-            raise Rejected("bad_reference", next_step="A digest is 64 hex digits.", field="sha256")
+            raise Rejected("bad_reference", next_step="Give the digest as 64 hex digits.", field="sha256")
         if reference:
             rules.check_reference("postmortem", reference)
         await incidents.hold_chain(tx, found.client_id)
@@ -318,16 +318,16 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
             raise over(found)
         of_glass = found.kind is IncidentKind.BREAK_GLASS
         if of_glass and await tx.maybe(bool, "incident_held_by", id=found.id, by=actor.id):
-            raise Denied("same_person", next_step="It is about a grant of yours: another person closes it.")
+            raise Denied("same_person", next_step="It is about your own grant. Another person must close it.")
         if state.run is not None and (state.run.run.state != "complete" or state.run.missing):
             step = f"See {state.run.look}: {', '.join(state.run.missing)} is missing."
             raise Conflict("playbook_not_done", next_step=step, incident=found.id)
         if state.run is None and found.playbook and grave:
-            step = f"Go through its steps: {look_at(found.id)}; or have a second person lower its severity."
+            step = f"Complete its steps: {look_at(found.id)}. Or have a second person lower its severity."
             raise Conflict("playbook_not_begun", next_step=step, incident=found.id)
         if state.undecided:
-            step = f"Choose it, or say why none applies: `byokeep incident playbook {found.id} none --reason CODE`"
-            step += "; at P0 and P1 another person approves that." if grave else "."
+            step = f"Choose its playbook, or say why none: `byokeep incident playbook {found.id} none --reason CODE`"
+            step += "; at P0 and P1 another person must approve that." if grave else "."
             raise Conflict("playbook_not_chosen", next_step=step, incident=found.id)
         if grave and not found.told:
             step = f"Write it, then: `byokeep incident postmortem {found.id} --file FILE`, or --link ADDRESS."
@@ -342,4 +342,4 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
 
 def over(found: Incident) -> Conflict:
     """Return the refusal to change an incident that is closed."""
-    return Conflict("incident_closed", next_step=f"It is closed: {look_at(found.id)}.", incident=found.id)
+    return Conflict("incident_closed", next_step=f"It is already closed: {look_at(found.id)}.", incident=found.id)

@@ -160,9 +160,9 @@ async def begin(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revocati
         await tx.all(UUID, "revocation_hold_keys", ids=_ids(actor, asked), provider=asked.provider)
         found = await _targets(tx, app, actor, asked)
         if not found:
-            raise Rejected("nothing_fits", next_step="Nothing live fits. Look with --dry-run, or name another span.")
+            raise Rejected("nothing_fits", next_step="Nothing live matches. Look with --dry-run, or give another span.")
         if asked.shown not in ("", _digest(found)):
-            step = "Nothing was cut off: something was added or has gone since you looked. Look again, then revoke."
+            step = "Nothing was cut off, because the list has changed since you looked. Look again, then revoke."
             raise Conflict("targets_changed", next_step=step, count=len(found))
         facts = {"reason": asked.reason, "provider": asked.provider} | {
             name: str(one) for name, one in (("runner", asked.runner_id), ("since", asked.since)) if one is not None
@@ -191,24 +191,24 @@ def _commanded(app: App, actor: Actor, asked: RevocationRequest) -> Any:
 
 async def _targets(tx: Tx, app: App, actor: Actor, asked: RevocationRequest) -> list[RevocationTarget]:
     if asked.client_id is None and actor.clients is not None:
-        raise NotFound("not_found", next_step="You are assigned to some clients: name one.")
+        raise NotFound("not_found", next_step="You are assigned to some clients only. Give one of them.")
     if not (asked.provider or asked.runner_id or asked.since):
-        raise Rejected("filter_missing", next_step="Name a provider or platform, a runner, or a time.")
+        raise Rejected("filter_missing", next_step="Give a provider or platform, a runner, or a time.")
     if asked.provider:
         parse_provider(asked.provider)
     if asked.until is not None and asked.since is None and asked.runner_id is None:
-        raise Rejected("bad_span", next_step="Say since when as well: --since.")
+        raise Rejected("bad_span", next_step="Give the start as well: --since.")
     now = app.clock.now()
     until = min(asked.until or now, now)
     since = until - SPAN if asked.since is None and asked.runner_id else asked.since
     if since is not None and since >= until:
-        raise Rejected("bad_span", next_step="Name a time that lies before its end.")
+        raise Rejected("bad_span", next_step="Give a start before the end.")
     found = await tx.all(
         RevocationTarget, "revocation_targets", ids=_ids(actor, asked), provider=asked.provider,
         runner_id=asked.runner_id, since=since, until=until, limit=MOST + 1,
     )  # fmt: skip
     if len(found) > MOST:
-        raise Rejected("too_many_rows", next_step="Name a client as well.", most=MOST)
+        raise Rejected("too_many_rows", next_step="Give a client as well.", most=MOST)
     return found
 
 
@@ -322,7 +322,7 @@ async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revoc
     async with command(app, actor, Verb.KEY_STATE, client_id=one.client_id, object_id=object_id) as tx:
         require_proof(actor)
         if not await tx.all(UUID, "revocation_settle", run_id=run_id, object_id=object_id, by=actor.id):
-            step = f"It is revoked, settled or under way: {found.status.look}."
+            step = f"Nothing to do: it is revoked, settled or under way. {found.status.look}."
             raise Conflict("nothing_to_settle", next_step=step, state=one.state)
         said = {"run": str(run_id), "stage": "settled", "cause": one.state}
         await record(tx, actor, EventName.PROCEDURE_STEPPED, said, client_id=one.client_id, object_id=object_id)
@@ -364,7 +364,7 @@ async def _upstream(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     if counts["pending"]:
         return None
     if counts["remaining"]:
-        step = f"End what is left on the providers' pages, and say so: {MASS_REVOKE.look(run.id)}."
+        step = f"End what is left on the providers' pages, and record it: {MASS_REVOKE.look(run.id)}."
         raise Conflict("revoke_by_hand", next_step=step, count=counts["remaining"])
     return {"count": counts["total"]}
 

@@ -127,16 +127,20 @@ async def _rotate(app: App, actor: Actor, run: Run) -> Fields | None:
         await _without_value(app, actor, run, answer.rotation_id)
         return {"rotation": str(answer.rotation_id)}
     if not answer.live and not answer.over:
-        step = f"It serves nobody yet, and is no key to use: `byokeep key state {found.object_id} compromised`."
+        step = f"It serves nobody yet. Mark it as compromised: `byokeep key state {found.object_id} compromised`."
         raise _not_yet("key_not_replaced", step, run)
     if answer.live and not answer.provable:
-        step = f"No call revokes it: end it where it was made, then `byokeep key state {found.object_id} compromised`."
+        step = (
+            f"No call can revoke it. End it where it was made, then `byokeep key state {found.object_id} compromised`."
+        )
         raise _not_yet("key_not_replaced", step, run)
     if answer.successor_id is None:
-        step = f"Bring another key: `byokeep key add {run.client_id} {answer.provider}`; it serves once it is verified."
+        step = f"Add another key: `byokeep key add {run.client_id} {answer.provider}`. It serves once it is verified."
         raise _not_yet("key_not_replaced", step, run)
     if ending is None and not word:
-        step = "No call can tell that it is dead: end it where it was made, then take that upon yourself, on record:"
+        step = (
+            "No call can tell whether it is dead. End it where it was made, then confirm that in your name, on record:"
+        )
         raise _not_yet("key_not_replaced", f"{step} `byokeep incident step {run.object_id} rotate --accept-gaps`.", run)
     return {"rotation": str(answer.successor_id if ending is None else ending.id)}
 
@@ -159,7 +163,7 @@ async def _report(app: App, _actor: Actor, run: Run) -> Fields:
     if found is None:
         raise _not_yet("report_missing", f"Make it: {make}.", run)
     if not found["whole"] and not accepted:
-        step = "Close its gaps and make it anew, from when it may have begun until the kill:"
+        step = "Close its gaps and make it again, from when it may have begun until the kill:"
         step = f"{step} {make}; or accept them: `byokeep incident step {run.object_id} report"
         raise _not_yet("report_incomplete", f"{step} --accept-gaps`.", run)
     return {"version": int(found["seq"]), "cause": "complete" if found["whole"] else "gaps_accepted"}
@@ -198,7 +202,7 @@ async def _release(app: App, actor: Actor, run: Run) -> Fields:
     held = [scope for scope in incidents.stopping(run.client_id) if scope in engaged]
     if held:
         words = " --".join(held[0].removeprefix("client:").split(":", 1)).replace("lane:", "lane ")
-        step = f"An operator: `byokeep kill off --client {words} --reason CODE`; another person approves it."
+        step = f"An operator runs `byokeep kill off --client {words} --reason CODE`; another person approves it."
         raise _not_yet("kill_not_released", step, run)
     return {"cause": "released"}
 
@@ -255,10 +259,10 @@ SOCIAL_TOKEN_LOST: Final = Procedure(
     steps=(
         _step(CLOSE, _close),
         _step(REAUTH, _comes_back(Stage.REAUTHORISED, "A person logs in: `byokeep account connect {where} ACCOUNT`.")),
-        _step(VALIDATE, _comes_back(Stage.PERMITTED, "Identity and permissions are compared after the login: "
+        _step(VALIDATE, _comes_back(Stage.PERMITTED, "Identity and permissions are checked after the login: "
                                     "`byokeep incident platform status` says what is missing.")),
         _step(CANARY, _comes_back(Stage.CANARY, "Ask for it: `byokeep incident platform canary {where}`.")),
-        _step(REOPEN, _comes_back(Stage.OPEN, "The canary lets a few acts through at a time: wait for its stages.")),
+        _step(REOPEN, _comes_back(Stage.OPEN, "The canary lets a few acts through at a time. Wait for its stages.")),
     ),
 )  # fmt: skip
 PLAYBOOKS: Final[Mapping[str, Procedure]] = {one.name: one for one in (PROVIDER_KEY_LEAKED, SOCIAL_TOKEN_LOST)}
@@ -290,8 +294,8 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
             raise over(found)
         procedure = PLAYBOOKS.get(found.playbook)
         if procedure is None:
-            step_ = "Its own commands lead it: `byokeep incident vault status`." if found.object_kind == "vault" else (
-                "None leads it: deal with it, then `byokeep incident close`.")  # fmt: skip
+            step_ = "Use its own commands: `byokeep incident vault status`." if found.object_kind == "vault" else (
+                "It has no playbook. Deal with it, then `byokeep incident close`.")  # fmt: skip
             raise Conflict("no_playbook", next_step=step_, incident=found.id)
         names = [one.name for one in procedure.steps]
         if name not in names:
@@ -304,7 +308,7 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
             if ticket and name == TICKET and await _ticket_added(tx, actor, found, run, ticket):
                 return await state_of(tx, app, await tx.one(Incident, "incident_get", id=found.id))
             if due is None or due.name != name:
-                step_ = f"It is complete: {look_at(found.id)}."
+                step_ = f"Nothing to do: it is complete. {look_at(found.id)}."
                 if due is not None:
                     step_ = f"Next: `byokeep incident step {found.id} {due.name}`."
                 raise Conflict("step_out_of_order", next_step=step_, incident=found.id)
@@ -348,7 +352,7 @@ async def _lower(app: App, _actor: Actor, run: Run) -> Fields:
     if found.closed_at is not None:
         raise over(found)
     if found.severity.lower() != run.facts.get("severity_from"):
-        raise Denied("approval_changed", next_step="It changed since it was asked for: look, and ask again.")
+        raise Denied("approval_changed", next_step="It has changed since it was asked for. Look, then ask again.")
     return {"incident": str(run.object_id), "severity": str(run.facts["severity"])}
 
 
@@ -357,7 +361,7 @@ async def _no_playbook(app: App, _actor: Actor, run: Run) -> Fields:
     if found.closed_at is not None:
         raise over(found)
     if found.kind is not IncidentKind.OTHER:
-        raise Denied("approval_changed", next_step="A playbook leads it now: look.")
+        raise Denied("approval_changed", next_step="It has a playbook now. Look at it.")
     return {"incident": str(run.object_id), "reason": str(run.facts["reason"])}
 
 
@@ -365,7 +369,7 @@ async def _lowered(tx: Tx, _actor: Actor, run: Run) -> Fields:
     await incidents.hold_chain(tx, run.client_id)
     wanted, was = (str(run.facts[name]).upper() for name in ("severity", "severity_from"))
     if await tx.maybe(UUID, "incident_severity", id=run.object_id, severity=wanted, was=was) is None:
-        raise Unavailable("severity_moved", next_step="It is looked at again by itself.")
+        raise Unavailable("severity_moved", next_step="It is checked again automatically.")
     return {}
 
 
@@ -461,7 +465,7 @@ async def choose_playbook(
         if found.closed_at is not None:
             raise over(found)
         if found.kind is not IncidentKind.OTHER:
-            raise Conflict("playbook_chosen", next_step=f"Go on with it: {look_at(found.id)}.", incident=found.id)
+            raise Conflict("playbook_chosen", next_step=f"Continue with it: {look_at(found.id)}.", incident=found.id)
         said: dict[str, str] = {"incident": str(found.id)}
         if name == NONE:
             check_reason(reason, example="no_credential_involved")
@@ -486,12 +490,14 @@ async def _reclassified(tx: Tx, found: Incident, name: str) -> Incident:
     about = None if found.object_id is None else await tx.one(dict, "incident_object", **known)
     led = rules.playbook(kind, found.object_kind, found.platform) == name
     if not led or (kind is IncidentKind.SUSPECTED_LEAK and not (about and about["of_provider"])):
-        step = f"That one leads a provider's key or an account: open it as {kind} with --key or --account."
+        step = f"That playbook is for a provider's key or an account. Open it as {kind} with --key or --account."
         raise Rejected("object_missing", next_step=step)
     moved = await tx.maybe(
         Incident, "incident_kind", id=found.id, kind=kind.value, severity=rules.usual_severity(kind).value,
         dedup_key=incidents.dedup_key(kind, found.client_id, found.object_id, found.platform),
     )  # fmt: skip
     if moved is None:
-        raise Conflict("incident_open", next_step="One of that kind about the same is open: `byokeep incident list`.")
+        raise Conflict(
+            "incident_open", next_step="One of that kind about the same object is open: `byokeep incident list`."
+        )
     return moved

@@ -213,7 +213,7 @@ def _entry(one: TimelineEntry) -> dict[str, Any]:
 def _waiting(state: IncidentState, waits: RunStatus | None) -> dict[str, Any]:
     if waits is None:
         return shown(state)
-    return shown(state) | {"next_step": f"Another person, an approver: `byokeep procedure approve {waits.run.id}`."}
+    return shown(state) | {"next_step": f"Next, by another approver: `byokeep procedure approve {waits.run.id}`."}
 
 
 def shown(state: IncidentState) -> dict[str, Any]:
@@ -232,13 +232,13 @@ def next_step(state: IncidentState, missing: Sequence[str]) -> str:
     """Return what to do about an incident now."""
     one = state.incident
     if one.closed_at is not None:
-        return "It is closed: nothing is left to do."
+        return "Nothing to do: it is closed."
     if one.object_kind == "vault" and (missing or state.run is None):
-        return f"Its own commands lead it: `byokeep incident vault status {one.id}`."
+        return f"Use its own commands: `byokeep incident vault status {one.id}`."
     if missing:
-        return f"Its playbook: `byokeep incident step {one.id} {missing[0]}`."
+        return f"Continue its playbook: `byokeep incident step {one.id} {missing[0]}`."
     if state.undecided:
         return f"Choose its playbook, or say why none applies: `byokeep incident playbook {one.id} none --reason CODE`."
     if one.severity in MUST_TELL and not one.told:
-        return f"Write its postmortem: `byokeep incident postmortem {one.id} --file FILE`."
+        return f"Record its postmortem: `byokeep incident postmortem {one.id} --file FILE`."
     return f"When it is dealt with: `byokeep incident close {one.id}`."

@@ -60,7 +60,7 @@ async def tell_calls(
             if lease["runner_id"] != actor.id:
                 raise NotFound("not_found")
             if lease["told"] + len(calls) > MOST_CALLS or (total or 0) > MOST_CALLS:
-                raise Rejected("too_many_calls", next_step="Tell of fewer under one lease.", maximum=MOST_CALLS)
+                raise Rejected("too_many_calls", next_step="Report fewer under one lease.", maximum=MOST_CALLS)
             key = app.token_key
             await tx.all(
                 UUID, "calls_insert", client_id=client_id, lease_id=lease_id, ids=[one.id for one in calls],

@@ -68,7 +68,7 @@ async def set_template(app: BrokerApp, actor: Actor, name: str, spec: JobSpec) -
             raise Rejected("bad_template_name", next_step="Use a-z, 0-9, - and _, like `daily-post`.")
         check_spec(app, spec)
         if not spec.secrets or not set(spec.secrets) <= set(API_PROVIDERS):
-            raise Rejected("template_without_key", next_step="Declare providers whose keys the job calls with.")
+            raise Rejected("template_without_key", next_step="Declare the providers whose keys the job calls with.")
         lists = {field: sorted(getattr(spec, field)) for field in ("secrets", "platforms", "lanes")}
         asked = {"client_id": spec.client_id, "name": name, "runner_id": spec.runner_id, "by": actor.id}
         made = await tx.one(JobTemplate, "template_set", **asked, **lists)
@@ -112,16 +112,16 @@ async def open_dry_run(app: BrokerApp, actor: Actor, client_id: ClientId, name: 
             raise NotFound("not_found")
         look = f"See `byokeep rotate status {run_id}`."
         if facts["provider"] not in found[0].secrets:
-            raise Rejected("template_without_key", next_step=f"Name a template that declares {facts['provider']}.")
+            raise Rejected("template_without_key", next_step=f"Give a template that declares {facts['provider']}.")
         if facts["over"]:
-            raise Conflict("not_to_rehearse", next_step=f"The rotation is past its rehearsal, or over. {look}")
+            raise Conflict("not_to_rehearse", next_step=f"The rotation is past its rehearsal, or has ended. {look}")
         if not facts["verified"] or facts["version"] is None:
-            raise Conflict("not_verified", next_step=f"The new key is not verified, so nobody is given it. {look}")
+            raise Conflict("not_verified", next_step=f"The new key is not verified, so no job gets it. {look}")
         made = {"template": name, "version": facts["version"]}
         of = {"template": name, "rotation": str(run_id), "version": str(facts["version"])}
         job = await open_job(tx, app, actor, found[0].spec(), **of)
         made |= {"job_id": job.id, "run_id": run_id, "ref_id": facts["ref_id"], "number": facts["count"] + 1}
         if facts["count"] >= MOST or await tx.maybe(UUID, "dry_run_insert", client_id=client_id, **made) is None:
-            raise Conflict("too_many_dry_runs", next_step=f"One to three tell enough. {look}")
+            raise Conflict("too_many_dry_runs", next_step=f"One to three dry runs are enough. {look}")
     remember(app, job.id, client_id)
     return job

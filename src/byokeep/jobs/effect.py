@@ -136,7 +136,7 @@ _EXPECTED: Final = frozenset(DenyReason) | {
     "not_found", "already_done", "in_progress", "outcome_unknown", "idempotency_key_reused",
     "database_unavailable", "database_busy", "commit_outcome_unknown", "no_connection_free",
 }  # fmt: skip
-_ONE_KEY: Final = "One key stands for one effect."
+_ONE_KEY: Final = "Use a different key for each effect."
 _NOT_A_NAME: Final = re.compile(r"[<>{}\x00-\x1f\x7f]")
 
 
@@ -307,9 +307,9 @@ def _same_key(permit_id: UUID, state: str) -> Conflict:
     """The conflict of a repeated idempotency key, by the state of the permit that holds it."""
     code = {"done": "already_done", "issued": "in_progress"}.get(state, "outcome_unknown")
     steps = {
-        "already_done": "The effect happened under this key; do not repeat it.",
-        "in_progress": "Another attempt holds this key; wait for its end.",
-        "outcome_unknown": "Look at the platform whether the effect happened, then use a new key or leave it.",
+        "already_done": "The effect happened under this key. Do not repeat it.",
+        "in_progress": "Another attempt holds this key. Wait until it ends.",
+        "outcome_unknown": "Check at the platform whether the effect happened. If it did not, use a new key.",
     }
     return Conflict(code, next_step=steps[code], permit=permit_id)
 
@@ -355,7 +355,7 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
         Conflict: ``already_done``, ``already_failed``, ``outcome_unknown``.
     """
     if outcome not in ("done", "failed"):
-        raise Rejected("bad_outcome", next_step="Say done or failed.")
+        raise Rejected("bad_outcome", next_step="Give done or failed.")
     client_id = await client_for(app, actor, Verb.PERMIT, "permit", permit_id)
     from_states = ["issued", "unknown"] if outcome == "done" else ["issued"]
     async with app.db.begin(client_id=client_id) as tx:
@@ -422,7 +422,7 @@ async def report_identity(
     """
     authorise(actor, Verb.PERMIT, client_id=client_id)
     if platform not in PLATFORMS or not ACCOUNT_NAME.match(account):
-        raise Rejected("bad_account", next_step="Use the platform and account as they were registered.")
+        raise Rejected("bad_account", next_step="Give the platform and account as they were registered.")
     async with app.db.begin(client_id=client_id) as tx:
         row = await tx.one(
             dict, "account_facts", client_id=client_id, platform=platform, account=account, lease_id=lease_id

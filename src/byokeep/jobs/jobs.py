@@ -90,17 +90,17 @@ def check_spec(app: App, spec: JobSpec) -> None:
     for field, known in _KNOWN.items():
         words: tuple[str, ...] = getattr(spec, field)
         if len(set(words)) != len(words):
-            raise Rejected("repeated_name", next_step="Name each thing once.", field=field)
+            raise Rejected("repeated_name", next_step="List each thing only once.", field=field)
         if not set(words) <= known:
-            raise Rejected("unknown_name", next_step="Use the published names only.", field=field)
+            raise Rejected("unknown_name", next_step="Use only the published names.", field=field)
     if not spec.secrets and not spec.effects:
         raise Rejected("nothing_declared", next_step="Declare the secrets the job needs.")
     if spec.kind is LeaseKind.CUSTODY and (spec.effects or spec.platforms or spec.lanes):
-        raise Rejected("custody_has_no_effects", next_step="A custody job declares secrets only.")
+        raise Rejected("custody_has_no_effects", next_step="Declare only secrets: this is a custody job.")
     if spec.kind is LeaseKind.USE:
         _check_use(spec)
     if spec.ttl_s is not None and not 1 <= spec.ttl_s <= app.limits.job_ttl_max_s:
-        raise Rejected("bad_ttl", next_step="Between 1 second and the longest allowed.", max_s=app.limits.job_ttl_max_s)
+        raise Rejected("bad_ttl", next_step="Give 1 second up to the longest allowed.", max_s=app.limits.job_ttl_max_s)
 
 
 def _check_use(spec: JobSpec) -> None:
@@ -130,12 +130,12 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec, **of: str) -> 
     if facts is None:
         raise NotFound("not_found")
     if facts["client_state"] != "active":
-        raise Conflict("client_not_active", next_step="An admin enrols or resumes the client first.")
+        raise Conflict("client_not_active", next_step="An admin must first enrol or resume the client.")
     if Role.SYSTEM not in actor.roles:
         require_open(facts)
     runner_id = await tx.maybe(UUID, "job_runner", role=role.value, runner_id=spec.runner_id, client_id=spec.client_id)
     if runner_id is None:
-        raise Rejected("unknown_runner", next_step=f"Name an active {role.value} that is assigned to this client.")
+        raise Rejected("unknown_runner", next_step=f"Give an active {role.value} that is assigned to this client.")
     job = await tx.one(
         DeclaredJob, "job_insert", id=app.ids.uuid(), client_id=spec.client_id, runner_id=runner_id,
         kind=spec.kind.value, dispatcher_id=runner_id if Role.SYSTEM in actor.roles else actor.id, state="open",

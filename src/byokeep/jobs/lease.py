@@ -258,7 +258,7 @@ def _profile_pins(client_id: ClientId, row: Row) -> dict[str, PinnedSecret]:
     """The records of every profile that may be opened; in custody those of the work at hand."""
     if _kind(row) is LeaseKind.CUSTODY:
         if row["sealing"] and not row["profiles_in_custody"]:
-            raise Denied("profile_not_open", next_step="The profile's opening has ended; what moved since is lost.")
+            raise Denied("profile_not_open", next_step="The profile's opening has ended. Changes since then are lost.")
         pins = {f"{PROFILE}/{one['profile']}": _profile_pin(client_id, one) for one in row["profiles_in_custody"]}
         # A worker's custody also reaches the client's key itself, which guards them all.
         return pins if row["sealing"] else pins | {PROFILE: PinnedSecret(f"kv/clients/{client_id}/profiles", 0)}
@@ -311,7 +311,7 @@ def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] |
             return PinnedSecret(place.path, 0)
         if ended:
             raise _unusable(provider)
-        step = "Put this client's own key in first; there is no fallback."
+        step = "Add this client's own key first: there is no fallback."
         raise Denied("missing_credential", next_step=step, provider=provider)
     if parse(ref["ref"]) != place:
         raise _unusable(provider, cause=_REDIRECTED)
@@ -398,7 +398,7 @@ async def tell(app: BrokerApp, actor: Actor, tellings: Sequence[Telling]) -> Non
     """
     for one in tellings:
         if any(not 0 <= count <= MOST for count in (one.logins, *one.reads.values())) or len(one.reads) > 32:
-            raise Rejected("bad_count", next_step=f"Counts from 0 to {MOST}.", maximum=MOST)
+            raise Rejected("bad_count", next_step=f"Give counts from 0 to {MOST}.", maximum=MOST)
     missing: NotFound | None = None
     of: dict[ClientId, list[Telling]] = {}
     for one in tellings:
@@ -464,7 +464,7 @@ async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> st
         if row["client_state"] == "active" and row["entity_id"]:
             return "active"
         if row["client_state"] != "enrolling":
-            raise Conflict("client_not_enrolling", next_step="Only a new client can be enrolled.")
+            raise Conflict("client_not_enrolling", next_step="Nothing to do: only a new client can be enrolled.")
         require_open(row)
         # A login at the store needs a lease to explain it, and a lease needs a job; this one is over as it begins.
         await tx.one(
@@ -500,7 +500,7 @@ async def _finish(
         row = await _enroll_facts(tx, app, client_id)
         state = await tx.maybe(str, "lease_enrolled", client_id=client_id, entity_id=entity_id)
         if state is None:
-            raise Conflict("entity_differs", next_step="The store knows another entity of this client.")
+            raise Conflict("entity_differs", next_step="The store has another entity of this client. Find out why.")
         await tx.append(_event(actor, client_id, Outcome.OK, job_id, lease_id))
     if switches_open(row) is not True:
         await app.cutoff.disable(entity_id)

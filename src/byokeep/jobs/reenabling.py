@@ -56,7 +56,7 @@ def state_of(row: Row) -> Reenable:
         Integrity: ``reenabling_unreadable`` - it contradicts itself or says what nobody knows.
     """
     numbers = {name: int(row[name]) for name in ("number", "taken", "done", "way", "revision")}
-    with refusing("reenabling_unreadable", next_step="Close the platform again; that sets it right."):
+    with refusing("reenabling_unreadable", next_step="Close the platform again: that repairs its state."):
         return Reenable(
             cause=RecoveryCause(row["cause"]), stage=Stage(row["stage"]), stages=tuple(row["stages"]), **numbers
         )
@@ -207,7 +207,7 @@ async def _hold(tx: Tx, client_id: UUID, platform: str, cause: RecoveryCause) ->
 async def _store(tx: Tx, client_id: UUID, platform: str, seen: Reenable, state: Reenable) -> None:
     at = {"client_id": client_id, "platform": platform, "seen": seen.revision}
     if await tx.maybe(int, "reenabling_move", **at, **_columns(state)) is None:
-        raise Conflict("reenable_changed", next_step="Somebody else was first; look at it again.")
+        raise Conflict("reenable_changed", next_step="Somebody else was first. Look at it again.")
 
 
 def _columns(state: Reenable) -> dict[str, Any]:

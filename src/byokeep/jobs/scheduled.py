@@ -85,19 +85,21 @@ async def schedule(app: BrokerApp, actor: Actor, plan: EffectPlan) -> ScheduledE
         if (seen := await tx.maybe(ScheduledEffect, "scheduled_by_key", **by_key)) is not None:
             if all(getattr(seen, name) == value for name, value in named.items()) and seen.due_at == plan.due_at:
                 return seen
-            raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.")
+            raise Conflict("idempotency_key_reused", next_step="Use a different key for each effect.")
         if facts["client_active"] is not True:
-            raise Conflict("client_not_active", next_step="An admin enrols or resumes the client first.")
+            raise Conflict("client_not_active", next_step="An admin must first enrol or resume the client.")
         if facts["in_time"] is not True:
-            raise Rejected("bad_due_at", next_step="Name a time to come, within 400 days.")
+            raise Rejected("bad_due_at", next_step="Give a time in the future, within 400 days.")
         if facts["account_known"] is not True:
-            raise Rejected("unknown_account", next_step="Use the platform and account as they were registered.")
+            raise Rejected("unknown_account", next_step="Give the platform and account as they were registered.")
         made = await tx.maybe(
             ScheduledEffect, "scheduled_insert", id=app.ids.uuid(), **by_key, due_at=plan.due_at, created_by=actor.id,
             **named,
         )  # fmt: skip
         if made is None:
-            raise Conflict("idempotency_key_reused", next_step="Somebody announced under this key just now; look.")
+            raise Conflict(
+                "idempotency_key_reused", next_step="Somebody just announced an effect under this key. Look at it."
+            )
         await _say(tx, app, EventName.EFFECT_SCHEDULED, actor, made, plan.idempotency_key)
     return made
 
@@ -125,13 +127,13 @@ async def move_by_person(
         row = await tx.one(dict, "scheduled_hold", client_id=client_id, id=effect_id)
         if row["state"] not in _CAN_BE_PUT_BACK:
             code = "already_done" if row["state"] == "done" else "effect_cancelled"
-            raise Conflict(code, next_step="This is over; announce another one under another key.")
+            raise Conflict(code, next_step="This one has ended. Announce another one under another key.")
         state, name = "cancelled", EventName.EFFECT_CANCELLED
         if due_at is not None:
             state, name = "scheduled", EventName.EFFECT_REQUEUED
             named = {"platform": row["platform"], "account": row["account"], "due_at": due_at}
             if (await tx.one(dict, "scheduled_facts", client_id=client_id, **named))["in_time"] is not True:
-                raise Rejected("bad_due_at", next_step="Name a time to come, within 400 days.")
+                raise Rejected("bad_due_at", next_step="Give a time in the future, within 400 days.")
         at = {"client_id": client_id, "id": effect_id, "seen": row["state"], "due_at": due_at}
         moved = await tx.one(ScheduledEffect, "scheduled_move", **at, state=state, reason="")
         await _say(tx, app, name, actor, moved, row["idempotency_key"])
@@ -177,7 +179,7 @@ def well_formed(platform: str, account: str, lane: str, effect: str, key: str) -
 
 def _check(plan: EffectPlan) -> None:
     if not well_formed(plan.platform, plan.account, plan.lane, plan.effect, plan.idempotency_key):
-        step = "Use published names, a registered account and a key of 8 to 64 letters."
+        step = "Use published names, a registered account and a key of 8 to 64 characters."
         raise Rejected("bad_effect", next_step=step)
     if plan.due_at.tzinfo is None:
         raise Rejected("bad_due_at", next_step="Write the time with its zone, like 2026-03-01T09:00:00Z.")

@@ -384,7 +384,7 @@ async def follow_store(app: BrokerApp) -> list[UUID | None]:
                 raise
             continue
         if refused is None:  # we may not look, and a kill that the database lost would be released by that
-            step = "Bring the store up to date: `byokeep up`, or `byokeep init` for one of your own."
+            step = "Update the store's set-up: `byokeep up`, or `byokeep init` for your own store."
             raise Unavailable("cut_off_unreadable", next_step=step)
         if refused:
             shut.append(one.client_id)
@@ -416,7 +416,7 @@ async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) 
         if switch is None and scope.client_id is not None:
             await tx.one(UUID, "switch_client_known", client_id=scope.client_id)
         if switch is None or not switch.closed:
-            raise Conflict("switch_not_closed", next_step="This switch is released already; there is nothing to do.")
+            raise Conflict("switch_not_closed", next_step="Nothing to do: this switch is already released.")
         check_reason(reason, example="incident_over")
         request = await approvals.ask(
             tx, app, actor.id, action=approvals.RELEASE_SWITCH, scope=scope.name, epoch=switch.epoch, reason=reason,
@@ -473,7 +473,7 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
 def _must_reach(actor: Actor, scope: Scope) -> None:
     """Whoever is assigned to some clients may stop everything, and let none of the others back in."""
     if scope.client_id is None and actor.clients is not None:
-        raise Denied("not_permitted", next_step="People who are assigned to all clients open the global switch.")
+        raise Denied("not_permitted", next_step="Only people of all clients can release the global switch.")
 
 
 async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> None:
@@ -492,11 +492,11 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
             await _lock(tx, scope)
             seen = await tx.one(Switch, "switch_read", scope=scope.name)
             if not seen.closed or seen.epoch != wish.epoch or seen.installation_id != app.installation_id:
-                raise Denied("epoch_changed", next_step="The switch changed since; look at it and ask again.")
+                raise Denied("epoch_changed", next_step="The switch has changed since. Look at it, then ask again.")
             if scope.name.endswith(BROWSER_LANE) and (
                 on := await tx.maybe(UUID, "vault_covering", client_id=scope.client_id)
             ):
-                step = f"The new profiles are not proved yet: {look_at(on)}."
+                step = f"Prove the new profiles first: {look_at(on)}."
                 raise Conflict("vault_incident_open", next_step=step, incident=on)
             if scope.client_id is not None:
                 await require_let_go(tx, app, actor, scope.client_id, scope.name)
@@ -504,7 +504,7 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
                 raise Conflict("lease_key_suspect", next_step="Somebody signed leases past us: first"
                                " `byokeep incident rotate-leases`, on the host, then ask again.")  # fmt: skip
             if scope.cuts_store and not seen.store_cut_off:
-                raise Conflict("cut_off_pending", next_step="Wait until the store has confirmed the close.")
+                raise Conflict("cut_off_pending", next_step="Wait until the store has confirmed that it is engaged.")
             if scope.cuts_store:
                 entities = await tx.all(_entity, "switch_entities", client_id=scope.client_id, opening=scope.name)
                 entered = [entity.entity_id for entity in entities if entity.may_enter]
@@ -521,7 +521,7 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
         # The row did not open, or nobody knows: the store must not be wider than the row.
         await asyncio.shield(_put_out(app, entered))
         if isinstance(error, TimeoutError):
-            raise Unavailable("store_timeout", next_step="The switch is still closed; ask again.") from None
+            raise Unavailable("store_timeout", next_step="The switch is still engaged. Ask again.") from None
         raise
     return switch
 
@@ -553,5 +553,5 @@ async def list_switches(app: App, actor: Actor) -> list[Switch]:
     authorise(actor, Verb.SWITCH_READ)
     found = await app.db.read(Switch, "switch_list", {"clients": scope_of(actor)}, every_client=True)
     if not any(switch.scope == GLOBAL for switch in found):
-        raise Unavailable("switch_missing", next_step="The global switch is missing; everything counts as closed.")
+        raise Unavailable("switch_missing", next_step="The global switch is missing, so everything counts as stopped.")
     return found

@@ -74,13 +74,13 @@ APPENDED_FOR_S: Final = 90.0  # and one of getting a record onto the platform's 
 
 def not_recording() -> Unavailable:
     """Return the refusal to go on while no audit device of the store is proved to record."""
-    step = "No audit device of the store is proved to record: see `byokeep audit health`. Kills still work."
+    step = "No audit device of the store is proved to record. See `byokeep audit health`. Kills still work."
     return Unavailable("store_not_recording", next_step=step, retry_after_s=1)
 
 
 def _chain_held() -> Unavailable:
     step = (
-        "The broker gets no record onto the platform's chain: see who holds a transaction open at the database"
+        "The broker cannot write to the platform's chain. Find out who holds a transaction open at the database"
         " (pg_stat_activity), and the alerts. Kills still work."
     )
     return Unavailable("audit_chain_held", next_step=step, retry_after_s=1)

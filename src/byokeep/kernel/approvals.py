@@ -65,7 +65,7 @@ async def request(
         Denied: ``approval_held``: whoever issued this person's credentials may be the one who asks, and would approve.
     """
     if actor.held:
-        step = "Your approvals are held, and so is what you ask for: another admin asks."
+        step = "Your approvals are held, so you cannot ask for this. Another admin must ask."
         raise Denied("approval_held", next_step=step)
     return await ask(
         tx, app, actor.id, action=action, scope=scope, epoch=epoch, asked=asked, reason=reason, life_s=life_s
@@ -118,14 +118,14 @@ async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: in
     """
     _check(actor, approval, scope=scope, epoch=epoch, look=look)
     if await tx.maybe(UUID, "approval_use", id=approval.id, approved_by=actor.id) is None:
-        raise _used("It was approved or ended just now", look)
+        raise _used("It has just been approved or ended", look)
 
 
 async def give(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
     """Approve a request as the second person and leave its use to who asked. Raises as :func:`use`."""
     _check(actor, approval, scope=scope, epoch=epoch, look="")
     if await tx.maybe(UUID, "approval_give", id=approval.id, approved_by=actor.id) is None:
-        raise _used("It was approved or ended just now", "")
+        raise _used("It has just been approved or ended", "")
 
 
 async def collect(tx: Tx, actor: Actor, *, action: str, scope: str, epoch: int) -> UUID | None:
@@ -156,11 +156,11 @@ def _check(actor: Actor, approval: Approval, *, scope: str, epoch: int, look: st
     if not approval.in_time:
         raise Denied("approval_expired", next_step="Ask again.")
     if (approval.scope, approval.epoch) != (scope, epoch):
-        raise Denied("approval_changed", next_step="It changed since it was asked for: look, and ask again.")
+        raise Denied("approval_changed", next_step="It has changed since it was asked for. Look, then ask again.")
 
 
 def _used(how: str, look: str) -> Denied:
     """Return the refusal of a request that another was faster with, or whose time just ended."""
     if look:
-        return Denied("approval_used", next_step=f"{how}: nothing to do if `{look}` shows it done. If not, ask again.")
+        return Denied("approval_used", next_step=f"{how}. If `{look}` does not show it done, ask again.")
     return Denied("approval_used", next_step=f"{how}. Nothing to do.")

@@ -56,4 +56,4 @@ async def require_asked(
     if not await app.db.read(int, "asked_on_record", wanted, client_id=client_id):
         key = f"task_not_asked_for/{object_id}"
         await raise_alert(app, reason="task_not_asked_for", key=key, severity="critical", object_id=object_id)
-        raise Integrity("not_asked_for", next_step="See the alert `task_not_asked_for`; ask again if it was meant.")
+        raise Integrity("not_asked_for", next_step="See the alert `task_not_asked_for`. If it was intended, ask again.")

@@ -183,7 +183,7 @@ async def require_rotated(tx: Tx, app: App, run: Run) -> Run | None:
         raise Conflict("rotation_not_complete", next_step=step, incident=run.object_id)
     status = await status_of(tx, app, app.procedures[begun.procedure], begun)
     if begun.state != "complete" or status.missing:
-        step = f"Go on with it: `byokeep rotate status {begun.id}`."
+        step = f"Continue with it: `byokeep rotate status {begun.id}`."
         raise Conflict("rotation_not_complete", next_step=step, incident=run.object_id, run=begun.id)
     return begun
 
@@ -226,12 +226,12 @@ async def require_let_go(tx: Tx, app: App, actor: Actor, client_id: UUID, scope:
         procedure = app.procedures[run.procedure]
         status = await status_of(tx, app, procedure, run)
         if status.missing != (procedure.steps[-1].name,):
-            step = f"First its other steps: {incident.look_at(run.object_id)}."
+            step = f"Complete its other steps first: {incident.look_at(run.object_id)}."
             raise Conflict("incident_holds_kill", next_step=step, incident=run.object_id)
         rotated = await require_rotated(tx, app, run)
         part = {*engaged.values(), *closers, run.started_by, *(one.by for one in status.steps)}
         if actor.id in (part if rotated is None else part | {rotated.started_by}):
-            raise Denied("same_person", next_step="Another approver releases it: you had a part in this incident.")
+            raise Denied("same_person", next_step="Another approver must release it: you took part in this incident.")
 
 
 async def named(tx: Tx, actor: Actor, incident_id: UUID | None, client_id: UUID | None) -> Incident | None:
@@ -244,5 +244,5 @@ async def named(tx: Tx, actor: Actor, incident_id: UUID | None, client_id: UUID 
         return None
     found = await tx.maybe(Incident, "incident_get", id=incident_id)
     if found is None or (actor.clients is not None if found.client_id is None else found.client_id != client_id):
-        raise NotFound("not_found", next_step="Name an incident of this client: `byokeep incident list`.")
+        raise NotFound("not_found", next_step="Give an incident of this client: `byokeep incident list`.")
     return found

@@ -113,11 +113,11 @@ async def ask(
     except ByokeepError as error:
         return unknown(name, error.code, error.next_step)
     except Exception as error:  # whatever it was, nobody could look
-        return unknown(name, "probe_failed", f"The look itself failed: {type(error).__name__}.")
+        return unknown(name, "probe_failed", f"The check itself failed: {type(error).__name__}.")
     finally:
         task.cancel()
         task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for it any more
-    return unknown(name, "timed_out", "It did not answer in time: is it stopped, or the machine busy?", within_s=within)
+    return unknown(name, "timed_out", "It did not answer in time. Is it stopped, or the machine busy?", within_s=within)
 
 
 def all_ok(outcomes: Iterable[ProbeOutcome]) -> bool:

@@ -91,7 +91,7 @@ async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None
     await permit(app, actor, Verb.PROCEDURE_READ)
     named = [one for one, procedure in app.procedures.items() if procedure.startable]
     if name not in named:
-        own = "Each is begun by a command of its own, such as `byokeep key add` or `byokeep incident vault open`."
+        own = "Each one has its own command to start it, such as `byokeep key add` or `byokeep incident vault open`."
         raise Rejected("unknown_procedure", next_step=f"Use one of: {', '.join(named)}." if named else own)
     procedure = app.procedures[name]
     async with command(app, actor, procedure.verb, client_id=client_id, object_id=object_id) as tx:
@@ -155,7 +155,7 @@ async def resume(app: App, actor: Actor, run_id: UUID, *, seen: Run | None = Non
         raise Conflict("procedure_moved", next_step=f"Look again: {procedure.look(run.id)}.", run=run.id)
     if by_person and procedure.named and seen is None:
         async with command(app, actor, procedure.verb, client_id=run.client_id, object_id=run_id):
-            raise Rejected("unknown_step", next_step=f"Name the step: {procedure.look(run_id)}.")
+            raise Rejected("unknown_step", next_step=f"Give the step: {procedure.look(run_id)}.")
     if by_person:
         due = procedure.next(run)
         await permit(app, actor, (due.verb if due else None) or procedure.verb, client_id=run.client_id)
@@ -256,7 +256,7 @@ async def _require_proof(app: App, actor: Actor, procedure: Procedure, run: Run)
         why, client_id = "procedure_unproved", run.client_id
         async with _of(app, run) as tx:
             await open_alert(tx, app, actor, reason=why, client_id=client_id, object_id=run.object_id)
-        step = "Somebody changed the run's row past byokeep: look at the alerts, and find out who could write there."
+        step = "Somebody changed the run's row without byokeep. See the alerts, and find out who could write there."
         raise Integrity("procedure_unproved", missing=", ".join(unproved), run=run.id, next_step=step)
     return done
 
@@ -267,7 +267,7 @@ async def _in_time(work: Awaitable[Fields | None], run: Run) -> Fields | None:
         async with asyncio.timeout(STEP_LIMIT_S):
             return await work
     except TimeoutError:
-        raise Unavailable("step_timed_out", next_step="It is tried again by itself.", run=run.id) from None
+        raise Unavailable("step_timed_out", next_step="It is retried automatically.", run=run.id) from None
 
 
 async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> Run | None:
@@ -316,7 +316,7 @@ async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
         if run.closed_at is not None or run.state == _UNDOING:
             raise _over(procedure, run)
         if not procedure.may_end(run):
-            raise Conflict("procedure_goes_on", next_step=f"It ends with its last step: {procedure.look(run_id)}.")
+            raise Conflict("procedure_goes_on", next_step=f"Finish it with its last step: {procedure.look(run_id)}.")
         # The next step may have been begun, and cut off before its record: it is undone as well.
         begun = procedure.next(run)
         evidence = run.evidence if begun is None else {**run.evidence, begun.name: 0}
@@ -351,7 +351,9 @@ async def approve(app: App, actor: Actor, run_id: UUID) -> RunStatus:
         waiting = await approvals.waiting(tx, approvals.PROCEDURE_STEP, scope=scope)
         wish = next((one for one in waiting if one.epoch == run.revision), None)
         if wish is None:
-            raise Denied("approval_expired", next_step=f"Whoever started it resumes it: {procedure.look(run_id)}.")
+            raise Denied(
+                "approval_expired", next_step=f"Only whoever started it can resume it: {procedure.look(run_id)}."
+            )
         if actor.id in (run.started_by, run.asked_by):
             raise Denied("same_person", next_step="Another person must approve.")
         await approvals.use(tx, actor, wish, scope=scope, epoch=run.revision)
@@ -524,7 +526,7 @@ async def _approved(app: App, actor: Actor, run: Run, step: Step) -> bool:
     async with app.db.begin(every_client=True) as tx:
         if (by := await _approved_by(tx, run, step)) is not None:
             if by == actor.id:
-                raise Denied("same_person", next_step="You approved it: another person does it.")
+                raise Denied("same_person", next_step="You approved it, so another person must do it.")
             return True
         if await tx.maybe(UUID, "procedure_hold", id=run.id, revision=run.revision) is None:
             return False  # somebody else moved it meanwhile
@@ -544,7 +546,9 @@ async def _approved_by(tx: Tx, run: Run, step: Step) -> UUID | None:
 def may_ask(actor: Actor, procedure: Procedure) -> None:
     """Whoever issued the credentials of somebody who is held may be the one who asks, and would approve."""
     if actor.held and procedure.approved:
-        raise Denied("approval_held", next_step="Your approvals are held, and so is what you ask for: another asks.")
+        raise Denied(
+            "approval_held", next_step="Your approvals are held, so you cannot ask for this. Another must ask."
+        )
 
 
 async def _hand_on_next(app: App, procedure: Procedure, run: Run) -> None:

@@ -142,7 +142,7 @@ async def proved(
             asked_by=run.asked_by, over=complete, by=None,
         )  # fmt: skip
     if moved is None:
-        raise Conflict("superseded", next_step="This run was ended meanwhile; start again.", sop=run.id)
+        raise Conflict("superseded", next_step="This run was ended meanwhile. Start again.", sop=run.id)
     return moved
 
 
@@ -198,5 +198,5 @@ async def require_proof(tx: Tx, client_id: ClientId, account_id: UUID, lanes: fr
         where, profile = f"{row['platform']}/{row['account']}", row["profile_id"]
         step = f"See what is next for it: `byokeep profile show {profile}`."
         if profile is None:
-            step = f"Make a profile first: `byokeep profile create {client_id} {where}`."
+            step = f"Create a profile first: `byokeep profile create {client_id} {where}`."
         raise Conflict("profile_not_proved", missing=missing, next_step=step)

@@ -80,7 +80,7 @@ class Views:
             RateLimited: ``too_many_streams``.
         """
         if self._following[token] >= MOST_OF_TOKEN or self._following.total() >= MOST:
-            step = "Follow the switches over one stream a process; close those that are not read."
+            step = "Follow the switches over one stream per process. Close streams that nobody reads."
             raise RateLimited("too_many_streams", next_step=step, retry_after_s=30)
         self._following[token] += 1
         try:

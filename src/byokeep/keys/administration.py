@@ -75,7 +75,7 @@ async def administering(
     async with app.db.begin(client_id=run.client_id) as tx:
         admin = await admin_of(tx, run.client_id, run.provider)
     if admin is None:
-        step = f"Give it: `byokeep key admin {run.client_id} {run.provider}`, then resume."
+        step = f"Give the administrator key: `byokeep key admin {run.client_id} {run.provider}`, then resume."
         raise Conflict("admin_key_missing", next_step=step)
     async with custody_of(app, run) as custody:
         secret = await custody.read(replace(run.place, part=SecretPart.ADMIN), admin.version)

@@ -128,14 +128,14 @@ def _exchange(app: App, provider: str) -> Exchange:
     known = parse_provider(provider)
     if (found := app.limits.exchanges.get(known.value)) is None or known not in API_PROVIDERS:
         able = ", ".join(sorted(app.limits.exchanges))
-        raise Rejected("not_keyless", next_step=f"These swap identity tokens: {able}. Elsewhere a key is stored.")
+        raise Rejected("not_keyless", next_step=f"These swap identity tokens: {able}. For others, store a key.")
     return found
 
 
 def _public(issuer: str) -> str:
     """Accept an issuer that a provider can reach. Raises Rejected(``oidc_issuer_missing``)."""
     if not issuer.startswith("https://"):
-        step = "Set `oidc_issuer` to the https address of web and provision the store: docs/keyless.md."
+        step = "Set `oidc_issuer` to the https address of web, and provision the store: docs/keyless.md."
         raise Rejected("oidc_issuer_missing", next_step=step)
     return issuer
 

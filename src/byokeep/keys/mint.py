@@ -65,7 +65,7 @@ async def _may_try(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
         if await administration.calls_of(tx, run, "mint_call", Outcome.INTENDED) < administration.CALLS:
             return
         await open_alert(tx, app, actor, reason="mint_gave_up", client_id=run.client_id, object_id=run.object_id)
-    step = f"Look at the keys on the provider's page, and end this rotation: `byokeep rotate abort {run.id}`."
+    step = f"Check the keys on the provider's page, and end this rotation: `byokeep rotate abort {run.id}`."
     raise Conflict("mint_gave_up", next_step=step)
 
 
@@ -100,7 +100,7 @@ async def _stored(
             expires_at=ends, minted=True,
         )  # fmt: skip
         if offered is None:
-            raise Rejected("nothing_serves", next_step="The key in use was retired meanwhile; end this rotation.")
+            raise Rejected("nothing_serves", next_step="The key in use was retired meanwhile. End this rotation.")
         receipt = await record(
             tx, actor, EventName.KEY_STORED, said, client_id=client_id, object_id=run.object_id, sop=str(sop.id),
             path=place.path, rule=due.rule, risk=ref.risk.value, due_at=due.due_at, store_request=written.request_id,
@@ -160,7 +160,7 @@ async def take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
             await _ended(app, actor, found)
         except Unavailable as error:
             await old_version.not_ended(app, actor, found, error)
-            step = "What was made there is not ended yet; resume the run when the provider answers."
+            step = "The key made there is not ended yet. Resume the run when the provider answers."
             raise Conflict("provider_admin_unreachable", next_step=step) from None
     return await old_version.dropped(app, actor, run)
 

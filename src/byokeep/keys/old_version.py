@@ -121,7 +121,7 @@ async def _not_in_use(app: WorkerApp, run: KeyRotation, version: int, *, or_paus
     if ref.state in rotation.OVER:
         return  # nobody gets any version of it
     if version == ref.candidate or (version == ref.version and not paused):
-        step = "This version serves or is about to: look what happened to the key, then end this rotation."
+        step = "This version serves, or is about to. Find out what happened to the key, then end this rotation."
         raise Conflict("version_in_use", next_step=step, version=version)
 
 
@@ -156,10 +156,10 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
     """
     note = await rotation.asked(app, found, version)
     if note is None:
-        step = "The old value is gone from the store, so nobody can ask."
+        step = "The old value is gone from the store, so the provider cannot be asked."
         raise Conflict("old_key_not_proved", next_step=step, version=version)
     if note.again:
-        raise Unavailable("old_key_not_proved", next_step="It is asked again by itself.", status=note.status.value)
+        raise Unavailable("old_key_not_proved", next_step="This is retried automatically.", status=note.status.value)
     if note.status not in rotation.DEAD:
         code = "old_key_alive" if note.status in rotation.ALIVE else "old_key_not_proved"
         async with app.db.begin(client_id=found.client_id) as tx:

@@ -158,7 +158,9 @@ async def onboard(
         ):
             known = parse_provider(provider)
             if known not in API_PROVIDERS:
-                raise Rejected("not_an_api_provider", next_step="Platforms are connected, not pasted.")
+                raise Rejected(
+                    "not_an_api_provider", next_step="Connect the account instead: `byokeep account connect`."
+                )
             check()
             wish.rotation.facts()
             plan = await _announce(app, actor, SecretRef(client_id, known), value, wish)
@@ -185,7 +187,7 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
     before(ref.client_id)
     async with recorded(app, actor, Verb.KEY_VERIFY, client_id=ref.client_id, object_id=ref_id, on_client=True):
         if ref.verification == "quarantined" and ref.candidate is None:
-            raise Rejected("credential_quarantined", next_step="Onboard a new value; this one was seen in a log.")
+            raise Rejected("credential_quarantined", next_step="Onboard a new value: this one was seen in a log.")
         if ref.state in ("deactivated", "compromised", "destroyed"):
             raise Rejected("key_retired", next_step="Onboard a new value.", state=ref.state)
         async with app.db.begin(client_id=ref.client_id) as tx:
@@ -248,7 +250,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             )  # fmt: skip
             await tx.all(None, "fingerprint_put", ref_id=run.object_id, version=run.version, fingerprint=fingerprint)
             if await tx.all(UUID, "fingerprint_administers", ref_id=run.object_id, version=run.version):
-                step = "This key administers the client's account: have the provider make another one for jobs."
+                step = "This is the account's administrator key. Have the provider make another key for jobs."
                 raise Rejected("admin_key_serves", next_step=step)
             await _say(tx, actor, EventName.KEY_WRITE, run, outcome=Outcome.INTENDED)
         stored = {"client_id": ref.client_id, "ref_id": run.object_id, "version": run.version}
@@ -267,7 +269,7 @@ async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:
         if hmac.compare_digest(known or "", fingerprint):
             return pending
     if (other := pending or await tx.maybe(SopRun, "sop_under_way", **place, within_s=UNDER_WAY_S)) is not None:
-        step = "A value is being stored for this provider; look at its result, or wait two minutes."
+        step = "A value is being stored for this provider. Look at its result, or wait two minutes."
         raise Conflict("onboarding_in_progress", next_step=step, sop=other.id)
     return None
 
@@ -281,7 +283,7 @@ async def open_custody(tx: Tx, app: App, client_id: ClientId, provider: Provider
     except Rejected as error:
         if error.code != "unknown_runner":
             raise
-    raise Unavailable("no_custodian", next_step="Create a custodian machine and start the worker with its token.")
+    raise Unavailable("no_custodian", next_step="Create a custodian machine, and start the worker with its token.")
 
 
 async def _write(app: WebApp, actor: Actor, plan: _OnboardPlan, value: Secret) -> Written:

@@ -221,7 +221,7 @@ async def set_interval(app: App, actor: Actor, ref_id: UUID, *, days: int, reaso
         ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
         due = rotation_due(app.limits, ref.created_at, days, ref.risk, preference_days=days)
         if ref.risk is Risk.HIGH and days != app.limits.rotation_min_days:
-            step = f"A key of high risk is rotated every {app.limits.rotation_min_days} days."
+            step = f"A high-risk key is always rotated every {app.limits.rotation_min_days} days."
             raise Rejected("risk_decides", next_step=step)
         chosen = await tx.maybe(
             ref_from, "ref_set_interval", client_id=ref.client_id, id=ref_id, days=days, due_at=due.due_at
@@ -255,7 +255,7 @@ async def move(tx: Tx, app: App, actor: Actor, ref: CredentialRef, *, to: KeySta
         ref_from, "ref_set_state", client_id=ref.client_id, id=ref.id, state_from=ref.state, state_to=to.value
     )
     if moved is None:
-        raise Conflict("state_moved", next_step="Somebody changed it meanwhile: see `byokeep key show`.", ref=ref.id)
+        raise Conflict("state_moved", next_step="Somebody changed it meanwhile. See `byokeep key show`.", ref=ref.id)
     await tx.one(
         UUID, "transition_insert", id=app.ids.uuid(), client_id=ref.client_id, ref_id=ref.id, state_from=ref.state,
         state_to=to.value, reason=reason, by=actor.id,

@@ -26,8 +26,8 @@ from byokeep.keys.rotation import ALIVE, DEAD, KeyRotation
 
 _REFUSED: Final = DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # such a key serves nobody again
 _ASKED_AGAIN: Final = {
-    Unavailable: "It is asked again by itself.",
-    Conflict: "The provider could not be asked; resume the run when it answers.",
+    Unavailable: "This is retried automatically.",
+    Conflict: "The provider could not be asked. Resume the run when it answers.",
 }
 
 

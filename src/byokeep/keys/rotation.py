@@ -177,7 +177,7 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
         ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
         if (ref.kind, ref.purpose) != (SecretKind.PROVIDER_API_KEY, "default"):
-            step = "A key of another kind is replaced by its own command: `byokeep key admin`, `byokeep webhook`."
+            step = "Replace a key of another kind with its own command: `byokeep key admin`, `byokeep webhook`."
             raise Rejected("not_a_provider_key", next_step=step, kind=ref.kind.value)
         open_ = await in_flight(tx, ref.client_id, ref_id)
         ends = wish.leaked and open_ is not None and "cutover" in open_.evidence and open_.state != "undoing"
@@ -196,7 +196,7 @@ async def _start(
     refuse_keyless(ref, *KeyState)
     live = wish.leaked and ref.state in (KeyState.ACTIVE, KeyState.SUSPENDED)  # whatever is known of it
     if (ref.state, ref.verification) != _SERVING and not live:
-        step = f"Put a key in: `byokeep key add {ref.client_id} {ref.provider}`."
+        step = f"Add a key: `byokeep key add {ref.client_id} {ref.provider}`."
         raise Rejected("nothing_serves", next_step=step, state=ref.state)
     if wish.leaked:
         paused = open_ is not None and open_.pauses
@@ -320,13 +320,13 @@ async def _may_mint(tx: Tx, app: App, ref: CredentialRef, *, leaked: bool) -> No
     able = "mint" in app.limits.rotation_acts.get(ref.provider.value, ())
     admin = await admin_of(tx, ref.client_id, ref.provider)
     if not able or admin is None:
-        step = f"Bring the new key: `byokeep key add {ref.client_id} {ref.provider} < key.txt`"
-        add = f"; or give the administrator's key first: `byokeep key admin {ref.client_id} {ref.provider}`."
+        step = f"Add the new key: `byokeep key add {ref.client_id} {ref.provider} < key.txt`"
+        add = f"; or first give the administrator key: `byokeep key admin {ref.client_id} {ref.provider}`."
         raise Rejected("cannot_mint", next_step=step + (add if able else "."))
     known = await tx.all(UUID, "rotation_admin_refused", client_id=ref.client_id, id=admin.id, reason=REFUSED)
     if known and not leaked:  # one that leaked is stopped whatever comes after
         give = f"`byokeep key admin {ref.client_id} {ref.provider}`"
-        step = f"The provider refuses the administrator's key: give another, {give}. If it is good again:"
+        step = f"The provider refuses the administrator key. Give another one: {give}. If it works again:"
         raise Rejected("cannot_mint", next_step=f"{step} `byokeep alert close {known[0]}`.")
 
 
@@ -347,7 +347,7 @@ async def admit(tx: Tx, app: App, ref: CredentialRef) -> None:
     step = None if run is None else app.procedures[run.procedure].next(run)
     early = step is not None and step.name in ("create", "verify")
     if run is not None and run.reason == "revoke_by_hand" and run.procedure == LEAKED:
-        first = f"The leaked key ends first: end it at its provider, and say so: {look(run.id)}."
+        first = f"End the leaked key first, at its provider, and record it: {look(run.id)}."
         raise Conflict("rotation_in_flight", next_step=first, run=run.id)
     if run is not None and (not early or run.state == "undoing" or run.procedure == MINTED):
         raise taken(run)
@@ -356,7 +356,7 @@ async def admit(tx: Tx, app: App, ref: CredentialRef) -> None:
 def refuse_keyless(ref: CredentialRef, *states: KeyState) -> None:
     """Refuse to rotate what has no key, in these states. Raises Rejected(``serves_keyless``)."""
     if ref.provider_place and ref.kind is SecretKind.PROVIDER_API_KEY and ref.state in states:
-        step = "It is keyless: no key is stored, so nothing is to rotate. For another one in its place, first"
+        step = "It is keyless, so there is no stored key to rotate. To replace it, first"
         step = f"{step} `byokeep key state {ref.id} suspended`."
         raise Rejected("serves_keyless", next_step=step)
 
@@ -372,7 +372,7 @@ async def refuse_unchanged(tx: Tx, ref: CredentialRef, fingerprint: str) -> None
     for version in known:
         same = await tx.maybe(str, "fingerprint_get", ref_id=ref.id, version=version)
         if hmac.compare_digest(same or "", fingerprint):
-            step = "This is the key in use, or one that its rotation ends: have the provider make another one."
+            step = "This is the key in use, or one that its rotation ends. Have the provider make another one."
             raise Rejected("unchanged", next_step=step, version=version)
 
 
@@ -400,7 +400,7 @@ async def require_open(tx: Tx, run: KeyRotation) -> None:
     """See that a run still has its reference: another may have pre-empted it. Raises Conflict(``procedure_moved``)."""
     now = await in_flight(tx, run.client_id, run.object_id)
     if now is None or now.id != run.id:
-        raise Conflict("procedure_moved", next_step=f"Another rotation took its place: {look(run.id)}.", run=run.id)
+        raise Conflict("procedure_moved", next_step=f"Another rotation replaced it: {look(run.id)}.", run=run.id)
 
 
 async def stopped_for(tx: Tx, ref: CredentialRef | None) -> bool:
@@ -460,7 +460,9 @@ async def resume(app: WebApp, actor: Actor, run_id: UUID, *, accept: str = "") -
             step = procedure.next(run)
             if accept == "not_rehearsed" and run.reason == accept and await rehearsal_needed(tx, run):
                 how = f"`byokeep job dry-run {run.client_id} TEMPLATE --rotation {run_id}`"
-                raise Conflict("dry_run_first", next_step=f"Try it with a registered job template: {how}.", run=run_id)
+                raise Conflict(
+                    "dry_run_first", next_step=f"Rehearse it with a registered job template: {how}.", run=run_id
+                )
             # One that leaked does not stay alive by a word: its run is of no rotation that took it back.
             kept = {STAYS_ALIVE} if run.procedure == UNUSED and "rotation" in run.facts else set()
             stops_for = {run.reason} - {STAYS_ALIVE} | kept
@@ -506,7 +508,7 @@ async def abort(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
     run = await find(app, actor, run_id)
     async with _changing(app, actor, run):
         if "cutover" in run.evidence:
-            raise Conflict("cut_over_already", next_step=f"Go back: `byokeep rotate rollback {run_id}`.", run=run_id)
+            raise Conflict("cut_over_already", next_step=f"Roll back: `byokeep rotate rollback {run_id}`.", run=run_id)
         return await procedures.abort(app, actor, run_id)
 
 
@@ -522,7 +524,9 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
     async with _changing(app, actor, run):
         if "cutover" not in run.evidence:
             raise Conflict(
-                "not_cut_over", next_step=f"The old one serves: `byokeep rotate abort {run_id}`.", run=run_id
+                "not_cut_over",
+                next_step=f"The old key still serves. End it: `byokeep rotate abort {run_id}`.",
+                run=run_id,
             )
         async with app.db.begin(client_id=run.client_id) as tx:
             begun = await is_leaked(tx, run) or await revocation_begun(tx, run)
@@ -570,7 +574,7 @@ async def _ref(app: App, run: KeyRotation) -> CredentialRef:
         ref = await tx.one(ref_from, "ref_get", id=run.object_id)
     if ref.state not in ("active", "suspended"):
         raise Conflict(
-            "reference_ended", next_step="The key was retired meanwhile; end this rotation.", state=ref.state
+            "reference_ended", next_step="The key was retired meanwhile. End this rotation.", state=ref.state
         )
     return ref
 
@@ -578,7 +582,7 @@ async def _ref(app: App, run: KeyRotation) -> CredentialRef:
 async def created(app: App, actor: Actor, run: Run) -> Fields | None:
     """Wait for the value that a person brings; it puts the step on record itself (:func:`offered`)."""
     found = of(run)
-    step = f"Bring the new key: `byokeep key add {found.client_id} {found.provider} < key.txt`."
+    step = f"Add the new key: `byokeep key add {found.client_id} {found.provider} < key.txt`."
     raise Conflict("value_awaited", next_step=step)
 
 
@@ -594,7 +598,7 @@ async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
     old, new = accounts.get(found.from_version), accounts.get(found.version)
     cause = "other_account" if old != new else "account_not_told" if old is None else "same_account"
     if cause == "other_account" and not await accepted(app, found, cause):
-        why = "is of another account than the one in use, or the provider told the account of one of the two only"
+        why = "belongs to another account than the one in use, or the provider named the account of only one of the two"
         raise Conflict(cause, next_step=f"The new key {why}.")
     return {"provider": found.provider.value, "version": found.version, "cause": cause}
 
@@ -609,7 +613,7 @@ async def _good(app: App, found: KeyRotation) -> bool:
         return False
     if sop.state != "complete" or ref.candidate != found.version:
         again = f"`byokeep key verify {found.object_id}`"
-        step = f"See `byokeep evidence show {sop.id}`; then {again}, or bring another value."
+        step = f"See `byokeep evidence show {sop.id}`; then {again}, or add another value."
         raise Conflict(sop.reason or "candidate_gone", next_step=step)
     return True
 
@@ -625,7 +629,7 @@ async def rehearsed(app: App, actor: Actor, run: Run) -> Fields | None:
         mode = app.limits.rotation_modes.get(found.provider.value)
         if mode == "cutover" or (not needed and await accepted(app, found, "not_rehearsed")):
             return {"count": 0, "cause": "skipped"}
-        raise Conflict("not_rehearsed", next_step="No dry run with the new version has passed.")
+        raise Conflict("not_rehearsed", next_step="No dry run with the new version has passed yet.")
     if not all(one["over"] for one in told):
         return None
     said: dict[str, Said] = {
@@ -654,7 +658,7 @@ async def cutting(app: App, actor: Actor, run: Run) -> Fields | None:
     """See that the new version still waits, and that nothing worse was found of it since it was verified."""
     found = of(run)
     if (await _ref(app, found)).candidate != found.version:
-        raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile; end this rotation.")
+        raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile. End this rotation.")
     if not await _good(app, found):
         return None
     return {"version": found.version, "from_version": found.from_version, "pinned_at": stamp(app.clock.now())}
@@ -709,7 +713,7 @@ async def soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         return {"count": told["count"], "failed": told["failed"], "cause": "within_budget"}
     if not found.facts["grace_s"] or await accepted(app, found, "soak_unknown"):
         return {"cause": "not_measured"}
-    raise Conflict("soak_unknown", next_step="No runner told how calls with the new version ended.")
+    raise Conflict("soak_unknown", next_step="No runner reported how calls with the new version ended.")
 
 
 async def asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome | None:

@@ -136,9 +136,9 @@ def _wish(request: Request) -> onboard.OnboardRequest:
     given = query_of(request, "risk", "rotation_days", "old_ends", "skip_rehearsal")
     risk, skip = given.get("risk"), given.get("skip_rehearsal", "false")
     if skip not in ("true", "false"):
-        raise Rejected("bad_flag", next_step="skip_rehearsal is true or false.")
+        raise Rejected("bad_flag", next_step="Give skip_rehearsal as true or false.")
     if risk is not None and risk not in set(Risk):
-        raise Rejected("bad_risk", next_step="standard or high.")
+        raise Rejected("bad_risk", next_step="Give standard or high.")
     return onboard.OnboardRequest(
         risk=None if risk is None else Risk(risk),
         rotation_days=whole_number("rotation_days", given.get("rotation_days")),

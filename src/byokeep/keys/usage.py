@@ -138,7 +138,7 @@ def _span(app: App, since: datetime | None, until: datetime | None) -> tuple[dat
     end = until or app.clock.now()
     start = since or end - timedelta(hours=24)
     if not timedelta() < end - start <= LONGEST:
-        raise Rejected("bad_span", next_step=f"Ask for a time that ends after it begins, {LONGEST.days} days at most.")
+        raise Rejected("bad_span", next_step=f"Give a span that ends after it begins, of at most {LONGEST.days} days.")
     return start, end
 
 
@@ -212,7 +212,7 @@ async def usage(
         rows = await tx.all(UsageHour, "usage_hours", **asked, limit=MOST_HOURS + 1)
         untold = await tx.all(dict, "usage_untold", **asked, limit=MOST_UNTOLD + 1)
         if len(rows) > MOST_HOURS or len(untold) > MOST_UNTOLD:
-            raise Rejected("too_many_hours", next_step="Name a client or a provider, or a shorter time.")
+            raise Rejected("too_many_hours", next_step="Give a client or a provider, or a shorter span.")
         gaps = await unseen(tx, start, end) + forgotten(app, start)
         compared = await _compared(tx, _whole_hour(app), ids, provider)
         others = await parts(tx, asked, untold)

@@ -92,7 +92,7 @@ def check_form(value: bytes) -> None:
     if not MIN_KEY <= len(value) <= MAX_LENGTH or not _PLAIN.match(value):
         raise Rejected(
             "bad_webhook_secret",
-            next_step=f"A signing secret has {MIN_KEY} to {MAX_LENGTH} printable characters and no space.",
+            next_step=f"Give a signing secret of {MIN_KEY} to {MAX_LENGTH} printable characters, without spaces.",
         )
 
 
@@ -123,9 +123,9 @@ async def store_secret(
         async with recorded(app, actor, Verb.KEY_WRITE, client_id=client_id, refused_as=stored, on_client=True):
             place = _place(app, client_id, provider, part)
             if not _PLACE.match(provider_place) or holds_secret(provider_place):
-                raise Rejected("bad_provider_place", next_step="Write it as project=ID,account=ID; ids, and no key.")
+                raise Rejected("bad_provider_place", next_step="Write it as project=ID,account=ID: ids, not a key.")
             if not 0 <= keep_previous_s <= MAX_KEEP_S:
-                raise Rejected("keep_previous_out_of_range", next_step="Keep it for 30 days at most.",
+                raise Rejected("keep_previous_out_of_range", next_step="Keep the previous secret for at most 30 days.",
                                maximum_s=MAX_KEEP_S)  # fmt: skip
             check()
             plan = await _announce(app, actor, place, value)
@@ -186,7 +186,7 @@ def _place(app: App, client_id: ClientId, provider: str, part: SecretPart = Secr
     known: Provider = parse_provider(provider)
     if part is SecretPart.ADMIN and known.value not in app.limits.rotation_acts:
         able = ", ".join(sorted(app.limits.rotation_acts))
-        raise Rejected("no_admin_keys", next_step=f"These have keys that administer an account: {able}.")
+        raise Rejected("no_admin_keys", next_step=f"These providers have administrator keys: {able}.")
     if part is SecretPart.WEBHOOK and known.value not in SCHEMES:
         raise Rejected("no_webhooks", next_step="These sign webhooks: " + ", ".join(sorted(SCHEMES)) + ".")
     return SecretRef(client_id, known, part)
@@ -208,7 +208,7 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
         if _part(place) is SecretPart.ADMIN:
             same = await tx.all(UUID, "fingerprint_serves", ref_id=plan.ref_id, version=version)
             if set(same) - {plan.ref_id}:
-                step = "Jobs are given this key: have the provider make another one that administers the account alone."
+                step = "Jobs use this key. Have the provider make a separate administrator key."
                 raise Rejected("admin_key_serves", next_step=step)
         intended, at = Outcome.INTENDED, place.path
         await _say(tx, actor, _STORED[_part(place)], place, plan.ref_id, version, outcome=intended, path=at)
@@ -247,7 +247,7 @@ async def _record(
         stored_as = _STORED[_part(place)]
         await _say(tx, actor, stored_as, place, ref_id, plan.version, path=place.path, store_request=request_id)
     if stored is None:
-        raise Conflict("superseded", next_step="A later secret holds; see `byokeep account webhook list`.")
+        raise Conflict("superseded", next_step="A later secret is valid. See `byokeep account webhook list`.")
     return stored
 
 
@@ -344,7 +344,7 @@ async def _destroy(
             await _say_gone(tx, app, place, (ref_id, True), 0, found=False)
         await tx.all(UUID, "webhook_forget_previous", **_at(place))
     if kept:
-        raise Conflict("orphan_kept", next_step="It was written before a restore: put the secret in again.")
+        raise Conflict("orphan_kept", next_step="It was written before a restore. Set the secret again.")
     return len(over)
 
 

@@ -143,18 +143,18 @@ async def sign(
         authorise_every_client(actor, Verb.CHECKLIST_SIGN)
         kept = {item: check_ticket(text) for item, text in tickets.items()}
         if period not in (None, found.period):
-            step = "Only the present one is signed; one that was missed stays missed."
+            step = "Only the current one can be signed. A missed one stays missed."
             raise Rejected("checklist_back_dated", next_step=step)
         await tx.all(None, "approval_lock", action="checklist_sign", scope=str(about))  # one signs at a time
         this = {"checklist": kind.value, "period": found.period.isoformat()}
         if await newest(app, about, EventName.CHECKLIST_SIGNED, outcome="ok", fields=this, tx=tx):
-            raise Conflict("checklist_signed", next_step=f"It was signed: `byokeep checklist list {kind}`.")
+            raise Conflict("checklist_signed", next_step=f"It is already signed: `byokeep checklist list {kind}`.")
         shown = {"checklist": kind.value, "digest": seen}
         if await newest(app, about, EventName.CHECKLIST_SHOWN, fields=shown, actor_id=actor.id, tx=tx) is None:
-            step = f"Look first: `byokeep checklist {kind}`; it prints how to sign what you saw."
+            step = f"Look at it first: `byokeep checklist {kind}` prints how to sign what you saw."
             raise Conflict("checklist_not_seen", next_step=step)
         if seen != found.digest:
-            step = f"Something has changed since it was shown to you: look again, `byokeep checklist {kind}`."
+            step = f"It has changed since you saw it. Look again: `byokeep checklist {kind}`."
             raise Conflict("checklist_changed", next_step=step)
         _must_be_told(found, kept)
         await _keep(tx, app, actor, found, kept)
@@ -166,10 +166,10 @@ def _must_be_told(found: FilledChecklist, tickets: Mapping[str, str]) -> None:
     if strange := [item for item in tickets if item not in names]:
         raise Rejected("no_such_item", next_step=f"Its items are: {', '.join(names)}.", count=len(strange))
     if spare := [one.name for one in found.items if one.ok and one.name in tickets]:
-        step = f"These are ok and take no ticket: {', '.join(spare)}. Was another item meant?"
+        step = f"These items are ok and take no ticket: {', '.join(spare)}. Check which item you meant."
         raise Rejected("ticket_not_needed", next_step=step, count=len(spare))
     if bare := [one.name for one in found.items if not one.ok and one.name not in tickets]:
-        step = f"Not ok: {', '.join(bare)}. Say where each is dealt with: --ticket {bare[0]}=OPS-12."
+        step = f"Not ok: {', '.join(bare)}. Give a ticket for each one: --ticket {bare[0]}=OPS-12."
         raise Rejected("ticket_missing", next_step=step, count=len(bare))
 
 
@@ -283,7 +283,7 @@ async def record_scan(app: App, actor: Actor, scan: ScanResult) -> None:
         if scan.sources < 1 and scan.result != "unknown":
             raise Rejected("nothing_scanned", next_step="Nothing was looked at, so nothing is known.")
         if (scan.result == "findings") != (scan.found > 0) or (scan.result == "clean" and scan.unknown):
-            raise Rejected("bad_request", next_step="The result and its numbers say different things.")
+            raise Rejected("bad_request", next_step="Make the result match its numbers: they contradict each other.")
         await record(
             tx, actor, EventName.LEAKS_SCANNED, object_id=app.installation_id, result=scan.result,
             sources=scan.sources, found=scan.found, unknown=scan.unknown, live=int(scan.live),

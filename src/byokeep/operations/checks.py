@@ -147,14 +147,14 @@ async def _vault(look: ChecklistLook) -> ProbeOutcome:
     after = clock.now()
     took_ms = round(found.took_s * 1000)
     if found.state != "serving":
-        step = "Unseal it, or see why it has no active node: docs/runbook.md, the store is down."
+        step = "Unseal it, or find out why it has no active node: docs/runbook.md, the store is down."
         return failed("vault", f"store_{found.state}", step)
     if found.took_s > SLOW_S:
         step = f"A write took {took_ms} ms, {SLOW_S:g} s is the bound: look at disk and load of the store's host."
         return failed("vault", "store_slow", step, write_ms=took_ms)
     for name, at, rough in (("store", found.at, timedelta(seconds=1)), ("database", database, timedelta())):
         if (apart_s := skew_s(before - rough, at, after)) > SKEW_S:
-            step = f"The clocks of broker and {name} differ: see that a time service runs on both machines."
+            step = f"The clocks of broker and {name} differ. Check that a time service runs on both machines."
             return failed("vault", "clock_skew", step, skew_s=round(apart_s))
     return ok("vault", write_ms=took_ms)
 
@@ -176,7 +176,7 @@ async def _audit_devices(look: ChecklistLook) -> ProbeOutcome:
 
 
 async def _disk(look: ChecklistLook) -> ProbeOutcome:
-    step = "Free some space on the disk of the store's audit files: a full one stops the store."
+    step = "Free some space on the disk of the store's audit files: a full disk stops the store."
     every = await look.app.store_audit.devices()  # 0 free on a disk that is not low: it could not be looked at
     devices = [one for one in every if one.reason == "disk_low" or one.disk_free_bytes]
     low = [one for one in devices if one.reason == "disk_low" or one.disk_free_bytes < LEAST_FREE_BYTES]
@@ -190,7 +190,7 @@ async def _disk(look: ChecklistLook) -> ProbeOutcome:
 
 
 async def _leak_alerts(look: ChecklistLook) -> ProbeOutcome:
-    step = "Deal with each: `byokeep alert list`, `byokeep incident list`; runbook sections 7.1 and 7.2."
+    step = "Deal with each one: `byokeep alert list`, `byokeep incident list`; runbook sections 7.1 and 7.2."
     return await _none_open(look, "leak_alerts", LEAK_ALERTS, LEAK_INCIDENTS, look.since, step)
 
 
@@ -228,7 +228,9 @@ async def _leak_scan(look: ChecklistLook) -> ProbeOutcome:
         then = f"Remove and rotate what it found, {again} Runbook section 7.1."
         return failed("leak_scan", "leak_scan_found", then, **figures)
     if standing:
-        return unknown("leak_scan", "scan_not_whole", f"Let it read what it could not, {again} {step}", **figures)
+        return unknown(
+            "leak_scan", "scan_not_whole", f"Make readable what it could not read, {again} {step}", **figures
+        )
     if not whole:
         return unknown("leak_scan", "scan_without_live_values", step, **figures)
     return ok("leak_scan", **figures)
@@ -240,14 +242,14 @@ async def _usage(look: ChecklistLook) -> ProbeOutcome:
     look.said["usage"] = [f"{row['client']} {row['provider']}" for row in rows]
     if rows:
         where = _some(look.said["usage"])
-        step = "See `byokeep usage`, then what used the key: `byokeep key used KEY`; runbook section 7.1."
+        step = "See `byokeep usage`, then see what used the key: `byokeep key used KEY`; runbook section 7.1."
         return failed("usage", "usage_unusual", step, found=len(rows), where=where)
     if "watch_usage" in await late_rounds(look.app.db):
-        return unknown("usage", "usage_not_compared", "No worker compares hours: see `byokeep doctor`.")
+        return unknown("usage", "usage_not_compared", "No worker is comparing hours. See `byokeep doctor`.")
     day = {"since": look.now - timedelta(hours=24)}
     [seen] = await look.app.db.read(dict, "checklist_usage", day, every_client=True)
     if not seen["uses"]:
-        return unknown("usage", "no_data", "Nothing was used for a day: do jobs run? `byokeep usage --since 7d`.")
+        return unknown("usage", "no_data", "Nothing was used for a day. Do jobs run? `byokeep usage --since 7d`.")
     if seen["days"] < LEAST_DAYS:
         step = f"There are {LEAST_DAYS} days to compare with in {LEAST_DAYS - seen['days']}; look at `byokeep usage`."
         return unknown("usage", "no_baseline", step, uses=seen["uses"], days=seen["days"])
@@ -260,7 +262,7 @@ async def _due(look: ChecklistLook) -> ProbeOutcome:
     late = [one for one in look.due.items if one.state in ("overdue", "unknown")]
     figures: Figures = {"items": len(look.due.items) + look.due.more, "late": len(late)}
     if look.due.more:
-        return unknown("rotation_due", "list_too_long", "Deal with what is listed, then look again.", **figures)
+        return unknown("rotation_due", "list_too_long", "Deal with the items listed, then look again.", **figures)
     if late:
         return failed("rotation_due", f"rotation_{late[0].state}", f"{_name(late[0])}: `{late[0].command}`.", **figures)
     return ok("rotation_due", "", **figures)
@@ -276,7 +278,7 @@ async def _access(look: ChecklistLook) -> ProbeOutcome:
     look.access = sorted(found, key=lambda one: (one.at, str(one.chain), one.seq))
     left = rows[0]["total"] - len(rows) if rows else 0
     if left:
-        return unknown("new_access", "list_too_long", "Review and sign these; the rest is shown next.", left=left)
+        return unknown("new_access", "list_too_long", "Review and sign these. The rest is shown next.", left=left)
     return ok("new_access", found=len(rows))
 
 
@@ -285,7 +287,7 @@ async def _unused(look: ChecklistLook) -> ProbeOutcome:
     found = await look.app.db.read(UnusedGrant, "checklist_unused", asked, every_client=True)
     look.unused = found[:MOST]
     if look.unused:
-        step = f"Stop what nobody needs: `{look.unused[0].command}`."
+        step = f"Stop what nobody needs any longer: `{look.unused[0].command}`."
         if len(found) > MOST:
             return unknown("unused_grants", "list_too_long", f"{step} Then look again.", found=MOST)
         return failed("unused_grants", "unused_grants", step, found=len(look.unused))
@@ -295,7 +297,7 @@ async def _unused(look: ChecklistLook) -> ProbeOutcome:
 async def _drill(look: ChecklistLook) -> ProbeOutcome:
     app, about = look.app, look.app.installation_id
     if not app.limits.drills:
-        step = "Restore it by your servers' own method, and sign with a ticket that names its evidence."
+        step = "Restore it by your servers' own methods, and sign with a ticket that names the evidence."
         return unknown("drill", "drill_elsewhere", step)
     last = await newest(app, about, EventName.DRILL_COMPLETED)
     [passed] = await app.db.read(dict, "drill_passed", {}, every_client=True)
@@ -306,9 +308,9 @@ async def _drill(look: ChecklistLook) -> ProbeOutcome:
         figures["report"] = passed["digest"]
     step = "Run `byokeep drill run` on the host."
     if last and last["outcome"] == "intended":
-        return unknown("drill", "drill_not_over", f"One runs, or was killed. Else: {step}", **figures)
+        return unknown("drill", "drill_not_over", f"A drill is running, or was killed. Otherwise: {step}", **figures)
     if last and last["outcome"] != "ok":
-        return failed("drill", "drill_failed", f"Mend what its report names, then again. {step}", **figures)
+        return failed("drill", "drill_failed", f"Fix what its report names, then run it again. {step}", **figures)
     return failed("drill", "drill_overdue", step, **figures) if due <= look.now else ok("drill", **figures)
 
 
@@ -319,7 +321,7 @@ async def _internal(look: ChecklistLook) -> ProbeOutcome:
     figures = {"rotated_at": f"{last.rotated_at:%Y-%m-%d}", "due_at": f"{due:%Y-%m-%d}"}
     step = "Run `byokeep rotate internal` on the host."
     if last.running is not None:
-        return failed("internal_tokens", "rotation_not_done", f"It was begun and is not complete. {step}", **figures)
+        return failed("internal_tokens", "rotation_not_done", f"It was started but not completed. {step}", **figures)
     if due <= look.now:
         return failed("internal_tokens", "internal_rotation_overdue", step, **figures)
     return ok("internal_tokens", **figures)
@@ -334,9 +336,9 @@ def _some(names: Sequence[str] | set[str]) -> str:
 _LOGS: Final = "See the broker's log, then ask again."
 CHECKS: Final[Mapping[Checklist, Sequence[Check]]] = {
     Checklist.DAILY: (
-        Check("vault", _vault, "See that the store runs, is unsealed and has room: `byokeep doctor`."),
+        Check("vault", _vault, "Check that the store is running and unsealed, and has disk space: `byokeep doctor`."),
         Check("audit_devices", _audit_devices, "See `byokeep audit health`."),
-        Check("disk", _disk, "Look at the disks of store and broker by hand."),
+        Check("disk", _disk, "Check the disks of the store and the broker by hand."),
         Check("leak_alerts", _leak_alerts, _LOGS),
         Check("kept_orphans", _kept_orphans, _LOGS),
         Check("leak_scan", _leak_scan, _LOGS),

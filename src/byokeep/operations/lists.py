@@ -84,7 +84,7 @@ async def clients_of(app: App, actor: Actor, asked: Asked) -> tuple[list[Client]
 async def people_of(app: App, actor: Actor, asked: Asked) -> tuple[list[Subject], bool]:
     """Return who fits ``find``, ``kind`` and ``role``, and whether all were looked at. Raises as the flow; bad_kind."""
     if asked.get("kind", "machine") not in ("operator", "machine") or asked.get("role", "admin") not in list(Role):
-        raise Rejected("bad_kind", next_step="Choose what the page offers.")
+        raise Rejected("bad_kind", next_step="Choose one of the options on the page.")
     word = asked.get("find", "").casefold()
     every, whole = await operators.list_subjects(app, actor)
     fits = [
@@ -297,7 +297,7 @@ def _left(looked_at: Sequence[Any], most: int) -> int:
 
 def _client(asked: Asked) -> ClientId:
     if "client" not in asked:
-        raise Rejected("bad_request", next_step="Name the client: each has a list of its own.")
+        raise Rejected("bad_request", next_step="Give the client: each has its own list.")
     return ClientId(parse_client_id(asked["client"]))
 
 

@@ -56,17 +56,17 @@ _NAMED: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f-]{36}\.age")
 NEEDED: Final = ("provisioner.approle", wiring.ACCOUNT_KEY)  # of the credentials; all others are made anew
 _OUTSIDE: Final = ("epochs.jsonl", "checkpoint", TOMBSTONES)
 _WORK: Final = ".work"
-_CLOSE_IT: Final = "chmod 600 it, and let this process's user own it; a link is not taken."
+_CLOSE_IT: Final = "chmod 600 it, and let this process's user own it. A link is not accepted."
 OTHER_KEY: Final = (
-    "This is not a key of this backup: give the private key of one of the `backup_recipients` of its time. Only if you"
+    "This is not a key of this backup: give the private key of one of its `backup_recipients`. Only if you"
     " are sure that it is one, the head of the file is damaged: then take another backup."
 )
 _WHY: Final = {
-    errno.ENOENT: "is not there: mount it, or make it",
-    errno.ENOTDIR: "is no directory: name one",
-    errno.EEXIST: "is that of backup_dir: name one on another machine",
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "may not be written by this user: let it"),
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "has no room: make some"),
+    errno.ENOENT: "does not exist: mount it, or create it",
+    errno.ENOTDIR: "is not a directory: give one",
+    errno.EEXIST: "is the same as backup_dir: give one on another machine",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "is not writable for this user: allow it"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "has no free space: make some"),
 }
 
 
@@ -105,7 +105,7 @@ async def _create(settings: Settings, app: BrokerApp) -> Made:
     recipients = archive.recipients_of(settings.backup_recipients)
     target = backup_target(settings)
     if target is None and settings.environment is Environment.PRODUCTION:
-        step = "Set backup_target to a directory that lies on another machine, or to a bucket, s3://..."
+        step = "Set backup_target to a directory on another machine, or to a bucket, s3://..."
         raise Rejected("backup_target_missing", next_step=step)
     with _working(settings) as work:
         found = await _parts(settings, app, work)
@@ -246,12 +246,12 @@ def _at_bucket() -> Iterator[None]:
     try:
         yield
     except (Unavailable, Denied, Conflict, Integrity) as error:
-        step = f"See the bucket of backup_target, and what its credentials may: {error.code}."
+        step = f"Check the bucket of backup_target, and what its credentials allow: {error.code}."
         raise Unavailable("backup_target_unavailable", next_step=step, cause=error.code) from None
 
 
 def _no_room(setting: str, error: OSError) -> Unavailable:
-    why = _WHY.get(error.errno or 0, "cannot be written, or does not give back what was written: see its disk")
+    why = _WHY.get(error.errno or 0, "cannot be written, or does not return what was written: check its disk")
     return Unavailable(f"{setting}_unavailable", next_step=f"The directory of {setting} {why}. No backup was made.")
 
 
@@ -259,7 +259,7 @@ def _no_room(setting: str, error: OSError) -> Unavailable:
 def _working(settings: Settings) -> Iterator[Path]:
     """Be the only one who makes a backup here; yield an empty private directory, which is gone afterwards."""
     place = private_dir(settings.path("backup_dir"))
-    with alone(place / "lock", Conflict("backup_running", next_step="Another backup is made here: wait for its end.")):
+    with alone(place / "lock", Conflict("backup_running", next_step="Another backup is running here: wait for it.")):
         shutil.rmtree(place / _WORK, ignore_errors=True)
         with contextlib.ExitStack() as ending:
             ending.callback(shutil.rmtree, place / _WORK, ignore_errors=True)
@@ -376,7 +376,7 @@ def find(settings: Settings, name: str) -> Path:
                 return place.path / found[0]
     file = Path(name)
     if not file.is_file():
-        step = "Give the file, or an id as `byokeep backup list` shows it; from a bucket: `byokeep backup fetch`."
+        step = "Give the file, or an id that `byokeep backup list` shows. From a bucket: `byokeep backup fetch`."
         raise NotFound("backup_not_found", next_step=step)
     return file
 
@@ -398,7 +398,7 @@ def fetch(settings: Settings, name: str, directory: Path) -> tuple[str, Path]:
     with _at_bucket():
         there = [one for one in place.names() if _NAMED.fullmatch(one) and (one == name or f"-{name}." in one)]
     if not there:
-        raise NotFound("backup_not_found", next_step="Give the name that it has at backup_target, or its id.")
+        raise NotFound("backup_not_found", next_step="Give its name at backup_target, or its id.")
     file = directory / there[0]
     with _at_bucket(), draft(file, only_new=True) as out:
         for piece in place.pieces(file.name):
@@ -503,7 +503,7 @@ def opened(file: Path, identities: Any, sinks: archive.Sinks | None = None) -> t
             with file.open("rb") as content:
                 return archive.read(content, identities, sinks_of)
         except OSError as error:
-            step = "The file of the backup cannot be read to its end: see its mode and its disk."
+            step = "The backup file cannot be read to its end. Check its mode and its disk."
             raise Unavailable("backup_unreadable", next_step=step, errno=error.errno or 0) from None
 
 

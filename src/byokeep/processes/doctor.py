@@ -114,7 +114,7 @@ async def _killswitch(settings: Settings, found: Mapping[str, Any], *, embedded:
         return outcome
     socket = settings.home / "killswitch.sock"
     if hardening.is_there(socket):
-        return failed("killswitch", "no_answer", f"Start it; where this host is to have none, remove {socket}.")
+        return failed("killswitch", "no_answer", f"Start it. If this host is not to have one, remove {socket}.")
     return ok("killswitch", "None answers here: kills go through the broker (`byokeep killswitch`).")
 
 
@@ -134,14 +134,14 @@ def _files(settings: Settings) -> Iterator[ProbeOutcome]:
 
 def _drill(settings: Settings) -> Iterator[ProbeOutcome]:
     if drill_place.left_behind(settings.home):
-        step = "A recovery drill was killed, its keys lie here in clear: `byokeep up` removes them, or you by hand."
+        step = "A killed recovery drill left keys here in clear. Remove them: `byokeep up` does, or do it by hand."
         yield failed("recovery drill", "drill_left_behind", step, place=str(settings.home / drill_place.PLACE))
 
 
 def _private(name: str, place: Path) -> ProbeOutcome:
     try:
         if not place.is_dir():
-            return unknown(name, "missing", "Not there yet: run `byokeep up` or `byokeep init`.")
+            return unknown(name, "missing", "It does not exist yet: run `byokeep up` or `byokeep init`.")
         bad = [path for path in (place, *place.rglob("*")) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
     except OSError:
         return unknown(name, "not_readable", "Run this as its owner.")
@@ -154,7 +154,9 @@ def _running(found: Mapping[str, Any], ours: list[Service], *, embedded: bool) -
     if not ours and embedded:
         yield unknown("processes", "no_stack", "No stack of this home is running: start one with `byokeep up`.")
     elif found and found.get("version") != __version__:
-        yield failed("version", "other_release", f"This is {__version__}, the running stack another: restart it.")
+        yield failed(
+            "version", "other_release", f"This is {__version__}, but the running stack is another version. Restart it."
+        )
     elif not ours:
         yield unknown("processes", "none_seen", hardening.NONE_SEEN)
     else:
@@ -180,7 +182,7 @@ def _rooms(settings: Settings) -> Iterator[ProbeOutcome]:
     except ByokeepError as error:
         yield failed("plain profiles", error.code, error.next_step)
         return
-    step = "In shared memory, without a limit: allow user namespaces for private rooms."
+    step = "They are in shared memory, without a limit. Allow user namespaces, which give private rooms."
     yield ok("plain profiles", step if "room_without_limit" in weaker else "")
 
 
@@ -188,14 +190,16 @@ def _profiles(settings: Settings) -> Iterator[ProbeOutcome]:
     """Whether a worker on this machine can look after browser profiles, and who can reach what it leaves."""
     name = "browser profiles"
     if any(importlib.util.find_spec(module) is None for module in ("playwright", "tink")):
-        yield ok(name, "The extra `browser` is not installed; its workers leave profiles alone.")
+        yield ok(name, "The extra `browser` is not installed, so its workers leave profiles alone.")
     else:
         try:
             browser = str(find_chromium())
         except ByokeepError as error:
             yield failed(name, error.code, error.next_step)
         else:
-            step = "As root Chromium has no sandbox: run workers and runners as another user." * (os.geteuid() == 0)
+            step = "Chromium has no sandbox when it runs as root. Run workers and runners as another user." * (
+                os.geteuid() == 0
+            )
             yield ok(name, step, browser=browser)
     if parse_bucket(settings.artifact_store) is None and settings.path("artifact_store").is_dir():
         yield _private("sealed profiles", settings.path("artifact_store"))
@@ -207,7 +211,7 @@ def _audit_files(settings: Settings) -> Iterator[ProbeOutcome]:
     if not devices and not _is_brokers(settings):
         return
     kinds = {device.rpartition("/")[2] for device in devices}
-    step = "Declare two audit devices at the store, and name their files in store_audit_files."
+    step = "Configure two audit devices at the store, and list their files in store_audit_files."
     yield (
         ok("audit devices", devices=len(kinds))
         if len(kinds) > 1
@@ -218,9 +222,11 @@ def _audit_files(settings: Settings) -> Iterator[ProbeOutcome]:
         try:
             there = path.is_file() and path.stat().st_size > 0
         except OSError:
-            yield unknown(name, "not_readable", "Let this user read it.")
+            yield unknown(name, "not_readable", "Make it readable for this user.")
             continue
-        yield ok(name) if there else failed(name, "no_log", f"See that the store writes {path}, and reload it.")
+        yield (
+            ok(name) if there else failed(name, "no_log", f"Check that the store writes {path}, and reload the store.")
+        )
 
 
 def _is_brokers(settings: Settings) -> bool:
@@ -242,7 +248,7 @@ def _refresher(settings: Settings) -> Iterator[ProbeOutcome]:
         if not place.is_dir():
             if settings.embedded_database:
                 yield unknown(
-                    "refresher", "never_ran", "It has never run here; tokens are renewed where its slots_dir is."
+                    "refresher", "never_ran", "It has never run here. Tokens are renewed on the host of its slots_dir."
                 )
             return
         mode, waiting = stat.S_IMODE(place.lstat().st_mode), sum(one.suffix == ".slot" for one in place.iterdir())
@@ -250,11 +256,13 @@ def _refresher(settings: Settings) -> Iterator[ProbeOutcome]:
     except OSError:
         yield unknown("refresher", "not_readable", "Run this as the owner of its slots.")
         return
-    yield ok("refresher") if held else failed("refresher", "not_running", "No token is renewed: start it.")
+    yield ok("refresher") if held else failed("refresher", "not_running", "Start it: no token is being renewed.")
     if mode & 0o077:
         yield failed("slots", "open_to_others", f"chmod 0700 {place.name}")
     elif shutil.disk_usage(place).free < _SLOTS_BYTES:
-        yield failed("slots", "full", "No room for the replies of renewals, so nothing is asked: free space.")
+        yield failed(
+            "slots", "full", "There is no room for the replies of renewals, so nothing is renewed. Free some space."
+        )
     else:
         yield ok("slots", under_way=waiting)
 
@@ -265,7 +273,7 @@ def _worker(settings: Settings) -> Iterator[ProbeOutcome]:
     if is_held(file, shared=True):
         yield ok("worker")
     elif file.exists():
-        yield failed("worker", "not_running", "No key is verified and no profile looked after: start it.")
+        yield failed("worker", "not_running", "Start it: no key is verified and no profile is looked after.")
     elif settings.embedded_database or (settings.path("credentials_dir") / "worker.token").exists():
         yield unknown("worker", "never_ran", "It has never run here: start it.")
 
@@ -274,7 +282,7 @@ def _targets(settings: Settings, *, strict: bool) -> ProbeOutcome:
     """Whether anybody is told of alerts and of what is due."""
     if names := notifier(settings).names():
         return ok("notifications", to=", ".join(names))
-    step = "Nobody is told of alerts and of what is due: put NAME.url (mode 0600) with an address into"
+    step = "Nobody is notified of alerts and due dates. Put NAME.url (mode 0600) with an address into"
     return weak(strict, "notifications", "nobody_told", f"{step} {settings.path('notify_dir')}")
 
 
@@ -330,16 +338,16 @@ async def _certificates(settings: Settings) -> ProbeOutcome:
             trusted = ssl.create_default_context(cafile=settings.file(f"{name}_ca_file"))
             _, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=trusted)
         except ssl.SSLCertVerificationError as error:
-            step = "Renew its certificate, or name its issuer in the settings."
+            step = "Renew its certificate, or set its issuer in the settings."
             return failed("TLS", "certificate_refused", f"{step} OpenSSL's code: {error.verify_code}.", server=name)
         except OSError:
-            return unknown("TLS", "no_answer", "See that it is up.", server=name)
+            return unknown("TLS", "no_answer", "Check that it is running.", server=name)
         ends = ssl.cert_time_to_seconds(writer.get_extra_info("peercert")["notAfter"])
         left[f"{name}_days"] = int((ends - time.time()) // 86_400)
         writer.close()
     if late := [name for name, days in left.items() if days < _CERTIFICATE_DAYS]:
         return failed("TLS", "ends_soon", f"Renew the certificate of {late[0].removesuffix('_days')}.", **left)
-    step = "PostgreSQL's certificate and those of the store's other nodes are not looked at."
+    step = "The certificates of PostgreSQL and of the store's other nodes are not checked."
     return ok("TLS", step if left else f"No address in the settings is https. {step}", **left)
 
 
@@ -349,7 +357,7 @@ def _logins(settings: Settings) -> Iterator[ProbeOutcome]:
         return
     files = [file for role in ROLES if (file := login_file(settings, role)).exists()]
     if not files:
-        yield ok("database logins", "Yours: byokeep makes and rotates none here (docs/runbook.md).")
+        yield ok("database logins", "They are yours: byokeep neither makes nor rotates any here (docs/runbook.md).")
         return
     days = int((time.time() - min(file.stat().st_mtime for file in files)) // 86_400)
     yield ok("database logins", "Overdue: `byokeep rotate internal`." * (days >= EVERY_DAYS), days=days)
@@ -375,7 +383,7 @@ async def _database(settings: Settings) -> list[ProbeOutcome]:
     except ByokeepError as error:
         return [failed("database", error.code, error.next_step)]
     except TimeoutError:
-        return [unknown("database", "timed_out", "It did not answer in time: is it stopped, or the machine busy?")]
+        return [unknown("database", "timed_out", "It did not answer in time. Is it stopped, or the machine busy?")]
 
 
 async def _roles(db: Database) -> ProbeOutcome:
@@ -395,13 +403,13 @@ async def _clock(db: Database) -> ProbeOutcome:
     [theirs] = await db.read(lambda row: row["now"], "clock_now", {})
     apart_s = skew_s(before, theirs, datetime.now(UTC))
     if apart_s > SKEW_S:
-        return failed("clock", "skewed", "Set both by NTP (chrony, systemd-timesyncd).", apart_s=round(apart_s))
+        return failed("clock", "skewed", "Sync both by NTP (chrony, systemd-timesyncd).", apart_s=round(apart_s))
     return ok("clock")
 
 
 async def _backup(db: Database, *, strict: bool) -> ProbeOutcome:
     """When the newest backup was made that was opened since: only that one counts."""
-    step = "Make one and have it opened: `byokeep backup create`, `byokeep backup verify`."
+    step = "Make one, and have it opened: `byokeep backup create`, `byokeep backup verify`."
     [installation] = await db.read(lambda row: row["id"], "installation_get", {}, every_client=True)
     made = await db.read(Backup, "backups", {"installation_id": installation}, every_client=True)
     newest = max((one.created_at for one in made if one.verified_at is not None), default=None)
@@ -439,7 +447,7 @@ async def _switches(db: Database) -> ProbeOutcome:
     """What is stopped, which is somebody's decision, so the row advises."""
     [installation] = await db.read(lambda row: row["id"], "installation_get", {}, every_client=True)
     stopped = await db.read(dict, "switch_engaged", {"installation_id": installation}, every_client=True)
-    step = "See `byokeep kill status`: what is stopped is meant to be?"
+    step = "See `byokeep kill status`, and check that each stop is intended."
     return ok("kill switches", step * bool(stopped), engaged=len(stopped))
 
 
@@ -447,7 +455,7 @@ async def _last_drill(db: Database) -> ProbeOutcome:
     """When a backup was last restored apart and verified, and until when the next one is."""
     [found] = await db.read(dict, "drill_passed", {}, every_client=True)
     due = (found["at"] or found["since"]) + QUARTER
-    step = "None was made yet: `byokeep drill run`." if found["at"] is None else ""
+    step = "None has been run yet: `byokeep drill run`." if found["at"] is None else ""
     if due <= datetime.now(UTC):
         step = "Overdue: `byokeep drill run`."
     passed = f"{found['at']:%Y-%m-%d}" if found["at"] else "never"
@@ -466,7 +474,7 @@ async def _tokens(db: Database, figures: ServiceLimits, *, embedded: bool) -> li
     async with db.begin(every_client=True) as tx:
         for kind, name in ((DueKind.MACHINE_TOKEN, "machine tokens"), (DueKind.PERSON_TOKEN, "tokens of people")):
             soon = [one.name for one in await ending(tx, figures, datetime.now(UTC), kind)]
-            step = "They end within 14 days or ended lately: issue new ones (`byokeep operator token`)." * bool(soon)
+            step = "They end within 14 days, or ended lately. Issue new ones: `byokeep operator token`." * bool(soon)
             outcomes.append(ok(name, step, **({"of": ", ".join(soon)} if soon else {})))
     return outcomes
 
@@ -479,7 +487,7 @@ async def _admins(db: Database) -> ProbeOutcome:
         names = ", ".join(one.name for one in admins) or "first-admin"
         return failed("admins", "none_can_sign_in", "On this host: `byokeep operator recover NAME`.", names=names)
     bare = ", ".join(one.name for one in able if not one.password)
-    return ok("admins", f"By a token alone, without a password: {bare}." if bare else "", can_sign_in=len(able))
+    return ok("admins", f"With a token only, without a password: {bare}." if bare else "", can_sign_in=len(able))
 
 
 async def _rounds(db: Database) -> ProbeOutcome:
@@ -488,7 +496,7 @@ async def _rounds(db: Database) -> ProbeOutcome:
     if not late:
         return ok("worker rounds")
     if not any(late.values()):
-        return unknown("worker rounds", "none_came", "None has come yet; has a worker run?")
+        return unknown("worker rounds", "none_came", "None has run yet. Check that a worker is running.")
     return failed("worker rounds", "late", "The alert worker_rounds_late says what to do.", rounds=", ".join(late))
 
 
@@ -497,7 +505,7 @@ async def _glass(db: Database) -> ProbeOutcome:
     [found] = await db.read(dict, "glass_last_drill", {}, every_client=True)
     old = {name: at is None or datetime.now(UTC) - at > DRILL_EVERY for name, at in found.items()}
     any_at, host_at = ("never" if at is None else f"{at:%Y-%m-%d}" for at in (found["at"], found["on_host_at"]))
-    step = "`byokeep breakglass drill`" if old["at"] else "The same while `byokeep breakglass host` runs."
+    step = "`byokeep breakglass drill`" if old["at"] else "The same applies while `byokeep breakglass host` runs."
     return ok("break-glass drill", step * any(old.values()), last=any_at, on_the_host=host_at)
 
 
@@ -512,9 +520,9 @@ async def _release(db: Database, *, strict: bool) -> ProbeOutcome:
 
 
 async def _ready(name: str, url: str, ca_file: Path | None) -> ProbeOutcome:
-    step = "See its log, and the rows of the database and the secret store."
+    step = "See its log, and the lines on the database and the secret store."
     if not url:
-        return unknown(name, "no_address", "Is the stack up? `byokeep up`")
+        return unknown(name, "no_address", "Check that the stack is running: `byokeep up`")
     try:
         check_address(f"{name}_url", url)
         socket, url = parse_address(url, f"http://{name}", "bad_address", "insecure_address")
@@ -532,11 +540,11 @@ async def _ready(name: str, url: str, ca_file: Path | None) -> ProbeOutcome:
     except (aiohttp.ClientError, TimeoutError, OSError):
         return failed(name, "no_answer", f"Start it: `byokeep {name}`, or `byokeep up`.")
     except (ValueError, AttributeError, TypeError, TooLarge):
-        return failed(name, "not_ours", "Something else listens there: see the address in the settings.")
+        return failed(name, "not_ours", "Something else listens there. Check the address in the settings.")
 
 
 def _limits(settings: Settings) -> Iterator[ProbeOutcome]:
-    yield ok("memory", "Python cannot wipe every copy of a value; lives are short instead.")
+    yield ok("memory", "Python cannot wipe every copy of a value, so values are kept only briefly.")
     if settings.embedded_store:
-        step = "Single host: store, its seal key and all processes share one machine and one user."
+        step = "Single host: the store, its seal key and all processes share one machine and one user."
         yield ok("embedded store", step)

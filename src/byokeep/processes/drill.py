@@ -80,10 +80,10 @@ async def run(
             ``drill_not_removed``.
     """
     if not (settings.embedded_store and settings.embedded_database):
-        step = "Drill the restore of your own store and database by their own methods; docs/runbook.md, drills."
+        step = "Drill the restore of your own store and database by their own methods: docs/runbook.md, drills."
         raise Rejected("restore_not_embedded", next_step=step)
     if seed is not None and not 0 <= seed < _SEEDS:
-        raise Rejected("bad_seed", next_step="A seed is a whole number from 0, as the report of a drill has it.")
+        raise Rejected("bad_seed", next_step="Give the seed as a whole number from 0, as the report of a drill has it.")
     home = settings.home.absolute()
     with alone(home / LOCK, Conflict("drill_running", next_step=RUNNING)):
         await to_its_end(asyncio.to_thread(shred, home / PLACE))
@@ -143,7 +143,7 @@ async def _chosen(settings: Settings, app: BrokerApp, name: str) -> Path:
     for one in sorted(opened, key=lambda one: one.created_at, reverse=True):
         with contextlib.suppress(NotFound):
             return find(settings, str(one.id))
-    step = "Open one first: `byokeep backup verify BACKUP --identity-file KEY`; or name a backup."
+    step = "Open one first (`byokeep backup verify BACKUP --identity-file KEY`), or give a backup."
     raise NotFound("backup_not_found", next_step=step)
 
 

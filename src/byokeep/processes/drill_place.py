@@ -23,7 +23,7 @@ from byokeep.processes.backup import alone
 
 PLACE: Final = "drill"
 LOCK: Final = "drill.lock"
-RUNNING: Final = "Another drill runs here: wait for its end."
+RUNNING: Final = "Another drill is running here. Wait until it ends."
 _SECRET_PLACES: Final = ("keys", "credentials")
 _WITHIN_S: Final = 60.0
 _PAUSE_S: Final = 0.1
@@ -54,7 +54,7 @@ def shred(place: Path, within_s: float = _WITHIN_S) -> None:
                 overwrite(file)
     while os.path.lexists(place):  # what was ended may still write there
         if link or time.monotonic() > deadline:
-            step = "Remove `drill` of the home by hand: keys in clear lie there."
+            step = "Remove `drill` in the home by hand: it holds keys in clear."
             raise Unavailable("drill_not_removed", next_step=step)
         shutil.rmtree(place, ignore_errors=True)
         if place.exists():

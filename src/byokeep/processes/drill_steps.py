@@ -174,7 +174,9 @@ class Drilled:
         recording = sum(device.records for device in devices)
         self.evidence |= {"store": "unsealed", "audit_devices": recording}
         if not recording:
-            raise Unavailable("audit_not_recording", next_step="The store that was restored records nothing.")
+            raise Unavailable(
+                "audit_not_recording", next_step="The restored store records nothing: check its audit device."
+            )
 
     async def _serve(self, settings: Settings) -> None:
         config, logs = settings.home / "run-settings.toml", settings.path("log_dir")
@@ -189,7 +191,9 @@ class Drilled:
         self.network = await asyncio.to_thread(network_of, settings.home)
         self.evidence["network"] = self.network
         if self.network != "none" and not self.shared_network:
-            step = "Allow user namespaces here, or run it as root; or say --shared-network, and the report repeats it."
+            step = (
+                "Allow user namespaces here, or run it as root. Or give --shared-network, which the report then names."
+            )
             raise Unavailable("network_not_apart", next_step=step)
 
     async def _refs(self) -> None:
@@ -202,7 +206,7 @@ class Drilled:
         missing, orphans = _words(restored.missing), _words(restored.orphans)
         self.evidence |= {"refs": sum(ref["used"] for ref in refs), "dangling": missing, "orphans": orphans}
         if missing:
-            step = "What the database names is not in the backup of the store or the artifacts: see the report."
+            step = "The backup of the store or the artifacts lacks what the database names. See the report."
             raise Integrity("refs_dangling", next_step=step, count=len(restored.missing))
 
     async def _verify(self) -> None:
@@ -212,7 +216,7 @@ class Drilled:
         found = await app.db.read(UUID, "drill_clients", {}, every_client=True)
         if len(found) < drill.CLIENTS:
             self.evidence["clients"] = len(found)
-            step = f"A drill verifies {drill.CLIENTS} clients that are at work and have a key; add what is missing."
+            step = f"A drill verifies {drill.CLIENTS} active clients that have a key. Add what is missing."
             raise Conflict("too_few_clients", next_step=step, clients=len(found))
         # The leases have another key since the restore, and the store refuses them until that is settled.
         await asyncio.sleep(self.restored_at + SETTLE_S + 2.0 - time.monotonic())
@@ -231,7 +235,7 @@ class Drilled:
             self.evidence |= await self._profile(keks, found)
         self.evidence["egress"] = [f"{name}:{count}" for name, count in sorted(egress.asked.items())]
         if refused:
-            step = "See the report: these credentials were restored and do not work, or could not be asked about."
+            step = "See the report: these restored credentials do not work, or could not be checked."
             raise Integrity("client_not_verified", next_step=step, count=len(refused))
 
     async def _profile(self, keks: KekApp, everybody: list[UUID]) -> dict[str, Fact]:
@@ -382,7 +386,7 @@ async def _refused(keep: Keep, client: UUID, provider: str, account: Mapping[str
     except Denied as refusal:
         code = refusal.code
     if code != "disaster_recovery_drill":
-        step = "The gate let an effect of a drill through, or refused it for another reason: do not use this release."
+        step = "The gate let an effect of a drill through, or refused it for another reason. Do not use this release."
         raise Integrity("publish_not_refused", next_step=step, answer=code)
     return 1
 
@@ -393,7 +397,7 @@ async def _people(app: BrokerApp) -> tuple[Actor, Actor]:
         lambda row: (row["operator"], row["approver"]), "drill_people", {}, every_client=True
     )
     if asks is None or gives is None:
-        step = "The backup has no operator and approver of all clients who are active: nobody could open what it holds."
+        step = "The backup has no active operator and approver of all clients, so nobody could open what it holds."
         raise Conflict("no_two_people", next_step=step)
 
     def acting(one: str, role: Role) -> Actor:

@@ -42,7 +42,7 @@ _HISTORIES: Final = (
     ".bash_history", ".zsh_history", ".history", ".python_history", ".psql_history", ".local/share/fish/fish_history",
 )  # fmt: skip
 _TAIL: Final = 8 * 1024 * 1024  # bytes of a history
-NONE_SEEN: Final = "No process of ours is seen here: run this on its host, as root where /proc hides what others run."
+NONE_SEEN: Final = "No byokeep process is visible here. Run this on its host, as root where /proc hides processes."
 _ROOT: Final = re.compile(rb'"policies": ?\[[^]]*"root"')
 _FIRST: Final = timedelta(hours=1)  # within which an installation is made, its store first
 _START: Final = ("sitecustomize.py", "usercustomize.py")
@@ -98,7 +98,9 @@ def examine(settings: Settings, found: list[Service]) -> Iterator[ProbeOutcome]:
     yield (
         swap((_PROC / "swaps").read_text(), strict)
         if (_PROC / "swaps").exists()
-        else unknown("swap", "not_shown", "This system does not tell whether memory goes to a disk: look by hand.")
+        else unknown(
+            "swap", "not_shown", "This system does not say whether memory is written to a disk. Check by hand."
+        )
     )
     yield alone(found, strict)
     yield listeners(settings, strict)
@@ -125,7 +127,7 @@ def user(found: Sequence[Service], strict: bool) -> ProbeOutcome:
     if not found:
         return unknown("user", "none_seen", NONE_SEEN)
     if roots := [one.name for one in found if one.uid == 0]:
-        return weak(strict, "user", "runs_as_root", "Run each process as a user of its own.", of_root=", ".join(roots))
+        return weak(strict, "user", "runs_as_root", "Run each process as its own user.", of_root=", ".join(roots))
     return ok("user", users=len({one.uid for one in found}))
 
 
@@ -142,7 +144,7 @@ def own_code(found: Iterable[Service], places: Iterable[Path], strict: bool) -> 
     if not whose:
         return unknown("own code", "none_seen", NONE_SEEN)
     if any(uid == 0 for uid, _ in whose):
-        return weak(strict, "own code", "writable", "Root writes every file: run each process as a user of its own.")
+        return weak(strict, "own code", "writable", "Root can write every file. Run each process as its own user.")
     bad: list[str] = []
     blind: list[OSError] = []
     for place in places:
@@ -158,7 +160,7 @@ def own_code(found: Iterable[Service], places: Iterable[Path], strict: bool) -> 
             if any(_writes(facts, uid, groups) for uid, groups in whose):
                 bad.append(path.name)
     if bad:
-        step = "Let root own the installation, and nobody else write it: chown -R root, chmod -R go-w."
+        step = "Let root own the installation, and let nobody else write to it: chown -R root, chmod -R go-w."
         return weak(strict, "own code", "writable", step, files=len(bad), first=bad[0])
     if blind:
         return unknown("own code", "not_readable", "Run this as root: not all of it can be read.", places=len(blind))
@@ -177,7 +179,7 @@ def swap(table: str, strict: bool, block: Path = _BLOCK) -> ProbeOutcome:
     used = [line.split()[0] for line in table.splitlines()[1:] if line.strip()]
     plain = [name for name in used if not _encrypted(Path(name).resolve().name, block)]
     if plain:
-        step = "Values in memory may be written to it: swapoff -a, or encrypt the swap."
+        step = "Values in memory may be written to swap: swapoff -a, or encrypt the swap."
         return weak(strict, "swap", "in_clear", step, on=", ".join(plain))
     return ok("swap", on=len(used))
 
@@ -194,12 +196,12 @@ def _encrypted(device: str, block: Path) -> bool:
 def alone(found: Iterable[Service], strict: bool) -> ProbeOutcome:
     """Whether nobody else works on this machine; whoever asks does not count."""
     if _facts(_PROC / "1") is None:
-        step = "The processes of others are hidden (hidepid): run this as root."
+        step = "The processes of others are hidden (hidepid). Run this as root."
         return unknown("single tenant", "not_shown", step)
     known = {one.uid for one in found} | {os.geteuid(), os.getuid(), int(os.environ.get("SUDO_UID", "-1"))}
     others = {facts.st_uid for pid in pids() if (facts := _facts(_PROC / str(pid))) and facts.st_uid in _PEOPLE} - known
     if others:
-        step = "Give byokeep a host of its own: who runs programs beside it is nearer to its values than the network."
+        step = "Give byokeep its own host: programs beside it are closer to its values than the network is."
         return weak(strict, "single tenant", "others_here", step, users=len(others))
     return ok("single tenant")
 
@@ -231,7 +233,7 @@ def listeners(settings: Settings, strict: bool) -> ProbeOutcome:
             f"{name}_listen" for name in wide
         )
         return weak(strict, "listeners", "open_to_all", step)
-    return ok("listeners", "By the settings alone: see that a firewall lets in nothing but the reverse proxy.")
+    return ok("listeners", "Judged by the settings only: check that a firewall admits nothing but the reverse proxy.")
 
 
 def urls_for_tests(settings: Settings) -> ProbeOutcome:
@@ -252,9 +254,9 @@ def history(home: Path) -> ProbeOutcome:
         except OSError:
             return unknown("shell history", "not_readable", f"Run this as the owner of {file.name}.")
     if bad:
-        step = "Rotate what stands there, delete the lines, and type secrets at byokeep's prompts alone."
+        step = "Rotate the secrets found there, delete the lines, and type secrets only at byokeep's prompts."
         return failed("shell history", "holds_secrets", step, files=", ".join(bad))
-    step = "" if not files else "Better none: unset HISTFILE for whoever runs byokeep."
+    step = "" if not files else "Better without a history: unset HISTFILE for whoever runs byokeep."
     return ok("shell history", step, read=len(files), of=str(home))
 
 
@@ -272,7 +274,7 @@ def root_token(devices: Mapping[str, Path], markers: Iterable[Path], began: date
         markers: Files that lie there while one is used.
         began: When the installation was made; a log that does not reach back to it may have missed one.
     """
-    name, step = "root token", "Revoke it (bao token revoke -self); of the embedded store: `byokeep rotate internal`."
+    name, step = "root token", "Revoke it (bao token revoke -self). For the embedded store: `byokeep rotate internal`."
     if any(marker.exists() for marker in markers):
         return failed(name, "provisioning_unfinished", step)
     logs: list[list[Path]] = []
@@ -282,12 +284,12 @@ def root_token(devices: Mapping[str, Path], markers: Iterable[Path], began: date
     except OSError:
         seen = []
     if not seen:
-        return unknown(name, "not_readable", "Let this user read the store's audit logs.")
+        return unknown(name, "not_readable", "Make the store's audit logs readable for this user.")
     if alive := max(sum(one.values()) for one in seen):
         return failed(name, "alive", step, tokens=alive)
     first = min((at for files in logs if (at := first_time(files[0]))), default=None)
     if first is None or first > began + _FIRST:
-        step = "The log begins after the installation: put what was rotated away back beside it, as NAME.1, NAME.2 ..."
+        step = "The log starts after the installation. Put the rotated files back beside it, as NAME.1, NAME.2 ..."
         return unknown(name, "not_seen_from_the_start", step, since=f"{first:%Y-%m-%d}" if first else "never")
     return ok(name, revoked=max(map(len, seen)))
 
@@ -332,7 +334,7 @@ def start_files(places: Iterable[str], strict: bool) -> ProbeOutcome:
                  if file.name.endswith((".pth", ".py")) and len(file.parts) == 1}  # fmt: skip
         suspect = [path for path in suspect if not _as_recorded(known.get(str(path.resolve())), path)]
     if suspect:
-        step = "No package brought these lines, which every start runs: make the environment anew with python -m venv."
+        step = "No package owns these lines, which every start runs. Recreate the environment with python -m venv."
         return weak(strict, ".pth files", "foreign_code", step, files=", ".join(path.name for path in suspect))
     return ok(".pth files", files=", ".join(path.name + " (runs code)" * _runs(path) for path in files) or "none")
 

@@ -259,7 +259,7 @@ def no_signing_key(settings: Settings) -> None:
         if any(_holds_key(path) for path in _files(place)):
             raise Rejected(
                 "signing_key_on_disk",
-                next_step="Leases, checkpoints and evidence are signed inside the store; move this key elsewhere.",
+                next_step="Move this key elsewhere: leases, checkpoints and evidence are signed inside the store.",
                 place=name,
             )
 
@@ -296,10 +296,10 @@ async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
         await asyncio.sleep(again_after_s)
         devices = await app.store_audit.devices()
     if not devices:
-        raise Unavailable("no_audit_device", next_step="Name the store's audit logs in store_audit_files.")
+        raise Unavailable("no_audit_device", next_step="List the store's audit logs in store_audit_files.")
     if not any(device.healthy for device in devices):
         raise Unavailable(
-            "audit_not_recording", next_step="See `byokeep doctor`; nothing is served before the audit records.",
+            "audit_not_recording", next_step="See `byokeep doctor`. Nothing is served until the audit records.",
             device=devices[0].name, reason=devices[0].reason,
         )  # fmt: skip
 
@@ -344,7 +344,7 @@ async def must_be_bounded(db: Database) -> None:
     if unbounded or not ends_sessions:
         raise Unavailable(
             "database_roles_outdated", role=unbounded[0] if unbounded else "byokeep_owner",
-            next_step="Have a superuser run what `byokeep init --database-sql` prints; it is safe to repeat.",
+            next_step="Have a superuser run the SQL that `byokeep init --database-sql` prints. It is safe to repeat.",
         )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
 
     count = await emergency.stopping(at_store)
     if client_id is not None and not count:
-        step = "The store knows no client of this id: `byokeep client list` shows ids; `--everything` stops all."
+        step = "The store has no client with this id. `byokeep client list` shows ids; `--everything` stops all."
         raise NotFound("unknown_client", next_step=step)
     told = ""
     try:
@@ -68,6 +68,6 @@ async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
     except ByokeepError as error:
         told = told or error.code
     if not count and told != "engaged":
-        step = "The store names no client, and the database was not told: nothing was stopped. Try again."
+        step = "The store lists no client, and the database was not told. Nothing was stopped. Try again."
         raise Unavailable("nobody_cut_off", next_step=step, reason=told)
     return {"entities": count, "database": told}

@@ -206,7 +206,7 @@ def _rotating(settings: Settings) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise Conflict("rotation_running", next_step="Another process rotates here: wait for its end.") from None
+        raise Conflict("rotation_running", next_step="Another process is rotating here. Wait until it ends.") from None
     finally:
         os.close(lock)
 

@@ -113,10 +113,10 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
         Unavailable: A part did not start, or the disk is full; the home is empty again.
     """
     if not (settings.embedded_store and settings.embedded_database):
-        step = "Restore your own store and database by their own methods; docs/runbook.md, backups."
+        step = "Restore your own store and database by their own methods: docs/runbook.md, backups."
         raise Rejected("restore_not_embedded", next_step=step)
     if named := [name for name in _INSIDE if getattr(settings, name) and parse_bucket(getattr(settings, name)) is None]:
-        step = "A restore writes below its home alone: leave these settings out, and move what they name afterwards."
+        step = "A restore writes only below its home. Leave these settings out, and move what they name afterwards."
         raise Rejected("restore_outside_home", next_step=step, setting=named[0])
     file = find(settings, name)
     with _held(settings.home.absolute()) as mark:
@@ -150,7 +150,7 @@ def _held(home: Path) -> Iterator[Path]:
     The directory itself is locked: it is what two restores have in common, whichever of them makes or removes a file.
     """
     home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-    running = Conflict("restore_running", next_step="Another restore works in this home: wait for its end.")
+    running = Conflict("restore_running", next_step="Another restore is running in this home. Wait until it ends.")
     mark = home / RESTORING
     with alone(home.resolve(), running):
         _must_be_empty(home)
@@ -186,7 +186,7 @@ def _must_be_empty(home: Path) -> None:
     """Let pass a home that is not there, is empty, or was left by a restore that was cut off."""
     names = {path.name for path in home.iterdir()} if home.is_dir() else set()
     if names and RESTORING not in names:
-        raise Conflict("home_not_empty", next_step="Name an empty directory with --home; nothing was touched.")
+        raise Conflict("home_not_empty", next_step="Nothing was changed. Give an empty directory with --home.")
 
 
 def _empty(home: Path) -> None:
@@ -203,7 +203,7 @@ def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
         Conflict, Rejected: As :func:`restore`.
     """
     if not (place / TOMBSTONES).is_file():
-        step = "Give the directory `checkpoints` of the lost installation, or say --checkpoints-lost: see the runbook."
+        step = "Give the directory `checkpoints` of the lost installation, or --checkpoints-lost: see the runbook."
         raise Rejected("tombstones_missing", next_step=step)
     state, root, at_us = LogState(), "", 0
     try:
@@ -217,7 +217,9 @@ def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
         raise BackupRefused("outside")
     behind = state.size - manifest.epochs
     if behind and not brought.accept_loss:
-        step = "Take a newer backup, or say --accept-loss: what happened since is then gone, but for what was stopped."
+        step = (
+            "Use a newer backup, or give --accept-loss: what happened since is then lost, except for what was stopped."
+        )
         minutes = (state.at_us - (at_us or state.at_us)) // 60_000_000
         raise Conflict("backup_behind", next_step=step, checkpoints=behind, minutes=minutes)
     return behind

@@ -233,10 +233,10 @@ class Stack:
             home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             found = home.stat()
             if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
-                raise Rejected("home_too_open", next_step="Only you may own and write the home: chmod go-w.")
+                raise Rejected("home_too_open", next_step="Own the home, and let nobody else write to it: chmod go-w.")
             lock = os.open(home / "byokeep.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
-            raise Unavailable("home_unusable", next_step="Name a directory of yours with --home.") from None
+            raise Unavailable("home_unusable", next_step="Give a directory that you own with --home.") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -246,11 +246,13 @@ class Stack:
             raise Conflict("already_running", next_step=step, pid=pid) from None
         if (home / RESTORING).exists():
             os.close(lock)
-            step = "A restore was cut off here: run it again; it begins anew."
+            step = "A restore was interrupted here. Run it again: it starts over."
             raise Conflict("restore_unfinished", next_step=step)
         if (home / DRILL).exists():
             os.close(lock)
-            step = "This is the home of a recovery drill, which starts nothing else: restore the backup into another."
+            step = (
+                "This is the home of a recovery drill, which starts nothing else. Restore the backup into another home."
+            )
             raise Conflict("home_of_a_drill", next_step=step)
         with contextlib.suppress(ByokeepError, OSError):  # the doctor names it
             drill_place.clear(home.absolute())
@@ -264,7 +266,7 @@ class Stack:
             try:
                 _free_port(host, int(port))
             except (OSError, OverflowError):
-                step = f"Stop what listens on port {port}, or set BYOKEEP_{name.upper()}; port 0 takes a free one."
+                step = f"Stop what listens on port {port}, or set BYOKEEP_{name.upper()}. Port 0 takes a free one."
                 raise Conflict("port_not_free", next_step=step, setting=name, port=port) from None
 
     async def _start_parts(self) -> None:
@@ -403,7 +405,7 @@ async def started(
         sleep: Pauses between two looks.
 
     Raises:
-        Unavailable: ``part_not_ready``: it ended by itself, or got nowhere.
+        Unavailable: ``part_not_ready``: it ended by itself, or made no progress.
     """
     said_at = SAY_EVERY_S
     while (state := await look()) is not True:
@@ -411,7 +413,7 @@ async def started(
             raise not_ready(log_dir, name, "ended by itself")
         written = size_of(log_dir / f"{name}.log", log_dir / f"{name}.err")
         if not progress.goes_on(state, written, 0 if state else work_of(process.pid)):
-            raise not_ready(log_dir, name, f"got nowhere for {progress.stall_s:.0f} s")
+            raise not_ready(log_dir, name, f"made no progress for {progress.stall_s:.0f} s")
         if progress.took_s >= said_at:
             say(f"{name} is still starting ({progress.took_s:.0f} s)")
             said_at += SAY_EVERY_S
@@ -423,5 +425,5 @@ def not_ready(log_dir: Path, name: str, why: str) -> Unavailable:
     errors = log_dir / f"{name}.err"
     ending = "log" if not errors.exists() or errors.stat().st_size == 0 else "err"
     step = f"{name} {why}: see {name}.{ending} in the log directory"
-    busy = "; start again when the machine is less busy." if ending == "log" else "."
+    busy = "; start it again when the machine is less busy." if ending == "log" else "."
     return Unavailable("part_not_ready", next_step=step + busy, part=name)

@@ -54,12 +54,15 @@ def _home(settings: Settings) -> list[ProbeOutcome]:
     """The version that runs, and whether this one reads what lies in the home; the settings were read by now."""
     runs = ok("byokeep", runs=str(stack(settings.home).get("version") or "not here"), this=__version__)
     if (settings.home / RESTORING).exists():
-        return [runs, failed("home", "restore_unfinished", "A restore was cut off here: run it again first.")]
+        return [runs, failed("home", "restore_unfinished", "A restore was interrupted here. Run it again first.")]
     text, _ = read_bound(settings.home / BOUND)
     if settings.embedded_database and not text:
-        return [runs, unknown("home", "not_bound", "No stack of this home was started yet, or another user owns it.")]
+        return [runs, unknown("home", "not_bound", "No stack was started in this home yet, or another user owns it.")]
     if text and text.splitlines()[0] != HOME_FORMAT:
-        return [runs, failed("home", "format_unknown", "A later release made this home: install that one, or a later.")]
+        return [
+            runs,
+            failed("home", "format_unknown", "A later release made this home. Install that one, or a later one."),
+        ]
     return [runs, ok("home", format=HOME_FORMAT if text else "none")]
 
 
@@ -76,7 +79,7 @@ async def _schema(_: Settings, db: Database) -> ProbeOutcome:
     except Conflict as error:
         return failed("schema", error.code, error.next_step, stands=stands, known=max(revisions()))
     wait = [number for number in revisions() if number > stands]
-    step = "A later release migrated it: this one runs on it and migrates nothing." if later else ""
+    step = "A later release migrated it. This release runs on it and migrates nothing." if later else ""
     return ok("schema", step, stands=stands, known=max(revisions()), migrations=len(wait))
 
 
@@ -84,14 +87,14 @@ async def _way_back(_: Settings, db: Database) -> ProbeOutcome:
     """Whether the release that migrated last would run on the schema of this one."""
     stands, _runs_from = await _fit(db)
     if stands >= RUNS_FROM:
-        return ok("way back", "To go back, start the release that runs now: it takes the newer schema.")
-    return ok("way back", f"By the backup alone, and what came after it is lost: {_BACK_UP}", runs_from=RUNS_FROM)
+        return ok("way back", "To go back, start the release that runs now: it accepts the newer schema.")
+    return ok("way back", f"Only with a backup, and what came after it is lost: {_BACK_UP}", runs_from=RUNS_FROM)
 
 
 async def _server(settings: Settings, db: Database) -> ProbeOutcome:
     (missing,) = await db.read(lambda row: row["missing"], "roles_missing", {"names": list(ROLES)})
     if missing and not settings.embedded_database:
-        step = "Have a superuser run what `byokeep init --database-sql` of this release prints; it is safe to repeat."
+        step = "Have a superuser run what `byokeep init --database-sql` of this release prints. It is safe to repeat."
         return failed("database server", "database_roles_outdated", step, roles=", ".join(missing))
     return ok("database server", version=await require_release(db))
 
@@ -127,6 +130,6 @@ async def _procedures(_: Settings, db: Database) -> ProbeOutcome:
     """Nothing is under way that this release could not go on with."""
     names = await db.read(lambda row: str(row["procedure"]), "procedures_open", {}, every_client=True)
     if strange := sorted(set(names) - PROCEDURES.keys()):
-        step = "Let these end, or abort them, with the release that runs now: `byokeep procedure list`."
+        step = "Finish or abort these with the release that runs now: `byokeep procedure list`."
         return failed("procedures", "procedure_unknown", step, names=", ".join(strange))
     return ok("procedures", open=len(names))

@@ -53,7 +53,7 @@ from byokeep.profiles.profiles import Opening, Profile, locked
 from byokeep.sealing.generation import Generation, StoredGeneration, key_of
 from byokeep.tenancy.scopes import browser_scopes, hold_open, require_working, while_held
 
-_OTHER: Final = f"Wait for the other run's end, or end its job; one that was killed lets go after {openings.LIFE_S} s."
+_OTHER: Final = f"Wait until the other run ends, or end its job. A killed one lets go after {openings.LIFE_S} s."
 BEAT_S: Final = 1.0  # seconds between two questions; with what a browser needs to close, below 5
 _QUARANTINE: Final = {  # cause -> alert
     "wrong_account": "profile_quarantined", "logged_out": "profile_quarantined", "challenge": "profile_quarantined",
@@ -154,7 +154,7 @@ class _Holder:
         row = await self.facts(tx)
         require_working(row)
         if row["sealing"] is not True:
-            raise Conflict("job_not_sealing", next_step="Close the browser and say that the job seals.")
+            raise Conflict("job_not_sealing", next_step="Close the browser, and report that the job is sealing.")
         return await self.held(tx)
 
 
@@ -363,7 +363,7 @@ async def _just_opened(tx: Tx, holder: _Holder) -> list[Generation]:
     if row["usable"] is not True or not rows or rows[0].generation != profile.generation:
         raise deny(DenyReason.PROFILE_NOT_USABLE)
     if not await tx.one(lambda row: row["fresh"] is True, "opening_fresh", **holder.at, within_s=FRESH_S):
-        raise Conflict("opening_not_fresh", next_step="Open the profile again and take its record at once.")
+        raise Conflict("opening_not_fresh", next_step="Open the profile again, and take its record at once.")
     return rows
 
 
@@ -412,7 +412,7 @@ async def begin(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, ep
         await _require_right(tx, opening)
         left = await tx.one(dict, "profile_use_left_open", **holder.at, job_id=job_id)
         if left["permits"]:
-            raise Conflict("permits_open", next_step="Say how each act ended, then seal.", count=left["permits"])
+            raise Conflict("permits_open", next_step="Report how each act ended, then seal.", count=left["permits"])
         if left["openings"]:
             raise Conflict("other_profile_open", next_step="Close every other browser of the job first.")
         await tx.one(UUID, "profile_use_sealing", client_id=holder.client_id, job_id=job_id)
@@ -525,7 +525,7 @@ async def _bounded(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[byt
     async for chunk in chunks:
         size += len(chunk)
         if size > most:
-            raise Rejected("blob_too_large", next_step="The session holds too much; log in afresh.", limit=most)
+            raise Rejected("blob_too_large", next_step="The session holds too much. Log in again.", limit=most)
         yield chunk
 
 
@@ -554,7 +554,7 @@ def _said(epoch: int, dek_id: UUID) -> str:
 
 def _require_base(opening: Opening, base: int) -> None:
     if opening.generation != base:
-        raise Conflict("generation_moved", next_step="Another seal was first; open the profile again.",
+        raise Conflict("generation_moved", next_step="Another seal was first. Open the profile again.",
                        opened=opening.generation)  # fmt: skip
 
 
@@ -583,4 +583,4 @@ def _require_planned(app: BrokerApp, found: SealedRecord, plan: openings.Generat
 
 
 def _bad_seal() -> Rejected:
-    return Rejected("bad_seal", next_step="Send the record of what was announced; see docs/spec/manifest.md.")
+    return Rejected("bad_seal", next_step="Send the record of what was announced: see docs/spec/manifest.md.")

@@ -72,12 +72,12 @@ def login(profile: Profile, *, wait: bool = True) -> int:
             asked = run(_until(profile, asked, lambda found: found["state"] != "running", within_s=_TAKEN_S,
                                saying="Starting a browser ..."))  # fmt: skip
         except KeyboardInterrupt:
-            say("The login goes on without you: " + again(f"profile handoff {profile}"))
+            say("The login continues without you: " + again(f"profile handoff {profile}"))
             say("To end it: " + again(f"profile cancel {profile}"))
             raise
     if asked["state"] == "waiting":
         _invite(asked)
-    note = "Log in there, look whether it is the right account. Then: " + again(f"profile confirm {profile} ACCOUNT")
+    note = "Log in there, and check that it is the right account. Then: " + again(f"profile confirm {profile} ACCOUNT")
     return _told(profile, asked, note=note)
 
 
@@ -192,7 +192,7 @@ def shred(profile: Profile, *, approve: bool = False, incident: UUID | None = No
     done = run(call("POST", f"/v1/profiles/{profile}/shred/approve"))
     if wait:
         done = run(_until(profile, done, _ended, within_s=_DONE_S, saying="Destroying ..."))
-    code = _told(profile, done, note="It is gone for good.")
+    code = _told(profile, done, note="It is destroyed for good.")
     said_of("Agreed to destroy", profile)
     return code
 
@@ -270,7 +270,7 @@ async def _until(
         path = f"/v1/profiles/{profile}/works/{work['work']}"
         work = await ask_until(path, over, within_s=within_s, saying=saying)
     if not over(work):
-        step = "Is a worker up? `byokeep doctor` tells; it may still go on."
+        step = "Check that a worker is running: `byokeep doctor`. The work may still continue."
         raise Unavailable("not_done_yet", next_step=step, work=work["work"])
     return work
 
@@ -325,14 +325,14 @@ def _proofs(proofs: Sequence[Mapping[str, Any]]) -> None:
         tell([dict(one) | {"file": str(place / one["file"])} for one in proofs], title="Proofs",
              columns=("platform", "generation", "sha256", "file"))  # fmt: skip
     if any(is_what_it_says(place / one["file"]) is False for one in proofs):
-        raise Integrity("proof_altered", next_step="Do not trust it; `byokeep profile validate` makes it anew.")
+        raise Integrity("proof_altered", next_step="Do not trust it. `byokeep profile validate` makes a new one.")
 
 
 def _invite(work: Mapping[str, Any]) -> None:
     """Show where the browser is, on standard error: it is for the person who sits here, not for a pipe."""
     found = _window(work["work"])
     if found is None:
-        err.print(Text("The browser waits at the worker's host; there `byokeep profile handoff` prints its address."))
+        err.print(Text("The browser waits on the worker's host. There, `byokeep profile handoff` prints its address."))
         return
     err.print(Text(found["instructions"]), soft_wrap=True)
 
@@ -345,7 +345,7 @@ def _window(work: str) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not is_held(file):
-        raise Conflict("handoff_gone", next_step="The worker that had this browser is gone; log in anew: "
+        raise Conflict("handoff_gone", next_step="The worker that had this browser is gone. Log in again: "
                        "`byokeep profile login`.")  # fmt: skip
     return window
 
@@ -362,7 +362,7 @@ def _seen(given: tuple[str, ...], platforms: Sequence[str]) -> dict[str, str]:
         return {platforms[0]: given[0]}
     pairs = [one.partition("=" if "=" in one.partition("/")[0] else "/") for one in given]
     if not pairs or any(not middle or not platform or not name for platform, middle, name in pairs):
-        raise Rejected("bad_account", next_step="Say what you saw: x/acme, one for each platform.")
+        raise Rejected("bad_account", next_step="Give what you saw, one for each platform: x/acme.")
     return {platform: name for platform, _, name in pairs}
 
 
@@ -474,7 +474,7 @@ def disable(kek: str, version: int, *, reason: str = "not_needed") -> None:
     """
     path = f"/v1/keks/{segment(kek)}/versions/{version}/end"
     asked = run(call("POST", path, body={"reason": reason}))
-    note = "That is its state until a worker has ended it at OpenBao; then it is destroyed: " + again("kek status")
+    note = "It has this state until a worker has ended it at OpenBao. Then it is destroyed: " + again("kek status")
     tell(asked, title="Asked", note=note)
 
 

@@ -189,11 +189,11 @@ async def open_incident(
     await permit(app, actor, Verb.VAULT_OPEN, client_id=client_id)
     async with recorded(app, actor, Verb.VAULT_OPEN, object_id=client_id, refused_as=EventName.VAULT_INCIDENT_OPENED):
         if (client_id is None) != everybody:
-            raise Rejected("scope_missing", next_step="Name one client, or say that it is about everybody.")
+            raise Rejected("scope_missing", next_step="Give one client, or everybody.")
         if cause not in set(IncidentCause):
             raise Rejected("unknown_cause", next_step="Use one of: " + ", ".join(IncidentCause) + ".")
         if everybody and actor.clients is not None:
-            raise Denied("not_permitted", next_step="People who are assigned to all clients open it for everybody.")
+            raise Denied("not_permitted", next_step="Only people of all clients can open it for everybody.")
         begin, assumed = window(since, app.clock.now())
         async with app.db.begin(every_client=True) as tx:
             if client_id is not None and await tx.maybe(ClientId, "switch_client_known", client_id=client_id) is None:
@@ -201,14 +201,14 @@ async def open_incident(
             await tx.all(None, "vault_lock")
             other = await tx.all(VaultIncident, "vault_open_ones", client_id=client_id)
             if other:
-                raise Conflict("incident_open", next_step=f"Go on with that one: {look_at(other[0].id)}.",
+                raise Conflict("incident_open", next_step=f"Continue with that one: {look_at(other[0].id)}.",
                                incident=other[0].id)  # fmt: skip
             made_id = app.ids.uuid()
             await start(tx, app, actor, PROCEDURE, client_id=client_id, object_id=made_id, run_id=made_id)
             made = await tx.one(VaultIncident, "vault_open", id=made_id, client_id=client_id, cause=cause, since=begin)
             covered = await tx.all(ClientId, "vault_cover", incident_id=made.id, client_id=client_id)
             if not covered:  # with nothing to check, every step would pass
-                raise Rejected("nothing_sealed", next_step="No profile of this scope was ever sealed; `byokeep kill`.")
+                raise Rejected("nothing_sealed", next_step="No such profile was ever sealed. Use `byokeep kill`.")
             clients = (
                 [client_id]
                 if client_id
@@ -422,7 +422,7 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentSt
         if one.new_profile_id is not None and not one.lost:
             return
         if one.new_profile_id is None and one.old_busy:
-            raise Conflict("work_under_way", next_step="Wait for its end: `byokeep profile show`.",
+            raise Conflict("work_under_way", next_step="Wait until it ends: `byokeep profile show`.",
                            profile=one.profile_id)  # fmt: skip
         async with app.db.begin(client_id=one.client_id) as tx:
             old = await profiles.locked(tx, one.client_id, one.new_profile_id or one.profile_id)
@@ -478,7 +478,7 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Vaul
     await look(app, actor, incident_id, Verb.VAULT_CLOSE)
     waiting = await app.db.read(profiles.Work, "vault_shreds", {"incident_id": incident_id}, every_client=True)
     if not waiting:
-        raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep incident vault rekey`.")
+        raise Conflict("nothing_to_confirm", next_step="An operator must ask first: `byokeep incident vault rekey`.")
     for one in waiting:
         if one.asked_by == actor.id:
             raise Denied("same_person", next_step="Another approver must confirm.")
@@ -506,7 +506,7 @@ async def validate(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentSt
 
     def none_lost(items: list[Item]) -> None:
         if any(one.lost for one in items):
-            step = f"Make another one: `byokeep incident vault recreate {incident_id}`, then log in to it."
+            step = f"Create another one (`byokeep incident vault recreate {incident_id}`), then log in to it."
             raise Conflict("new_profile_gone", next_step=step)
 
     async def prove(own: list[Item]) -> None:
@@ -580,7 +580,7 @@ async def _must_be_off(tx: Tx, app: App, incident: VaultIncident) -> None:
         raise Conflict("lane_not_off", next_step=f"Close it: byokeep kill on {scope}")
     still = await tx.one(int, "vault_still_open", **asked)
     if still:
-        raise Conflict("browsers_still_open", next_step="Wait some seconds; then look who still has one open.",
+        raise Conflict("browsers_still_open", next_step="Wait some seconds, then check who still has one open.",
                        count=still)  # fmt: skip
 
 

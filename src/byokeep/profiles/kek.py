@@ -252,7 +252,7 @@ async def compromised_late(tx: Tx, actor: Actor, kek: Kek, *, reason: str) -> No
         Conflict: ``key_moved``: that is known already.
     """
     if await tx.maybe(int, "kek_compromised_late", **kek.place, changed_by=actor.id) is None:
-        raise Conflict("key_moved", next_step="That it was compromised is on record already.")
+        raise Conflict("key_moved", next_step="Nothing to do: it is already on record as compromised.")
     steps = {"state_from": kek.state.value, "state_to": "compromised"}
     await note(tx, EventName.KEK_CHANGED, actor, kek, Outcome.INTENDED, **steps, reason=reason)
 
@@ -312,7 +312,7 @@ async def check_process(tx: Tx, app: App, *, holder: str, kek_id: str, version: 
 async def _row(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> Kek:
     found = await tx.maybe(Kek, "kek_look", holder=holder, kek_id=kek_id, version=version)
     if found is None or found.environment != app.environment.value:
-        raise Integrity("kek_unknown_outside", next_step="No row stands for this key; see `byokeep kek status`.",
+        raise Integrity("kek_unknown_outside", next_step="This key has no row. See `byokeep kek status`.",
                         version=version)  # fmt: skip
     return found
 
@@ -338,7 +338,7 @@ async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> No
         Denied: ``same_person``.
     """
     if actor.id in await tx.all(lambda row: UUID(str(row["by"])), "kek_stopped_by", kek_id=kek_id, version=version):
-        raise Denied("same_person", next_step="Another approver must end it.", version=version)
+        raise Denied("same_person", next_step="Another approver must disable it.", version=version)
 
 
 async def refuse_dependents(tx: Tx, holder: str, kek_id: str, version: int) -> None:
@@ -349,7 +349,7 @@ async def refuse_dependents(tx: Tx, holder: str, kek_id: str, version: int) -> N
     """
     left = await tx.one(int, "kek_dependents_below", holder=holder, kek_id=kek_id, below=version + 1)
     if left:
-        raise Conflict("kek_has_dependents", next_step="Let a rewrap move them first: `byokeep kek rewrap`.",
+        raise Conflict("kek_has_dependents", next_step="Rewrap them first: `byokeep kek rewrap`.",
                        dependents=left, version=version)  # fmt: skip
 
 
@@ -541,7 +541,7 @@ async def hand_rotation(tx: Tx, actor: Actor, client_id: ClientId, *, reason: st
     if kek is not None:
         expected = kek.version
         if await under_way(tx, kek_id=kek.kek_id):
-            raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
+            raise Conflict("kek_rotation_under_way", next_step="Wait until its rewrap ends: `byokeep kek status`.")
     await hand_on(tx, actor, ROTATE_TASK, Verb.KEK_ROTATE, client_id, expected=str(expected), reason=reason)
     return expected
 
@@ -613,7 +613,7 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
     changed, said = EventName.KEK_CHANGED, _named(kek, KeyState.COMPROMISED)
     async with recorded(app, actor, Verb.KEK_COMPROMISE, refused_as=changed, fields=said):
         if kek.client_id is None and actor.clients is not None:
-            raise Denied("not_permitted", next_step="A key that guards every client takes people of every client.")
+            raise Denied("not_permitted", next_step="It guards every client: only people of all clients may do this.")
         async with app.db.begin(every_client=True) as tx:
             await tx.all(None, "kek_lock", kek_id=kek_id)
             now = await held(tx, holder=kek.holder, kek_id=kek_id, version=version, lock=False)
@@ -643,7 +643,7 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
     """
     kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
     if kek.compromised_at is None:
-        raise Conflict("kek_not_compromised", next_step="See `byokeep kek dependents` for what hangs on it.")
+        raise Conflict("kek_not_compromised", next_step="See what depends on it: `byokeep kek dependents`.")
     async with app.db.begin(every_client=True) as tx:
         left = await tx.all(
             Dependent, "kek_dependents", holder=kek.holder, kek_id=kek_id, version=version, exposed=True, ids=None,
@@ -687,7 +687,7 @@ async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, 
         ) or (None, None)
         raise Conflict(
             f"{task}_waiting", asked_by=by, request=request,
-            next_step="A worker has yet to do what was asked before; look again: `byokeep kek status`.",
+            next_step="A worker has not yet done what was asked before. Look again: `byokeep kek status`.",
         )  # fmt: skip
     await _asked(tx, actor, verb, client_id, task=digest_of(task, ids))
 

@@ -307,7 +307,7 @@ async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId
             return known
         if pending is None and (status.newest or rows):
             await _alarm(app, actor, status.kek_id, client_id, status.newest, KekFinding.UNKNOWN)
-            step = "Somebody made a version outside; see `byokeep kek status`."
+            step = "Somebody made a version outside byokeep. See `byokeep kek status`."
             raise Integrity(KekFinding.UNKNOWN.value, next_step=step, version=status.newest)
         try:
             if pending is not None and pending.version > 1:  # a rotation was cut; until it goes on nothing is protected
@@ -316,7 +316,7 @@ async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId
         except Conflict as error:
             if error.code not in ("kek_version_moved", "key_moved"):
                 raise
-    raise Unavailable("kek_busy", next_step="Somebody else works on this key; try again.")
+    raise Unavailable("kek_busy", next_step="Somebody else is working on this key. Try again.")
 
 
 async def confirm(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, made: Kek) -> str:
@@ -423,7 +423,7 @@ async def _announced(app: App, actor: Actor, scope: KekScope, status: KekStatus,
         if newest > expected:
             return None
         if await kek.under_way(tx, kek_id=status.kek_id):
-            raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
+            raise Conflict("kek_rotation_under_way", next_step="Wait until its rewrap ends: `byokeep kek status`.")
         if status.newest not in (expected, expected + 1) or newest != expected:
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
         if status.newest == expected + 1 and not any(row.version == status.newest for row in rows):

@@ -138,7 +138,7 @@ class Bench:
         async with self.begin() as tx:
             now = await tx.maybe(Work, "work_beat", **self.work.at, owner=self.app.owner, state=state, result=result)
             if now is None:
-                raise Conflict("work_ended", next_step="It was cancelled, or another worker took it up.")
+                raise Conflict("work_ended", next_step="It was cancelled, or another worker took it over.")
             await openings.beat(tx, self.opening)
         return now
 
@@ -249,13 +249,13 @@ async def require_match(bench: Bench, expected: Expected, seen: Look) -> None:
     if seen.verdict == "match":
         return
     if seen.verdict == UNKNOWN:
-        raise Unavailable("identity_unchecked", next_step="The platform could not be reached; try again later.",
+        raise Unavailable("identity_unchecked", next_step="The platform could not be reached. Try again later.",
                           platform=expected.platform.value)  # fmt: skip
     said = _fields(bench, expected, seen)
     async with bench.begin() as tx:
         now = await bench.now(tx)
         await openings.quarantine(tx, bench.app, bench.actor, now, cause=seen.cause, said=said)
-    raise Conflict("other_account", next_step="Log in afresh as the right account: `byokeep profile login`.",
+    raise Conflict("other_account", next_step="Log in again as the right account: `byokeep profile login`.",
                    platform=expected.platform.value, cause=seen.cause)  # fmt: skip
 
 
@@ -351,7 +351,9 @@ async def open_into(bench: Bench, room: ProfileRoom, number: int) -> tuple[Gener
                             protected_at=generation.sealed_at)  # fmt: skip
     try:
         if behind:
-            raise Integrity(openings.ROLLED_BACK, next_step="Look who can write to the database; log in afresh.")
+            raise Integrity(
+                openings.ROLLED_BACK, next_step="Find out who can write to the database, then log in again."
+            )
         return generation, await unseal(
             bench.sealing, bench.custody, generation, app.environment, room.sink, found=found, others=rows
         )

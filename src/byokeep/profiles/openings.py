@@ -118,7 +118,7 @@ async def take(
         life.check_openable(profile.state, purpose)
     held = await tx.maybe(Opening, "opening_of", **profile.at)
     if held is not None and held.open:
-        step = f"Wait until it is closed, or end that job; one that was killed lets go after {LIFE_S} s."
+        step = f"Wait until it is closed, or end that job. A killed one lets go after {LIFE_S} s."
         raise Conflict("profile_in_use", next_step=step, job=held.job_id, purpose=held.purpose.value,
                        since=stamp(held.opened_at))  # fmt: skip
     epoch = await tx.one(int, "opening_epoch", client_id=profile.client_id, id=profile.id)
@@ -127,7 +127,7 @@ async def take(
         job_id=job_id, opener_id=actor.id, life_s=LIFE_S,
     )  # fmt: skip
     if taken is None:
-        raise Conflict("profile_in_use", next_step="Wait until it is closed; one opener at a time.")
+        raise Conflict("profile_in_use", next_step="Wait until it is closed: only one may have it open at a time.")
     await profiles.note(
         tx, EventName.PROFILE_OPENED, actor, profile, kind=purpose, epoch=epoch, job=job_id, work=work,
         lease=lease or None,
@@ -178,11 +178,11 @@ async def announce(
         raise lost()
     life.after(profile.state, _act(opening.purpose, restored=base is not None))
     if profile.generation != opening.generation:
-        raise Conflict("generation_moved", next_step="Another seal was first; open the profile again.",
+        raise Conflict("generation_moved", next_step="Another seal was first. Open the profile again.",
                        opened=opening.generation, newest=profile.generation)  # fmt: skip
     known = await tx.maybe(UUID, "dek_known", dek_id=dek_id)
     if known is not None:
-        step = "Do not seal on this machine until its source of randomness was looked at."
+        step = "Do not seal on this machine until its source of randomness has been examined."
         raise Integrity(DUPLICATE, profile=profile.id, next_step=step)
     plan = await plan_of(tx, actor, profile, opening, dek_id, base=profile.generation if base is None else base)
     check_seal(newest=newest, stays=plan.stays)
@@ -241,7 +241,7 @@ async def record(
         clears=life.clears_due(now.due_cause, plan.purpose),
     )  # fmt: skip
     if done is None:
-        raise Conflict("generation_moved", next_step="Another seal was first; open the profile again.")
+        raise Conflict("generation_moved", next_step="Another seal was first. Open the profile again.")
     # Whoever wrapped it, in whichever process: by a version that may protect now (S-NIST-4, S-NIST-8).
     await check_protect(tx, app, holder=sealed.kek.holder, kek_id=sealed.kek.key_id, version=sealed.kek_version)
     run = await tx.maybe(SopRun, "sop_of_profile", **now.at)
@@ -346,7 +346,7 @@ def _act(purpose: Purpose, *, restored: bool) -> ProfileAct:
 
 def lost() -> Conflict:
     """Return the refusal of somebody whose opening is over."""
-    return Conflict("opening_lost", next_step="Open the profile again; what was not sealed is gone.")
+    return Conflict("opening_lost", next_step="Open the profile again. What was not sealed is lost.")
 
 
 async def _note_seal(tx: Tx, name: EventName, actor: Actor, plan: GenerationPlan, **said: Any) -> None:
@@ -461,7 +461,7 @@ async def _refuse_replay(records: ProfileRecords, ref: ProfileRef, rows: Sequenc
     )
     opened = max(row.generation for row in rows)
     if later.manifest.generation <= opened and not rewrapped:
-        raise Integrity("superseded", next_step="Somebody put an older record back; look who can write to the store.",
+        raise Integrity("superseded", next_step="Somebody put back an old record. Find out who can write to the store.",
                         generation=opened, put_back=later.manifest.generation)  # fmt: skip
 
 

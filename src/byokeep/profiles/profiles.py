@@ -191,16 +191,18 @@ async def insert(
     """As :func:`create`, inside a caller's transaction and by its permission."""
     found = [await _find(tx, client_id, platform, account) for platform, account in accounts]
     if not 1 <= len(found) <= MOST_ACCOUNTS or len({one.platform for one in found}) != len(found):
-        raise Rejected("bad_accounts", next_step="Name 1 to 3 accounts, each on another platform.")
+        raise Rejected("bad_accounts", next_step="Give 1 to 3 accounts, each on a different platform.")
     if replaces is not None:
         old = await tx.maybe(Profile, "profile_get", client_id=client_id, id=replaces)
         if old is None or life.living(old.state):
-            raise Rejected("bad_replaced", next_step="Name a retired profile of this client.")
+            raise Rejected("bad_replaced", next_step="Give a retired profile of this client.")
     found.sort(key=lambda one: one.platform)
     for one in found:
         taken = await tx.maybe(UUID, "profile_taken", client_id=client_id, account_id=one.id)
         if taken is not None:
-            raise Conflict("account_has_profile", next_step="Use that one, or retire it first.", profile=taken)
+            raise Conflict(
+                "account_has_profile", next_step="Use the existing profile, or retire it first.", profile=taken
+            )
     made = await tx.one(
         Profile, "profile_insert", id=app.ids.uuid(), client_id=client_id, packing=packing.value, created_by=actor.id,
         replaces=replaces,
@@ -460,8 +462,8 @@ async def insert_work(
 def _meanwhile(work: Work) -> str:
     cancel = f"end it: `byokeep profile cancel {work.profile_id}`"
     if work.kind is ProfileTask.LOGIN:
-        return f"A login waits: `byokeep profile handoff {work.profile_id}` shows where; or {cancel}."
-    return f"Wait for its end, or {cancel}."
+        return f"A login is waiting: `byokeep profile handoff {work.profile_id}` shows where. Or {cancel}."
+    return f"Wait until it ends, or {cancel}."
 
 
 async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID | None:
@@ -475,8 +477,8 @@ async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID |
     incident, old = UUID(str(need["id"])), bool(need["old"])
     if old or named != incident:
         step = (
-            f"It destroys this one itself: `byokeep incident vault status {incident}` tells how far it is." if old else
-            f"If it is meant: `byokeep profile shred {profile.id} --incident {incident}`; another must take its place."
+            f"The incident destroys it: `byokeep incident vault status {incident}` says how far it is." if old else
+            f"If you are sure: `byokeep profile shred {profile.id} --incident {incident}`. Another must take its place."
         )  # fmt: skip
         raise Conflict("incident_needs_profile", next_step=step, incident=incident)
     return incident
@@ -530,7 +532,7 @@ async def approve_shred(app: App, actor: Actor, found: Profile) -> Work:
         await tx.all(None, "profile_lock", profile_id=found.id)
         work = await tx.maybe(Work, "work_open", **found.at)
         if work is None or work.kind is not ProfileTask.SHRED or work.state != "waiting" or work.asked_by == actor.id:
-            raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep profile shred`.")
+            raise Conflict("nothing_to_confirm", next_step="An operator must ask first: `byokeep profile shred`.")
         if work.incident_id is None:  # an incident may have been opened since it was asked for
             await _not_needed(tx, found, named=None)
         done = await tx.one(Work, "work_confirm", **work.at, confirmed_by=actor.id)
@@ -617,16 +619,16 @@ async def _work_job(tx: Tx, app: App, actor: Actor, client_id: ClientId, kind: P
     except Rejected as error:
         if error.code != "unknown_runner":
             raise
-    raise Unavailable("no_custodian", next_step="Create a custodian machine and start the worker with its token.")
+    raise Unavailable("no_custodian", next_step="Create a custodian machine, and start the worker with its token.")
 
 
 def _check_seen(now: Profile, seen: Mapping[str, str]) -> None:
     wanted = {one.platform.value: one for one in now.accounts}
     if set(seen) != set(wanted):
-        raise Rejected("platform_not_named", next_step="Say what you saw on each platform: " + ", ".join(wanted) + ".")
+        raise Rejected("platform_not_named", next_step="Give what you saw on each platform: " + ", ".join(wanted) + ".")
     for platform, one in wanted.items():
         if _named(one, seen[platform]) is None:
-            step = "Log out there and log in as the right account; nothing was confirmed."
+            step = "Nothing was confirmed. Log out there, and log in as the right account."
             raise Rejected("other_account", platform=platform, next_step=step)
 
 

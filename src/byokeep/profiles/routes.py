@@ -152,7 +152,7 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         """List a client's profiles; with `due=true` those that are due for a new key."""
         given = query_of(request, "due").get("due", "false")
         if given not in ("true", "false"):
-            raise Rejected("bad_request", next_step="Say due=true or due=false.")
+            raise Rejected("bad_request", next_step="Give due=true or due=false.")
         found = await profiles.list_profiles(app, actor, ClientId(client_id), due=given == "true")
         return {"profiles": [shown(one) for one in found]}
 

@@ -305,7 +305,7 @@ async def probe(bench: Bench, browser: RoomBrowser, expected: list[ExpectedAccou
             )  # fmt: skip
         if not caught:
             raise Integrity("wrong_account_not_caught", platform=one.platform.value,
-                            next_step="Keep the lane off; the check of accounts does not tell them apart.")  # fmt: skip
+                            next_step="Keep the lane off: the check cannot tell the accounts apart.")  # fmt: skip
 
 
 def _incident(bench: Bench) -> UUID:

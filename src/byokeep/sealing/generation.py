@@ -127,12 +127,12 @@ def place_of(generation: Generation, environment: Environment) -> RecordPlace:
 
 def missing(code: str) -> Integrity:
     """Return the error for a part that is not there."""
-    return Integrity(code, next_step="Restore an older generation, or log in afresh; find out who took it away.")
+    return Integrity(code, next_step="Restore an older generation, or log in again. Find out who removed it.")
 
 
 def altered() -> Integrity:
     """Return the one error for a part that is not what was sealed."""
-    return Integrity(ALTERED, next_step="The profile is quarantined; look who can write to its stores.")
+    return Integrity(ALTERED, next_step="The profile is quarantined. Find out who can write to its stores.")
 
 
 def parsed(text: bytes, found: StoredGeneration) -> SealedRecord:
@@ -447,7 +447,7 @@ def _must_be_wrapped(dek: Secret, ciphertext: str) -> None:
     for decoded in (base64.b64decode, base64.urlsafe_b64decode, bytes.fromhex):
         with suppress(ValueError):
             if dek.matches(decoded(body)):
-                step = "Whoever holds the keys wrapped nothing: look there first."
+                step = "The key provider wrapped nothing. Look there first."
                 raise Integrity("dek_not_wrapped", next_step=step)
 
 
@@ -500,7 +500,7 @@ class Sealing:
             await asyncio.gather(sealing, putting, return_exceptions=True)
             raise refused or error from None
         if stored.size != blob.size or stored.sha256_hex != blob.sha256.hex():
-            raise Integrity("artifact_altered", next_step="Look at the artifact store; nothing was recorded.")
+            raise Integrity("artifact_altered", next_step="Nothing was recorded. Check the artifact store.")
         return blob
 
     async def unseal(
@@ -536,7 +536,7 @@ class Sealing:
         except NotFound as error:
             if error.code != "blob_missing":
                 raise
-            raise Integrity("blob_missing", next_step="Restore an older generation, or log in afresh.") from None
+            raise Integrity("blob_missing", next_step="Restore an older generation, or log in again.") from None
         except Integrity:
             found.digest = await _digest(self.artifacts, generation)
             raise altered() from None
@@ -595,5 +595,5 @@ async def _chunks(artifacts: ArtifactStore, generation: Generation) -> AsyncIter
 def require_readable(generation: Generation) -> None:
     """Raise Rejected, ``key_state``, when the generation's key opens nothing any more."""
     if generation.key_state not in _READABLE or generation.gone_at is not None:
-        raise Rejected("key_state", next_step="Restore another generation, or log in afresh.",
+        raise Rejected("key_state", next_step="Restore another generation, or log in again.",
                        state=generation.key_state.value)  # fmt: skip

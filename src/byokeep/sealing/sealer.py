@@ -78,7 +78,7 @@ def header(salt: bytes, commitment: bytes) -> bytes:
 
 def refusal() -> Integrity:
     """The one error for a blob that cannot be opened as what it should be."""
-    return Integrity("sealed_blob_unreadable", next_step="The blob is quarantined; look who can write to its store.")
+    return Integrity("sealed_blob_unreadable", next_step="The blob is quarantined. See who can write to its store.")
 
 
 def require_header(data: bytes, dek: Secret) -> bytes:
@@ -128,7 +128,7 @@ def new_dek() -> Secret:
     try:
         return Secret(os.urandom(DEK))
     except (OSError, NotImplementedError):
-        raise Unavailable("no_randomness", next_step="See to the system's source of randomness.") from None
+        raise Unavailable("no_randomness", next_step="Fix the system's source of randomness.") from None
 
 
 def commitment(dek: Secret, salt: bytes) -> bytes:
@@ -167,7 +167,7 @@ def _register() -> None:
 def _derived(dek: Secret, salt: bytes, label: bytes, size: int) -> bytes:
     key = dek.reveal()
     if len(key) != DEK:
-        raise Rejected("bad_dek", next_step="A data key is 32 random bytes; unwrap the one of this blob.")
+        raise Rejected("bad_dek", next_step="Unwrap the data key of this blob: it is 32 random bytes.")
     return HKDF(algorithm=SHA256(), length=size, salt=salt, info=label).derive(key)
 
 

@@ -155,10 +155,10 @@ class BrokerDoor:
             )
             return Response(content, status, {name: said[name] for name in _PASSED_BACK if name in said})
         except TooLarge:
-            raise Unavailable("broker_reply_too_large", next_step="Ask for less.") from None
+            raise Unavailable("broker_reply_too_large", next_step="Ask for fewer results.") from None
         except (aiohttp.ClientError, TimeoutError, OSError):
             pass
-        step = "The broker did not answer, so it may or may not be done: look, then try again."
+        step = "The broker did not answer, so this may or may not be done. Look first, then try again."
         raise Unavailable("broker_unreachable", next_step=step)
 
 
@@ -209,7 +209,7 @@ def _handler(forwarder: Forwarder, method: str, path: str) -> Handler:
             try:
                 given[name] = canonical_id(text)
             except ValueError:
-                raise Rejected("bad_request", next_step="Use ids as they are printed.") from None
+                raise Rejected("bad_request", next_step="Use ids exactly as they are printed.") from None
         headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         body = Secret(await read_bytes(request, limit=MAX_BODY))
         return await forwarder.send(method, path, headers, body, **given)

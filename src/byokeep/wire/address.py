@@ -40,7 +40,7 @@ def parse_address(address: str, base: str, bad: str, insecure: str) -> tuple[str
     if not host or parts.path not in ("", "/"):
         raise Rejected(bad, next_step="Use https://host:port or unix:///path, and nothing after it.")
     if parts.scheme == "http" and not is_loopback(host):
-        raise Rejected(insecure, next_step="Use https; plain http is for a loopback address only.")
+        raise Rejected(insecure, next_step="Use https. Plain http works only for a loopback address.")
     shown = f"[{host}]" if ":" in host else host
     return None, f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
 

@@ -65,7 +65,7 @@ async def renew(settings: ClientSettings) -> bool:
             body = {"days": TOKEN_DAYS, "overlap_s": OVERLAP_S}
             reply = await broker.call("POST", f"/v1/machines/{me['id']}/tokens", token, body)
             if "token" not in reply:
-                raise Denied("not_renewed", next_step="An admin issues it another: `byokeep operator token`.")
+                raise Denied("not_renewed", next_step="An admin must issue a new token: `byokeep operator token`.")
             beside.write(Secret(str(reply.pop("token"))).reveal() + b"\n")
     finally:
         await broker.close()

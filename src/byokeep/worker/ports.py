@@ -279,7 +279,7 @@ def swapper(limits: ServiceLimits) -> Swap:
         if (ids := declared(kept.reveal())) is None:
             return None
         if (exchange := limits.exchanges.get(provider.value)) is None:
-            raise Rejected("not_keyless", next_step="Put a key in.")
+            raise Rejected("not_keyless", next_step="Add a key.")
         return (await swapped(exchange, ids, await identity()))[0]
 
     return swap

@@ -238,4 +238,4 @@ async def work(queue: Queue) -> None:
         if not told:
             raise
         return
-    raise Unavailable("worker_stopped", next_step="Start it again, and look at its log: it lost its queue.")
+    raise Unavailable("worker_stopped", next_step="The worker lost its queue. Read its log, and start it again.")

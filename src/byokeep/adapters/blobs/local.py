@@ -54,12 +54,12 @@ class Passing:
     def must_fit(self, expected: StoredArtifact) -> None:
         """Refuse more bytes than there may be. Raises Integrity(``artifact_altered``)."""
         if self._size > expected.size:
-            raise Integrity("artifact_altered", next_step="Quarantine this profile; its stored bytes were changed.")
+            raise Integrity("artifact_altered", next_step="Quarantine this profile: its stored bytes were changed.")
 
     def must_be(self, expected: StoredArtifact) -> None:
         """Compare at the end. Raises Integrity(``artifact_altered``)."""
         if self.found() != expected:
-            raise Integrity("artifact_altered", next_step="Quarantine this profile; its stored bytes were changed.")
+            raise Integrity("artifact_altered", next_step="Quarantine this profile: its stored bytes were changed.")
 
 
 async def sealed_only(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -79,7 +79,7 @@ async def sealed_only(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
                 yield start[at : at + PIECE]
             start = b"" if shown else start
     if not shown:
-        raise Rejected("not_sealed", next_step="Only sealed profiles are stored; nothing was written.")
+        raise Rejected("not_sealed", next_step="Nothing was written: only sealed profiles can be stored.")
 
 
 async def _closable(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -125,7 +125,7 @@ class LocalArtifacts:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = place.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-                raise Rejected("artifacts_too_open", next_step="Only our own user may use it: chmod 0700.")
+                raise Rejected("artifacts_too_open", next_step="Let only this process' user use it: chmod 0700.")
             self._identity = (found.st_dev, found.st_ino)
             for directory in place.glob("*/*/"):
                 with _sweeping(directory):
@@ -215,7 +215,7 @@ class _Partial:
         try:
             os.link(self._partial, self._file, follow_symlinks=False)
         except FileExistsError:
-            raise Conflict("artifact_exists", next_step="Nothing was changed; seal under a new key.") from None
+            raise Conflict("artifact_exists", next_step="Nothing was changed. Seal under a new key.") from None
         self._partial.unlink()
         sync_directory(self._file.parent)
 
@@ -240,7 +240,7 @@ def _make_private(directory: Path, top: Path) -> None:
             sync_directory(place.parent)
         found = place.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or top not in place.parents:
-            raise Integrity("strange_artifact", next_step="Look who can write to the artifact store.")
+            raise Integrity("strange_artifact", next_step="Find out who can write to the artifact store.")
 
 
 @contextmanager
@@ -281,7 +281,7 @@ def _listed(place: Path, client: str) -> list[ArtifactKey]:
         try:
             found.append(parse_artifact_key(path.relative_to(place).as_posix()))
         except ByokeepError:
-            raise Integrity("strange_artifact", next_step="Look who can write to the artifact store.") from None
+            raise Integrity("strange_artifact", next_step="Find out who can write to the artifact store.") from None
     return found
 
 
@@ -303,5 +303,5 @@ def _told() -> Iterator[None]:
         yield
     except OSError as error:
         code = "artifact_store_full" if error.errno in _FULL else "artifact_store_unavailable"
-        step = "Nothing was left behind; see the artifact store."
+        step = "Nothing was left behind. Check the artifact store."
         raise Unavailable(code, next_step=step, errno=error.errno or 0) from None

@@ -34,8 +34,8 @@ PART: Final = 8 << 20  # bytes of a part; a profile may have 10,000 of them
 RETAIN_DAYS: Final = 7
 _PROBE: Final = "probe"
 _ABANDONED: Final = timedelta(days=1)
-_KEPT: Final = "The bucket's lock keeps it for now; without a lock, its credentials may remove no versions."
-_NEXT: Final = "Nothing was acknowledged; see the artifact store."
+_KEPT: Final = "The bucket's lock keeps it for now. If there is no lock, the credentials may not remove versions."
+_NEXT: Final = "Nothing was acknowledged. Check the artifact store."
 
 
 class S3Artifacts:
@@ -127,7 +127,7 @@ class S3Artifacts:
                 await self._write_probe(in_parts=in_parts)
             except Conflict:
                 continue
-            step = "This S3 server ignores If-None-Match on writes: use another, or a release of it that does not."
+            step = "This S3 server ignores If-None-Match on writes. Use another server, or a release that honours it."
             raise Rejected("artifact_store_overwrites", next_step=step)
 
     async def _write_probe(self, *, in_parts: bool) -> None:
@@ -176,7 +176,7 @@ class S3Artifacts:
         except (Unavailable, Denied):
             raise
         except ByokeepError:
-            raise Integrity("strange_artifact", next_step="Look who can write to the bucket.") from None
+            raise Integrity("strange_artifact", next_step="Find out who can write to the bucket.") from None
         return sorted(found, key=lambda key: key.text)
 
     def names(self, prefix: str) -> Iterator[str]:
@@ -302,7 +302,7 @@ def _told(call: Callable[[], Any]) -> Any:
     except ClientError as error:
         raise _ours(error) from None
     except FlexibleChecksumError:
-        raise Integrity("artifact_altered", next_step="Quarantine this profile; it was changed.") from None
+        raise Integrity("artifact_altered", next_step="Quarantine this profile: it was changed.") from None
     except (BotoCoreError, HTTPError, OSError):
         raise Unavailable("artifact_store_unavailable", next_step=_NEXT) from None
 
@@ -314,7 +314,7 @@ def _code(error: ClientError) -> str:
 def _ours(error: ClientError) -> ByokeepError:
     code = _code(error)
     if code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
-        return Conflict("artifact_exists", next_step="Nothing was changed; seal under a new key.")
+        return Conflict("artifact_exists", next_step="Nothing was changed. Seal under a new key.")
     if code in ("NoSuchKey", "404"):
         return NotFound("blob_missing")
     if code in ("AccessDenied", "403"):
@@ -332,4 +332,4 @@ def _must_be_private(file: Path) -> None:
     except OSError:
         raise Unavailable("artifact_store_unavailable", next_step="The credentials cannot be read.") from None
     if mode & 0o077:
-        raise Rejected("credentials_too_open", next_step="Only our own user may read it: chmod 0600.")
+        raise Rejected("credentials_too_open", next_step="Let only this process' user read it: chmod 0600.")

@@ -23,7 +23,7 @@ from byokeep.core.errors import Integrity, Unavailable
 from byokeep.kernel.durable_write import sync_directory
 
 _CHUNK: Final = 1 << 20
-_NEXT: Final = "Free disk space or mend the directory; nothing was half written."
+_NEXT: Final = "Free disk space, or fix the directory. Nothing was half written."
 
 
 class AppendOnlyFile:
@@ -80,7 +80,7 @@ class AppendOnlyFile:
             Unavailable: ``file_suspect`` after a failed sync.
         """
         if self._suspect:
-            raise Unavailable("file_suspect", next_step="Restart the process; it starts from what is on the disk.")
+            raise Unavailable("file_suspect", next_step="Restart the process: it starts from what is on the disk.")
         self._check_ours()
         return os.fstat(self._fd).st_size
 

@@ -47,7 +47,7 @@ def write_bound(file: Path, text: str, *, beside: Sequence[Path] = ()) -> None:
             # A rename keeps number and birth of the draft, so it can speak of itself.
             out.write(f"{text}{_digest(text, [Path(out.name), *beside])}\n".encode("ascii"))
     except OSError as error:
-        step = "Free disk space or mend the directory."
+        step = "Free disk space, or fix the directory."
         raise Unavailable("file_unusable", next_step=step, errno=error.errno or 0) from None
 
 

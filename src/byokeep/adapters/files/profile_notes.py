@@ -95,7 +95,7 @@ class ProofFiles:
             except FileNotFoundError:
                 return
             except OSError:
-                raise Unavailable("proofs_dir_unusable", next_step="Only our own user may use it.") from None
+                raise Unavailable("proofs_dir_unusable", next_step="Let only this process' user use it.") from None
 
         await asyncio.to_thread(clear)
 
@@ -115,4 +115,4 @@ def _put(place: Path, name: str, data: bytes, code: str, *, held: bool = False) 
     except OSError:
         if handle >= 0:
             os.close(handle)
-        raise Unavailable(code, next_step="Only our own user may use it, and there must be space.") from None
+        raise Unavailable(code, next_step="Let only this process' user use it, and free disk space.") from None

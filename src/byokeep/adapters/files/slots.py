@@ -50,7 +50,7 @@ _KNOWN: Final = bytes.fromhex(
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _OWNER: Final = re.compile(r"byokeep-slots/2\n([0-9a-f-]{36})\n([0-9a-f-]{36})\n\Z")
 _OWNER_FILE: Final = "owner"
-_NEXT: Final = "Free disk space or mend the directory of slots; nothing was sent."
+_NEXT: Final = "Free disk space, or fix the directory of slots. Nothing was sent."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,9 @@ def unseal(key: Secret, journal_id: UUID, sealed: SealedSlot) -> LandedReply:
     try:
         plain = Secret(AESGCM(_key(key)).decrypt(sealed.nonce, sealed.text, _bound(journal_id, sealed.base)))
     except (InvalidTag, ValueError):
-        raise Integrity("landed_reply_unreadable", next_step="Look who can write to the directory of slots.") from None
+        raise Integrity(
+            "landed_reply_unreadable", next_step="Find out who can write to the directory of slots."
+        ) from None
     try:
         found = unpack_reply(plain)
     finally:
@@ -172,14 +174,14 @@ class SlotDirectory:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = place.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-                raise Rejected("slots_too_open", next_step="Only the refresher's user may use it: chmod 0700.")
+                raise Rejected("slots_too_open", next_step="Let only the refresher's user use it: chmod 0700.")
             self._lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.owner = self._known(installation)
         except OSError:
             self.close()
-            raise Conflict("already_running", next_step="One refresher for each slots_dir.") from None
+            raise Conflict("already_running", next_step="Run only one refresher for each slots_dir.") from None
         except BaseException:
             self.close()
             raise
@@ -197,7 +199,7 @@ class SlotDirectory:
         text, bound = read_bound(file)
         found = _OWNER.match(text)
         if found is None or found[2] != str(installation):
-            raise Integrity("slots_of_another_installation", next_step="Give this installation a slots_dir of its own.")
+            raise Integrity("slots_of_another_installation", next_step="Give this installation its own slots_dir.")
         if not bound:
             raise Integrity("slots_copied", next_step="Give this refresher an empty slots_dir; runbook, copies.")
         return UUID(found[1])

@@ -23,7 +23,7 @@ from byokeep.core.audit import ChainHead
 from byokeep.core.errors import Integrity
 
 NAME: Final = "tombstones"
-_NEXT: Final = "Put the file back as it was; without it a restore could bring destroyed keys back."
+_NEXT: Final = "Put the file back as it was: without it, a restore could bring back destroyed keys."
 _WITHDRAWN: Final = re.compile(
     r"((?:switch|subject|client):[a-z0-9_:-]{1,120}) ([0-9a-f-]{36}) ([1-9][0-9]{0,15}) ([0-9a-f]{64})\Z"
 )

@@ -56,7 +56,7 @@ class BaoBreakGlass:
             Unavailable: Nothing is known of it.
         """
         if wrap_s not in WRAP_S:
-            raise Rejected("bad_wrapping_life", next_step="From a second to ten minutes.", seconds=wrap_s)
+            raise Rejected("bad_wrapping_life", next_step="Give one second to ten minutes.", seconds=wrap_s)
         body = {"role": GLASS, "jwt": jwt}
         reply = await self._login.http.request(
             "POST", LOGIN_PATH, body=body, lease_header=str(grant_id), wrap_ttl_s=wrap_s
@@ -67,7 +67,7 @@ class BaoBreakGlass:
         if reply.auth or not (token and accessor and wrapped and at) or path != LOGIN_PATH:
             await self.revoke(*filter(None, (accessor, wrapped, str(reply.auth.get("accessor") or ""))))
             raise Integrity(
-                "not_wrapped", next_step="Something stands between byokeep and the store: look there first."
+                "not_wrapped", next_step="Something between byokeep and the store interferes. Look there first."
             )
         return WrappedToken(token=token, wrapped_at=at, wrap_accessor=accessor, accessor=wrapped)
 

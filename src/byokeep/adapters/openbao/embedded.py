@@ -117,7 +117,7 @@ def program(binary: Path, pin: ProgramPin, place: Path) -> Path:
                 raise Integrity("openbao_binary_unknown")
         copy.chmod(0o111)
     except OSError:
-        raise Unavailable("openbao_copy_failed", next_step="Let the home have 200 MB of free space.") from None
+        raise Unavailable("openbao_copy_failed", next_step="Free disk space: the home needs 200 MB.") from None
     return copy
 
 
@@ -320,7 +320,7 @@ class EmbeddedOpenBao:
             if not progress.goes_on(state, size_of(log), work_of(self.pid)):
                 break
             await asyncio.sleep(0.02)
-        step = f"OpenBao got nowhere for {progress.stall_s:.0f} s: read logs/openbao.log."
+        step = f"OpenBao made no progress for {progress.stall_s:.0f} s: read logs/openbao.log."
         raise Unavailable("openbao_not_ready", next_step=step)
 
     async def _initialise(self, http: BaoHttp) -> None:

@@ -165,13 +165,13 @@ async def log_in(http: BaoHttp, credentials: Path) -> tuple[Secret, float]:
         found = read_json(shown)
         body = {"role_id": Secret(found["role_id"]), "secret_id": Secret(found["secret_id"])}
     except (ValueError, KeyError, TypeError):
-        raise Unavailable("credentials_unsafe", next_step="Issue the credentials anew.") from None
+        raise Unavailable("credentials_unsafe", next_step="Issue new credentials.") from None
     try:
         reply = await http.request("POST", "auth/approle/login", body=body)
     except (Rejected, Denied):
         if not hmac.compare_digest(read_private(credentials), shown):
             return await log_in(http, credentials)
-        raise Unavailable("credentials_refused", next_step="Issue the credentials anew.") from None
+        raise Unavailable("credentials_refused", next_step="Issue new credentials.") from None
     token, life = reply.auth.get("client_token"), reply.auth.get("lease_duration")
     if not isinstance(token, str) or not token or not isinstance(life, int) or life <= 0:
         raise Unavailable("store_garbage")

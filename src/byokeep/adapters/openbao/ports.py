@@ -215,7 +215,7 @@ class BaoProfileRecords(_Kv):
         except NotFound:
             raise
         except Denied:  # of this process, and not of the runner that asked
-            step = "Bring the store up to date: `byokeep up`, or `byokeep init` for one of your own."
+            step = "Update the store's set-up: `byokeep up`, or `byokeep init` for your own store."
             raise Unavailable("records_refused", next_step=step) from None
 
     async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
@@ -390,7 +390,7 @@ class ProbedStoreHealth:
 
 
 def _unreachable() -> Unavailable:
-    step = "The secret store does not answer; nothing is served until it does."
+    step = "The secret store does not answer. Nothing is served until it does."
     return Unavailable("store_unreachable", next_step=step)
 
 

@@ -411,7 +411,7 @@ async def require_version(http: BaoHttp) -> str:
     version = str((await http.request("GET", "sys/seal-status")).data.get("version", ""))
     found, needed = _VERSION.match(version), ".".join(map(str, MINIMUM))
     if found is None:
-        raise Unavailable("openbao_version_unknown", next_step="Let the store tell its version in sys/seal-status.")
+        raise Unavailable("openbao_version_unknown", next_step="Have the store report its version in sys/seal-status.")
     if tuple(int(part or 0) for part in found.groups()) < MINIMUM:
         raise Rejected("openbao_too_old", next_step=f"Upgrade OpenBao to {needed} or a later release.")
     return f"{version}, at least {needed} is needed"
@@ -656,7 +656,7 @@ async def generate_root(http: BaoHttp, provisioner: Secret, shares: Sequence[Sec
         if failed.code != "store_failed":  # a wrong share answers 500
             raise
     await http.request("DELETE", f"{path}/attempt", token=provisioner)
-    raise Denied("recovery_quorum_missing", next_step="Bring the threshold of recovery keys together.")
+    raise Denied("recovery_quorum_missing", next_step="Give as many recovery keys as the threshold requires.")
 
 
 async def retire_roots(http: BaoHttp, root: Secret) -> None:

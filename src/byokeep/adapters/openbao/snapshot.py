@@ -46,7 +46,7 @@ async def take(login: AppRoleLogin, file: BinaryIO) -> str:
     """
     status = (await login.http.request("GET", "sys/seal-status")).data
     if status.get("storage_type") != "raft":
-        step = "Only raft storage has snapshots: back the store up by your storage's own method."
+        step = "Only raft storage has snapshots. Back up the store by your storage's own method."
         raise Rejected("store_not_raft", next_step=step)
     token = await login.token()
     await login.http.transfer("GET", _SNAPSHOT, token=token, into=file)

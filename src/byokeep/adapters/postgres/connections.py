@@ -97,8 +97,8 @@ _WHERE_LISTED: Final = MappingProxyType(
         "client_exists": "A client has this name already: see `byokeep client list`.",
         "operator_exists": "Another person or machine has this name: see `byokeep operator list`.",
         "account_exists": "The client has this account already: see `byokeep account list CLIENT`.",
-        "break_glass_taken": "One at a time, reviewed and closed before the next: see `byokeep breakglass list`.",
-        "already_exists": "Another call made it first: look it up, then try again if it is still needed.",
+        "break_glass_taken": "Only one at a time: review and close it before the next. See `byokeep breakglass list`.",
+        "already_exists": "Another call created it first. Look it up, then try again if you still need to.",
     }
 )
 _BUSY: Final = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
@@ -107,7 +107,7 @@ _GONE: Final = frozenset({"08", "53", "57", "58"})
 
 def unavailable() -> Unavailable:
     """The database did not answer, or not in time."""
-    return Unavailable("database_unavailable", next_step="Try again; if it stays, see that PostgreSQL runs.")
+    return Unavailable("database_unavailable", next_step="Try again. If it persists, check that PostgreSQL is running.")
 
 
 def busy() -> Unavailable:
@@ -120,7 +120,7 @@ def translate(error: BaseException) -> ByokeepError:
     if isinstance(error, psycopg.OperationalError) and "unsupported startup parameter" in str(error):
         return Unavailable(
             "database_behind_pooler",
-            next_step="This is PgBouncer or its like; name PostgreSQL itself, byokeep keeps its own pool.",
+            next_step="This is PgBouncer or a similar pooler. Name PostgreSQL itself: byokeep keeps its own pool.",
         )
     if not isinstance(error, psycopg.Error) or not error.sqlstate:
         return unavailable()
@@ -128,7 +128,7 @@ def translate(error: BaseException) -> ByokeepError:
     if state in _AUDIT_RULES:
         return Denied("audit_refused", rule=_AUDIT_RULES[state])
     if state == "BK006":  # objects/subjects.sql
-        return Denied("second_admin_needed", next_step="Ask for it; another admin approves: `byokeep approve`.")
+        return Denied("second_admin_needed", next_step="Ask for it. Another admin approves: `byokeep approve`.")
     if state in _BUSY:
         return busy()
     if state[:2] in _GONE:

@@ -419,7 +419,7 @@ class PostgresTransaction:
         if drop:
             self._drop()
         if in_doubt:
-            failure = Unavailable("commit_outcome_unknown", next_step="Look whether it happened before trying again.")
+            failure = Unavailable("commit_outcome_unknown", next_step="Check whether it happened before you try again.")
         self._failure = failure
         raise failure
 

@@ -89,7 +89,7 @@ def _run(name: str, *arguments: str, major: str, out: BinaryIO | int) -> None:
 
 
 def _failed() -> Unavailable:
-    return Unavailable("database_not_dumped", next_step="See the database's log, and the free space of the disk.")
+    return Unavailable("database_not_dumped", next_step="Check the database's log and the free disk space.")
 
 
 def _environment() -> dict[str, str]:

