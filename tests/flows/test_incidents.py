@@ -716,7 +716,7 @@ async def test_the_commands_take_names_and_say_what_is_next(desk: Desk, tmp_path
         assert f"byokeep incident step {made['id']} release" in said
         assert "incident show" in await run("incident", "list", "--client", name)
         where = f"{name}/suspected_leak"
-        assert "assumed: nobody knows" in await run("incident", "show", where)
+        assert "assumed: unknown" in await run("incident", "show", where)
         assert "step_out_of_order" in await run("incident", "step", where, "ticket", code=6)
         assert "rotate" in await run("incident", "step", where)
         assert "done kill" in (await run("incident", "show", where)).lower()

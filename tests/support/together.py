@@ -124,6 +124,8 @@ class _Telling:
         self._end.send(("report", data))
 
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage, when: str, nodeid: str) -> None:
+        if when != "runtest":  # known: those of the collection are told to whoever comes later, too
+            return
         said = f"{warning_message.category.__name__}: {warning_message.message}"
         plain = warnings.WarningMessage(said, UserWarning, warning_message.filename, warning_message.lineno)
         self._end.send(("warning", {"warning_message": plain, "when": when, "nodeid": nodeid, "location": None}))
