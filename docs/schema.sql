@@ -154,6 +154,8 @@ CREATE INDEX audit_record_alert_ix ON byokeep.audit_record USING btree (at) WHER
 CREATE INDEX audit_record_at_ix ON byokeep.audit_record USING btree (at);
 CREATE INDEX audit_record_object_ix ON byokeep.audit_record USING btree (chain, object_id, seq);
 CREATE INDEX audit_record_older_ix ON byokeep.audit_record USING btree (chain, seq) WHERE (((event = 'backup.restored'::text) AND (outcome = 'ok'::text)) OR ((event = 'checkpoint.signed'::text) AND (POSITION(('\x22726561736f6e223a22636865636b706f696e745f6d69736d6174636822'::bytea) IN (payload)) > 0)));
+-- What the page of usage counts as refused.
+CREATE INDEX audit_record_refused_ix ON byokeep.audit_record USING btree (at) WHERE ((event = ANY (ARRAY['lease.issued'::text, 'permit.issued'::text])) AND (outcome = ANY (ARRAY['denied'::text, 'rejected'::text])));
 -- What a reconciliation looks for among all that happened: writes at the store and changes of its set-up.
 CREATE INDEX audit_record_store_ix ON byokeep.audit_record USING btree (at) WHERE (event = ANY (ARRAY['key.write'::text, 'key.stored'::text, 'tokens.stored'::text, 'webhook_secret.stored'::text, 'connection.started'::text, 'connection.answered'::text, 'platform_app.set'::text, 'profile.sealed'::text, 'kek.rewrapped'::text, 'installation.created'::text, 'service.started'::text, 'config.changed'::text]));
 -- What a reconciliation holds people, machines and their tokens against.

@@ -15,6 +15,7 @@ COMMENT ON TABLE byokeep.account_grant IS
 COMMENT ON INDEX byokeep.account_grant_one_client_uq IS 'R5.2-15: one account on a platform is one client''s.';
 COMMENT ON COLUMN byokeep.alert.code_points IS 'Of a look-alike: the characters that give it away.';
 COMMENT ON COLUMN byokeep.approval.asked IS 'What was asked for, as canonical JSON; the scope binds the approval to it.';
+COMMENT ON INDEX byokeep.audit_record_refused_ix IS 'What the page of usage counts as refused.';
 COMMENT ON INDEX byokeep.audit_record_alert_ix IS 'What a reconciliation holds alerts against.';
 COMMENT ON INDEX byokeep.audit_record_store_ix IS
     'What a reconciliation looks for among all that happened: writes at the store and changes of its set-up.';
