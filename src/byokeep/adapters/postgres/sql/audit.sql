@@ -3,16 +3,15 @@
 -- name: audit_browse
 -- A page of a chain, newest first. Of the newest :most records that fit, the heartbeats among them are folded: counted and
 -- not shown. Each row tells how many were folded before it, how many that fit come after it, and where the look ended.
-SELECT shown.seq, shown.at, shown.payload, shown.hash, shown.actor_id, shown.object_id, shown.place,
-       NOT shown.folded AS is_shown,       shown.folded_before, shown.total, shown.looked, shown.last_seq
+SELECT shown.seq, r.at, r.payload, r.hash, r.actor_id, r.object_id, shown.place, NOT shown.folded AS is_shown,
+       shown.folded_before, shown.total, shown.looked, shown.last_seq
   FROM (
     SELECT fits.*, count(*) FILTER (WHERE NOT folded) OVER newest AS place,
            count(*) FILTER (WHERE folded) OVER newest AS folded_before,
            count(*) FILTER (WHERE NOT folded) OVER () AS total, count(*) OVER () AS looked,
            min(seq) OVER () AS last_seq
       FROM (
-        SELECT r.seq, r.at, r.payload, r.hash, r.actor_id, r.object_id,
-               r.event = ANY (CAST(:folded AS text[])) AND r.outcome IN ('ok', 'intended') AS folded
+        SELECT r.seq, r.event = ANY (CAST(:folded AS text[])) AND r.outcome IN ('ok', 'intended') AS folded
           FROM byokeep.audit_record r
          WHERE r.chain = :chain AND r.seq >= :since_seq AND r.seq < :before
            AND (CAST(:since AS timestamptz) IS NULL OR r.at >= CAST(:since AS timestamptz))
@@ -25,8 +24,11 @@ SELECT shown.seq, shown.at, shown.payload, shown.hash, shown.actor_id, shown.obj
                         convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,secrets}', ','))))
          ORDER BY r.seq DESC LIMIT :most) AS fits
     WINDOW newest AS (ORDER BY seq DESC)) AS shown
- WHERE NOT folded AND place <= :limit OR seq = last_seq
- ORDER BY seq DESC;
+ -- OFFSET 0: what a record says is read of those alone that are shown, each by its key.
+ CROSS JOIN LATERAL (SELECT o.at, o.payload, o.hash, o.actor_id, o.object_id FROM byokeep.audit_record o
+                      WHERE o.chain = :chain AND o.seq = shown.seq OFFSET 0) AS r
+ WHERE NOT shown.folded AND shown.place <= :limit OR shown.seq = shown.last_seq
+ ORDER BY shown.seq DESC;
 
 -- name: audit_reach
 -- Where a look at the newest :most records before a number ends, and when what stands there was written.
