@@ -1,11 +1,12 @@
-"""Raise an alert: one open row for each key, counted up when it happens again.
+"""Raise an alert: one open row per key, whose count rises when the same thing happens again.
 
 Rules
-- An alert names a reason and ids, never a value; it is put on record, unless the open row that it counts up is.
-- It has its own transaction: what went wrong has usually rolled back its own.
-- What tells of a state, an outage, has a key that begins with ``state/``: the round that sees the end of it closes it,
-  on record. What tells of an event stays open until a person has looked.
-- Nobody keeps one of the broker's waiting: whoever holds the platform's chain, or the alert, is ended (ADR 0034).
+- An alert names a reason and ids, never a value. It is put on record, unless the open row that it counts up already is.
+- It has its own transaction, because the one that failed has usually been rolled back.
+- An alert about a state, such as an outage, has a key that starts with ``state/``. The round that sees the state end
+closes it, on record. An alert about an event stays open until a person has looked.
+- Nothing may block an alert of the broker: a session that holds the platform's chain, or the alert, is ended (ADR
+  0034).
 
 It may not replace the error: the caller still raises.
 """
@@ -42,9 +43,9 @@ async def raise_alert(
 
 @asynccontextmanager
 async def unblocked(app: App) -> AsyncIterator[Tx]:
-    """A transaction for every client that nobody keeps waiting for long; who tried to is ended and told of in it.
+    """A transaction for every client that nothing blocks for long; a session that does is ended, and reported in it.
 
-    Only the broker and the kill process may end anybody: of another process it is a transaction as any.
+    Only the broker and the kill process may end sessions. For any other process it is an ordinary transaction.
     """
     ended: Ended = []
     async with app.db.begin(every_client=True) as tx:
@@ -76,7 +77,7 @@ async def _tell(app: KillApp, scope: str, ended: Ended) -> None:
 
 
 async def state_over(app: BrokerApp, key: str) -> None:
-    """Close what was raised of a state that is over.
+    """Close the alert about a state that has ended.
 
     Args:
         app: The broker.

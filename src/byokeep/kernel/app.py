@@ -1,10 +1,10 @@
-"""What a flow gets: the ports of one process and the figures it must know.
+"""What a flow is given: the ports of one process, and the figures it needs.
 
 Rules
-- Each process fills only what its identity may use; a port it does not have is absent from its class,
-  so a flow that needs more than its process may do does not type-check.
-- A worker holds no standing right at the store: a value is reachable inside a custody lease only. What a provider says
-  arrives as an allow-listed outcome; what logs hold arrives as counts.
+- Each process fills in only what its identity may use. A port that a process lacks is absent from its class, so a flow
+  that needs more than its process may do does not type-check.
+  - A worker has no standing right at the store: it can reach a value only inside a custody lease. A provider's answer
+  arrives as an allow-listed outcome, and what logs hold arrives as counts.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ APPENDED_FOR_S: Final = 90.0  # and one of getting a record onto the platform's 
 
 
 def not_recording() -> Unavailable:
-    """Return the refusal to go on while no audit device of the store is proved to record."""
+    """Return the refusal that applies while no audit device of the store is proved to record."""
     step = "No audit device of the store is proved to record. See `byokeep audit health`. Kills still work."
     return Unavailable("store_not_recording", next_step=step, retry_after_s=1)
 

@@ -1,13 +1,14 @@
-"""What one person asks for and another approves.
+"""Requests of one person that another person approves.
 
 Rules
-- A request says in ``scope`` exactly what is asked for, and in ``epoch`` of which state of the thing; asking again for
-  the same returns the request that waits.
-- It is approved once, in time, by somebody else than who asked; the database refuses the same person itself.
-- Whoever uses an approval does the act in the same transaction: an act that fails leaves the approval unused.
-- What shows a secret is approved by the second person and used by who asked: nobody else sees it.
+- In ``scope`` a request says exactly what is asked for, and in ``epoch`` for which state of the object. Asking again
+  for the same returns the waiting request.
+- A request is approved once, in time, by somebody other than the requester. The database itself refuses the same
+  person.
+- An approval is used in the transaction that does the act: if the act fails, the approval stays unused.
+- An act that shows a secret is approved by the second person and used by the requester: nobody else sees the secret.
 
-It may not know what is approved: the flow that asks does the act.
+It may not know what is approved: the calling flow does the act.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ async def request(
     tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, asked: str, reason: str,
     life_s: int = LIFE_S,
 ) -> Approval:  # fmt: skip
-    """Ask for something that another person approves, or return the request for the same that waits already.
+    """Ask for something that another person must approve, or return the request for it that already waits.
 
     Raises:
         Denied: ``approval_held``: whoever issued this person's credentials may be the one who asks, and would approve.
@@ -95,7 +96,7 @@ async def ask(
 
 
 async def find(tx: Tx, approval_id: UUID, *actions: str) -> Approval:
-    """Return a request for one of some actions, whatever became of it. Raises NotFound."""
+    """Return a request for one of these actions, whatever its outcome. Raises NotFound."""
     return await tx.one(Approval, "approval_get", id=approval_id, actions=list(actions))
 
 
@@ -129,7 +130,7 @@ async def give(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: i
 
 
 async def collect(tx: Tx, actor: Actor, *, action: str, scope: str, epoch: int) -> UUID | None:
-    """Use up what the actor asked for and another approved; None: there is no such approval."""
+    """Use up the approval of what the actor asked for; None if there is none."""
     return await tx.maybe(UUID, "approval_collect", action=action, scope=scope, epoch=epoch, requested_by=actor.id)
 
 
@@ -160,7 +161,7 @@ def _check(actor: Actor, approval: Approval, *, scope: str, epoch: int, look: st
 
 
 def _used(how: str, look: str) -> Denied:
-    """Return the refusal of a request that another was faster with, or whose time just ended."""
+    """Return the refusal of a request that another person just used, or that has just expired."""
     if look:
         return Denied("approval_used", next_step=f"{how}. If `{look}` does not show it done, ask again.")
     return Denied("approval_used", next_step=f"{how}. Nothing to do.")

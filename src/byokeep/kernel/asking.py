@@ -1,13 +1,13 @@
-"""What a worker does because a person asked is believed by its record; a task is anybody's who writes to the queue.
+"""A worker believes the record of a person's wish, not the task: anybody who can write to the queue can add a task.
 
 Rules
-- Whoever asks says on record, in the transaction that hands the task on, what is asked for: the digest of the task with
-  its arguments, or the row that the task names. The id of the request is among the arguments, so a record asks for one.
-- A worker does nothing of it for which web wrote no such record, or that nobody asked who is active, has the client and
-  holds the role now; an alert tells of that, on the platform, for the client may be made up as well.
-- What the clock may begin passes by a worker's record, too, in the service's own name.
+- The process that hands a task on records, in the same transaction, what is asked for: the digest of the task with its
+arguments, or the row that the task names. The request id is among the arguments, so one record asks for one task.
+- A worker does not do a task unless web wrote such a record, and unless the person who asked is active, is assigned to
+the client and holds the role now. Otherwise it raises an alert of the platform, because the client may be made up too.
+- A task that the clock may start also passes with a worker's record, in the service's own name.
 
-It may not tell what may be asked for, or by whom.
+It may not decide what may be asked for, or by whom.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def require_asked(
     app: App, client_id: UUID, object_id: UUID, *, by: UUID | None, roles: Iterable[Role], said: Mapping[str, Said],
     name: EventName = EventName.ACCESS, outcome: Outcome = Outcome.INTENDED, clock: bool = False,
 ) -> None:  # fmt: skip
-    """Let pass what a person asked for.
+    """Let a task pass if a person asked for it.
 
     Args:
         client_id: On whose chain it was asked.

@@ -1,12 +1,12 @@
-"""Whoever keeps a kill, a withdrawal or the broker's watch waiting in the database is ended.
+"""End the database sessions that block a kill, a withdrawal or the broker's watch.
 
 Rules
-- Only sessions that hold, or stand in line for, what this very transaction waits for, and only after it has waited for
-  a second: an ordinary transaction is over by then. A kill waits for a few hundredths: whom it ends it would have
-  refused. The database's function makes sure of both.
-- People are told afterwards; telling them holds nothing up.
+- Only sessions that hold, or queue for, what this very transaction waits for are ended, and only after a second: an
+ordinary transaction has ended by then. A kill waits a few hundredths of a second: it would have refused the sessions
+that it ends. The database's function enforces both.
+- People are notified afterwards, which holds nothing up.
 
-It may not be used for anything but stopping and watching: whoever starts something waits like everybody else.
+It may be used only to stop and to watch: whoever starts something waits like everybody else.
 """
 
 from __future__ import annotations

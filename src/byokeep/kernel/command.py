@@ -1,17 +1,18 @@
-"""A command: permission, one transaction, and the trace of what was done or refused.
+"""A command: permission, one transaction, and a record of what was done or refused.
 
 Rules
-- ``async with command(app, actor, verb, ...) as tx`` asks whether the actor may, opens the transaction and puts every
+- ``async with command(app, actor, verb, ...) as tx`` checks the permission, opens the transaction and puts every
   :class:`Denied`, :class:`Rejected` and :class:`Conflict` that leaves the block on record. Success is recorded by the
   block itself, in the same transaction.
-- A refusal is recorded once, in a short transaction of its own, because the refused one is rolled back; the error is
-  marked, so that nobody whom it passes on its way out records it again. If it cannot be recorded, it stands all the
-  same: refusing needs no permission.
-- A denial stands on the platform's chain: the refused one may not learn whose chain it would have been. The answer to
-  another client's object and to no object is the same.
-- Who is denied again and again within ten minutes raises an alert (R4.1-9). One actor's refusals are recorded up to a
-  rate, beyond it counted on an alert: a flood fills no log (S-OWASP-16). Callers without a good token share one rate.
-- What no command has recorded gets its one record where it leaves over HTTP: :func:`record_refused_call`.
+- A refusal is recorded once, in a short transaction of its own, because the refused one is rolled back. The error is
+marked, so that nothing records it again on its way out. If it cannot be recorded, the refusal still stands: refusing
+needs no permission.
+- A denial is recorded on the platform's chain: the caller may not learn whose chain it would have been. Another
+client's object and a missing object get the same answer.
+- An actor who is denied again and again within ten minutes raises an alert (R4.1-9). One actor's refusals are recorded
+up to a rate and beyond it counted on an alert, so that no flood fills the log (S-OWASP-16). Callers without a valid
+token share one rate.
+- A refusal that no command has recorded gets its one record as it leaves over HTTP: :func:`record_refused_call`.
 
 It may not decide anything: the policy says who may, the block says what is possible.
 """

@@ -1,10 +1,10 @@
-"""Whole-file writes: a reader finds the old content or all of the new one, and the disk holds it on return.
+"""Atomic file writes: a reader sees either the old content or all of the new, which is on the disk on return.
 
 Rules
-- What is written lies beside its place under a random name until it is synced; a failure leaves the old content.
-- No symbolic link is followed. A new file is closed to others unless the caller says otherwise.
+- The content is written beside its place, under a random name, until it is synced. A failure leaves the old content.
+- Symbolic links are not followed. A new file is closed to others unless the caller says otherwise.
 
-It may not give errors a code: what an unwritable file means is known to the caller.
+It may not give errors a code: only the caller knows what an unwritable file means.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A proof that ages: what rests on it is refused until it is given, and again once it is old.
+"""A proof that ages: what depends on it is refused before the first proof, and again once the proof is too old.
 
 Rules
-- A number in memory is all that is looked at: requiring a proof asks nobody and costs a request nothing.
-- Never proved is not proved.
+- Requiring a proof only reads a number in memory, so it costs a request nothing.
+- What was never proved does not count as proved.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
-"""The record of an incident, and how one is opened: by a person, or by what was noticed (runbook 6.3).
+"""The record of an incident, and how it is opened: by a person, or by what was noticed (runbook 6.3).
 
 Rules
-- The lock of the chain comes before that of an incident's row, everywhere: whoever notices something has recorded it.
-- One open incident of a kind about a thing: what is noticed again finds it. The database decides. It is then as bad as
-  the worse word says, since the earlier time, and its alert is raised again: an open incident mutes nothing.
-- A person may always open one. What opens by itself is bounded for each client, so that one client's flood neither
-  costs another nor hides it; beyond the bound one alert of that client says so.
-- It names ids and codes. What happened since is read from the audit: there is no second log.
+- The chain is always locked before an incident's row, because whoever notices something has recorded it.
+- There is one open incident of a kind about an object, and the database enforces that. If something is noticed again,
+that incident takes the higher severity and the earlier start, and its alert is raised again: an open incident never
+mutes anything.
+- A person may always open one. Incidents that open automatically are limited per client, so that one client's flood
+neither costs nor hides another's. Beyond the limit, one alert of that client says so.
+- It names ids and codes. What has happened since is read from the audit: there is no second log.
 - An incident and the run of its playbook have one id.
-- A playbook that holds a kill switch lets go of it when all before that is proved, and to nobody who had a part in it.
+- A playbook that holds a kill switch releases it once all earlier steps are proved, and only to a person who took no
+part in it.
 
-It may not decide what to do about it: the playbooks do (:mod:`byokeep.incidents.playbooks`).
+It may not decide how to respond: the playbooks do (:mod:`byokeep.incidents.playbooks`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Which client a job, lease or permit belongs to.
+"""Find the client that a job, lease or permit belongs to.
 
 Rules
-- The answer never changes for an id, so it is remembered; what may change is never remembered here.
-- Whoever asks is authorised for the verb before the id is looked up and for its client afterwards, so that an id of
-  another client answers like an id that does not exist, to every role (S-VAULT-7).
+- The answer for an id never changes, so it is cached. What may change is never cached here.
+  - The caller is authorised for the verb before the id is looked up, and for its client afterwards. So to every role,
+    an id of another client looks like an id that does not exist (S-VAULT-7).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Every Protocol the flows need, few methods each.
+"""Every Protocol that the flows need, with few methods each.
 
 Rules
-- A port speaks in the nouns of :mod:`byokeep.core`; nothing of a driver shows through.
-- A port raises errors of :mod:`byokeep.core.errors` only. ``Unavailable`` = could not be done or checked.
+- A port uses the nouns of :mod:`byokeep.core` and hides its driver completely.
+- A port raises only errors of :mod:`byokeep.core.errors`. ``Unavailable`` = could not be done or checked.
 """
 
 from __future__ import annotations

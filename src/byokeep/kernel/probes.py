@@ -1,13 +1,13 @@
-"""What one look at the installation found: it is well, it is not, or nobody could tell.
+"""The outcome of one check of the installation: ok, failed, or unknown.
 
-``byokeep doctor``, ``/readyz`` and the checklists all speak in these outcomes.
+``byokeep doctor``, ``/readyz`` and the checklists all use these outcomes.
 
 Rules
-- A probe says ok or failed of what it saw. What it could not look at is unknown: a time-out and any error are, and
-  neither ever passes for ok.
-- Nothing looked at is not well (:func:`all_ok`).
+- A probe says ok or failed about what it saw. What it could not check is unknown. That includes a time-out and any
+error, and neither ever passes as ok.
+- If nothing was checked, the result is not ok (:func:`all_ok`).
 - An outcome carries a code, figures and what to do next, never a value or foreign text.
-- Whoever asks gets an answer in time, whatever the probe does: one that hangs is left behind.
+- The caller gets an answer in time, whatever the probe does: a probe that hangs is abandoned.
 
 It may not repair anything.
 """

@@ -1,19 +1,19 @@
-"""Procedures: ordered steps over one table, each done when its record says so.
+"""Procedures: ordered steps, kept in one table. A step is done when its record says so.
 
 Rules
-- A procedure is data (:mod:`byokeep.core.procedure`); the process hands all that it knows to its App.
-- A step is done in the transaction that appends its record and moves the run on, a compare-and-set on the run's
-  revision: of two who do one step, one is told that it moved. Work outside of the database comes before and may be done
-  again after a crash, so it must be idempotent.
-- A person's step is done by whoever holds its verb and calls for it; all others are done by workers, on as many
-  machines as there are, and of one run by one at a time: an abort undoes nothing while a worker's act still runs.
-- What is unavailable is tried again; what is refused stops the run with its code until somebody resumes or aborts it.
-- An approval is of one step at one revision (:mod:`byokeep.kernel.approvals`): whoever started or last resumed the run
-  asks, somebody else approves.
-- An aborted run undoes what was done, last step first. What cannot be undone waits, with an alert, until somebody
+- A procedure is data (:mod:`byokeep.core.procedure`). The process gives its App every procedure that it knows.
+  - A step is done in the transaction that appends its record and advances the run, with a compare-and-set on the run's
+  revision: of two callers that do the same step, one is told that the run has moved. Work outside the database comes
+  first and may be repeated after a crash, so it must be idempotent.
+  - A person's step is done by anybody who holds its verb and calls for it. Workers do all other steps, on any number of
+  machines, but only one at a time works on a run: an abort undoes nothing while a worker is still acting.
+  - What is unavailable is retried. A refusal stops the run with its code until somebody resumes or aborts it.
+  - An approval covers one step at one revision (:mod:`byokeep.kernel.approvals`): the person who started or last
+    resumed the run asks, and somebody else approves.
+  - Aborting a run undoes what was done, last step first. What cannot be undone waits, with an alert, until somebody
   resumes it.
-- How far a run is, is read from the records each time: a step whose record is not there, is another's or says less than
-  it must is not done, whatever the row says.
+  - The progress of a run is read from the records each time. A step is not done if its record is missing, is another's,
+    or says less than it must, whatever the row says.
 
 It may not know what a step does.
 """

@@ -1,9 +1,9 @@
-"""An audit record: appended in a transaction, or as parameters of a statement that writes its row too.
+"""An audit record: appended in a transaction, or as parameters of a statement that also writes its row.
 
 Rules
-- The second form is for where a round trip counts: leases and permits. The statement appends through the same function
-  of the database as :meth:`byokeep.kernel.ports.Tx.append`, in the same transaction, and takes nothing but what the
-  event says.
+- The second form is for leases and permits, where every round trip counts. The statement appends through the same
+  database function as :meth:`byokeep.kernel.ports.Tx.append`, in the same transaction, and accepts only what the event
+  allows.
 """
 
 from __future__ import annotations

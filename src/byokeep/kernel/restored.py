@@ -1,7 +1,8 @@
-"""Since when this database may know less than the store holds: when it last became an older one.
+"""Since when this database may know less than the store holds: the time at which an older database last replaced it.
 
 Rules
-- What was written before that may have had a row, which the older database lacks: a sweep keeps it and tells people.
+- What was written to the store before that may have had a row that the older database lacks. A sweep keeps it and
+notifies people.
 
 It may not destroy anything.
 """

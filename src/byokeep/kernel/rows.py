@@ -1,14 +1,14 @@
-"""What a row of the database becomes: the noun whose fields its columns name.
+"""Turn a database row into the noun whose fields its columns name.
 
 Rules
-- The annotation of a field says how its column is read: an enumeration, a tuple or set of something, a noun inside a
-  JSON object; anything else as the driver gives it.
-- A column without a value gives the field's default where the field cannot be ``None``; without a default the row is
-  not read.
-- A column that no field names is not read. A field without a column is an error, also where it has a default: nothing
-  that a statement forgot passes for "none". What no column ever says is marked ``NO_COLUMN``.
+- A field's annotation says how its column is read: as an enumeration, a tuple or set, or a noun inside a JSON object.
+  Anything else is taken as the driver gives it.
+  - If a column is null and its field cannot be ``None``, the field gets its default. Without a default, the row is not
+  read.
+  - A column that no field names is ignored. A field without a column is an error even if it has a default, so that a
+  column that a statement forgot never passes as "none". Fields that never have a column are marked ``NO_COLUMN``.
 
-It may not compute: what a noun works out is a property of the noun, or the statement's.
+It may not compute: a derived value is a property of the noun, or part of the statement.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""The procedures of runbook section 5 as data: what proves a key onboarded, an account connected, a profile made.
+"""The procedures of runbook section 5 as data: what proves that a key, an account or a profile is ready.
 
 Rules
-- Their steps are done by flows of their domains, in several processes; each says so with the record that proves it.
-- A run is complete when its records stand in its client's own chain and speak of the same object and version. A key
+- Flows of the domains do the steps, in several processes. Each one writes the record that proves its step.
+- A run is complete when its records are in its client's own chain and are about the same object and version. A key
   (SOP 5.1): the write, a successful verification, a leak check that looked at something and found nothing
   (R5.1-12..15). An account (SOP 5.2): the write of the tokens, an identity check that is not older, the closing event.
   A browser profile (SOP 5.3): the seal, a runner's validation that is not older, the closing event, all of the newest
   generation: one that was sealed since leaves the proof behind (R5.3-20).
-- The state of a run is computed from the records each time; a column alone proves nothing.
-- Missing, foreign or unreadable evidence makes a run incomplete, never complete.
+- The state of a run is computed from the records each time: a column alone proves nothing.
+- Missing, foreign or unreadable evidence always makes a run incomplete.
 """
 
 from __future__ import annotations

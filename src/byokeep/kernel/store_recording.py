@@ -1,10 +1,10 @@
-"""What the broker's own probe last proved of the secret store, and who must not go on without that proof.
+"""The broker's last proof that the secret store records, and what must not proceed without it.
 
 Rules
-- Nothing is proved until a probe has proved it, and a proof ages: leases and the intake of values fail closed.
-- One device that records is enough. Kills, revocations and the end of jobs never ask here.
-- The hot path reads a number in memory; ``web``, another process, reads the broker's last proof in the database.
-- It opens again by itself: with the next probe that finds its mark in a device's file.
+- Nothing is proved until a probe proves it, and a proof ages: leases and the intake of values fail closed.
+- One recording device is enough. Kills, revocations and the end of jobs never depend on this proof.
+- The hot path reads a number in memory. ``web``, another process, reads the broker's last proof from the database.
+- It recovers by itself, with the next probe that finds its mark in a device's file.
 
 It may not read a value or repair a device.
 """

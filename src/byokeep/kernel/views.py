@@ -1,11 +1,12 @@
-"""The newest look at the engaged kill switches, for everybody who follows it.
+"""The current view of the engaged kill switches, for everybody who follows it.
 
 Rules
-- One look a beat, however many follow, and one at once when a switch was engaged here.
-- A look that failed is no view: nobody is woken, and whoever follows knows by the silence.
-- A view is written down once for all who may see the same.
-- One token follows over ``MOST_OF_TOKEN`` streams at most, everybody over ``MOST``. Every ``CHECK_EVERY_S`` one
-  question tells which of the tokens that follow have ended, so that a stream ends within five seconds of its token.
+- The switches are read once per beat, however many follow, and at once when a switch was engaged here.
+  - A failed read gives no view: nobody is woken, and followers notice the silence.
+  - A view is serialised once for all who may see the same.
+  - One token may follow over at most ``MOST_OF_TOKEN`` streams, and all together over ``MOST``. Every
+    ``CHECK_EVERY_S``, one query finds the followers' tokens that have ended, so that a stream ends within five seconds
+    of its token.
 """
 
 from __future__ import annotations

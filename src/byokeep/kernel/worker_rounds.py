@@ -1,10 +1,11 @@
-"""The rounds that a worker does by the clock, as others see them: late ones are told of.
+"""The worker's regular rounds as other processes see them: late rounds raise an alert.
 
 Rules
-- Who looks is no worker: a worker that is gone, or whose rounds are kept out of the queue, cannot say so itself.
-- A round is late when the queue took none of it for five minutes. One that waits for its turn keeps the next one out,
-  so a round that is never begun or never ends is late, too.
-- The queue's own table tells, which no role but the worker's can write, by the database's clock.
+- The check does not run in a worker: a worker that is gone, or whose rounds are kept out of the queue, cannot report
+  it.
+- A round is late if the queue accepted none of its kind for five minutes. A waiting round keeps the next one out, so a
+round that never starts or never ends is late as well.
+- The check reads the queue's own table, which only the worker's role can write, and uses the database's clock.
 
 It may not start or repeat a round.
 """
