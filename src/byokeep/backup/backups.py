@@ -73,8 +73,32 @@ class Drill:
     reason: str
 
 
-async def list_recovery(app: App, actor: Actor) -> tuple[list[Backup], list[Drill]]:
-    """Return the backups and the recovery drills on record, the newest first, to whoever sees the checklists.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """A restore by its record, and by that of two people opening what came of it; None = it is closed still.
+
+    Attributes:
+        backup: Which was restored.
+        behind: Checkpoints that are newer than it, as far as was known.
+        again: What was stopped or ended once more, for the backup did not know of it.
+        skewed: Parts that did not fit each other.
+    """
+
+    seq: int
+    hash: str
+    at: datetime
+    backup: str
+    behind: int
+    again: int
+    skewed: int
+    opened_seq: int | None
+    opened_hash: str | None
+    opened_at: datetime | None
+    opened_by: UUID | None
+
+
+async def list_recovery(app: App, actor: Actor) -> tuple[list[Backup], list[Drill], list[Restore]]:
+    """Return the backups, recovery drills and restores on record, the newest first, to whoever sees the checklists.
 
     Raises:
         Denied: ``not_permitted``, also for somebody who is assigned to some clients.
@@ -83,7 +107,8 @@ async def list_recovery(app: App, actor: Actor) -> tuple[list[Backup], list[Dril
     async with command(app, actor, Verb.CHECKLIST_READ):
         authorise_every_client(actor, Verb.CHECKLIST_READ)
     drills = await app.db.read(Drill, "drills", {"installation_id": app.installation_id}, every_client=True)
-    return await backups(app), drills
+    restores = await app.db.read(Restore, "restores", {"installation_id": app.installation_id}, every_client=True)
+    return await backups(app), drills, restores
 
 
 async def backups(app: App) -> list[Backup]:

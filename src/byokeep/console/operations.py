@@ -4,31 +4,37 @@ Rules
 - A checklist is asked by a form, for that it was is on record; it is signed as it was seen: the form that signs holds
   the digest of what was shown.
 - Made and verified are two times of a backup; a drill that failed or was interrupted stands in the list as that.
+- A restore is the record that the host made, and the release by two people after it; what it left open is listed.
 - What is overdue or has no date is on every page of the calendar, whatever the month.
 
-It may not run a backup or a drill: the host does, and the page says with which command.
+It may not run a backup, a drill or a restore: the host does, and the page says with which command.
 """
 
 from __future__ import annotations
 
 import calendar
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from byokeep.audit import alerts
 from byokeep.backup import backups
+from byokeep.backup.backups import Restore
 from byokeep.console.lists import given_id, paged
-from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.timeline import took
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.drill import FAILED, GLASS, NOT_RUN, PASSED, PUBLISH, REFS, RESTORE, STEPS, VERIFY
 from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.model import ClientId
+from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb, authorise_every_client
 from byokeep.core.ref import parse_client_id
 from byokeep.http.request import no_query, query_of
+from byokeep.kernel import procedures
 from byokeep.operations import checklist, due
 from byokeep.operations.checks import CHECKS, Checklist
 from byokeep.operations.due import DueKind
@@ -36,12 +42,16 @@ from byokeep.tenancy import clients
 
 _RECOVERY: Final = (DueKind.BACKUP, DueKind.BACKUP_PROOF, DueKind.RECOVERY_DRILL)
 _DRILLED: Final = {  # each step of a drill: what it is, and what it proves
-    RESTORE: ("Restore", "A backup is opened into a place apart, with the keys that a person brought."),
-    REFS: ("References", "What the database names and what the store holds are compared, each way."),
-    VERIFY: ("Clients", "Of some clients the key is verified and the identity compared; until here counts as the RTO."),
-    PUBLISH: ("No effect", "A permit is asked for, and must be refused: nothing leaves a drill."),
-    GLASS: ("Break glass", "The door opens in what was restored, too."),
+    RESTORE: ("Restore", "A backup is opened in a separate place, with the keys that a person brought."),
+    REFS: ("References", "What the database names and what the store holds are compared, both ways."),
+    VERIFY: ("Clients", "Some clients' keys are verified and identities compared. The RTO is measured to here."),
+    PUBLISH: ("No effect", "A permit is asked for and must be refused: nothing leaves a drill."),
+    GLASS: ("Break glass", "Break glass works in what was restored, too."),
 }  # fmt: skip
+_RESTORED: Final = frozenset({  # alerts of what a restore left to people
+    "restore_skewed", "restore_to_do", "tombstones_lost", "withdrawal_undone", "destroyed_key_back", "orphan_kept",
+    "webhook_secret_not_destroyed",
+})  # fmt: skip
 _MONTHS: Final = 13  # ahead: what is due later has no day yet that a person plans with
 
 
@@ -49,26 +59,31 @@ def add(pages: Pages) -> None:
     """Add the pages."""
     console = pages.console
     _checklists(pages)
+    _calendar(pages)
     _settings(pages)
 
     async def recovery(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "show", "page").items() if text}
-        if asked.get("show", "backups") not in ("backups", "drills"):
-            raise Rejected("bad_request", next_step="Use backups or drills.")
-        found, drills = await backups.list_recovery(console.app, who.actor)
+        show = asked.get("show", "backups")
+        if show not in ("backups", "drills", "restores"):
+            raise Rejected("bad_request", next_step="Use backups, drills or restores.")
+        found, drills, restores = await backups.list_recovery(console.app, who.actor)
         until = console.app.clock.now() + timedelta(days=100)
         coming = [one for kind in _RECOVERY
                   for one in (await due.list_due(console.app, who.actor, kind=kind, until=until)).items]  # fmt: skip
-        shown = drills if asked.get("show") == "drills" else found
+        shown: list[Any] = {"drills": drills, "restores": restores}.get(show, found)
         return console.page(
-            request, "recovery.html", who=who, asked=asked, due=coming, runs=console.app.limits.drills,
-            counts=(len(found), len(drills)), **paged(shown, asked, "/console/recovery"),
+            request, "recovery.html", who=who, show=show, due=coming, runs=console.app.limits.drills,
+            counts=(len(found), len(drills), len(restores)),
+            left=await _left(console, who) if show == "restores" and restores else {},
+            steps=await _restored(console, who, restores) if show == "restores" else {},
+            step_of=of_alert, **paged(shown, asked, "/console/recovery"),
         )  # fmt: skip
 
     async def drill(request: Request, who: Visitor) -> Response:
         await no_query(request)
         about = given_id(request.path_params["drill_id"])
-        _, drills = await backups.list_recovery(console.app, who.actor)
+        _, drills, _ = await backups.list_recovery(console.app, who.actor)
         one = next((one for one in drills if one.id == about), None)
         if one is None:
             raise NotFound("not_found")
@@ -77,6 +92,13 @@ def add(pages: Pages) -> None:
         states = [PASSED if at < ran else FAILED if name == one.stage else rest for at, name in enumerate(STEPS)]
         steps = [(*_DRILLED[name], state) for name, state in zip(STEPS, states, strict=True)]
         return console.page(request, "drill.html", who=who, one=one, steps=steps)
+
+    pages.add("GET", "/recovery", recovery)
+    pages.add("GET", "/recovery/{drill_id}", drill)
+
+
+def _calendar(pages: Pages) -> None:
+    console = pages.console
 
     async def month(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "month", "client", "kind").items() if text}
@@ -102,9 +124,31 @@ def add(pages: Pages) -> None:
             clients=await clients.list_clients(console.app, who.actor),
         )  # fmt: skip
 
-    pages.add("GET", "/recovery", recovery)
-    pages.add("GET", "/recovery/{drill_id}", drill)
     pages.add("GET", "/due/month", month)
+
+
+async def _restored(console: Console, who: Visitor, found: list[Restore]) -> dict[int, list[dict[str, Any]]]:
+    """The steps of each restore, by the number of its record; a person's is to open what came of it."""
+    names = await clients.names_of(console.app, who.actor, {one.opened_by for one in found if one.opened_by})
+    rows = {}
+    for one in found:
+        done = {"state": "done", "name": "Opened, checked and restored on the host; closed", "seq": one.seq}
+        opened = {"state": "next" if one is found[0] else "open", "name": "Released by two people", "needs":
+                  "Until then nothing acts. First work through restored.json in the home, and what is listed below."
+                  }  # fmt: skip
+        if one.opened_at is not None:
+            opened |= {"state": "done", "seq": one.opened_seq, "hash": one.opened_hash, "at": one.opened_at,
+                       "by": names.get(one.opened_by, one.opened_by), "took": took(one.opened_at - one.at)}  # fmt: skip
+        rows[one.seq] = [done | {"hash": one.hash, "at": one.at, "by": "the host", "took": ""}, opened]
+    return rows
+
+
+async def _left(console: Console, who: Visitor) -> dict[str, list[Any]]:
+    """What a restore leaves to people and is open still: by alerts, and requests to destroy what has no record."""
+    found, _ = await alerts.list_alerts(console.app, who.actor)
+    wanted = procedures.RunFilter(names=("purge_orphans",), is_open=True)
+    runs, _ = await procedures.found_runs(console.app, who.actor, wanted)
+    return {"alerts": sorted({one.reason for one in found} & _RESTORED), "runs": runs}
 
 
 def _month(text: str | None, today: date) -> date:

@@ -33,8 +33,8 @@ _PAGES: Final = dict.fromkeys(
 STATES: Final = ("running", "waiting", "undoing", "complete", "incomplete", "aborted")
 
 
-def _took(span: timedelta) -> str:
-    """A duration, in the two largest units."""
+def took(span: timedelta) -> str:
+    """Return a duration, in the two largest units."""
     seconds = round(span.total_seconds())
     for unit, of, small, each in (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
         if seconds >= of:
@@ -69,7 +69,7 @@ async def timeline(
         if (done := proved.get(step.name)) is not None:
             row |= {"state": "done", "seq": done.seq, "hash": done.hash_hex, "at": done.at, "took": "",
                     "by": known.get(str(done.by), str(done.by))}  # fmt: skip
-            row["took"] = _took(max(done.at - before, timedelta()))
+            row["took"] = took(max(done.at - before, timedelta()))
             before = max(before, done.at)
         else:
             here = status.missing[:1] == (step.name,) and run.closed_at is None
@@ -85,7 +85,7 @@ async def timeline(
         "started_at": run.started_at, "closed_at": run.closed_at, "due_at": run.due_at, "object_id": run.object_id,
         "closed_by": known.get(str(run.closed_by), ""), "state": state, "waits_for": said["waits_for"],
         "next_step": said["next_step"], "facts": facts_in_words(status), "page": _PAGES.get(run.procedure, ""),
-        "took": _took((run.closed_at or console.app.clock.now()) - run.started_at),
+        "took": took((run.closed_at or console.app.clock.now()) - run.started_at),
         "may_resume": leads and run.closed_at is None and (run.reason != "" or status.waits_for == "person"),
         "may_end": leads and run.closed_at is None and run.state != "undoing" and procedure.may_end(run),
         "may_approve": status.waits_for == "approval" and who.actor.id not in (run.started_by, run.asked_by),

@@ -31,16 +31,17 @@ from byokeep.tenancy import clients
 EVERYBODY: Final = "everybody"
 Flow = Callable[[App, Any, Any], Awaitable[object]]
 _STEPS: Final[Mapping[str, tuple[str, str, str, Flow]]] = {  # a title, what it takes, what the button says
-    "lane_off": ("The browser lane is off", "Stop the browser lane of its scope; then no job may have a browser open.",
+    "lane_off": ("The browser lane is off", "Stop the browser lane of the scope. Then no job may have a browser "
+                 "open.",
                  "See that it is off", flows.lane_off),
     "sessions_ended": ("Every session is ended", "Workers log out of every platform. What they cannot end, a person "
                        "ends at the platform and says so below.", "End the sessions", flows.sessions),
-    "recreated": ("New profiles stand in their place", "Each profile is retired and a new one made; people log in to "
-                  "these afresh, on the page of each.", "Make the new profiles", flows.recreate),
-    "rekeyed": ("The old keys are destroyed", "They are called compromised; then a second person approves that they "
-                "are destroyed, with the old profiles.", "Call the old keys compromised", flows.rekey),
+    "recreated": ("New profiles stand in their place", "Each profile is retired and a new one made. People log in "
+                  "afresh, on the page of each new profile.", "Make the new profiles", flows.recreate),
+    "rekeyed": ("The old keys are destroyed", "They are marked compromised; a second person then approves that they "
+                "are destroyed, with the old profiles.", "Mark the old keys compromised", flows.rekey),
     "validated": ("Every new profile is proved", "Workers prove the account of each, and that a wrong one would be "
-                  "told from it.", "Prove them", flows.validate),
+                  "noticed.", "Prove them", flows.validate),
     "closed": ("Closed by another person", "An approver who did not open it closes it. The browser lane is released "
                "on the page of the kill switch, by two people.", "Close it", flows.close),
 }  # fmt: skip

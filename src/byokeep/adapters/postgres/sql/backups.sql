@@ -41,6 +41,22 @@ SELECT 'clients/' || client_id || '/providers/' || platform || '/accounts/' || i
 -- name: backup_clients
 SELECT id FROM byokeep.client ORDER BY id;
 
+-- name: restores
+-- Each restore on record, the newest first, with the record of two people opening what came of it; until then it is closed.
+SELECT r.seq, encode(r.hash, 'hex') AS hash, r.at, f.fields ->> 'backup' AS backup,
+       CAST(f.fields ->> 'epoch' AS bigint) AS behind, CAST(f.fields ->> 'count' AS bigint) AS again,
+       CAST(f.fields ->> 'found' AS bigint) AS skewed, o.seq AS opened_seq, o.hash AS opened_hash, o.at AS opened_at,
+       o.actor_id AS opened_by
+  FROM byokeep.audit_record r
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS fields) f
+  LEFT JOIN LATERAL (
+       SELECT n.seq, encode(n.hash, 'hex') AS hash, n.at, n.actor_id FROM byokeep.audit_record n
+        WHERE n.chain = r.chain AND n.seq > r.seq AND n.event = 'switch.opened' AND n.outcome = 'ok'
+          AND position('"scope":"global"'::bytea IN n.payload) > 0
+        ORDER BY n.seq LIMIT 1) o ON true
+ WHERE r.chain = CAST(:installation_id AS uuid) AND r.event = 'backup.restored' AND r.outcome = 'ok'
+ ORDER BY r.seq DESC;
+
 -- name: restored_at
 -- When this database last became an older one, if ever: it was restored, or two people opened one that was behind.
 -- The index audit_record_older_ix says the same words.
