@@ -451,7 +451,7 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     await operator.get("/console/kill")
     assert (await operator.send("/console/kill/release", client_id=str(client), reason="cause_removed")).status == 303
     mine = await operator.get("/console/approvals")
-    assert "You asked: another person approves." in mine.text
+    assert "You asked for it: another person must approve it." in mine.text
     (asked,) = desk.sql("SELECT id FROM byokeep.approval WHERE action = 'open_switch'").split()
     await approver.sign_in("approver")
     theirs = await approver.get("/console/approvals")
@@ -640,7 +640,7 @@ async def test_lists_are_paged_and_filtered_by_their_address(desk: Desk, monkeyp
     assert len({*shown[0], *shown[1]}) == 53
     one = await visit.get("/console/clients?find=client+07")
     assert re.findall(r"Client \d\d", one.text) == ["Client 07"]
-    assert "No client fits" in (await visit.get("/console/clients?find=%22%3E%3Cscript%3E")).text
+    assert "No client matches" in (await visit.get("/console/clients?find=%22%3E%3Cscript%3E")).text
     assert (await visit.get("/console/clients?find=%22%3E%3Cscript%3E")).raw.count("<script") == 1
     for wrong in ("/due?kind=nothing", "/clients?page=x", "/alerts?client=x", "/kill?look=1&platform=mars", "/due?a=1"):
         assert (await visit.get(f"/console{wrong}")).status == 422, wrong

@@ -103,7 +103,7 @@ async def test_who_used_a_key_yesterday_in_two_steps(desk: Desk) -> None:
     assert re.findall(r'aria-current="true" href="[^"]+">([^<]+)', used.raw) == ["24 hours"]
     yesterday = await visit.get(at.partition("?")[0] + "?" + spans["Yesterday"].replace("&amp;", "&"))
     assert "runner" in yesterday.text
-    assert "The job goes on still" in yesterday.text
+    assert "The job is still open" in yesterday.text
     assert (await visit.get(f"/console/used/{UUID(int=5)}")).status == 404
     done, of = await desk.onboard(await desk.stand.client()), f"/console/keys/{at.split('/')[3].partition('?')[0]}"
     assert (await visit.get(f"/console/keys/{done['ref']}?sop={done['sop']}")).status == 200
@@ -246,7 +246,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
         held = offline.verify_list(file, offline.read_keys(keys))
         assert held is not None
         assert (held["rows"], held["left_is"]) == (rows, "at_least")
-    assert "Not everybody is looked through" in (await visit.get("/console/people?kind=machine")).text
+    assert "Not everybody was searched" in (await visit.get("/console/people?kind=machine")).text
     exported = [json.loads(one)["fields"]["kind"] for one in desk.stand.events("list.exported", "ok")]
     assert exported == [
         "clients", "audit", "audit", "audit", "alerts", "due", "people", "keys", "jobs", "accounts", "procedures",

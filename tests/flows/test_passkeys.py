@@ -164,7 +164,7 @@ async def test_a_copied_passkey_is_refused_and_told_of(ring: Keyring) -> None:
     await ring.cdp.send("WebAuthn.setUserVerified", at | {"isUserVerified": False})
     await page.context.clear_cookies()
     await ring.with_passkey()
-    await page.get_by_text("The browser gave no passkey").wait_for()
+    await page.get_by_text("The browser returned no passkey").wait_for()
 
     async def asked_for_less(route: Any) -> None:
         reply = await route.fetch()

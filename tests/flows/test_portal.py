@@ -137,7 +137,7 @@ async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypat
     stored = await one.send("/portal/keys/new", provider="openai", key=value.decode())
     assert stored.status == 303, stored.text
     looking = await one.get(stored.at)
-    assert "is asked whether the key works" in looking.text
+    assert "is being asked whether the key works" in looking.text
     whole = sops.sop_status
 
     async def meanwhile(*given: Any) -> Any:  # the check ends while the page looks
@@ -461,11 +461,11 @@ async def test_a_mailed_code_signs_in_once_and_tells_nothing(desk: Desk, monkeyp
     client = await desk.stand.client("openai")
     address = f"ada-{uuid4().hex[:8]}@client.example"
     one = await invited(desk, client)
-    assert "A code is mailed to you there" in (await one.look()).text
+    assert "A code is mailed to it now" in (await one.look()).text
     with monkeypatch.context() as unset:  # no mail server: no page promises a code
         unset.setattr("tests.support.broker.UNSET", ["yes"])
         shown = await one.look()
-        assert ("code is mailed to you there" in shown.text, "You cannot accept it yet" in shown.text) == (False, True)
+        assert ("code is mailed to it now" in shown.text, "You cannot accept it yet" in shown.text) == (False, True)
         asked = await one.send("/portal/invitation/code", link=one.invited["token"], address=address)
         assert (asked.status, "You cannot accept it yet" in asked.text) == (409, True)
         assert (await invited(desk, client)).invited["mails"] is False

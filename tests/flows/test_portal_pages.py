@@ -119,7 +119,7 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
     assert await page.get_by_label("What is the key?").input_value() == ""
     faults += await screen.judged("portal-key-wrong")
     await press("field", "What is the key?", first.decode())
-    await page.get_by_text("is asked whether the key works").wait_for()
+    await page.get_by_text("is being asked whether the key works").wait_for()
     await screen.ask("history.go(-2) || 1")  # what lies between is a form that was sent: the browser does not show it
     await page.wait_for_url("**/portal/keys/new?provider=openai")
     await keep()
@@ -127,7 +127,7 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
     await page.reload()
     await keep()
     await screen.ask("history.go(2) || 1")
-    await page.get_by_text("is asked whether the key works").wait_for()
+    await page.get_by_text("is being asked whether the key works").wait_for()
     faults += await screen.judged("portal-key-asked")
     await desk.work()
     await press("link", "Look again")
@@ -141,7 +141,7 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
     faults += await screen.judged("portal-replacing")
     await press("link", "End its use")
     faults += await screen.judged("portal-end")
-    await pick("It is not to be used any more")
+    await pick("It should no longer be used")
     await press("button", "End its use")
     await page.get_by_role("heading", name="ended").wait_for()
     faults += await screen.judged("portal-ended")
@@ -174,7 +174,7 @@ async def the_rest(screen: Screen, hand: Hand, client: UUID, value: bytes) -> li
     await desk.work()
     await press("link", "Look again")
     await page.get_by_text("says nothing about the key").first.wait_for()
-    assert await page.get_by_text("It is not proved that the key works").count() == 0
+    assert await page.get_by_text("The key is not proved to work").count() == 0
     faults += await screen.judged("portal-key-unreachable")
     desk.sim.faults.clear()
     await desk.retry_now()
@@ -196,8 +196,8 @@ async def the_rest(screen: Screen, hand: Hand, client: UUID, value: bytes) -> li
     faults += await screen.judged("portal-consent")
     to = await page.get_by_role("link", name="Go to X").get_attribute("href") or ""
     state = parse_qs(urlsplit(to).query)["state"][0]
-    await press("field", "When you have consented", f"{back}?state={state}&code=a-code-made-up")
-    await page.get_by_role("heading", name="The platform is asked whose account it is").wait_for()
+    await press("field", "After you have consented", f"{back}?state={state}&code=a-code-made-up")
+    await page.get_by_role("heading", name="The platform is being asked whose account it is").wait_for()
 
     await press("button", "Sign out")
     faults += await screen.judged("portal-sign-in")

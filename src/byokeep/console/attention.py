@@ -77,7 +77,7 @@ async def _audit(console: Console, who: Visitor) -> AsyncIterator[Need]:
     if said["healthy"] is not True:
         yield Need(
             rank=1, kind="Audit", what="The store's own audit has a gap", command="byokeep doctor",
-            more="Nothing is leased and no value is taken in until it records again.",
+            more="No lease is issued and no value is accepted until it records again.",
         )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ async def _waiting(console: Console, who: Visitor) -> AsyncIterator[Need]:
     for one in (await waiting(console, who))[0]:
         if one["may"]:
             yield Need(
-                rank=1, kind="Approval", what=one["what"], more=f"{one['by']} asked, and you may let it happen.",
+                rank=1, kind="Approval", what=one["what"], more=f"{one['by']} asked, and you may approve it.",
                 href="/console/approvals", act="Decide",
             )  # fmt: skip
 
@@ -193,7 +193,7 @@ async def _checklists(console: Console, who: Visitor) -> AsyncIterator[Need]:
     for kind in Checklist:
         now, *past = await checklist.periods(console.app, who.actor, kind)
         if now.state == "to_do":
-            missed = "The one before was missed." if past and past[0].state == "missed" else ""
+            missed = "The previous one was missed." if past and past[0].state == "missed" else ""
             yield Need(
                 rank=3 if missed else 4, kind="Checklist", what=f"The {kind} checklist is to do", more=missed,
                 href=f"/console/checklists/{kind}", act="Go through it",
@@ -223,7 +223,7 @@ def add(pages: Pages) -> None:
             try:
                 rows += [one async for one in ask(console, who)]
             except Unavailable as error:
-                rows.append(Need(rank=0, kind="Unknown", what=f"It is not known how it stands with {name}",
+                rows.append(Need(rank=0, kind="Unknown", what=f"Could not check {name}",
                                 more=error.next_step, command="byokeep doctor"))  # fmt: skip
         rows.sort(key=lambda one: one.rank)
         return console.page(request, "attention.html", who=who, rows=rows, unseen=unseen)

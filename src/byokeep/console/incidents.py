@@ -48,16 +48,16 @@ STEPS: Final[Mapping[str, tuple[str, str, str]]] = {  # by its name: a title, wh
                "Begin the rotation"),
     "report": ("Report the exposure", "Make the report below. One without a gap passes; one with gaps passes when you "
                "accept them, in your name.", "Pass with this report"),
-    "ticket": ("Update the ticket", "The ticket is told ids, times and codes, and no value.", "Tell the ticket"),
-    "postmortem": ("Write the postmortem", "Say below where it stands; P0 and P1 do not pass without.",
+    "ticket": ("Update the ticket", "The ticket gets ids, times and codes, but no value.", "Tell the ticket"),
+    "postmortem": ("Write the postmortem", "Say below where it is; P0 and P1 do not pass without one.",
                    "It is written"),
-    "release": ("Release the stop", "An operator asks for the release of both lanes, an approver lets it; not whoever "
-                "stopped it or led these steps.", "It is released"),
+    "release": ("Release the stop", "An operator asks for the release of both lanes; an approver who neither "
+                "stopped it nor led these steps approves it.", "It is released"),
     "close": ("Close the platform", "Every act on the platform stops for this client.", "Close it now"),
-    "reauth": ("A person logs in again", "The owner connects the account anew, by a login begun after the loss.",
+    "reauth": ("A person logs in again", "The owner connects the account again, by a login begun after the loss.",
                "It is connected again"),
     "validate": ("Compare identity and permissions", "Both are compared after the login.", "They were compared"),
-    "canary": ("Begin the canary", "A few acts are let through first. One person asks for it, another lets it begin.",
+    "canary": ("Begin the canary", "A few acts are permitted first. One person asks for it, another lets it begin.",
                "It has begun"),
     "reopen": ("Open the platform", "When every stage of the canary has succeeded, the platform is open.",
                "It is open again"),

@@ -142,7 +142,7 @@ def _at(at: datetime | str) -> str:
 
 def _words(code: str) -> str:
     """A code of ours as words."""
-    return code.replace("_", " ")
+    return code.replace("_", " ").replace("oauth ", "OAuth ").replace(" api ", " API ")
 
 
 _TITLES: Final = {  # what people call it whose code reads badly
