@@ -100,7 +100,7 @@ async def test_a_passkey_signs_in_and_a_unproved_does_no_more(ring: Keyring) -> 
     await ring.look("you-passkey")
     await ring.add("the same laptop")
     await page.get_by_text("This device has a passkey of yours already").wait_for()
-    assert await page.get_by_text("The browser gave no passkey").count() == 0
+    assert await page.get_by_text("The browser returned no passkey").count() == 0
     assert (await other.ask("GET", "/console/you")).status == 303  # what was opened without it has ended
     over = await desk.call("GET", "/v1/self", Person(me.id, shell))  # and that of the command line: nobody stole it
     assert (over[0], over[1]["code"], "token_reuse" in desk.stand.alerts()) == (401, "session_over", False)
