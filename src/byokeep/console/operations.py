@@ -71,13 +71,13 @@ def add(pages: Pages) -> None:
         until = console.app.clock.now() + timedelta(days=100)
         coming = [one for kind in _RECOVERY
                   for one in (await due.list_due(console.app, who.actor, kind=kind, until=until)).items]  # fmt: skip
-        shown: list[Any] = {"drills": drills, "restores": restores}.get(show, found)
+        lists: dict[str, list[Any]] = {"backups": found, "drills": drills, "restores": restores}
         return console.page(
             request, "recovery.html", who=who, show=show, due=coming, runs=console.app.limits.drills,
             counts=(len(found), len(drills), len(restores)),
             left=await _left(console, who) if show == "restores" and restores else {},
             steps=await _restored(console, who, restores) if show == "restores" else {},
-            step_of=of_alert, **paged(shown, asked, "/console/recovery"),
+            step_of=of_alert, **paged(lists[show], asked, "/console/recovery"),
         )  # fmt: skip
 
     async def drill(request: Request, who: Visitor) -> Response:
@@ -130,16 +130,19 @@ def _calendar(pages: Pages) -> None:
 async def _restored(console: Console, who: Visitor, found: list[Restore]) -> dict[int, list[dict[str, Any]]]:
     """The steps of each restore, by the number of its record; a person's is to open what came of it."""
     names = await clients.names_of(console.app, who.actor, {one.opened_by for one in found if one.opened_by})
-    rows = {}
+    rows: dict[int, list[dict[str, Any]]] = {}
     for one in found:
-        done = {"state": "done", "name": "Opened, checked and restored on the host; closed", "seq": one.seq}
-        opened = {"state": "next" if one is found[0] else "open", "name": "Released by two people", "needs":
-                  "Until then nothing acts. First work through restored.json in the home, and what is listed below."
-                  }  # fmt: skip
-        if one.opened_at is not None:
-            opened |= {"state": "done", "seq": one.opened_seq, "hash": one.opened_hash, "at": one.opened_at,
-                       "by": names.get(one.opened_by, one.opened_by), "took": took(one.opened_at - one.at)}  # fmt: skip
-        rows[one.seq] = [done | {"hash": one.hash, "at": one.at, "by": "the host", "took": ""}, opened]
+        rows[one.seq] = [
+            {"name": "Opened, checked and restored on the host; closed", "state": "done", "seq": one.seq,
+             "hash": one.hash, "at": one.at, "by": "the host", "took": ""},
+            {"name": "Released by two people", "state": "next" if one is found[0] else "open",
+             "needs": "Until then nothing acts. First work through restored.json in the home, and the list below."},
+        ]  # fmt: skip
+        if one.opened_at is not None and one.opened_by is not None:
+            rows[one.seq][1] |= {
+                "state": "done", "seq": one.opened_seq, "hash": one.opened_hash, "at": one.opened_at,
+                "by": names.get(one.opened_by, one.opened_by), "took": took(one.opened_at - one.at),
+            }  # fmt: skip
     return rows
 
 
