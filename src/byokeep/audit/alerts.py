@@ -1,11 +1,11 @@
-"""Alerts as people see them: list, look at, acknowledge and close one or many.
+"""Alerts as people see them: list, show, acknowledge and close one or many.
 
 Rules
 - An alert names a reason and ids, never a value.
-- An alert of a client is for those assigned to it; one of the platform for those who see every client.
-- Closing is an act with a name behind it; it is recorded. So is acknowledging, which says who took it: it stays open.
-- Whom an alert is about does neither, nor who did to another what it tells of, nor a person whose approvals are
-  held: that one may have made them.
+- A client's alert is visible to those assigned to the client; an alert of the platform, to those who see every client.
+  - Closing is recorded with the person's name. So is acknowledging, which says who took the alert; it stays open.
+  - Some people may do neither: the person an alert is about, whoever did to another what it reports, and anybody whose
+  approvals are held, who may have caused it.
 """
 
 from __future__ import annotations

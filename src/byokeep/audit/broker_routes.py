@@ -1,4 +1,4 @@
-"""Routes of the audit and of evidence: what only the broker can sign, hash or read of the store's own log."""
+"""Routes of the audit and of evidence: what only the broker can sign, hash, or read in the store's own log."""
 
 from __future__ import annotations
 

@@ -2,21 +2,21 @@
 (runbook 8.2).
 
 Rules
-- Nothing is signed that does not continue what was published before, as kept where the database cannot write: a
-  database restored, forked or edited is refused, and people are told (S-TLOG-3).
-- A record is hashed again before a checkpoint covers it; a head alone is never believed.
-- The epoch is committed before it is signed, so one number never gets two signatures; a crash in between is finished
-  by the next run.
-- A rebase forgets nothing: the epochs that do not fit stay where they are, signed. One more epoch says that it
-  continues none of them, names every head as it stands, and why (ADR 0036). It is made on the word that opens the
-  global switch, and by nothing else.
-- Verification covers every epoch's signature, every record's hash and every published head; columns must say what the
-  payload says. A payload that is not one of ours is named and counted, and hides nothing of the others. Nothing checked
-  is not a pass; the result is on record either way (R1.4-4).
-- The wall clock is compared with one that cannot be set, and the database's with ours. That only alerts: a jump
-  prolongs nothing that is handed out (S-OWASP-2).
+- Only what continues the published log is signed. The published log is kept where the database cannot write, so a
+  restored, forked or edited database is refused, and people are notified (S-TLOG-3).
+  - A record is hashed again before a checkpoint covers it. A head alone is never trusted.
+  - The epoch is committed before it is signed, so that one number never gets two signatures. If there is a crash in
+  between, the next run finishes it.
+  - A rebase forgets nothing: the epochs that do not fit stay in place, signed. One more epoch says that it continues
+    none of them, and names every current head and the reason (ADR 0036). Only the approval that releases the global
+    switch can make it.
+  - Verification covers every epoch's signature, every record's hash and every published head. Columns must match the
+  payload. A payload that is not one of ours is named and counted, and does not hide the others. Checking nothing is not
+  a pass. The result is recorded either way (R1.4-4).
+  - The wall clock is compared with a clock that cannot be set, and the database's clock with ours. A difference only
+  raises an alert: a jump prolongs nothing that was handed out (S-OWASP-2).
 
-It may not read a value, change a record, or mend a chain that is broken in itself: restore the database then.
+It may not read a value, change a record, or repair a chain that is broken in itself: then restore the database.
 """
 
 from __future__ import annotations

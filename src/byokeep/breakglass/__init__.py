@@ -1,4 +1,4 @@
-"""Break glass (runbook 4.2): a person reads a client's secrets, for minutes; another approves, and it is reviewed.
+"""Break glass (runbook 4.2): a person reads a client's secrets for minutes. Another person approves; it is reviewed.
 
 It may not widen, renew or hide anything: there is no override.
 """

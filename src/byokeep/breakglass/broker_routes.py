@@ -1,7 +1,7 @@
-"""Routes of break glass, at the broker: it serves them without ``web``, too.
+"""Routes of break glass at the broker, which serves them even without ``web``.
 
 Rules
-- A wrapping token stands in the reply of its opening and nowhere else.
+- A wrapping token is in the reply to its opening, and nowhere else.
 """
 
 from __future__ import annotations

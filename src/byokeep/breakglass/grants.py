@@ -1,12 +1,13 @@
-"""Grants of break glass: asked for, approved by another person, opened once by the holder, ended, reviewed, closed.
+"""Break-glass grants: requested, approved by another person, opened once by the holder, ended, reviewed, closed.
 
 Rules
-- One at a time, to the close of its review: the database refuses a second one.
-- What is approved is what is opened: approval, record and row say the same digest, and the approver can approve still.
-- The token is given wrapped, to the holder alone. That is announced on record before, so that a crash leaves no token
-  that nobody asked for; a token whose issue was not put on record is ended.
-- While the audit cannot record, of the store or ours, nothing is opened; nor against a kill switch.
-- Each opening, use and misuse is an alert about the holder, who therefore cannot close it.
+- There is one at a time, until its review is closed: the database refuses a second one.
+- Exactly what was approved is opened: approval, record and row have the same digest, and the approver may still
+  approve.
+- The token is given wrapped, to the holder alone. It is announced on record first, so that a crash never leaves a token
+that nobody asked for. A token whose issue was not recorded is ended.
+- Nothing is opened while the store's audit or ours cannot record, nor against a kill switch.
+- Each opening, use and misuse raises an alert about the holder, who therefore cannot close it.
 
 It may not see a token, nor read a value.
 """

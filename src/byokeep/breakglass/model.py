@@ -1,8 +1,8 @@
-"""What a grant of break glass is: who may see what, for how long, and why; pure rules.
+"""What a break-glass grant is: who may see what, for how long, and why. Pure rules.
 
 Rules
-- Its scope is one client, or one provider or platform of that client; read only. A drill reads a marker of ours.
-- What is approved is a digest over all of it: another scope, time, reason, ticket or holder is another grant.
+- Its scope is one client, or one provider or platform of that client, read-only. A drill reads a marker of ours.
+- What is approved is a digest over all of it: a different scope, time, reason, ticket or holder is a different grant.
 
 It may not look anything up.
 """

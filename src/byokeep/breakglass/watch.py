@@ -1,14 +1,14 @@
-"""What is done with a grant, seen in the store's own audit log: unwrapped, used, misused; and its end, in time.
+"""What the store's own audit log shows of a grant: unwrapped, used, misused. It also ends the grant in time.
 
 Rules
-- Each request of the store stands on record once, by the store's own id; what was read is due for a rotation at once.
-  Of very many, what repeats the same request is counted at the review; a misuse and a path not seen before never are.
-- The wrapping token shown a second time, to no effect, or past the one request that unwraps it, is a misuse: somebody
-  else has had it. A critical alert, and the grant is ended.
-- A log that cannot be read, or not of each node from the opening on, is not a grant that was not used: nobody reviews
-  it meanwhile.
-- A kill switch that is engaged after the opening ends the grant: its release gives no token back. So does whatever
-  takes the holder's right to ask for one.
+- Each request at the store is recorded once, by the store's own id. What was read is due for rotation at once. If there
+  are very many, repeats of the same request are only counted, at the review; a misuse or a new path is always recorded.
+  - It is a misuse if the wrapping token is used a second time, without effect, or in any other way than the one request
+  that unwraps it: somebody else has had it. This raises a critical alert and ends the grant.
+  - If a log cannot be read, or does not cover each node from the opening on, that does not mean that the grant was
+    unused: nobody can review it meanwhile.
+  - A kill switch engaged after the opening ends the grant, and its release does not bring the token back. The same
+    holds for anything that takes away the holder's right to ask for a grant.
 
 It may not lengthen anything: the store ends the token by itself.
 """

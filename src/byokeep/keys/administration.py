@@ -1,12 +1,12 @@
-"""The key that administers a client's account at a provider, and the calls that a worker makes with it.
+"""The administrator key of a client's account at a provider, and the calls that a worker makes with it.
 
 Rules
-- There is one for a client and provider, apart from every key that a job is given: no lease of a job opens it, and none
-  takes its place. A worker holds it under custody for the length of its calls.
-- Each call is on record before it is made, and when it was answered or came to nothing.
-- Where the provider refuses it, people are told, and what needed it stops until a person resumes it.
+- There is one per client and provider, separate from every key that jobs get: no job's lease opens it, and no other key
+replaces it. A worker holds it under custody while it makes its calls.
+- Each call is recorded before it is made, and again when it was answered or failed.
+- If the provider refuses the key, people are notified, and what needed it stops until a person resumes it.
 
-It may not say what is done with it: rotations do, and exposure reports.
+It may not decide what the key is used for: rotations and exposure reports do.
 """
 
 from __future__ import annotations

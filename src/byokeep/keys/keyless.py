@@ -1,12 +1,13 @@
-"""Keyless credentials: the provider trusts this installation as an issuer of identity tokens, and no key exists.
+"""Keyless credentials: the provider trusts this installation as an issuer of identity tokens, so no key exists.
 
 Rules
 - A client declares ids of the provider, and no value. They are kept where a key would be, so versions, verification,
-  leases and a rotation from a stored key are those of any credential (:mod:`byokeep.keys.onboard`).
-- Nothing is served before a worker has made the swap, and a call with what came of it.
-- The store signs identity tokens for whoever logs in as the client; no process of ours can ask for one without a lease.
-- What serves keyless has nothing to rotate; it is replaced by another one once nobody gets it. Declared again with the
-  same ids it is set up at the store again and verified again, and serves meanwhile.
+  leases and a rotation from a stored key work as for any credential (:mod:`byokeep.keys.onboard`).
+  - Nothing is served until a worker has swapped a token and made a call with it.
+  - The store signs identity tokens for whoever logs in as the client. None of our processes can get one without a
+    lease.
+  - A keyless credential has nothing to rotate. It can be replaced once it serves nobody. If it is declared again with
+    the same ids, it is set up and verified again, and serves meanwhile.
 
 It may not see a token.
 """

@@ -1,15 +1,15 @@
-"""A rotation whose new key a worker makes at the provider, with the client's administrator key.
+"""A rotation in which a worker makes the new key at the provider, with the client's administrator key.
 
 Rules
-- A key is made under the name of its rotation, so that one whose value was lost on the way is found there and ended:
-  before another is made, when the rotation is ended, and when its new key is refused. One that nobody could check, or
-  that a person has to decide on, waits.
-- A key that has served is ended after the last job that was given it.
-- Keys of rotations that are over and serve nobody are ended, too; a key of any other name is left alone.
-- Before the call is made it is on record; its value is written, recorded and verified as a pasted one is.
-- A mint and a revocation are steps of their own: each is tried again by itself.
+- A key is made under the name of its rotation, so that a key whose value was lost on the way can be found at the
+provider and ended: before another one is made, when the rotation is ended, and when its new key is refused. A key that
+could not be checked, or that a person must decide on, waits.
+- A key that has served is ended after the last job that got it.
+- Keys of finished rotations that serve nobody are ended as well. A key with any other name is left alone.
+- The call is recorded before it is made. The new value is written, recorded and verified like a pasted one.
+- A mint and a revocation are separate steps, and each is retried by itself.
 
-It may not use the administrator's key for anything but these calls, nor hand it to a job.
+It may not use the administrator key for any other call, nor hand it to a job.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How the old version of a key ends, and the steps of a rotation in their order, for each way to rotate.
+"""How the old version of a key ends, and the order of a rotation's steps for each way to rotate.
 
 Rules
-- It is revoked when no job holds it, by a call where the provider has one, else by a person; a call proves that it is
-  dead; then its value is destroyed, and every other one before the new that nobody needs any more. Silence is no proof.
-- A leaked key ends before its successor comes: what no call can end waits for a person, who says that it is ended.
-- What serves or is about to is never revoked or destroyed, under whichever reference.
-- An administration that is away is asked a few times, and one that refuses once; then people are told.
+- It is revoked once no job holds it: by a call if the provider has one, otherwise by a person. A call proves that it is
+dead. Then its value is destroyed, with every other earlier value that nobody needs any longer. Silence is no proof.
+- A leaked key ends before its successor comes. If no call can end it, it waits for a person, who confirms its end.
+- A version that serves, or is about to, is never revoked or destroyed, under any reference.
+- If the administration is unreachable it is asked a few times; if it refuses, only once. Then people are notified.
 
 It may not decide which version serves: :mod:`byokeep.keys.rotation` does.
 """

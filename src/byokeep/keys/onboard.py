@@ -1,20 +1,23 @@
-"""SOP 5.1: take in a client's key, and destroy what a cut-off onboarding leaves behind.
+"""SOP 5.1: take in a client's key, and destroy what an interrupted onboarding leaves behind.
 
 Rules
-- Authorise, look at the form, announce (recorded and committed), write to the store, then record in one transaction.
-- One onboarding at a time for a client and provider. Who comes second is told so, and their value goes nowhere.
-- Cut off after the write: repeating the same call adopts the version that was written; otherwise the sweep destroys it.
-- A new value beside one that serves waits as its candidate, for its rotation (:mod:`byokeep.keys.rotation`): nothing is
-  taken out of service by a typo or by a provider that cannot be asked (runbook 6.2). Where none serves, the reference
-  is unusable until the new value is verified.
-- Before the value is written its leak fingerprints are on record: what the store holds can be looked for.
-- The sweep ends the run in the database first, so that its late end cannot be recorded, and then cleans the store. A
-  version is strange only if no run wrote or announced it. Found is recorded before it is destroyed, destroyed after.
-- What is older than a restore is kept, with an alert: the older database may lack its row, so that two people decide
-  (:mod:`byokeep.keys.orphans`).
-- The sweep has no standing right: it works under the custody job of the onboarding, or opens its own.
+- The order: authorise, check the form, announce (recorded and committed), write to the store, then record in one
+transaction.
+- There is one onboarding at a time per client and provider. A second caller is refused, and their value goes nowhere.
+- If it is interrupted after the write, repeating the same call adopts the version that was written. Otherwise the sweep
+destroys it.
+- If a key already serves, a new value waits as its candidate, for its rotation (:mod:`byokeep.keys.rotation`): neither
+  a typo nor a provider that cannot be reached takes anything out of service (runbook 6.2). If none serves, the
+  reference is unusable until the new value is verified.
+- The value's leak fingerprints are recorded before it is written, so that everything in the store can be searched for.
+- The sweep first ends the run in the database, so that a late end cannot be recorded, and then cleans the store. A
+version is an orphan only if no run wrote or announced it. It is recorded as found before it is destroyed, and as
+destroyed afterwards.
+- A version older than a restore is kept, with an alert: the older database may lack its row, so two people decide
+(:mod:`byokeep.keys.orphans`).
+- The sweep has no standing right: it works under the onboarding's custody job, or opens its own.
 
-It may not read a value back: the flow holds it only on its way in.
+It may not read a value back: the flow holds a value only on its way in.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the store holds of a client at a provider without a record, destroyed because two people want it so (R9.2-3).
+"""Destroy, with two people's consent, what the store holds without a record for a client and provider (R9.2-3).
 
 Rules
-- Of one provider that is the client's key, its webhook's signing secret and the key that administers the account.
-- An operator asks for the versions that stand there now, an approver approves these and no others, a worker destroys.
+- For one provider this covers the client's key, its webhook's signing secret and the account's administrator key.
+- An operator asks for the versions that are there now, an approver approves exactly these, and a worker destroys them.
 - A version that has a record by then is spared: its write was recorded late, or another restore brought it back.
-- Found is recorded before it is destroyed, destroyed after.
+- A version is recorded as found before it is destroyed, and as destroyed afterwards.
 
 It may not destroy what the sweeps of :mod:`byokeep.keys.onboard` and :mod:`byokeep.keys.webhooks` keep without that
 approval, nor read a value. What is held of accounts and profiles is not looked at.

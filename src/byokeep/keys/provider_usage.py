@@ -1,9 +1,9 @@
-"""What a provider counted for a client's account, asked at its administration with the client's administrator key.
+"""What a provider counted for a client's account, read with the client's administrator key.
 
 Rules
-- A worker asks, for one report; that the key is used is on record before the call, and what was told by its digest.
-- A bucket of time that the provider did not tell of is unknown, never zero; so is one that was not over.
-- Who asked waits for a moment. What did not come by then is unknown, and nobody goes on asking.
+- A worker asks, for one report. The use of the key is recorded before the call, and the answer by its digest.
+- A bucket of time that the provider did not report, or that has not ended, is unknown, never zero.
+- The caller waits only briefly. What has not arrived by then is unknown, and nobody keeps asking.
 
 It may not show a key, nor what a provider calls its models where that looks like one.
 """

@@ -1,11 +1,11 @@
-"""The way back of a rotation: its old version is pinned, or served, again.
+"""The rollback of a rotation: its old version is pinned, or served, again.
 
 Rules
-- The provider is asked first, and only a key that it calls alive serves again; a leaked one, and one whose revocation
-  began, never does.
-- It is asked a few times; then the run waits for a person, with an alert.
+- The provider is asked first, and only a key that it reports as live serves again. A leaked key, or one whose
+  revocation has begun, never does.
+- The provider is asked a few times; then the run waits for a person, with an alert.
 
-It may not take the new version away: :mod:`byokeep.keys.old_version` does.
+It may not withdraw the new version: :mod:`byokeep.keys.old_version` does.
 """
 
 from __future__ import annotations

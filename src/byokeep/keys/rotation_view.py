@@ -1,4 +1,4 @@
-"""Rotations as people see them: which there are, how far each is, how it ended and what is on record of it.
+"""Rotations as people see them: which ones exist, their progress, how they ended, and their records.
 
 It may not change one.
 """

@@ -1,14 +1,13 @@
 """How credentials are used: by hour, by key, and whether an hour is unusual.
 
 Rules
-- There is no second ledger: leases and permits are read where they are on record, and with them the calls that runners
-  told of.
-- What is missing is unknown, never zero: hours without a checkpoint of ours, and the calls of a lease whose holder has
-  not said how many there were.
-- An hour is compared when it is over, with the same hour of the days before (:mod:`byokeep.core.usage`); an unusual one
-  is one alert of the client, provider and measure, and opens an incident. It is told of once, also when somebody has
-  closed the alert. One client's trouble costs no other its turn.
-- Looking is on record.
+- There is no second ledger: leases and permits are read from the record, along with the calls that runners reported.
+- What is missing is unknown, never zero: hours without one of our checkpoints, and the calls of a lease whose holder
+  has not reported how many there were.
+- An hour is compared, once it has ended, with the same hour of the days before (:mod:`byokeep.core.usage`). An unusual
+hour raises one alert per client, provider and measure, and opens an incident. It is reported only once, even if
+somebody has closed the alert. Trouble with one client does not hold up another.
+- Looking is itself recorded.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Of a span of usage: what was refused and why, which jobs used what, and what providers counted themselves.
+"""Parts of a usage report: what was refused and why, which jobs used what, and what providers counted themselves.
 
 Rules
-- What a provider did not tell is unknown, never zero: of a count it is said for how many of the span's buckets it told.
-- A cost is a provider's own, in millionths of a US dollar; nobody's price is guessed.
-- Each part is bounded, and says how many rows did not fit.
+- What a provider did not report is unknown, never zero: a count says how many of the span's buckets it covers.
+- A cost is the provider's own figure, in millionths of a US dollar. Prices are never guessed.
+- Each part is limited, and says how many rows did not fit.
 
 It may not look at another client than the statement was given.
 """

@@ -1,4 +1,4 @@
-"""What the broker alone can make: the due list as a signed document, and checklists, whose probes need the store."""
+"""What only the broker can make: the due list as a signed document, and checklists, whose probes need the store."""
 
 from __future__ import annotations
 

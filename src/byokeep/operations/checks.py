@@ -1,9 +1,9 @@
-"""What each checklist asks (runbook 10): its items as data, each with the probe that answers it.
+"""What each checklist checks (runbook 10): its items as data, each with the probe that answers it.
 
 Rules
-- An item is answered by a look just now, or by records since the last sign-off; what nobody could look at is unknown.
-- An item that is not ok says what to do; a probe that died without a word says what its item says.
-- What people review by themselves is a list beside the items, for one signature over both.
+- An item is answered by a check made now, or by records since the last sign-off. What could not be checked is unknown.
+- An item that is not ok says what to do. If its probe died without an answer, the item's own advice is shown.
+- What people review themselves is a list beside the items, with one signature over both.
 
 It may not repair what it finds.
 """

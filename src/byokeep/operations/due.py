@@ -1,11 +1,11 @@
-"""The due list: what is to be rotated, renewed or consented to again, for every kind of credential, by date.
+"""The due list: what must be rotated, renewed or consented to again, for every kind of credential, by date.
 
 Rules
-- One statement knows every kind, with a branch for each: whoever adds a kind adds a branch, and nothing else lists due
-  work. Kinds without a date of their own get it from the policy of the installation.
-- What is overdue or without a date is always on the list; how many rows did not fit is said.
-- A list has a digest over what it says, the days left excepted, so that somebody can sign off the list that they saw:
-  seeing one is on record, with the digest.
+- One statement covers every kind, with a branch for each. To add a kind, add a branch; nothing else lists due work.
+  Kinds without a date of their own get one from the installation's policy.
+  - Items that are overdue or have no date are always on the list. It says how many rows did not fit.
+  - A list has a digest over its content, except the days left, so that people can sign off the list that they saw.
+    Seeing a list is recorded with its digest.
 
 It may not do what is due.
 """

@@ -1,11 +1,11 @@
-"""The rotation of the platform's own secrets (runbook 2.2), on the host that holds them, while everything serves.
+"""Rotate the platform's own secrets (runbook 2.2), on the host that holds them, while everything keeps serving.
 
 Rules
-- A procedure like any other, whose steps the host does: it alone can bring the rights at the store together. At a
-  worker, which is asked as well, nothing happens.
-- Each step can be cut off anywhere and done again: old and new work until the new one is proved.
-- Secret ids end when the new one has logged in. A new key of leases is believed before anything is signed with it.
-- What others keep, the public keys of checkpoints and evidence, is rotated when a person asks, never by itself.
+- It is a procedure like any other, but the host does its steps, because only the host has the rights at the store. A
+worker, which is asked as well, does nothing.
+- Each step can be interrupted anywhere and repeated: old and new both work until the new one is proved.
+- An old secret id ends once the new one has logged in. A new signing key of leases is trusted before it signs anything.
+- The keys of checkpoints and evidence, whose public halves others keep, are rotated only when a person asks.
 
 It may not touch what keys a digest that is stored (tokens, machines, fingerprints): all of these would end.
 """

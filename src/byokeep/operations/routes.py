@@ -1,4 +1,4 @@
-"""Routes of the due list, of messages to people, of checklists that were signed or missed, and of leak scans."""
+"""Routes of the due list, of notifications, of signed and missed checklists, and of leak scans."""
 
 from __future__ import annotations
 

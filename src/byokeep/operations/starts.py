@@ -1,13 +1,14 @@
-"""What is due and needs nobody is begun by the clock: keys of browser profiles, and the keys that guard them.
+"""Start, by the clock, what is due and needs no person: keys of browser profiles, and the keys that guard them.
 
 Rules
-- An item is begun within the day before its date, at a moment of its own, so that what was made together is not begun
-  together. After a time in which nothing ran, the earliest date comes first.
-- A round begins few, and a provider sees few within an hour, whoever asks: the database counts. What did not lead to
-  its end is tried again after six hours.
-- It is begun as a person begins it, on record as the service's own act. What an incident made due is a person's.
+- An item is started within the day before its date, at its own moment, so that items made together are not started
+together. After a time in which nothing ran, the earliest date comes first.
+- A round starts few items, and a provider sees few per hour, whoever asks: the database counts. An item that did not
+finish is tried again after six hours.
+- It is started as a person would start it, and recorded as the service's own act. What an incident made due is left to
+  a person.
 
-It may not do what it begins: tasks and procedures do.
+It may not do the work itself: tasks and procedures do.
 """
 
 from __future__ import annotations

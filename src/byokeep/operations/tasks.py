@@ -1,4 +1,4 @@
-"""The worker's rounds over what is due and over messages."""
+"""The worker's rounds over due work and notifications."""
 
 from __future__ import annotations
 
