@@ -14,7 +14,7 @@ from byokeep.adapters.passwords import Passwords
 from byokeep.core.errors import Conflict, Unauthenticated
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.tenancy import tokens
+from byokeep.tenancy import logins
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.tenancy.operators import bootstrap
 from byokeep.tenancy.schemas import SOURCE
@@ -331,7 +331,7 @@ async def test_guessing_from_many_addresses_is_an_alert_whoever_is_guessed(desk:
 
     async def guess(name: str) -> None:  # beside the brake, which knows addresses
         with pytest.raises(Unauthenticated):
-            await tokens.log_in(desk.stand.app, passwords, name=name, password=Secret("no"), request_id=uuid4())
+            await logins.log_in(desk.stand.app, passwords, name=name, password=Secret("no"), request_id=uuid4())
 
     for number in range(9):
         await guess("Ann")

@@ -163,7 +163,7 @@ async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypat
         unsure = await one.send(f"{ref}/end", why="unused")
     assert (unsure.status, "It is not known whether it was done" in unsure.text) == (503, True)
     assert "Nothing was changed" not in unsure.text
-    change, seen = refs.change_state, visit.tokens.session_seen
+    change, seen = refs.change_state, visit.logins.session_seen
     with monkeypatch.context() as full:  # a disk without room: the reserve is given back, and who ends a key is heard
         full.setattr(Emergency, "_give_back", AsyncMock(return_value=True))
         full.setattr(visit.tokens, "session_seen", failing_once(seen))

@@ -31,9 +31,9 @@ from byokeep.profiles import broker_routes as profiles
 from byokeep.tenancy import broker_routes as tenancy
 from byokeep.tenancy import contact_routes
 from byokeep.tenancy.contacts import Mail
+from byokeep.tenancy.logins import PasswordCheck
 from byokeep.tenancy.passkeys import PasskeyCheck
 from byokeep.tenancy.sso import SsoCheck
-from byokeep.tenancy.tokens import PasswordCheck
 
 ALL_THE_TIME: Final = frozenset({"issue_lease", "heartbeat", "issue_permit", "close_permit", "close"})
 STARTING: Final = tuple(re.compile(text) for text in (r"POST /v1/jobs", r"POST /v1/jobs/[^/]+/leases"))

@@ -30,7 +30,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
 from byokeep.http.request import Authenticator, read_bytes, request_id
 from byokeep.kernel.app import WebApp
-from byokeep.tenancy import tokens
+from byokeep.tenancy import logins
 from byokeep.tenancy.authenticate import has_ended
 
 HOME: Final = "/console"
@@ -99,7 +99,7 @@ async def visitor_of(
     actor = await auth(token, request_id(request))
     request.scope["state"] |= {"actor": actor.id, "caller": actor}
     if used:
-        await tokens.session_seen(app, actor)
+        await logins.session_seen(app, actor)
     return Visitor(actor=actor, token=token)
 
 

@@ -17,8 +17,9 @@ from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, bearer, read_bytes, request_id
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
-from byokeep.tenancy import operators, passkeys, sso, tokens, transfers
+from byokeep.tenancy import logins, operators, passkeys, sso, tokens, transfers
 from byokeep.tenancy.login_brake import LoginBrake
+from byokeep.tenancy.logins import PasswordCheck
 from byokeep.tenancy.passkeys import Challenges, PasskeyCheck
 from byokeep.tenancy.schemas import (
     SOURCE,
@@ -30,7 +31,7 @@ from byokeep.tenancy.schemas import (
     issued_out,
 )
 from byokeep.tenancy.sso import SsoCheck
-from byokeep.tenancy.tokens import Passkey, PasswordCheck, Subject, SubjectToken
+from byokeep.tenancy.tokens import Passkey, Subject, SubjectToken
 from byokeep.tenancy.transfers import TransferRequest
 
 CODES_PER_MINUTE: Final = 60  # tried from one address; a code has 256 random bits
@@ -239,7 +240,7 @@ def sessions(
     async def with_password(request: Request, name: str, password: str, kind: str) -> dict[str, Any]:
         source = source_of(request)
         brake.attempt(name, source)
-        issued = await tokens.log_in(
+        issued = await logins.log_in(
             app, passwords, name=name, password=Secret(password), request_id=request_id(request), kind=kind
         )
         brake.succeeded(name, source)
@@ -259,14 +260,14 @@ def sessions(
     @routes.delete("/session", status_code=204, responses=refusals(404))
     async def log_out(request: Request, actor: Actor) -> Response:
         """Log out: end the session whose token is shown."""
-        await tokens.log_out(app, actor, bearer(request))
+        await logins.log_out(app, actor, bearer(request))
         return Response(status_code=204)
 
     @routes.put("/operators/{subject_id}/password", status_code=204, openapi_extra=raw_body(), responses=refusals(403))
     async def set_password(request: Request, subject_id: PathId, actor: Actor) -> Response:
         """Set one's own password; the whole body is the password. One's sessions end."""
-        raw = await read_bytes(request, limit=tokens.MAX_PASSWORD + 1)
-        await tokens.set_password(app, passwords, actor, subject_id, password=Secret(raw), length=len(raw))
+        raw = await read_bytes(request, limit=logins.MAX_PASSWORD + 1)
+        await logins.set_password(app, passwords, actor, subject_id, password=Secret(raw), length=len(raw))
         return Response(status_code=204)
 
     return routes
@@ -294,7 +295,7 @@ def _console_sessions(
         if body.code or not given.waits(passkeys.place_of(body.browser)):  # who was asked may answer
             codes.spend(source_of(request))
         if body.code:
-            issued = await tokens.redeem_code(app, shown=body.code, request_id=request_id(request))
+            issued = await logins.redeem_code(app, shown=body.code, request_id=request_id(request))
         else:
             issued = await passkeys.sign_in(
                 app, on(check), given, said=body.passkey, browser=body.browser, request_id=request_id(request)
@@ -305,12 +306,12 @@ def _console_sessions(
     @routes.post("/session/code", status_code=201, response_model=IssuedReply, responses=refusals(403))
     async def make_code(actor: Actor) -> dict[str, Any]:
         """Make a code that signs its owner in to the console, once, within two minutes; shown this once."""
-        return issued_out(await tokens.issue_code(app, actor))
+        return issued_out(await logins.issue_code(app, actor))
 
     @routes.delete("/sessions", status_code=204)
     async def log_out_everywhere(actor: Actor) -> Response:
         """End all one's sessions, of the command line and of the console."""
-        await tokens.log_out_everywhere(app, actor)
+        await logins.log_out_everywhere(app, actor)
         return Response(status_code=204)
 
 

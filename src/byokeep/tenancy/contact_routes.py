@@ -23,7 +23,7 @@ from byokeep.http.openapi import PUBLIC, Routes, refusals
 from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Budget, PathId, Strict, bearer, request_id
 from byokeep.kernel.app import BrokerApp
-from byokeep.tenancy import contacts, passkeys, tokens
+from byokeep.tenancy import contacts, logins, passkeys, tokens
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.tenancy.broker_routes import Said, on, passkey_routes, source_of
 from byokeep.tenancy.contacts import Contact, Invitation, Mail
@@ -244,7 +244,7 @@ def _sessions(
     async def sign_out(request: Request, actor: Actor) -> Response:
         """End the session whose token is shown."""
         with suppress(NotFound):
-            await tokens.log_out(app, actor, bearer(request))
+            await logins.log_out(app, actor, bearer(request))
         return Response(status_code=204)
 
 

@@ -1,4 +1,4 @@
-"""People and machines as rows, and their credentials: tokens, sessions, invitations, passwords.
+"""People and machines as rows, and their credentials: tokens and invitations, how each is made and how it ends.
 
 Rules
 - A row exists only with the record that says what it says: functions of the database write both
@@ -8,13 +8,6 @@ Rules
   and machines' are hashed with keys of their own; only the broker has the machines'. Only the broker checks a password
   and issues a session; ``web`` passes both on.
 - What an admin issues for a person is an invitation: it sets that person's password, once, and does nothing else.
-- A login answers the same for an unknown name, a wrong password and a disabled person, at the same cost (S-ASVS-24).
-- A session of the console is opened by a password, or by a code that its owner made on the command line: one use,
-  two minutes. Signing in again opens another, which proves who it is anew; nobody's session is prolonged (ADR 0081).
-- Whoever has a passkey comes into the console by it alone: neither a password nor a code opens a session there. A
-  password that an invitation set takes the passkeys away: that is how who lost them is let in again (ADR 0086).
-  Their password opens a session of the command line, which proves nobody; given to the console it is an alert.
-- A new password ends every session of its owner (S-ASVS-21). Nobody sets another's.
 - The broker looks every hour for machines whose last token ends within 14 days, or has ended: one open alert for each.
   The same for people's API tokens, but for those given for 14 days or less. That no admin can sign in is an alert too,
   until one can. A custodian, which is a process of ours, renews its own token; nobody else's is prolonged by itself.
@@ -33,11 +26,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 from byokeep.core.canonical import canonical_json
-from byokeep.core.errors import Denied, NotFound, Rejected, Unauthenticated
+from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb, require_proof
@@ -46,10 +39,9 @@ from byokeep.kernel import approvals
 from byokeep.kernel.alarm import state_over, unblocked
 from byokeep.kernel.app import App, BrokerApp, WebApp
 from byokeep.kernel.approvals import Approval
-from byokeep.kernel.command import command, open_alert, permit, recorded, refuse_login
+from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record_params
-from byokeep.kernel.rows import reader
 from byokeep.tenancy.clients import MAX_ROWS
 
 PASSKEYS_CHANGED: Final = "passkeys_changed"  # why sessions ended; sql/auth.sql knows it
@@ -209,7 +201,6 @@ def subject_event(actor: Actor, subject: Subject, outcome: Outcome, *, new: bool
 
 
 SESSION_S: Final = 8 * 3600  # absolute life of a session
-CODE_S: Final = 120
 DAY_S: Final = 86_400
 TOKEN_DAYS: Final = 30  # runbook 6.1: internal service tokens
 MAX_TOKEN_DAYS: Final = 90
@@ -217,21 +208,9 @@ SHORT: Final = timedelta(days=14)  # a token of no longer life is renewed by who
 MAX_OVERLAP_S: Final = 7 * DAY_S
 LEAST_OVERLAP_S: Final = DAY_S  # of a renewal
 MOST_LIVE: Final = 8
-MIN_PASSWORD: Final = 12  # bytes
-MAX_PASSWORD: Final = 256
 
 
 NO_ADMIN_KEY: Final = "state/no_admin"
-
-
-class PasswordCheck(Protocol):
-    """Makes and checks Argon2id strings."""
-
-    async def hash(self, password: Secret) -> str:
-        """Return the PHC string."""
-
-    async def matches(self, phc: str | None, password: Secret) -> bool:
-        """Compare; ``None`` costs the same and never matches."""
 
 
 async def issue_token(
@@ -394,149 +373,6 @@ async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> SubjectT
         if Role.ADMIN in whose.roles and whose.id != actor.id and not whose.has_password:
             await tell_of_stopped(tx, app, actor, whose.id)
         return await end_token(tx, actor, token) or token
-
-
-async def log_in(
-    app: BrokerApp, passwords: PasswordCheck, *, name: str, password: Secret, request_id: UUID, kind: str = "session"
-) -> Issued:
-    """Open a session of 8 hours for a person: ``kind`` is ``session``, or ``console`` for a browser's.
-
-    Raises:
-        Unauthenticated: ``bad_login``, whatever was wrong; ``passkey_needed``: nothing was, but for the console.
-    """
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.maybe(
-            lambda row: (reader(Subject)(row), row["password_phc"], row["recorded"] is True),
-            "subject_named",
-            name=name[:128].replace("\0", ""),
-        )
-    subject, phc, recorded = found if found is not None else (None, None, False)
-    same = await passwords.matches(phc, password)
-    password.wipe()
-    if not same or subject is None or subject.state != "active" or not recorded:
-        step = "Check name and password; an admin can issue an invitation."
-        refusal = Unauthenticated("bad_login", next_step=step)
-        await refuse_login(app, request_id, refusal, subject.id if subject else None)
-        raise refusal
-    actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
-    async with app.db.begin(every_client=True) as tx:
-        if kind != "console" or not await passkeys_of(tx, subject.id):
-            return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
-        # Its owner signs in without it: whoever gives it may have stolen it.
-        await open_alert(
-            tx, app, None, reason="password_without_passkey", severity="warning", object_id=subject.id
-        )  # fmt: skip
-    refusal = Unauthenticated("passkey_needed", next_step="The password is right. Now use your passkey.")
-    await refuse_login(app, request_id, refusal, subject.id)
-    raise refusal
-
-
-async def issue_code(app: BrokerApp, actor: Actor) -> Issued:
-    """Make a code that opens a session of the console for the actor, once, within two minutes.
-
-    Raises:
-        Denied: ``not_permitted``: a machine; ``no_code_here``: neither a token nor a session of the command line was
-            shown; ``passkey_in_its_place``.
-    """
-    async with recorded(app, actor, Verb.TOKEN_ISSUE, object_id=actor.id), app.db.begin(every_client=True) as tx:
-        shown = None if actor.token_id is None else await tx.one(SubjectToken, "token_get", id=actor.token_id)
-        subject = await tx.one(Subject, "subject_get", id=actor.id)
-        step = "A person makes one on the command line: `byokeep operator console`."
-        if subject.kind != "operator":
-            raise Denied("not_permitted", next_step=step)
-        if shown is None or shown.kind not in ("api", "session"):
-            raise Denied("no_code_here", next_step=step)
-        if await passkeys_of(tx, actor.id):
-            raise Denied("passkey_in_its_place", next_step="You have a passkey: sign in to the console with it.")
-        return await new_token(tx, app, actor, subject, kind="code", life_s=CODE_S, shown=shown.id)
-
-
-async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID) -> Issued:
-    """Open a session of the console for whoever made a code; it is used up.
-
-    Raises:
-        Unauthenticated: ``bad_code``: nobody's, used, or over.
-    """
-    keyed_hash = app.token_key(shown.encode("utf-8", "replace"))
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.maybe(SubjectToken, "token_code", keyed_hash=keyed_hash)
-        if found is not None:
-            subject = await tx.one(Subject, "subject_get", id=found.subject_id)
-            actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
-            if await end_token(tx, actor, found) is not None:  # two at once: one of them
-                return await new_token(tx, app, actor, subject, kind="console", life_s=SESSION_S, event=EventName.LOGIN)
-    step = "A code works once, for two minutes. Make another: `byokeep operator console`."
-    refusal = Unauthenticated("bad_code", next_step=step)
-    await refuse_login(app, request_id, refusal, found.subject_id if found else None)
-    raise refusal
-
-
-async def session_seen(app: WebApp, actor: Actor) -> None:
-    """Say that a session of the console is in use, so that it does not end idle. Raises Unavailable."""
-    async with app.db.begin(every_client=True) as tx:
-        await tx.all(None, "session_seen", id=actor.token_id)
-
-
-async def log_out_everywhere(app: BrokerApp, actor: Actor) -> None:
-    """End all the actor's sessions, of the command line and of the console; API tokens work on."""
-    async with unblocked(app) as tx:
-        await revoke_all(tx, actor, actor.id, kind="session")
-
-
-async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
-    """End the session whose token was shown; for any other token nothing is ended.
-
-    Raises:
-        NotFound: ``no_session``: the token is no session's.
-    """
-    async with unblocked(app) as tx:
-        session = await tx.maybe(
-            SubjectToken, "tokens_shown", keyed_hash=app.token_key(shown.encode("utf-8", "replace"))
-        )
-        if session is None:
-            raise NotFound("no_session", next_step="This is no session; an admin revokes other tokens.")
-        await end_token(tx, actor, session, event=EventName.LOGOUT)
-
-
-async def set_password(
-    app: BrokerApp, passwords: PasswordCheck, actor: Actor, subject_id: UUID, *, password: Secret, length: int
-) -> None:
-    """Set one's own password; all one's sessions end, the invitations, and the token of the first admin.
-
-    Args:
-        length: Number of bytes of ``password``; a :class:`Secret` does not tell.
-
-    Raises:
-        Denied: ``not_yours``.
-        Unauthenticated: ``step_up_required``.
-        Rejected: ``bad_password_length``, ``machine_has_no_password``.
-    """
-    changed = EventName.OPERATOR_CHANGED
-    async with recorded(app, actor, Verb.SUBJECT_CHANGE, object_id=subject_id, refused_as=changed):
-        if subject_id != actor.id:
-            step = "People set their own; an admin issues an invitation: `byokeep operator token`."
-            raise Denied("not_yours", next_step=step)
-        require_proof(actor)
-        if not MIN_PASSWORD <= length <= MAX_PASSWORD:
-            raise Rejected(
-                "bad_password_length", next_step="12 to 256 bytes.", minimum=MIN_PASSWORD, maximum=MAX_PASSWORD
-            )
-        async with app.db.begin(every_client=True) as tx:
-            subject = await tx.one(Subject, "subject_get", id=subject_id)
-        if subject.kind != "operator":
-            raise Rejected("machine_has_no_password", next_step="Machines hold tokens only.")
-        phc = await passwords.hash(password)
-        password.wipe()
-        mark = sha256(phc.encode()).hexdigest()
-        async with unblocked(app) as tx:
-            await tx.all(None, "subject_lock")
-            subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
-            said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
-            await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, **said)
-            invited = Role.INVITED in actor.roles
-            if invited:
-                await unlink(tx, actor, subject_id)
-            await end_older(tx, actor, subject_id, passkeys=invited)
 
 
 async def end_older(tx: Tx, actor: Actor, subject_id: UUID, *, passkeys: bool) -> None:
