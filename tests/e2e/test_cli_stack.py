@@ -342,7 +342,7 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     assert f"byokeep kill approve {request} --home {desk.world.home}" in asked.err
     again = await desk.ok("kill", "off", "--client", client, "--reason", "key_replaced")
     assert "repeated" not in again.out
-    assert (f"kill approve {request}" in again.err, "asked for already" in again.err) == (True, True)
+    assert (f"kill approve {request}" in again.err, "already requested" in again.err) == (True, True)
     status = (await desk.ok("kill", "status")).out
     assert request in status
     assert client not in status, "a name stands in the place of the client's id"
