@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,7 +40,7 @@ from byokeep.adapters.postgres.fit import revisions
 from byokeep.audit import log
 from byokeep.backup import archive, backups
 from byokeep.core import backup
-from byokeep.core.audit import parse_line, read_payload
+from byokeep.core.audit import Facts, parse_line, read_payload
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
 from byokeep.core.checkpoint import LogState, parse_epoch_line, replay
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected
@@ -49,7 +51,7 @@ from byokeep.jobs import gatekeep
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write
-from byokeep.process import to_its_end
+from byokeep.process import is_held, to_its_end
 from byokeep.processes import wiring
 from byokeep.processes.backup import OTHER_KEY, alone, find, key_from, opened
 from byokeep.processes.installation import desired, install
@@ -61,11 +63,18 @@ _INSIDE: Final = ("credentials_dir", "checkpoint_dir", "notify_dir", "slots_dir"
 REPORT: Final = "restored.json"
 SETTINGS: Final = "config.toml.restored"  # as it was; what it names may not be here yet
 _WORK: Final = "restore"
-# What a restore brings back though it was ended since, beyond what the tombstones hold: people end it again by hand.
+_QUARANTINED: Final = (EventName.ACCOUNT_QUARANTINED, EventName.PROFILE_QUARANTINED)
+# What a restore brings back though it was ended since: people end it again by hand, where tombstones do not.
 _ENDED: Final = frozenset({
-    "key.destroyed", "key.state_changed", "key.rotation", "kek.state_changed", "dek.state_changed", "profile.shredded",
-    "grant.revoked", "platform.closed", "operator.changed", "machine.changed", "token.revoked",
+    EventName.KEY_DESTROYED, EventName.KEY_STATE_CHANGED, EventName.KEY_ROTATION, EventName.WEBHOOK_RETIRED,
+    EventName.KEK_CHANGED, EventName.DEK_CHANGED, EventName.PROFILE_SHREDDED, EventName.PROFILE_RETIRED,
+    EventName.GRANT_REVOKED, EventName.PLATFORM_CLOSED, EventName.LANES_SET, EventName.ACCOUNT_TRANSFERRED,
+    EventName.OPERATOR_CHANGED, EventName.MACHINE_CHANGED, EventName.TOKEN_REVOKED, EventName.PASSKEY_REMOVED,
+    EventName.SSO_UNLINKED, EventName.CLIENT_SUSPENDED, EventName.SWITCH_CLOSED, EventName.GLASS_DENIED,
+    EventName.GLASS_REVOKED, EventName.EFFECT_CANCELLED, EventName.JOB_TEMPLATE_SET, EventName.PROCEDURE_ENDED,
+    *_QUARANTINED,
 })  # fmt: skip
+_UNKNOWN: Final = "unknown: the audit's copy is missing or ends before the backup; look for what was ended since"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +178,8 @@ async def _restore(
     home = settings.home.absolute()
     _empty(home)
     try:
-        await to_its_end(asyncio.to_thread(_place, settings, file, keys, brought))  # a thread is not cut off
+        placing = asyncio.to_thread(_place, settings, file, keys, brought, found.manifest)
+        await to_its_end(placing)  # a thread is not cut off
         await _bring_up(settings, found, *signed)
     except BaseException:
         _empty(home)
@@ -185,7 +195,7 @@ async def _restore(
 def _must_be_empty(home: Path) -> None:
     """Let pass a home that is not there, is empty, or was left by a restore that was cut off."""
     names = {path.name for path in home.iterdir()} if home.is_dir() else set()
-    if names and RESTORING not in names:
+    if (names and RESTORING not in names) or is_held(home / "byokeep.pid"):
         raise Conflict("home_not_empty", next_step="Nothing was changed. Give an empty directory with --home.")
 
 
@@ -205,6 +215,8 @@ def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
     if not (place / TOMBSTONES).is_file():
         step = "Give the directory `checkpoints` of the lost installation, or --checkpoints-lost: see the runbook."
         raise Rejected("tombstones_missing", next_step=step)
+    _must_be_plain(place)
+    _must_go_on(place / TOMBSTONES, manifest)
     state, root, at_us = LogState(), "", 0
     try:
         for line in (place / "epochs.jsonl").read_bytes().split(b"\n")[:-1]:
@@ -225,28 +237,48 @@ def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
     return behind
 
 
+def _must_go_on(file: Path, manifest: BackupManifest) -> None:
+    """Refuse tombstones that lost a line which the backup's own have. Raises BackupRefused(``outside``)."""
+    own = next((part for part in manifest.parts if part.name == f"checkpoints/{TOMBSTONES}"), None)
+    if own is not None and hashlib.sha256(file.read_bytes()[: own.size]).hexdigest() != own.sha256:
+        raise BackupRefused("outside")
+
+
 def _ended_since(place: Path, manifest: BackupManifest) -> list[str]:
     """Return what was ended after the backup, by the second copy of the audit. Raises BackupRefused(``outside``)."""
     known, found = {head.chain: head.seq for head in manifest.heads}, {}
+    short = {head.chain: head.seq for head in manifest.heads if head.seq}  # what no line of the copy reaches
     try:
         for file in sorted((place / "copy").glob("audit*.jsonl")):
             for line in file.read_bytes().split(b"\n")[:-1]:
                 one = parse_line(line)
+                if one.seq >= known.get(one.chain, 0):
+                    short.pop(one.chain, None)
                 said = read_payload(one.payload) if one.seq > known.get(one.chain, 0) else None
-                if said is not None and said.event in _ENDED and said.outcome == "ok":
-                    found[one.chain, one.seq] = f"{said.event} {said.object or ''} client {said.client or '-'}"
+                if said is not None and _ends(said):
+                    named = " ".join(str(said.fields[name]) for name in ("scope", "template") if name in said.fields)
+                    found[one.chain, one.seq] = f"{said.event} {said.object or named} client {said.client or '-'}"
     except (ByokeepError, OSError):
         raise BackupRefused("outside") from None
-    return list(found.values())
+    return [_UNKNOWN] * bool(short) + list(found.values())
 
 
-def _place(settings: Settings, file: Path, keys: Any, brought: Brought) -> None:
-    """Write the parts where they belong. They are compared once more as they are written."""
+def _ends(said: Facts) -> bool:
+    """Whether a record says that something ended. A quarantine is the failure of what found it."""
+    if said.event == EventName.JOB_TEMPLATE_SET and said.fields.get("state") != "ended":
+        return False
+    return said.event in _ENDED and said.outcome == (Outcome.FAILED if said.event in _QUARANTINED else Outcome.OK)
+
+
+def _place(settings: Settings, file: Path, keys: Any, brought: Brought, checked: BackupManifest) -> None:
+    """Write the parts of the backup that was checked where they belong, compared once more as they are written."""
     home, work = settings.home.absolute(), private_dir(settings.home.absolute() / _WORK)
     places = {"credentials/": "credentials_dir", "checkpoints/": "checkpoint_dir", "notify/": "notify_dir",
               backup.ARTIFACTS: "artifact_store"}  # fmt: skip
 
     def sinks(part: Part) -> archive.Sink:
+        if part not in checked.parts:
+            raise BackupRefused("part_altered")
         top = next((one for one in places if part.name.startswith(one)), "")
         at = settings.path(places[top]) / part.name.removeprefix(top) if top else work / part.name
         _private_parents(at, settings.path(places[top]) if top else work)
@@ -261,17 +293,35 @@ def _place(settings: Settings, file: Path, keys: Any, brought: Brought) -> None:
         return take
 
     manifest, _, _ = opened(file, keys, sinks)
+    if manifest.canonical() != checked.canonical():
+        raise BackupRefused("part_altered")
     if brought.artifacts is not None:
         _take_artifacts(brought.artifacts, settings.path("artifact_store"), manifest)
     if brought.checkpoints is not None:
         target = settings.path("checkpoint_dir")
         shutil.rmtree(target, ignore_errors=True)  # what the archive had of it; below the home
-        shutil.copytree(brought.checkpoints, target)
+        shutil.copytree(brought.checkpoints, target, copy_function=_copy)
         target.chmod(0o700)
     private_dir(home / "keys")
     durable_write(home / "keys" / "seal.key", key_from(brought.seal_key))
     for number, path in enumerate(brought.recovery_keys, start=1):
         durable_write(home / "keys" / f"recovery-{number}.key", read_private(path))
+
+
+def _must_be_plain(place: Path) -> None:
+    """Refuse a link, or what is neither file nor directory. Raises BackupRefused(``outside``)."""
+    for path in place.rglob("*"):
+        if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
+            raise BackupRefused("outside")
+
+
+def _copy(source: str, target: str) -> None:
+    how = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # another may have taken its place since it was looked at
+    with open(source, "rb", opener=lambda name, flags: os.open(name, flags | how)) as content:
+        if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
+            raise BackupRefused("outside")
+        with draft(Path(target), only_new=True) as out:
+            shutil.copyfileobj(content, out)
 
 
 def _take_artifacts(source: Path, target: Path, manifest: BackupManifest) -> None:
