@@ -16,6 +16,7 @@ import pytest
 from playwright.async_api import Page
 
 from byokeep.core.events import EventName, Outcome
+from byokeep.core.next_steps import of_alert
 from byokeep.core.reenable import Event, IdentityChecked, Reauthorised, ScopesChecked
 from byokeep.jobs import reenabling
 from byokeep.kernel import procedures
@@ -630,7 +631,7 @@ async def restored(screen: Screen, client: UUID, backup: str) -> list[str]:
     assert [await steps.nth(at).locator(".tag").inner_text() for at in (0, 1)] == ["done", "next"]
     seq = desk.sql("SELECT seq FROM byokeep.audit_record WHERE event = 'backup.restored'")
     assert f"Proved by record {seq}," in await steps.nth(0).inner_text()
-    for told_so in (backup, "Restore to do: ", "end each of to_do in restored.json"):
+    for told_so in (backup, "Restore to do: " + of_alert("restore_to_do").replace("`", "")):
         assert told_so in text, told_so
     assert await page.locator(f'a[href="/console/procedures/{run.id}"]').count() == 1
     await screen.press("Go to the kill switch", role="link")
