@@ -74,7 +74,7 @@ async def test_a_client_needs_no_key_by_command(world: World) -> None:
         assert (await desk.run("key", "add", client, "openai", *wrong)).code == 2
     done = await desk.json("key", "add", client, "openai", "--keyless", "--at", at)
     assert (done["state"], done["verification"]) == ("complete", "verified")
-    assert "nothing is to rotate" in await desk.text("rotate", "start", done["ref"], code=2)
+    assert "no stored key to rotate" in await desk.text("rotate", "start", done["ref"], code=2)
     due = await desk.json("rotate", "due", "--kind", "key")
     [row] = [one for one in due["items"] if one["item"] == done["ref"]]
     assert (row["state"], row["due_at"]) == ("keyless", None)

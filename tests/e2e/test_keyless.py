@@ -357,7 +357,7 @@ async def test_a_stored_key_moves_to_keyless_by_a_rotation_that_ends_it(desk: De
         assert desk.sim.book.keys.find("openai", old.decode()).state == "revoked"  # type: ignore[union-attr]
         status, refused = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {})
         assert (status, refused["code"]) == (422, "serves_keyless")
-        assert "nothing is to rotate" in refused["next_step"]
+        assert "no stored key to rotate" in refused["next_step"]
         status, refused = await desk.put(client, desk.canary("openai"))
         assert (status, refused["code"]) == (422, "serves_keyless")
         status, due = await desk.call("GET", "/v1/due?kind=key", "operator")

@@ -151,7 +151,7 @@ async def test_a_new_value_that_is_not_proved_takes_nothing_out_of_service(
     if waits:
         run = await desk.sop(second["sop"])
         assert (run["state"], run["reason"]) == ("running", "rate_limited")
-        assert run["next_step"].startswith("The provider limits calls: attempt 2 of 5 follows by itself in 2 s.")
+        assert run["next_step"].startswith("The provider is limiting calls: attempt 2 of 5 follows by itself in 2 s.")
     for _ in range(5):
         await desk.retry_now()
     assert (await desk.sop(second["sop"]))["state"] == "failed"
