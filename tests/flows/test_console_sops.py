@@ -83,7 +83,7 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     await page.keyboard.press("Space")
     await screen.press("Begin the rotation")
     next_step = await page.locator("p", has_text="Next:").inner_text()
-    assert next_step.endswith("and bring it: Put the new key in.")  # what stands there, and no command
+    assert next_step.endswith("then add it: Put the new key in.")  # what stands there, and no command
     run = page.url.rpartition("/")[2]
     assert desk.sql(f"SELECT facts->>'grace_s' FROM byokeep.procedure_run WHERE id = '{run}'") == "3600"  # noqa: S608
     await screen.press("Put the new key in", role="link")
