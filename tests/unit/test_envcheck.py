@@ -7,6 +7,8 @@ import base64
 import json
 import random
 import string
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -561,3 +563,58 @@ def test_a_weak_password_in_an_address_is_found(address: str, found: bool) -> No
     """It opens the door as well as one drawn by chance; a placeholder, no password and a port are none."""
     seen = in_variable("DATABASE_URL", address)
     assert (seen is not None and (seen.code, seen.why) == ("secret", "password-in-address")) is found
+
+
+LONG = 100_000
+HOSTILE = {
+    "resource attributes": ("A", "service.name=web,service.version=1.2.3,deployment.environment=prod,tier=1,b=2 x y"),
+    "query": ("A", "&".join(f"key{at}=value{at}" for at in range(LONG // 16)) + " x"),
+    "pairs": ("A", "a=b;" * (LONG // 4) + " "),
+    "blanks": ("A", "a=b" + " " * LONG + '"'),
+    "signs": ("A", "a" + "=" * LONG + " "),
+    "picture": ("A", f"{drawn(200)}!" * (LONG // 200)),
+    "endings": ("K" + "_OLD" * (LONG // 4), "x"),
+    "words": ("A_REFRESH_TOKEN" * (LONG // 15) + "\n!", "x"),
+    "publics": ("_PUBLIC_API" * (LONG // 11) + "\n", "x"),
+    "abouts": ("OPENAI_" + "_ID" * (LONG // 3) + "!", "x"),
+    "hosts": ("VAULT_ADDR", "https://" + "a." * (LONG // 2) + "!"),
+    "host": ("VAULT_ADDR", "https://" + "a-" * (LONG // 2) + "!"),
+    "digits": ("KMS_KEY_ID", "0" * LONG + "!"),
+    "resource": ("KMS_KEY_ID", "projects/" + "a/locations/" * (LONG // 12)),
+    "role": ("VAULT_AUTH_ROLE", "dev-" * (LONG // 4) + "!"),
+}
+HOSTILE_FILES = {
+    "escapes": 'A="' + "\\a" * (LONG // 2),
+    "ends": "A='" + "\\'" * (LONG // 2) + "x",
+    "blanks": "A=x" + " " * LONG + "y",
+    "comments": "A=x" + " #" * (LONG // 2) + "\ry",
+    "before": "A=" + " " * LONG + '"\ry',
+    "behind": 'A="x"' + " " * LONG + "y",
+    "export": "export" + " " * LONG + "!",
+    "name": "a" * LONG,
+    "names": "A " * (LONG // 2),
+    "open": "A='x\n" * (LONG // 5),
+    "opens": "A=\"x\nB='y\nC=`z\n" * (LONG // 15),
+    "returns": "A=x" + "\r" * LONG,
+}
+BOUNDED = """
+import json, resource, sys
+from byokeep.envcheck import bootstrap, secret, sources
+values, files = json.load(sys.stdin)
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))  # of work, not of time
+for case, (name, value) in values.items():
+    print(case, flush=True)
+    secret.in_variable(name, value), secret.by_name(name), secret.shown(name)
+    bootstrap.refused(name, value, {}), bootstrap.stage_of(value)
+for case, text in files.items():
+    print("file", case, flush=True)
+    list(sources.dotenv(text, "file"))
+print("done")
+"""
+
+
+def test_no_text_is_more_work_than_it_is_long() -> None:
+    """Names, values and files of 100 kB that were made to have a pattern try every way to cut them."""
+    given = json.dumps([HOSTILE, HOSTILE_FILES])
+    ended = subprocess.run([sys.executable, "-c", BOUNDED], input=given, text=True, stdout=subprocess.PIPE, check=False)
+    assert ended.stdout.split("\n")[-2:] == ["done", ""]

@@ -35,8 +35,8 @@ _LEAST: Final = 6  # characters of a value that a name alone makes a secret
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")
 _JOINT: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]")
 _ENDING: Final = re.compile(
-    r"_(?:B64|BASE64|JSON|ENCODED|RAW|[0-9]{1,3}|PROD|PRODUCTION|PREVIEW|STAGING|DEV|DEVELOPMENT|TEST|OLD|NEW|PREV|"
-    r"PREVIOUS|BACKUP|COPY)\Z"
+    r"B64|BASE64|JSON|ENCODED|RAW|[0-9]{1,3}|PROD|PRODUCTION|PREVIEW|STAGING|DEV|DEVELOPMENT|TEST|OLD|NEW|PREV|"
+    r"PREVIOUS|BACKUP|COPY"
 )
 _OTHER_NAMES: Final = ("GEMINI", "CLAUDE", "CHATGPT", "FACEBOOK", "INSTAGRAM", "THREADS", "TWITTER", "GROQ", "MISTRAL",
                        "XAI", "GROK", "ELEVENLABS", "REPLICATE", "PERPLEXITY", "DEEPSEEK")  # fmt: skip
@@ -47,17 +47,18 @@ _ABOUT: Final = re.compile(
     r".*_(?:ID|URL|URI|FILE|PATH|DIR|NAME|TTL|LIMIT|COUNT|SIZE|REF|VERSION|ENABLED|HEADER|PREFIX|DAYS|SECONDS|ARN|"
     r"ENDPOINT|SCOPES?|VERIFICATION)\Z"
 )
-_OAUTH: Final = re.compile(r"(?:.*_)?(?:REFRESH|ACCESS|OAUTH|BEARER)_?TOKENS?(?:_.*)?\Z")
+_OAUTH: Final = re.compile(r"(?:.*_)?(?:REFRESH|ACCESS|OAUTH|BEARER)_?TOKENS?(?:_|\Z)")
 _COOKIES: Final = re.compile(r"(?:.*_)?(?:COOKIES?(?:_(?:HEADER|STRING|JAR|VALUE))?|STORAGE_?STATE)\Z")
 _SHOWN_TO_ALL: Final = re.compile(r"(?:.*_)?(?:PUBLIC|PUBLISHABLE|SITE|ANON)(?:_API)?_(?:KEY|TOKEN)\Z")
 _SHELLS: Final = frozenset({"XDG_SESSION_ID", "TERM_SESSION_ID", "ITERM_SESSION_ID", "SHELL_SESSION_ID"})
 _TOKENS: Final = frozenset({"google-access", "google-refresh", "google-client-secret", "meta", "meta-app", "tiktok",
                             "linkedin", "x-app", "x-user"})  # fmt: skip
-_PAIRS: Final = re.compile(rb"\s*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}=[^;\s\"']{1,4096};?\s*){1,200}")
+# A value may hold `=`: nothing that was taken is given back, or a list of pairs would be tried in every way to cut it.
+_PAIRS: Final = re.compile(rb"\s*+(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}+=[^;\s\"']{1,4096}+;?+\s*+){1,200}+")
 _RUN: Final = "long-base64"
 _IN_ADDRESS: Final = "password-in-address"  # a weak one opens the door as well as one that was drawn by chance
 _CLIENT_ID: Final = b".apps.googleusercontent.com"
-_PICTURE: Final = re.compile(rb"\Adata:(?:image|font)/[a-z0-9.+-]{1,40};base64,\Z")
+_PICTURE: Final = re.compile(rb"data:(?:image|font)/[a-z0-9.+-]{1,40};base64,\Z")
 _QUOTE: Final = re.compile(rb"[\\\"']+")
 _SESSION: Final = re.compile(rb"(?i)sess|sid|csrf|xsrf|auth|token|jwt|login|remember|li_at|c_user|datr")
 
@@ -88,14 +89,15 @@ def shown(name: str) -> str:
 
 def by_name(name: str) -> str:
     """Return the code that a variable's name alone has; empty for a name that says no secret."""
-    plain = bare_name(name)
-    while plain != (shorter := _ENDING.sub("", plain)):
-        plain = shorter
+    parts = bare_name(name).split("_")
+    while len(parts) > 1 and _ENDING.fullmatch(parts[-1]):
+        parts.pop()
+    plain = "_".join(parts)
     if _SHOWN_TO_ALL.match(plain) or plain in _SHELLS:
         return ""
     if _COOKIES.match(plain):
         return COOKIE
-    words = set(plain.split("_"))
+    words = set(parts)
     theirs = bool(words & _PROVIDERS) and (not _ABOUT.match(plain) or plain.endswith("SESSION_ID"))
     if theirs and words & _SESSION_WORDS:
         return COOKIE
@@ -163,7 +165,7 @@ def _is_session(data: bytes) -> bool:
 
 def _is_known_run(data: bytes, start: int, end: int) -> bool:
     """Whether a run of letters drawn by chance is a client id, a picture, or base64 of text, which is looked at too."""
-    if data.startswith(_CLIENT_ID, end) or _PICTURE.search(data, 0, start):
+    if data.startswith(_CLIENT_ID, end) or _PICTURE.match(data, 0, start):
         return True
     letters = data[start:end].rstrip(b"=")
     plain = base64.b64decode(letters[: len(letters) // 4 * 4], altchars=b"-_")

@@ -24,12 +24,14 @@ from byokeep.core.canonical import read_json
 MOST: Final = 1 << 20  # bytes of one source
 PRODUCTION, PREVIEW, DEVELOPMENT = "production", "preview", "development"
 _PASSED_OVER: Final = frozenset({"node_modules", ".git", ".venv", "venv", "site-packages"})
+# Nothing that was taken is given back: no text makes this take longer than it is long.
 _ENTRY: Final = re.compile(
-    r"""[ \t]*(?:export[ \t]+)?(?P<name>[\w.-]+)[ \t]*(?:=|:[ \t])[ \t]*"""
-    r"""(?:(?P<quote>["'`])(?P<quoted>(?:\\.|(?!(?P=quote)).)*)(?P=quote)|(?P<bare>[^\r\n"'`#][^\r\n]*?)?)"""
-    r"""[ \t]*(?P<comment>(?:^|(?<=[ \t"'`=]))#[^\r\n]*)?\r?$""",
+    r"""[ \t]*+(?:export[ \t]++)?(?P<name>[\w.-]++)[ \t]*+(?:=|:[ \t])[ \t]*+"""
+    r"""(?:(?P<quote>["'`])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*+(?=(?P=quote))|(?:(?!(?P=quote)).)*+)(?P=quote)"""
+    r"""[ \t]*+|(?P<bare>[^\r\n"'`#][^\r\n]*+)?)(?P<comment>#[^\r\n]*+)?\r?$""",
     re.MULTILINE | re.DOTALL,
 )
+_COMMENT: Final = re.compile(r"""(?<=[ \t"'`=])#""")
 _LINE: Final = re.compile(r"[^\n]*$", re.MULTILINE)
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
 _SCRIPT: Final = ".envrc"  # of direnv: its other lines are a shell's
@@ -160,12 +162,11 @@ def dotenv(text: str, source: str, targets: frozenset[str] = frozenset()) -> Ite
     while at < len(text):
         found = _ENTRY.match(text, at)
         if found is not None:
-            value = _plain(found)
+            value, rest = _plain(found)
             hidden = value in _HIDDEN or (hides and not value)
             yield Variable(name=found["name"], value=None if hidden else value, source=source, line=line,
                            targets=targets)  # fmt: skip
-            rest, name = found["comment"] or "", "comment"
-            line_of_rest = line + found[0].count("\n")
+            name, line_of_rest = "comment", line + found[0].count("\n")
         else:
             found = _LINE.match(text, at)
             rest = found[0].strip() if found else ""
@@ -177,10 +178,14 @@ def dotenv(text: str, source: str, targets: frozenset[str] = frozenset()) -> Ite
         at = end + 1
 
 
-def _plain(found: re.Match[str]) -> str:
+def _plain(found: re.Match[str]) -> tuple[str, str]:
+    """Return an entry's value and the comment behind it."""
+    bare, comment = found["bare"] or "", found["comment"] or ""
+    if cut := _COMMENT.search(bare):
+        bare, comment = bare[: cut.start()], bare[cut.start() :]
     if found["quote"] != '"':
-        return found["quoted"] or found["bare"] or ""
-    return re.sub(r"\\(.)", lambda one: _ESCAPES.get(one[1], one[1]), found["quoted"], flags=re.DOTALL)
+        return found["quoted"] or bare.rstrip(" \t"), comment
+    return re.sub(r"\\(.)", lambda one: _ESCAPES.get(one[1], one[1]), found["quoted"], flags=re.DOTALL), comment
 
 
 def _targets(name: str) -> frozenset[str]:
