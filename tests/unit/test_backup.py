@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import random
+import tarfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
 from uuid import UUID
 
 import pyrage
 import pytest
 
 from byokeep.backup import archive, backups
+from byokeep.backup.places import Directory
 from byokeep.core import backup
 from byokeep.core.audit import ChainHead
 from byokeep.core.backup import BackupManifest, BackupRefused
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.model import Environment
+from byokeep.processes import backup as processes_backup
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "backup" / "manifests.json").read_text())
 INSTALLATION = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
@@ -153,6 +160,79 @@ def test_recipients_and_identities_are_read_strictly() -> None:
     for text in ("", public, str(KEY)[:-1], "AGE-SECRET-KEY-1" + "Q" * 58):
         with pytest.raises(Rejected, match="bad_identity_file"):
             archive.identities_of(text.encode())
+
+
+def test_a_backup_of_the_future_is_no_recent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was made while a clock ran a year ahead neither ends nor holds back what is told of an overdue one."""
+    now, raised = datetime(2026, 1, 7, tzinfo=UTC), []
+    old, future = now - timedelta(days=100), now + timedelta(days=365)
+
+    async def nothing(*_: object, **said: str) -> None:
+        raised.extend([said["reason"]] if said else [])
+
+    async def made(_: object) -> list[backups.Backup]:
+        return [
+            backups.Backup(id=UUID(int=1), created_at=at, digest="", size=1, parts=3, verified_at=at)
+            for at in (future, old)
+        ]
+
+    class App:
+        limits = SimpleNamespace(backup_hours=24, drills=False)
+        clock = SimpleNamespace(now=lambda: now)
+        installation_id = INSTALLATION
+
+        class db:  # noqa: N801
+            @staticmethod
+            async def read(_row: object, name: str, *_: object, **__: object) -> list[tuple[datetime, ...]]:
+                return [(old,)] if name == "backups_since" else [(old, old)]
+
+    for name, put in (("backups", made), ("raise_alert", nothing), ("state_over", nothing)):
+        monkeypatch.setattr(backups, name, put)
+    asyncio.run(backups.watch_backups(cast("Any", App)))
+    assert raised == ["backup_overdue", "backup_unproved"]
+
+
+def test_only_a_file_of_its_size_counts_as_a_backup(tmp_path: Path) -> None:
+    """A directory, a link, and an empty or a shorter file of its name are no backup."""
+    at, place = datetime(2026, 1, 7, tzinfo=UTC), Directory(tmp_path)
+    one = backups.Backup(id=UUID(int=1), created_at=at, digest="", size=3, parts=3, verified_at=at)
+    (tmp_path / "good").write_bytes(b"abc")
+    (tmp_path / "short").write_bytes(b"ab")
+    (tmp_path / "empty").touch()
+    (tmp_path / "link").symlink_to("good")
+    (tmp_path / "dangling").symlink_to("nothing")
+    (tmp_path / "directory").mkdir()
+    every = [(place, name) for name in place.names()]
+    row = processes_backup._row(every, one, "")
+    assert (row["files"], row["counts"]) == ([str(tmp_path / "good")], True)
+    row = processes_backup._row([one for one in every if one[1] != "good"], one, "")
+    assert (row["files"], row["counts"]) == ([], False)
+
+
+def snapshot_of(*entries: tuple[str, bytes, bytes]) -> io.BytesIO:
+    """A store's snapshot by name, type and content."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.USTAR_FORMAT) as archived:
+        for name, kind, content in entries:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.size = kind, len(content)
+            archived.addfile(entry, io.BytesIO(content))
+    return out
+
+
+def test_a_snapshot_holds_plain_files_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long name, a link or a file of holes is refused by its head, before its content is read; so are too many."""
+    sums = "".join(f"{hashlib.sha256(b'x').hexdigest()}  {name}\n" for name in ("meta.json", "state.bin")).encode()
+    plain = [(name, tarfile.REGTYPE, content) for name, content in
+             (("meta.json", b"x"), ("state.bin", b"x"), ("SHA256SUMS", sums))]  # fmt: skip
+    processes_backup._must_be_snapshot(snapshot_of(*plain))
+    for name in ("_proc_gnulong", "_proc_pax"):
+        monkeypatch.setattr(tarfile.TarInfo, name, Mock(side_effect=AssertionError("its content is read")))
+    for kind in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SYMTYPE, tarfile.GNUTYPE_SPARSE):
+        with pytest.raises(BackupRefused):
+            processes_backup._must_be_snapshot(snapshot_of(("long", kind, b"n" * 5000), *plain))
+    with pytest.raises(BackupRefused):
+        processes_backup._must_be_snapshot(snapshot_of(*plain, *[("more", tarfile.REGTYPE, b"")] * 20))
 
 
 def test_the_newest_that_was_opened_is_always_kept() -> None:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
@@ -26,7 +27,7 @@ from byokeep.adapters.openbao.provisioning import MINIMUM
 from byokeep.adapters.postgres.embedded import MINIMUM as MINIMUM_OF_POSTGRES
 from byokeep.core.model import Environment
 from byokeep.kernel.probes import ProbeOutcome
-from byokeep.processes import doctor, hardening
+from byokeep.processes import doctor, hardening, upgrade
 from byokeep.processes.hardening import Service
 from byokeep.settings import Settings
 from byokeep_redact.canary import new_canary
@@ -265,7 +266,13 @@ async def test_a_clock_that_is_apart() -> None:
 
 @pytest.mark.parametrize(
     ("days", "opened", "code"),
-    [(None, False, "none_verified"), (1, False, "none_verified"), (8, True, "too_old"), (6, True, "")],
+    [
+        (None, False, "none_verified"),
+        (1, False, "none_verified"),
+        (8, True, "too_old"),
+        (6, True, ""),
+        (-2, True, "clock_ahead"),
+    ],
 )
 async def test_a_backup_counts_when_it_was_opened(days: int | None, opened: bool, code: str) -> None:
     """None, one that was never opened and an old one are red in production, and an advice elsewhere."""
@@ -273,6 +280,8 @@ async def test_a_backup_counts_when_it_was_opened(days: int | None, opened: bool
     made = {"id": None, "created_at": at, "digest": "", "size": 1, "parts": 1, "verified_at": at if opened else None}
     db: Any = Says(installation_get=[{"id": None}], backups=[] if days is None else [made])
     seen = await doctor._backup(db, strict=True)
+    before = await upgrade._backup(Settings(), db)
+    assert before.code == {"none_verified": "none_opened", "": "too_old"}.get(code, code)
     if code:
         red(seen, code)
         assert (await doctor._backup(db, strict=False)).next_step == seen.next_step
@@ -328,6 +337,9 @@ def test_a_full_disk_and_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     place.mkdir(mode=0o700)
     (place / "web.approle").touch(mode=0o600)
     assert doctor._private("credentials directory", place).ok
+    with monkeypatch.context() as fault:
+        fault.setattr(os, "scandir", Mock(side_effect=PermissionError))
+        assert doctor._private("credentials directory", place).state == "unknown"
     (place / "web.approle").chmod(0o640)
     red(doctor._private("credentials directory", place), "open_to_others")
 

@@ -32,6 +32,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
 PURPOSE: Final = "evidence"  # the key that signs manifests
+_AHEAD: Final = timedelta(minutes=1)  # how far the clocks of an installation may be apart
 _FAILED_KEY: Final = "state/backup"
 _OVERDUE_KEY: Final = "state/backup_overdue"
 _UNPROVED_KEY: Final = "state/backup_unproved"
@@ -116,6 +117,11 @@ async def backups(app: App) -> list[Backup]:
     return await app.db.read(Backup, "backups", {"installation_id": app.installation_id}, every_client=True)
 
 
+def is_ahead(at: datetime, now: datetime) -> bool:
+    """Whether a record lies in the future, for a clock ran ahead: it says nothing of how old a backup is."""
+    return at > now + _AHEAD
+
+
 async def say(app: BrokerApp, name: EventName, fields: Mapping[str, FieldValue], outcome: Outcome = Outcome.OK) -> None:
     """Put on record what became of a backup."""
     async with app.db.begin(every_client=True) as tx:
@@ -170,8 +176,9 @@ async def watch_backups(app: BrokerApp) -> None:
         return
     found, now = await backups(app), app.clock.now()
     ((since,),) = await app.db.read(lambda row: (row["at"],), "backups_since", {}, every_client=True)
-    made = max((one.created_at for one in found), default=since)
-    proved = max((one.verified_at for one in found if one.verified_at), default=since)
+    made = max((one.created_at for one in found if not is_ahead(one.created_at, now)), default=since)
+    opened = [one.verified_at for one in found if one.verified_at and not is_ahead(one.verified_at, now)]
+    proved = max(opened, default=since)
     ((drilled, first),) = await app.db.read(_passed, "drill_passed", {}, every_client=True)
     for key, reason, late in (
         (_OVERDUE_KEY, "backup_overdue", now - made > timedelta(hours=2 * hours)),

@@ -9,9 +9,11 @@ It may not open a backup, nor believe what a place says of one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -73,6 +75,13 @@ class Directory:
     def names(self) -> list[str]:
         """Return the files; a directory that is not there has none."""
         return [path.name for path in self.path.glob("*")]
+
+    def has(self, name: str, size: int) -> bool:
+        """Whether a file of that size stands there, itself and not a link."""
+        with contextlib.suppress(OSError):
+            found = (self.path / name).lstat()
+            return stat.S_ISREG(found.st_mode) and found.st_size == size
+        return False
 
     def told(self, name: str) -> str:
         """Return the path."""

@@ -56,6 +56,7 @@ _NAMED: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f-]{36}\.age")
 NEEDED: Final = ("provisioner.approle", wiring.ACCOUNT_KEY)  # of the credentials; all others are made anew
 _OUTSIDE: Final = ("epochs.jsonl", "checkpoint", TOMBSTONES)
 _WORK: Final = ".work"
+_MOST_ENTRIES: Final = 16  # of a snapshot, which has four
 _CLOSE_IT: Final = "chmod 600 it, and let this process's user own it. A link is not accepted."
 OTHER_KEY: Final = (
     "This is not a key of this backup: give the private key of one of its `backup_recipients`. Only if you"
@@ -356,6 +357,7 @@ async def listed(settings: Settings) -> list[dict[str, Any]]:
 
 def _row(found: list[Copy], one: Backup, unknown: str) -> dict[str, Any]:
     verified = one.verified_at
+    found = [(place, name) for place, name in found if not isinstance(place, Directory) or place.has(name, one.size)]
     return {
         "id": str(one.id), "created_at": _told(one.created_at), "verified_at": _told(verified) if verified else None,
         "counts": None if verified and unknown and not found else bool(verified and found), "size": one.size,
@@ -529,17 +531,29 @@ def _proved(take: Callable[[bytes], None], piece: bytes) -> None:
         raise BackupRefused("dump") from None
 
 
+class _Plain(tarfile.TarInfo):
+    """An entry that is a file. Of a long name or a map of holes, the library would take any size into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Plain:
+        """Return the entry of a header. Raises ValueError: it is no plain file."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise ValueError("not a file")
+        return found
+
+
 def _must_be_snapshot(spool: BinaryIO) -> None:
     """Compare a snapshot of the store with the sums in it. Raises BackupRefused(``snapshot``)."""
     spool.seek(0)
     found: dict[str, str] = {}
     sums = b""
     try:
-        with gzip.open(spool) as plain, tarfile.open(fileobj=plain, mode="r|") as entries:
-            for entry in entries:
+        with gzip.open(spool) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=_Plain) as entries:
+            for number, entry in enumerate(entries, start=1):
                 content = entries.extractfile(entry)
-                if content is None or not entry.isfile():
-                    raise ValueError("not a file")
+                if content is None or number > _MOST_ENTRIES:
+                    raise ValueError("not a snapshot")
                 if entry.name == "SHA256SUMS":
                     sums = content.read(4096)
                 else:
@@ -557,8 +571,8 @@ async def backup_if_due(settings: Settings) -> Made | None:
     if not settings.backup_recipients:
         return None
     async with wiring.broker_app(settings) as app:
-        found = await backups.backups(app)
-        every = timedelta(hours=settings.backup_hours)
-        if found and app.clock.now() - found[0].created_at < every:
+        now, every = app.clock.now(), timedelta(hours=settings.backup_hours)
+        made = [one.created_at for one in await backups.backups(app) if not backups.is_ahead(one.created_at, now)]
+        if made and now - max(made) < every:
             return None
     return await create(settings)

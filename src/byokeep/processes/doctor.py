@@ -36,7 +36,7 @@ from byokeep import __version__
 from byokeep.adapters.openbao.provisioning import require_version
 from byokeep.adapters.postgres.embedded import require_release
 from byokeep.adapters.postgres.logins import ROLES
-from byokeep.backup.backups import Backup
+from byokeep.backup.backups import Backup, is_ahead
 from byokeep.breakglass.model import DRILL_EVERY
 from byokeep.browser.ephemeral import foreseen
 from byokeep.chromium import find_chromium
@@ -138,11 +138,18 @@ def _drill(settings: Settings) -> Iterator[ProbeOutcome]:
         yield failed("recovery drill", "drill_left_behind", step, place=str(settings.home / drill_place.PLACE))
 
 
+def _unlisted(error: OSError) -> None:
+    raise error
+
+
 def _private(name: str, place: Path) -> ProbeOutcome:
     try:
         if not place.is_dir():
             return unknown(name, "missing", "It does not exist yet: run `byokeep up` or `byokeep init`.")
-        bad = [path for path in (place, *place.rglob("*")) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
+        every = [place]
+        for top, directories, files in os.walk(place, onerror=_unlisted):
+            every += [Path(top, name) for name in directories + files]
+        bad = [path for path in every if stat.S_IMODE(path.lstat().st_mode) & 0o077]
     except OSError:
         return unknown(name, "not_readable", "Run this as its owner.")
     if bad:
@@ -412,10 +419,11 @@ async def _backup(db: Database, *, strict: bool) -> ProbeOutcome:
     step = "Make one, and have it opened: `byokeep backup create`, `byokeep backup verify`."
     [installation] = await db.read(lambda row: row["id"], "installation_get", {}, every_client=True)
     made = await db.read(Backup, "backups", {"installation_id": installation}, every_client=True)
-    newest = max((one.created_at for one in made if one.verified_at is not None), default=None)
+    proved, now = [one.created_at for one in made if one.verified_at is not None], datetime.now(UTC)
+    newest = max((at for at in proved if not is_ahead(at, now)), default=None)
     if newest is None:
-        return weak(strict, "backup", "none_verified", step, made=len(made))
-    age = datetime.now(UTC) - newest
+        return weak(strict, "backup", "clock_ahead" if proved else "none_verified", step, made=len(made))
+    age = now - newest
     return weak(strict, "backup", "too_old", step, days=age.days) if age > _PROVED else ok("backup", days=age.days)
 
 
