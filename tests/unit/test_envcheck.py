@@ -567,7 +567,11 @@ def test_a_weak_password_in_an_address_is_found(address: str, found: bool) -> No
 
 LONG = 100_000
 HOSTILE = {
-    "resource attributes": ("A", "service.name=web,service.version=1.2.3,deployment.environment=prod,tier=1,b=2 x y"),
+    "resource attributes": (
+        "A",
+        "service.name=web,service.version=1.2.3,deployment.environment=prod,host.name=web-1,"
+        "region=eu-west-1,team=core,tier=1,cloud.provider=aws,cloud.account.id=12,k8s.pod.name=a b",
+    ),
     "query": ("A", "&".join(f"key{at}=value{at}" for at in range(LONG // 16)) + " x"),
     "pairs": ("A", "a=b;" * (LONG // 4) + " "),
     "blanks": ("A", "a=b" + " " * LONG + '"'),
@@ -618,3 +622,67 @@ def test_no_text_is_more_work_than_it_is_long() -> None:
     given = json.dumps([HOSTILE, HOSTILE_FILES])
     ended = subprocess.run([sys.executable, "-c", BOUNDED], input=given, text=True, stdout=subprocess.PIPE, check=False)
     assert ended.stdout.split("\n")[-2:] == ["done", ""]
+
+
+def test_a_line_of_a_key_is_not_shown_as_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line of base64 reads as a name without a value: neither it nor its age is told, the file is."""
+    file = tmp_path / ".env"
+    for tail in ("==", "=", "=\n"):
+        last = f"{drawn(7)}Zq{drawn(35)}"
+        file.write_text(f"KEY=\n{last}{tail}\n{last}{tail}\nq7{last[:9]}{tail}\nq7{last[:9]}{tail}\n")
+        _, told, said = checked(str(file), "--rotated-after", "2026-04-19", capsys=capsys)
+        assert last not in said
+        assert last[:9] not in said
+        assert [one for one in told["unreadable"] if one["reason"] == "age_not_known"] == [
+            {"source": str(file), "reason": "age_not_known"}
+        ]
+    usual = ("NEXT_PUBLIC_SUPABASE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT", "KV_URL", "AWS_S3_BUCKET_2", "openaiApiKey",
+             "POSTGRES_URL_NON_POOLING", "XDG_SESSION_ID", "WEBHOOK_SQS_QUEUE_URL", "npm_config_registry")  # fmt: skip
+    assert [shown(one, "x") for one in usual] == list(usual)
+
+
+def test_a_row_of_an_export_is_of_known_words_and_its_text_is_looked_at() -> None:
+    """A type or a target may hold anything; so may the value of a row that its host encrypted, or that is its own."""
+    key = secrets()["openai"]
+    strange = [row("A", "production", key), row("A", [key]), row("A", "production", "plain", value="x")]
+    collected = Collected()
+    collected.export("export", json.dumps(strange).encode())
+    assert collected.unread == [("export row 1", "row_not_understood"), ("export row 2", "row_not_understood")]
+    for kind in ("system", "encrypted", "sensitive"):
+        assert ("A", "client_key") in of([row("A", "production", kind) | {"value": f"of ours: {key}"}])
+    cipher = base64.b64encode(random.randbytes(150)).decode()
+    assert of([row("A", "production") | {"value": cipher}, row("B", "preview", "system", value="x")]) == set()
+
+
+def test_an_allowed_name_holds_no_secret() -> None:
+    """A key as an alias, or as a host's name; ids and addresses of stores pass."""
+    for value in (f"alias/{secrets()['openai']}", f"transit/keys/{secrets()['vault']}"):
+        assert refused("KMS_KEY_ID", value, {}) == "not_a_key_reference"
+    hexed = drawn(50, "0123456789abcdef")
+    assert refused("VAULT_ADDR", f"https://{hexed}.example.com", {}) == "bad_address"
+    for host in (
+        "my-vault-public-vault-1a2b3c4d.5e6f7a8b.z1.hashicorp.cloud:8200",
+        "vault-active.vault.svc.cluster.local",
+    ):
+        assert refused("VAULT_ADDR", f"https://{host}", {}) == ""
+
+
+@pytest.mark.parametrize("escape", ["\\u0073", "\\x73", "\\163"])
+def test_escapes_in_quotes_hide_nothing(escape: str) -> None:
+    """What a shell or a language makes of them is looked at, whatever dotenv's readers make of it."""
+    text = f'A="{escape}{secrets()["openai"][1:]}"\n'
+    found, _ = findings(dotenv(text, "file"), EnvPolicy())
+    assert [(one.variable, one.code) for one in found] == [("A", "client_key")]
+
+
+def test_a_directory_with_the_name_of_a_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A link to a directory and a directory of parts are unread; a virtual environment of that name is not meant."""
+    for name in ("elsewhere", "one/.env.d", "two/.env"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "one/.env.linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "two/.env/pyvenv.cfg").touch()
+    (tmp_path / ".env").write_text("LOG_LEVEL=info\n")
+    code, told, _ = checked(str(tmp_path), capsys=capsys)
+    assert (code, {one["source"] for one in told["unreadable"]}) == (
+        4, {str(tmp_path / "one/.env.d"), str(tmp_path / "one/.env.linked")}
+    )  # fmt: skip

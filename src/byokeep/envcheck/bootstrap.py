@@ -28,6 +28,7 @@ FLAG_VALUES: Final = ("on", "off")
 _ON: Final = "on"
 _FLAG: Final = re.compile(r"(?:FEATURE|FLAG)_[A-Z0-9_]{1,60}\Z")
 _HOST: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z][a-z0-9-]{0,61}\.?\Z")
+_DRAWN: Final = re.compile(r"[0-9a-f]{32}")  # in a host's name: key material
 _METADATA: Final = frozenset({"metadata", "metadata.google.internal", "instance-data", "100.100.100.200",
                               "192.0.0.192", "fd00:ec2::254"})  # fmt: skip
 _ROLE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}\Z")
@@ -53,6 +54,8 @@ def _address(value: str) -> str:
         host, _ = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
         return "bad_address"
+    if in_value(value) is not None or _DRAWN.search(host):
+        return "bad_address"
     if parts.scheme != "https" or "@" in value or parts.query or parts.fragment or parts.path not in ("", "/"):
         return "bad_address"
     try:
@@ -71,7 +74,7 @@ def _role(value: str) -> str:
 
 def _key_id(value: str) -> str:
     """Accept a key's name, alias or id at its key provider."""
-    if _REFERENCE.fullmatch(value):
+    if _REFERENCE.fullmatch(value) and in_value(value) is None:
         return ""
     return "looks_like_key_material" if _is_material(value.strip()) else "not_a_key_reference"
 

@@ -24,7 +24,7 @@ from typing import Final
 from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
 from byokeep.envcheck.bootstrap import ALLOWED, FLAG_VALUES, ROLES, Flags, refused, stage_of
-from byokeep.envcheck.secret import OTHER, bare_name, in_value, in_variable, is_public, shown
+from byokeep.envcheck.secret import OTHER, bare_name, in_value, in_variable, is_public, of_known_shape, shown
 from byokeep.envcheck.sources import DEVELOPMENT, PREVIEW, PRODUCTION, Variable, read_file
 
 _EVERYWHERE: Final = frozenset({PRODUCTION, PREVIEW, DEVELOPMENT})
@@ -91,6 +91,8 @@ def findings(
     """
     kept = [one for one in variables if one.kind != "system"]
     found = [_finding(one, code, why) for one in kept for code, why in _of_one(one, policy)]
+    systems = [(one, of_known_shape(one.raw)) for one in variables if one.kind == "system" and one.raw]
+    found += [_finding(one, seen.code, seen.why) for one, seen in systems if seen is not None]
     found += [_finding(one, code) for one, code in (*_twice(kept), *_shared(kept))]
     found += [
         _finding(one, "not_deployed")
@@ -100,11 +102,13 @@ def findings(
         return found, []
     aged = [one for one in kept if not one.text]
     found += [_finding(one, "not_rotated") for one in aged if (one.updated_ms or rotated_after_ms) < rotated_after_ms]
-    return found, [(shown(one.name), "age_not_known") for one in aged if one.updated_ms is None]
+    # A line of a file has no age: the file is named, once.
+    unknown = [one.source if one.line else shown(one.name, one.value) for one in aged if one.updated_ms is None]
+    return found, [(one, "age_not_known") for one in dict.fromkeys(unknown)]
 
 
 def _finding(one: Variable, code: str, why: str = "") -> EnvFinding:
-    return EnvFinding(variable=shown(one.name), code=code, source=one.source, line=one.line,
+    return EnvFinding(variable=shown(one.name, one.value), code=code, source=one.source, line=one.line,
                   targets=tuple(sorted(one.targets)), why=why)  # fmt: skip
 
 
@@ -127,6 +131,8 @@ def _by_itself(one: Variable, policy: EnvPolicy) -> Iterator[tuple[str, str]]:
         yield named.code, f"name: {named.why}"
     plain = bare_name(one.name)
     seen = None if plain in ALLOWED else in_variable(one.name, one.value)
+    if one.raw and (seen is None or seen.code == OTHER or seen.why == "name"):
+        seen = of_known_shape(one.raw) or seen
     if seen is not None:
         exposed = is_public(one.name)
         why = f"{seen.code}, {seen.why}" if exposed and seen.code != OTHER else seen.why

@@ -33,6 +33,8 @@ PUBLIC_PREFIXES: Final = (
 _DEPTH: Final = 4
 _LEAST: Final = 6  # characters of a value that a name alone makes a secret
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")
+_USUAL: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
+_LONG: Final = 16  # characters of a usual name from which on it may be one that was drawn
 _JOINT: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]")
 _ENDING: Final = re.compile(
     r"B64|BASE64|JSON|ENCODED|RAW|[0-9]{1,3}|PROD|PRODUCTION|PREVIEW|STAGING|DEV|DEVELOPMENT|TEST|OLD|NEW|PREV|"
@@ -82,9 +84,15 @@ def is_public(name: str) -> bool:
     return _JOINT.sub("_", name).upper().startswith(PUBLIC_PREFIXES)
 
 
-def shown(name: str) -> str:
-    """Return a variable's name as it may be printed: one that is odd, or holds a secret itself, is not."""
-    return name if _NAME.match(name) and in_value(name) is None else "unnamed"
+def shown(name: str, value: str | None = None) -> str:
+    """Return a variable's name as it may be printed: one that is odd, or may be a secret itself, is not.
+
+    The last line of a key in base64 reads as a name without a value.
+    """
+    usual = _USUAL.fullmatch(name) is not None
+    random = (len(name) >= _LONG or not usual) and looks_random(name.encode("utf-8", "surrogateescape"))
+    bare = not usual and value is not None and not value.strip("=")
+    return name if _NAME.match(name) and not random and not bare and in_value(name) is None else "unnamed"
 
 
 def by_name(name: str) -> str:
@@ -128,6 +136,12 @@ def _is_filler(value: str) -> bool:
 def in_value(value: str) -> Sighting | None:
     """Return the secret that a value is or holds; a client's before any other."""
     seen = list(_sightings(value.encode("utf-8", "surrogateescape")))
+    return next((one for one in seen if one.code != OTHER), seen[0] if seen else None)
+
+
+def of_known_shape(text: str) -> Sighting | None:
+    """Return the secret that a text holds which may be a ciphertext: what was only drawn by chance is none."""
+    seen = [one for one in _sightings(text.encode("utf-8", "surrogateescape")) if not one.why.startswith(_RUN)]
     return next((one for one in seen if one.code != OTHER), seen[0] if seen else None)
 
 

@@ -39,6 +39,8 @@ _BY_CLI: Final = "# Created by Vercel CLI"  # such a file has empty values for w
 _HIDDEN: Final = frozenset({"[SENSITIVE]", "Encrypted"})
 _STAGES: Final = {"production": PRODUCTION, "prod": PRODUCTION, "preview": PREVIEW, "staging": PREVIEW,
                   "development": DEVELOPMENT, "dev": DEVELOPMENT}  # fmt: skip
+_STAGES_AT_HOST: Final = frozenset({PRODUCTION, PREVIEW, DEVELOPMENT})
+_KINDS: Final = frozenset({"", "plain", "encrypted", "secret", "sensitive", "system"})
 # What a run of CI is given for its length; in a file or at a host these are findings.
 OF_THE_RUN: Final = frozenset({"VERCEL_OIDC_TOKEN", "GITHUB_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
                                "ACTIONS_RUNTIME_TOKEN", "CI_JOB_TOKEN", "CI_JOB_JWT"})  # fmt: skip
@@ -50,6 +52,7 @@ class Variable:
 
     Attributes:
         value: None when it cannot be read.
+        raw: The text that stands there where that is not the value: with its escapes, or as a host encrypted it.
         line: Where in a file, from 1; 0 = it has none.
         targets: Environments that get it; empty = not said.
         kind: Its type at a host, such as ``sensitive``; empty = no host.
@@ -60,6 +63,7 @@ class Variable:
 
     name: str
     value: str | None = field(repr=False)
+    raw: str = field(default="", repr=False)
     source: str
     line: int = 0
     targets: frozenset[str] = frozenset()
@@ -88,6 +92,9 @@ class Collected:
             return
         for top, folders, names in os.walk(path, onerror=self._unlisted):
             folders[:] = sorted(set(folders) - _PASSED_OVER)
+            for folder in (Path(top, one) for one in folders if one.startswith(".env")):
+                if not folder.joinpath("pyvenv.cfg").is_file():  # some call their virtual environment so
+                    self.unread.append((_printable(folder), "not_a_regular_file"))
             for name in sorted(names):
                 if name.startswith(".env"):
                     self._take(Path(top, name))
@@ -164,8 +171,9 @@ def dotenv(text: str, source: str, targets: frozenset[str] = frozenset()) -> Ite
         if found is not None:
             value, rest = _plain(found)
             hidden = value in _HIDDEN or (hides and not value)
+            raw = found["quoted"] if found["quote"] == '"' and "\\" in found["quoted"] else ""
             yield Variable(name=found["name"], value=None if hidden else value, source=source, line=line,
-                           targets=targets)  # fmt: skip
+                           targets=targets, raw=raw)  # fmt: skip
             name, line_of_rest = "comment", line + found[0].count("\n")
         else:
             found = _LINE.match(text, at)
@@ -213,11 +221,14 @@ def of_row(row: Any, source: str) -> Variable | None:
     texts = (name, kind, *(targets if isinstance(targets, list) else [None]))
     if not all(isinstance(one, str) for one in texts) or not name or ("key" in row) is not bool(kind):
         return None
+    if kind not in _KINDS or not _STAGES_AT_HOST.issuperset(targets):
+        return None  # what is no such word may be anything, and is not shown
     value, updated = row.get("value"), row.get("updatedAt")
-    readable = not kind or kind == "plain" or row.get("decrypted") is True
-    told = value if isinstance(value, str) and readable and kind != "sensitive" and value not in _HIDDEN else None
+    readable = not kind or kind == "plain" or (row.get("decrypted") is True and kind not in ("sensitive", "system"))
+    told = value if isinstance(value, str) and readable and value not in _HIDDEN else None
+    raw = value if isinstance(value, str) and told is None else ""
     return Variable(
-        name=name, value=told, source=source, targets=frozenset(targets), kind=kind,
+        name=name, value=told, raw=raw, source=source, targets=frozenset(targets), kind=kind,
         branch=str(row.get("gitBranch") or ""), owner=str(row.get("configurationId") or ""),
         updated_ms=_milliseconds(updated),
     )  # fmt: skip
