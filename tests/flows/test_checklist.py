@@ -151,7 +151,8 @@ async def test_the_store_its_audit_and_its_disk_are_looked_at_now(
                 assert await not_ok(desk) == {"vault": ("failed", "clock_skew")}
         with monkeypatch.context() as fault:
             fault.setitem(audit._files, "gone", tmp_path / "no-such.log")
-            assert await not_ok(desk) == {"audit_devices": ("failed", "missing")}
+            gone = {"audit_devices": ("failed", "missing"), "disk": ("unknown", "disk_not_seen")}
+            assert await not_ok(desk) == gone
         with monkeypatch.context() as fault:
             fault.setattr(audit, "_files", {})
             assert (await not_ok(desk))["audit_devices"] == ("failed", "no_audit_device")

@@ -116,11 +116,14 @@ def test_no_link_and_no_pipe_is_taken_from_outside(tmp_path: Path, kind: str) ->
     manifest, _ = made(tmp_path)
     place = tmp_path / "outside"
     (place / "copy").mkdir(parents=True)
-    (place / "tombstones").write_bytes(b"")
+    (place / "tombstones").touch()
+    (place / "epochs.jsonl").touch()
+    what = Brought(identity=place, seal_key=place, recovery_keys=(), checkpoints=place)
+    assert restore._behind(place, manifest, what) == 0
     odd = place / kind
     odd.symlink_to("/etc/passwd") if kind == "link" else os.mkfifo(odd)
     with pytest.raises(BackupRefused) as refused:
-        restore._behind(place, manifest, Brought(identity=odd, seal_key=odd, recovery_keys=(), checkpoints=place))
+        restore._behind(place, manifest, what)
     assert refused.value.reason == "outside"
     with pytest.raises((BackupRefused, OSError)):
         restore._copy(str(odd), str(tmp_path / "copied"))

@@ -186,7 +186,9 @@ async def _disk(look: ChecklistLook) -> ProbeOutcome:
     if not devices:
         return unknown("disk", "disk_not_seen", step)
     free = min(one.disk_free_bytes for one in devices) >> 20
-    return failed("disk", "disk_low", step, free_mib=free) if low else ok("disk", free_mib=free)
+    if low:
+        return failed("disk", "disk_low", step, free_mib=free)
+    return ok("disk", free_mib=free) if len(devices) == len(every) else unknown("disk", "disk_not_seen", step)
 
 
 async def _leak_alerts(look: ChecklistLook) -> ProbeOutcome:
