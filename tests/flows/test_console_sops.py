@@ -151,7 +151,7 @@ async def unreachable_is_not_invalid(desk: Desk) -> None:
     assert taken.status == 303, taken.text
     await desk.work()
     waits = (await operator.get(taken.at)).text
-    assert "The provider does not work: attempt 2 of" in waits
+    assert "The provider is down: attempt 2 of" in waits
     await desk.retry_now()
     told_so = (await operator.get(taken.at)).text
     assert "Nobody could tell yet whether version 1 is good: provider down." in told_so

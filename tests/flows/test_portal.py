@@ -166,7 +166,7 @@ async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypat
     change, seen = refs.change_state, visit.logins.session_seen
     with monkeypatch.context() as full:  # a disk without room: the reserve is given back, and who ends a key is heard
         full.setattr(Emergency, "_give_back", AsyncMock(return_value=True))
-        full.setattr(visit.tokens, "session_seen", failing_once(seen))
+        full.setattr(visit.logins, "session_seen", failing_once(seen))
         full.setattr(refs, "change_state", failing_once(change))
         done = await one.send(f"{ref}/end", why="unused")
     assert done.at == ref
