@@ -236,7 +236,7 @@ async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault, tm
     try:
         ran = await vault.run("backup", "create")
         assert (ran.code, "backup_target" in ran.err) == (4, True)
-        assert ("The directory of backup_target is not there" in " ".join(ran.err.split()), "errno" in ran.err) == (
+        assert ("The directory of backup_target does not exist" in " ".join(ran.err.split()), "errno" in ran.err) == (
             True,
             False,
         )
