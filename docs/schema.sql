@@ -91,7 +91,7 @@ CREATE TABLE byokeep.api_token (
     CONSTRAINT api_token_expires_at_ck CHECK (((expires_at > created_at) AND (expires_at <= (created_at + '90 days'::interval)))),
     CONSTRAINT api_token_keyed_hash_ck CHECK ((octet_length(keyed_hash) = 32)),
     CONSTRAINT api_token_keyed_hash_uq UNIQUE (keyed_hash),
-    CONSTRAINT api_token_kind_ck CHECK ((kind = ANY (ARRAY['api'::text, 'session'::text, 'invitation'::text, 'console'::text, 'code'::text, 'portal'::text, 'mailed'::text]))),
+    CONSTRAINT api_token_kind_ck CHECK ((kind = ANY (ARRAY['api'::text, 'session'::text, 'invitation'::text, 'console'::text, 'code'::text, 'portal'::text, 'mailed'::text, 'cli'::text, 'cli_code'::text]))),
     CONSTRAINT api_token_pk PRIMARY KEY (id),
     CONSTRAINT api_token_seen_at_ck CHECK (((kind = ANY (ARRAY['console'::text, 'portal'::text])) = (seen_at IS NOT NULL))),
     CONSTRAINT api_token_subject_id_fk FOREIGN KEY (subject_id) REFERENCES byokeep.subject(id),

@@ -81,6 +81,7 @@ RULES = {
     "POST /v1/operators/{subject_id}/vouch": rule(A),
     "GET /v1/approvals": rule(A, U, whole=True),
     "POST /v1/approvals/{request_id}/approve": rule(A),
+    "DELETE /v1/operators/{subject_id}/link": rule(A),
     "DELETE /v1/tokens/{token_id}": rule(A),
     "POST /v1/clients": rule(A, body={"name": "root"}),
     "GET /v1/clients": rule(A, O, P, U),

@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 from contextlib import AsyncExitStack
+from typing import Any
 from unittest.mock import AsyncMock
 from uuid import UUID
 
@@ -153,8 +154,57 @@ async def test_a_code_opens_one_session_within_two_minutes(desk: Desk) -> None:
     assert len(desk.stand.events("session.login", "denied")) == 8
     mine = next(one for one in answers if one.status == 303).cookies[0].partition("=")[2].partition(";")[0]
     status, reply = await desk.call("POST", "/v1/session/code", Person(desk.people["approver"].id, mine))
-    assert (status, reply["code"]) == (403, "no_code_here")
+    assert (status, reply["kind"]) == (201, "cli_code")  # for the other place: it prolongs no session of the console
+    assert (await visit.send("/console/sign-in", code=reply["token"])).status == 401
     assert (await desk.call("POST", "/v1/session/code", "runner"))[1]["code"] == "not_permitted"
+
+
+async def test_a_code_of_the_console_logs_in_on_the_command_line_once(desk: Desk) -> None:
+    """Twice, late, of the other place: refused alike. The session is a proof for five minutes, and makes no code."""
+    visit, me = Visit(desk), desk.people["operator"]
+    assert (await visit.sign_in("operator")).status == 303
+    theirs = await code_of(desk, "operator")
+
+    async def made() -> str:
+        await visit.get("/console/you")
+        shown = await visit.send("/console/you/code")
+        assert shown.status == 200, shown.text
+        return re.findall(r"<code>(bko_[A-Za-z0-9_-]{43})</code>", shown.raw)[0]
+
+    async def log_in(code: str, **more: str) -> tuple[int, Any]:
+        return await desk.call("POST", "/v1/session", body={"code": code} | more)
+
+    code = await made()
+    assert code not in (await visit.get("/console/you")).raw
+    assert (await desk.call("GET", "/v1/self", Person(me.id, code)))[0] == 401
+    other = Visit(desk)
+    await other.get("/console/sign-in")
+    assert (await other.send("/console/sign-in", code=code)).status == 401
+    answers = await asyncio.gather(*(log_in(code) for _ in range(5)))
+    assert sorted(status for status, _ in answers) == [201, 401, 401, 401, 401]
+    shell = Person(me.id, next(one["token"] for status, one in answers if status == 201))
+    assert json.loads(desk.stand.events("session.login", "ok")[-1])["fields"]["kind"] == "cli"
+    late = await made()
+    desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '3 minutes', expires_at = now()"
+             " WHERE kind = 'cli_code' AND revoked_at IS NULL")  # fmt: skip
+    for wrong in (code, late, theirs, me.token):
+        status, reply = await log_in(wrong)
+        assert (status, reply["code"]) == (401, "bad_code")
+    assert (await log_in(theirs, name="x", password="y"))[1]["code"] == "bad_request"
+    assert len(desk.stand.events("session.login", "denied")) == 9
+    assert (await desk.call("POST", "/v1/session/code", shell))[1]["code"] == "no_code_here"
+    path, body = f"/v1/operators/{me.id}/tokens", {"days": 1}
+    assert (await desk.call("POST", path, shell, body))[0] == 201
+    desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes'"
+             " WHERE kind IN ('cli', 'console')")  # fmt: skip
+    assert (await desk.call("POST", path, shell, body))[1]["code"] == "step_up_required"
+    assert (await desk.call("GET", "/v1/self", shell))[0] == 200
+    await visit.get("/console/you")
+    shown = await visit.send("/console/you/code")
+    assert (shown.status, "/console/sign-in" in shown.at) == (303, True)
+    await visit.get("/console/you")
+    assert (await visit.send("/console/sign-out", everywhere="yes")).status == 303
+    assert (await desk.call("GET", "/v1/self", shell))[0] == 401
 
 
 @pytest.mark.req("S-ASVS-24")

@@ -126,6 +126,11 @@ async def test_a_passkey_signs_in_and_a_unproved_does_no_more(ring: Keyring) -> 
     await page.wait_for_url("**/you")
     login = json.loads(desk.stand.events("session.login", "ok")[-1])["fields"]
     assert login["passkey"] == json.loads(added)["fields"]["passkey"]
+    await page.get_by_role("button", name="Make a code").click()  # so the command line has what a passkey proved
+    code = await page.get_by_text(re.compile("^bko_")).inner_text()
+    status, shell = await desk.call("POST", "/v1/session", body={"code": code})
+    assert (status, shell["kind"]) == (201, "cli")
+    assert (await desk.call("POST", f"/v1/operators/{me.id}/tokens", Person(me.id, shell["token"]), {}))[0] == 201
 
     desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes' WHERE kind = 'console'")
     await page.goto(f"{ring.url}/console/you")

@@ -21,14 +21,15 @@ from byokeep.kernel.app import ServiceLimits
 from byokeep.tenancy.sso import REDIRECT
 from byokeep.wire.transport import Outbound
 from tests.support import npm
-from tests.support.broker import ELSEWHERE, Store, standing
-from tests.support.console import PASSWORD, Shown, Visit, named, on_loopback
+from tests.support.broker import ELSEWHERE, Person, Store, standing
+from tests.support.console import PASSWORD, SAME, Shown, Visit, named, on_loopback
 from tests.support.openid import CLIENT, SECRET, Provider, ours, provider
 from tests.support.ports import free_port
 from tests.support.postgres import drop_database, fresh_database
 from tests.support.web import Desk, desk_on
 from tests.support.website import fresh
 
+SESSION = "__Host-byokeep"
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
 GROUPS = {
@@ -309,7 +310,7 @@ async def test_what_no_group_stands_for_is_not_taken_and_a_fault_there_takes_not
     assert (shown.status, row(desk, "approver")) == (303, "approver active")
 
 
-async def test_a_link_is_told_of_and_ends_with_the_way_in_that_replaces_it(desk: Desk, there: Provider) -> None:
+async def test_a_link_is_told_of_and_shown_and_ends_with_what_replaces_it(desk: Desk, there: Provider) -> None:
     """People are told, and passkeys of before end; a password by a later invitation ends it, and so does disabling."""
     operator = desk.people["operator"].id
     desk.sql("INSERT INTO byokeep.passkey (id, subject_id, identifier, public_half, uses, name) VALUES"  # noqa: S608
@@ -324,12 +325,61 @@ async def test_a_link_is_told_of_and_ends_with_the_way_in_that_replaces_it(desk:
     assert (await desk.call("PUT", path, None, raw=PASSWORD.encode(), headers=shows))[0] == 204
     _, shown = await sign_in(desk, there, "ann", "operators")
     assert (shown.status, denied(desk)[-1]) == (422, "sso_unknown")
+    await shown_and_ended(desk, there)
     for who in ("auditor", "approver"):  # the account is free for another once its owner is disabled
         _, shown = await sign_in(desk, there, "ann", f"{who}s", invitation=await invited(desk, who))
         assert shown.status == 303, who
         path = f"/v1/operators/{desk.people[who].id}"
         assert (await desk.call("PATCH", path, "admin", {"state": "disabled"}))[0] == 200
-    assert len(desk.stand.events("sso.linked", "ok")) == len(desk.stand.events("sso.unlinked", "ok")) == 3
+    assert len(desk.stand.events("sso.linked", "ok")) == len(desk.stand.events("sso.unlinked", "ok")) + 1 == 6
+
+
+async def shown_and_ended(desk: Desk, there: Provider) -> None:
+    """A link is on the pages and in the replies, without whose account it is; its owner and an admin end it there."""
+    operator, page = desk.people["operator"].id, f"/console/people/{desk.people['operator'].id}"
+    link, gone = f"/v1/operators/{operator}/link", len(desk.stand.events("sso.unlinked", "ok"))
+    admin, auditor = Visit(desk), Visit(desk)
+    assert ((await admin.sign_in("admin")).status, (await auditor.sign_in("auditor")).status) == (303, 303)
+    for ends in ("operator", "admin"):
+        visit, shown = await sign_in(desk, there, "ann", "operators", invitation=await invited(desk, "operator"))
+        assert shown.status == 303
+        digest = desk.sql("SELECT encode(identity, 'hex') FROM byokeep.sso_link")
+        for who, at in ((visit, "/console/you"), (admin, page), (auditor, page)):
+            one = await who.get(at)
+            assert "An account at <bdi>login.example</bdi>, linked 20" in one.raw
+            assert digest not in one.raw
+            assert not re.search(r"\bann\b", one.text)
+            assert ("End the link" in one.text) is (who is not auditor)
+        rows = (await desk.call("GET", "/v1/operators", "admin"))[1]["operators"]
+        assert [one["id"] for one in rows if one["linked_at"]] == [str(operator)]
+        assert (await desk.call("GET", "/v1/self", Person(operator, visit.cookies[SESSION])))[1]["linked_at"]
+        assert (await desk.call("GET", "/v1/self", "admin"))[1]["linked_at"] is None
+        assert (await desk.call("DELETE", link, "auditor"))[1]["code"] == "not_permitted"
+        other, shown = await sign_in(desk, there, "ann", "operators")
+        assert shown.status == 303
+        who, at = (visit, "/console/you") if ends == "operator" else (admin, page)
+        assert (await who.ask("POST", "/console/sso/unlink", data={"form": "x", "id": operator}, **SAME)).status == 403
+        await who.get(at)
+        assert [(one := await who.send("/console/sso/unlink", id=str(operator))).status, one.at] == [303, at]
+        assert "linked 20" not in (await who.get(at)).text
+        assert (await visit.ask("GET", "/console/you")).status == (200 if ends == "operator" else 303)
+        assert (await other.ask("GET", "/console/you")).status == 303
+        _, shown = await sign_in(desk, there, "ann", "operators")
+        assert (shown.status, denied(desk)[-1]) == (422, "sso_unknown")
+        said = json.loads(desk.stand.events("sso.unlinked", "ok")[-1])
+        assert (said["actor"], said["fields"]["digest"]) == (str(desk.people[ends].id), digest)
+        assert (await desk.call("DELETE", link, "admin"))[1]["code"] == "not_linked"
+    assert len(desk.stand.events("sso.unlinked", "ok")) == gone + 2
+    # Who ends another admin's only way in would be the only admin at once.
+    status, second = await desk.call("POST", "/v1/operators", "admin",
+                                     {"name": "second", "roles": ["admin"], "all_clients": True})  # fmt: skip
+    assert status == 201, second
+    made = (await desk.call("POST", f"/v1/operators/{second['id']}/tokens", "admin", {"days": 1}))[1]["token"]
+    _, shown = await sign_in(desk, there, "root", "admins", invitation=made)
+    assert shown.status == 303
+    status, reply = await desk.call("DELETE", f"/v1/operators/{second['id']}/link", "admin")
+    assert (status, reply["code"]) == (403, "only_way_in")
+    assert (await sign_in(desk, there, "root", "admins"))[1].status == 303
 
 
 @pytest.fixture(scope="module")

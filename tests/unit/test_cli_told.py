@@ -600,3 +600,28 @@ def test_durations_are_read_with_their_unit() -> None:
     shown = {("life_s", 900): "15 min", ("gap_s", 6): "6 s", ("gap_s", 0): "0 s", ("count", 900): "900"}
     assert {given: terminal._cell(*given) for given in shown} == shown
     assert (terminal._label("wrapped_for_s"), terminal._label("status")) == ("wrapped for", "status")
+
+
+def test_who_logs_in_in_a_browser_is_told_where_and_brings_a_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The code is read as a secret is and sent alone; a name and --browser, or neither, asks for nothing."""
+    sent: list[Any] = []
+
+    async def call(method: str, path: str, **more: Any) -> Any:
+        sent.append((method, path, more.get("body")))
+        return {"id": ID, "kind": "cli", "token": "bko_" + "t" * 43, "expires_at": "2026-05-01T12:00:00Z"}
+
+    for room in ("cli.operator", "cli.api"):
+        monkeypatch.setattr(f"byokeep.{room}.call", call)
+    for words in ([], ["maria", "--browser"]):
+        assert run(["operator", "login", *words]) == 2
+    assert sent == []
+    monkeypatch.setattr("byokeep.cli.operator.web_url", lambda: "https://keep.example")
+    monkeypatch.setattr("byokeep.cli.operator.read_secret", lambda **_: Secret("bko_code \n"))
+    file = tmp_path / "mine"
+    assert run(["operator", "login", "--browser", "--save", str(file)]) == 0
+    told = "".join(capsys.readouterr())
+    assert ("https://keep.example/console/you" in told, "Make a code" in told, "bko_" in told) == (True, True, False)
+    assert sent[0] == ("POST", "/v1/session", {"code": "bko_code"})
+    assert file.read_text().startswith("bko_t")

@@ -19,6 +19,7 @@ from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Clients, Person, Subject, find, said_of
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import again, clean, err, say, session, show
+from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.process import harden
 
@@ -169,6 +170,9 @@ def whoami() -> None:
         f"A credential of yours ({one['kind']}) was issued by {one['by'] or 'this installation'} at {clean(one['at'])}."
         for one in found["issued_by_others"]
     ]
+    if since := found.get("linked_at"):
+        step = again("operator unlink")
+        notes.append(f"Linked to an account at the OpenID provider since {clean(since)}. To end the link: {step}")
     if found["approvals_held"]:
         notes.append(_held(found))
     if session().as_json:
@@ -235,21 +239,28 @@ def recover(name: str, *, save: Path | None = None) -> None:
 
 
 @app.command
-def login(name: str, *, save: Path | None = None, replace: bool = False) -> None:
-    """Log in with name and password; the session token is saved for later commands.
+def login(name: str | None = None, *, browser: bool = False, save: Path | None = None, replace: bool = False) -> None:
+    """Log in with name and password, or in a browser; the session token is saved for later commands.
 
     Example: byokeep operator login maria
 
     Args:
         name: Yours, as you were invited by.
+        browser: Sign in to the console, whichever way you do there, and bring a code from its page "You".
         save: A new file (0600) for the token; default: the home's own, which later commands read by themselves.
         replace: Overwrite the file if it exists.
     """
+    if (name is None) is not browser:
+        step = "Give your name, or --browser to sign in to the console and bring a code from there."
+        raise Rejected("name_or_browser", next_step=step)
     place = save or session().settings.home / "credentials" / "cli.token"
     keep = new_file(place, replace=replace or save is None, ours=save is None)  # before a session is there to lose
-    value = read_secret(prompt="Password")
-    body = {"name": name, "password": value.reveal().decode("utf-8", "replace")}
+    if browser:
+        say(f'Sign in at {web_url()}/console/you and press "Make a code" there. It works once, for two minutes.')
+    value = read_secret(prompt="Code" if browser else "Password", what="code" if browser else "value")
+    text = value.reveal().decode("utf-8", "replace")
     value.wipe()
+    body = {"code": text.strip()} if browser else {"name": name, "password": text}
     reply = run(call("POST", "/v1/session", body=body, anonymous=True))
     _hand_over(reply, place, keep, own=True)
     if save is not None:
@@ -271,9 +282,26 @@ def console() -> None:
         say("Open the page and enter this code there. It is shown once and works once.")
 
 
+@app.command
+def unlink(person: Person | None = None) -> None:
+    """End the link to the OpenID provider, yours or, as an admin, somebody's: no account there signs them in any more.
+
+    All their sessions end, but for the one that asks. Only an invitation links anew.
+
+    Example: byokeep operator unlink maria
+
+    Args:
+        person: Name or id, as `byokeep operator list` shows it; yourself unless it is given.
+    """
+    whose = run(call("GET", "/v1/self"))["id"] if person is None else person
+    run(call("DELETE", f"/v1/operators/{whose}/link"))
+    said = again(f"operator token {whose} --save FILE")
+    show({"id": str(whose), "link": "ended"}, note=f"To let them link an account again, an admin: {said}")
+
+
 @app.command(name="list")
 def list_() -> None:
-    """List people and machines, and until when their tokens work.
+    """List people and machines, and until when their tokens work. --json also shows who uses single sign-on.
 
     Example: byokeep operator list
     """

@@ -61,6 +61,7 @@ def add(pages: Pages) -> None:
         return console.page(
             request, "person.html", who=who, one=one, tokens=held, ends=ends,
             may=sorted(verb.value for verb in Verb if verb.roles & one.roles),
+            sso=console.app.limits.sso, ends_links=who.may(Verb.TOKEN_REVOKE) or one.id == who.actor.id,
             names=await clients.names_of(console.app, who.actor, ids),
         )  # fmt: skip
 

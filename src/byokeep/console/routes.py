@@ -41,6 +41,7 @@ from byokeep.console import (
     usage,
     vault,
 )
+from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, SIGN_IN, Console, Pages, Send
 from byokeep.console.passkeys import add as add_passkeys
 from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, browser_of, form_of, keep, next_page, visitor_of
@@ -51,7 +52,7 @@ from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
 from byokeep.tenancy.passkeys import mine
 from byokeep.tenancy.schemas import SOURCE
-from byokeep.tenancy.sso import REDIRECT
+from byokeep.tenancy.sso import REDIRECT, linked_at
 
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is taken away by itself
 
@@ -99,17 +100,26 @@ def _sessions(pages: Pages) -> None:
         keep(reply, SESSION, "")
         return reply
 
-    async def you(request: Request, who: Visitor) -> Response:
+    async def about(request: Request, who: Visitor, code: str = "") -> Response:
         given = await tokens.issued_by_others(console.app, who.actor)
         return console.page(
             request, "you.html", who=who, given=given, passkeys=await mine(console.app, who.actor),
-            origin=console.app.limits.console_origin,
+            origin=console.app.limits.console_origin, sso=console.app.limits.sso,
+            linked_at=await linked_at(console.app, who.actor), code=code,
         )  # fmt: skip
+
+    async def you(request: Request, who: Visitor) -> Response:
+        return await about(request, who)
+
+    async def code_made(request: Request, who: Visitor) -> Response:
+        await form_of(console.app, request)
+        return await about(request, who, (await console.ask(who, "POST", "/v1/session/code"))["token"])
 
     pages.add_open("GET", "/sign-in", sign_in)
     pages.add_open("POST", "/sign-in", signed_in)
     pages.add("POST", "/sign-out", sign_out)
     pages.add("GET", "/you", you)
+    pages.add("POST", "/you/code", code_made)
 
 
 def _sso(pages: Pages) -> None:
@@ -151,6 +161,13 @@ def _sso(pages: Pages) -> None:
             return _asked(console, request, before, HOME, error)
         return await _entered(console, issued["token"], next_page(issued["to"]), before)
 
+    async def link_ended(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "id")
+        about = given_id(given["id"])
+        await console.ask(who, "DELETE", "/v1/operators/{subject_id}/link", ids={"subject_id": about})
+        return RedirectResponse(f"{HOME}/you" if about == who.actor.id else f"{HOME}/people/{about}", 303, HEADERS)
+
+    pages.add("POST", "/sso/unlink", link_ended)
     pages.add_open("POST", "/sso/begin", begin_sso)
     pages.add_open("GET", "/sso", back)
     pages.add_open("POST", "/sso", end_sso)

@@ -187,8 +187,8 @@ def require_proof(actor: Actor) -> None:
     """
     if not actor.proved:
         step = (
-            "Sign in to the console again: that counts there for 5 minutes. If you have a passkey, but logged in on the"
-            " command line with the password, use a token there: docs/console.md."
+            "Sign in to the console again: that counts there for 5 minutes. On the command line:"
+            " `byokeep operator login --browser`, which counts for 5 minutes, too."
         )
         raise Unauthenticated("step_up_required", next_step=step)
 

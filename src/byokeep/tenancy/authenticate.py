@@ -8,9 +8,9 @@ Rules
 - A subject or token whose row its record does not carry is nobody's, and an alert (``objects/subjects.sql``). Rows are
   held against their records when a process sees them first, and again whenever one of them has changed.
 - A session of the console also ends when it was not used for 30 minutes, which is no alert. One that is older than 5
-  minutes does nothing that takes a fresh proof of who it is (:data:`byokeep.core.policy.FRESH`); nor does a session of
-  the command line, which a password opened, of somebody who has a passkey.
-- A code opens a session of the console; it authenticates nobody itself.
+  minutes does nothing that takes a fresh proof of who it is (:data:`byokeep.core.policy.FRESH`). So it is with one of
+  the command line that a code of the console opened; one that a password opened proves nobody who has a passkey.
+- A code opens a session; it authenticates nobody itself.
 - A contact person of a client's is let in by the portal alone, with a session of its own kind; the portal lets in
   nobody else.
 - An invitation authenticates a person with no role that may do anything: it sets its holder's password.
@@ -40,6 +40,7 @@ _ENTRY: Final = (
 )
 MAX_TOKEN: Final = 128  # characters looked at
 _SHAPE: Final = re.compile(r"bk[a-z]_[A-Za-z0-9_-]{43}\Z")
+_CODES: Final = ("code", "cli_code", "mailed")
 _INVITED: Final = frozenset({Role.INVITED})
 _MACHINE_PREFIX: Final = {"bkd_": Role.DISPATCHER, "bkr_": Role.RUNNER, "bkc_": Role.CUSTODIAN}
 
@@ -94,7 +95,7 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, p
     if found is not None and not await _recorded(app, found):
         found = None
     contact = found is not None and Role.CONTACT in found["roles"]
-    if found is None or found["kind"] in ("code", "mailed") or not _SHAPE.match(token) or contact is not portal:
+    if found is None or found["kind"] in _CODES or not _SHAPE.match(token) or contact is not portal:
         raise Unauthenticated("bad_token", next_step=_ENTRY)
     if portal:
         if found["kind"] != "portal" or found["all_clients"] or len(found["clients"]) != 1:

@@ -47,21 +47,19 @@ MachineRoles = Annotated[list[Literal["dispatcher", "runner", "custodian"]], Fie
 
 
 class LoginBody(Strict):
-    """Log in."""
+    """Log in: name and password, or a code that the console made."""
 
-    name: Name
-    password: Annotated[str, Field(max_length=256, repr=False)]
+    name: Name = ""
+    password: Annotated[str, Field(max_length=256, repr=False)] = ""
+    code: Annotated[str, Field(max_length=64, repr=False)] = ""
 
 
-class ConsoleLoginBody(Strict):
+class ConsoleLoginBody(LoginBody):
     """Sign in to the console: name and password, or a code, or what a browser answers of a passkey.
 
     `browser` is the digest that the challenge was asked for with.
     """
 
-    name: Name = ""
-    password: Annotated[str, Field(max_length=256, repr=False)] = ""
-    code: Annotated[str, Field(max_length=64, repr=False)] = ""
     passkey: Said = ""
     browser: Annotated[str, Field(max_length=64)] = ""
 
@@ -247,14 +245,23 @@ def sessions(
         request.scope["state"]["actor"] = issued.token.subject_id
         return issued_out(issued)
 
+    codes = Budget(app.clock, per_minute=CODES_PER_MINUTE)
+
     @routes.post("/session", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC, responses=refusals(429))
     async def log_in(request: Request, body: LoginBody) -> dict[str, Any]:
-        """Log in; the session ends after 8 hours."""
-        return await with_password(request, body.name, body.password, "session")
+        """Log in with name and password, or with a code of the console; the session ends after 8 hours."""
+        if not body.code:
+            return await with_password(request, body.name, body.password, "session")
+        if body.name or body.password:
+            raise Rejected("bad_request", next_step="Send a code, or a name and a password.")
+        codes.spend(source_of(request))
+        issued = await logins.redeem_code(app, shown=body.code, request_id=request_id(request), kind="cli")
+        request.scope["state"]["actor"] = issued.token.subject_id
+        return issued_out(issued)
 
     if console:
         given = Challenges(app.clock)
-        _console_sessions(routes, app, with_password, check, given)
+        _console_sessions(routes, app, with_password, check, given, codes)
         _sso(routes, app, auth, elsewhere, given)
 
     @routes.delete("/session", status_code=204, responses=refusals(404))
@@ -275,9 +282,8 @@ def sessions(
 
 def _console_sessions(
     routes: Routes, app: BrokerApp, with_password: Callable[[Request, str, str, str], Awaitable[dict[str, Any]]],
-    check: PasskeyCheck | None, given: Challenges,
+    check: PasskeyCheck | None, given: Challenges, codes: Budget,
 ) -> None:  # fmt: skip
-    codes = Budget(app.clock, per_minute=CODES_PER_MINUTE)
     passkey_routes(routes, app, check, given)
 
     @routes.post(
@@ -305,7 +311,10 @@ def _console_sessions(
 
     @routes.post("/session/code", status_code=201, response_model=IssuedReply, responses=refusals(403))
     async def make_code(actor: Actor) -> dict[str, Any]:
-        """Make a code that signs its owner in to the console, once, within two minutes; shown this once."""
+        """Make a code that signs its owner in to the console, once, within two minutes; shown this once.
+
+        In a session of the console it is one for the command line, and takes a fresh proof.
+        """
         return issued_out(await logins.issue_code(app, actor))
 
     @routes.delete("/sessions", status_code=204)
@@ -380,6 +389,12 @@ def _sso(routes: Routes, app: BrokerApp, auth: Authenticator, check: SsoCheck | 
         )
         request.scope["state"]["actor"] = issued.token.subject_id
         return issued_out(issued) | {"to": to}
+
+    @routes.delete("/operators/{subject_id}/link", status_code=204, responses=refusals(403, 404))
+    async def end_link(subject_id: PathId, actor: Actor) -> Response:
+        """End the link to the OpenID provider, one's own or, as an admin, somebody's; their other sessions end."""
+        await sso.end_link(app, actor, subject_id)
+        return Response(status_code=204)
 
 
 def on(check: PasskeyCheck | None) -> PasskeyCheck:

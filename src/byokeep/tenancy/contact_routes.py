@@ -23,13 +23,14 @@ from byokeep.http.openapi import PUBLIC, Routes, refusals
 from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Budget, PathId, Strict, bearer, request_id
 from byokeep.kernel.app import BrokerApp
-from byokeep.tenancy import contacts, logins, passkeys, tokens
+from byokeep.tenancy import contacts, logins, passkeys
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.tenancy.broker_routes import Said, on, passkey_routes, source_of
 from byokeep.tenancy.contacts import Contact, Invitation, Mail
 from byokeep.tenancy.login_brake import LoginBrake
 from byokeep.tenancy.passkeys import Challenges, PasskeyCheck
 from byokeep.tenancy.schemas import IssuedReply, issued_out
+from byokeep.tenancy.tokens import Issued
 
 INVITATIONS_PER_MINUTE: Final = 60  # tried from one address; an invitation has 256 random bits
 _MOST_MAILS: Final = 20  # under way at once
@@ -171,7 +172,7 @@ class _Door:
             self._mails.add(task)
             task.add_done_callback(self._mails.discard)
 
-    def let_in(self, request: Request, issued: tokens.Issued, address: str = "") -> dict[str, Any]:
+    def let_in(self, request: Request, issued: Issued, address: str = "") -> dict[str, Any]:
         """Return a new session; what was tried for the address is forgotten."""
         for brake in (self.codes, self.asks) if address else ():
             brake.succeeded(address, source_of(request))

@@ -4,6 +4,8 @@ Rules
 - A login answers the same for an unknown name, a wrong password and a disabled person, at the same cost (S-ASVS-24).
 - A session of the console is opened by a password, or by a code that its owner made on the command line: one use,
   two minutes. Signing in again opens another, which proves who it is anew; nobody's session is prolonged (ADR 0081).
+- So one of the command line is opened by a code that its owner made in the console, just signed in to, whichever way.
+  It proves who it is for five minutes, and makes no code (ADR 0092).
 - Whoever has a passkey comes into the console by it alone: neither a password nor a code opens a session there. A
   password that an invitation set takes the passkeys away: that is how who lost them is let in again (ADR 0086).
   Their password opens a session of the command line, which proves nobody; given to the console it is an alert.
@@ -95,40 +97,48 @@ async def log_in(
 
 
 async def issue_code(app: BrokerApp, actor: Actor) -> Issued:
-    """Make a code that opens a session of the console for the actor, once, within two minutes.
+    """Make a code that opens a session of the actor's, once, within two minutes.
+
+    The command line makes one for the console, and the console one for the command line.
 
     Raises:
-        Denied: ``not_permitted``: a machine; ``no_code_here``: neither a token nor a session of the command line was
-            shown; ``passkey_in_its_place``.
+        Denied: ``not_permitted``: a machine; ``no_code_here``: neither a token nor a session was shown that makes one;
+            ``passkey_in_its_place``.
+        Unauthenticated: ``step_up_required``: in the console.
     """
     async with recorded(app, actor, Verb.TOKEN_ISSUE, object_id=actor.id), app.db.begin(every_client=True) as tx:
         shown = None if actor.token_id is None else await tx.one(SubjectToken, "token_get", id=actor.token_id)
         subject = await tx.one(Subject, "subject_get", id=actor.id)
-        step = "A person makes one on the command line: `byokeep operator console`."
+        step = "A person makes one on the command line, with a password or a token: `byokeep operator console`."
         if subject.kind != "operator":
             raise Denied("not_permitted", next_step=step)
-        if shown is None or shown.kind not in ("api", "session"):
+        if shown is None or shown.kind not in ("api", "session", "console"):
             raise Denied("no_code_here", next_step=step)
-        if await passkeys_of(tx, actor.id):
+        kind = "code"
+        if shown.kind == "console":
+            require_proof(actor)
+            kind = "cli_code"
+        elif await passkeys_of(tx, actor.id):
             raise Denied("passkey_in_its_place", next_step="You have a passkey: sign in to the console with it.")
-        return await new_token(tx, app, actor, subject, kind="code", life_s=CODE_S, shown=shown.id)
+        return await new_token(tx, app, actor, subject, kind=kind, life_s=CODE_S, shown=shown.id)
 
 
-async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID) -> Issued:
-    """Open a session of the console for whoever made a code; it is used up.
+async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID, kind: str = "console") -> Issued:
+    """Open a session for whoever made a code, which is used up; ``kind`` is ``console``, or ``cli``.
 
     Raises:
-        Unauthenticated: ``bad_code``: nobody's, used, or over.
+        Unauthenticated: ``bad_code``: nobody's, used, over, or made for the other place.
     """
-    keyed_hash = app.token_key(shown.encode("utf-8", "replace"))
+    keyed_hash, made_as = app.token_key(shown.encode("utf-8", "replace")), "cli_code" if kind == "cli" else "code"
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.maybe(SubjectToken, "token_code", keyed_hash=keyed_hash)
+        found = await tx.maybe(SubjectToken, "token_code", keyed_hash=keyed_hash, kind=made_as)
         if found is not None:
             subject = await tx.one(Subject, "subject_get", id=found.subject_id)
             actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
             if await end_token(tx, actor, found) is not None:  # two at once: one of them
-                return await new_token(tx, app, actor, subject, kind="console", life_s=SESSION_S, event=EventName.LOGIN)
-    step = "A code works once, for two minutes. Make another: `byokeep operator console`."
+                return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
+    where = 'on the page "You" of the console' if kind == "cli" else "with `byokeep operator console`"
+    step = f"A code works once, for two minutes. Make another {where}."
     refusal = Unauthenticated("bad_code", next_step=step)
     await refuse_login(app, request_id, refusal, found.subject_id if found else None)
     raise refusal

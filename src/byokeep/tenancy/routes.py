@@ -11,10 +11,10 @@ from pydantic import Field
 from byokeep.core import png
 from byokeep.core.model import Actor, Client, ClientId, Risk
 from byokeep.http.openapi import Routes, raw_body, refusals
-from byokeep.http.reply import Reply
+from byokeep.http.reply import At, Reply
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, read_bytes, spend
 from byokeep.kernel.app import WebApp
-from byokeep.tenancy import clients, look, operators, tokens
+from byokeep.tenancy import clients, look, operators, sso, tokens
 from byokeep.tenancy.clients import Named
 from byokeep.tenancy.schemas import ApiTokenReply, ClientReply, SubjectReply
 from byokeep.tenancy.tokens import Given
@@ -63,6 +63,7 @@ class SelfReply(Reply, of=Actor, shows="id name roles clients approvals_held=hel
     """Who calls, and from when to when the token works that was shown; ``clients`` is null for all of them."""
 
     issued_by_others: list[GivenReply]
+    linked_at: At | None
 
 
 class SubjectsReply(Reply):
@@ -83,8 +84,9 @@ def sessions(app: WebApp, auth: Authenticator) -> APIRouter:
 
     @routes.get("/self", response_model=SelfReply)
     async def me(actor: Actor) -> dict[str, Any]:
-        """Tell a caller who it is, and who issued credentials of it lately."""
-        return SelfReply.fields(actor, issued_by_others=await tokens.issued_by_others(app, actor))
+        """Tell a caller who it is, who issued credentials of it lately, and since when it signs in elsewhere."""
+        others, since = await tokens.issued_by_others(app, actor), await sso.linked_at(app, actor)
+        return SelfReply.fields(actor, issued_by_others=others, linked_at=since)
 
     return routes
 

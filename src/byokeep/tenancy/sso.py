@@ -8,7 +8,8 @@ Rules
   the settings say so, for the roles that stay. What takes two admins (approver, admin) they only keep. The last admin
   stays, and does not come in so. Who has no group at all there is refused and loses nothing: it may be a fault there.
 - A link is another way in: people are told, passkeys of before end, and it ends with the next invitation that is used,
-  and when the person is disabled.
+  when the person is disabled, and when its owner or an admin ends it. Since when there is one is shown; whose account
+  it is there, never.
 - A sign-in is begun by a browser and ended by the same one, within five minutes, once: state, nonce and verifier are
   kept in this process, by the digest of its cookie.
 - Each sign-in is a fresh proof, so it is also the step up. A passkey is not asked for besides: who linked, chose so.
@@ -22,21 +23,32 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
 from byokeep.core.canonical import canonical_json, parse_canonical
-from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Denied, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import HUMAN_ROLES, Actor, Role
+from byokeep.core.policy import Verb
 from byokeep.kernel.alarm import unblocked
-from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import open_alert, refuse_login
+from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.command import open_alert, permit, recorded, refuse_login
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record_params
 from byokeep.tenancy.operators import follow, staying
 from byokeep.tenancy.passkeys import Challenges
-from byokeep.tenancy.tokens import SESSION_S, Issued, Subject, SubjectToken, end_older, new_token
+from byokeep.tenancy.tokens import (
+    SESSION_S,
+    Issued,
+    Subject,
+    SubjectToken,
+    end_older,
+    new_token,
+    revoke_all,
+    unlink,
+)
 
 _EVERY: Final = "every-client"
 REDIRECT: Final = "/console/sso"  # below the console's origin: where the provider sends browsers back
@@ -226,3 +238,32 @@ async def _link(tx: Tx, app: BrokerApp, actor: Actor, identity: bytes) -> None:
     key = f"sso_linked:{actor.id}:{identity.hex()[:16]}"
     await open_alert(tx, app, actor, reason="sso_linked", severity="warning", object_id=actor.id, key=key)
     await end_older(tx, actor, actor.id, passkeys=True)
+
+
+async def linked_at(app: App, actor: Actor) -> datetime | None:
+    """Return since when the actor is linked to an account at the provider. Raises Unavailable."""
+    found = await app.db.read(datetime, "sso_since", {"subject_id": actor.id}, every_client=True)
+    return found[0] if found else None
+
+
+async def end_link(app: BrokerApp, actor: Actor, subject_id: UUID) -> None:
+    """End one's own link to the provider or, as an admin, somebody's; all their sessions but the one that asks end.
+
+    Raises:
+        Denied: ``not_permitted``; ``only_way_in``: of another admin who has no password.
+        NotFound: ``not_linked``: also who is not there at all.
+    """
+    own = subject_id == actor.id and Role.INVITED not in actor.roles
+    if not own:
+        await permit(app, actor, Verb.TOKEN_REVOKE)
+    async with recorded(app, actor, Verb.TOKEN_REVOKE, object_id=subject_id), unblocked(app) as tx:
+        await tx.all(None, "subject_lock")
+        whose = await tx.maybe(Subject, "subject_get", id=subject_id)
+        if whose is None or whose.linked_at is None:
+            step = "There is no link to end: `byokeep operator list --json` shows who has one."
+            raise NotFound("not_linked", next_step=step)
+        if not own and Role.ADMIN in whose.roles and not whose.has_password:
+            step = "It may be this admin's only way in. Disable them, which ends it: `byokeep operator change --help`."
+            raise Denied("only_way_in", next_step=step)
+        await unlink(tx, actor, subject_id)
+        await revoke_all(tx, actor, subject_id, kind="session", but=actor.token_id)

@@ -8,6 +8,7 @@ Rules
   and machines' are hashed with keys of their own; only the broker has the machines'. Only the broker checks a password
   and issues a session; ``web`` passes both on.
 - What an admin issues for a person is an invitation: it sets that person's password, once, and does nothing else.
+  Passwords, and sessions by a password or a code: :mod:`byokeep.tenancy.logins`.
 - The broker looks every hour for machines whose last token ends within 14 days, or has ended: one open alert for each.
   The same for people's API tokens, but for those given for 14 days or less. That no admin can sign in is an alert too,
   until one can. A custodian, which is a process of ours, renews its own token; nobody else's is prolonged by itself.
@@ -60,6 +61,7 @@ class Subject:
         admin_until: Until when an admin whom another stopped counts on as one, UTC.
         record_seq: The number of the record that says what the row says.
         token_until: Until when the last of its own tokens works, UTC; sessions and invitations do not count.
+        linked_at: Since when a person is linked to an account at the OpenID provider, UTC.
     """
 
     id: UUID
@@ -76,6 +78,7 @@ class Subject:
     admin_until: datetime | None = None
     record_seq: int | None = None
     token_until: datetime | None = None
+    linked_at: datetime | None = None
 
     @property
     def has_password(self) -> bool:

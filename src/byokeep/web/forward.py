@@ -46,6 +46,7 @@ ROUTES: Final = (
     ("POST", "/v1/passkeys"),
     ("DELETE", "/v1/passkeys/{passkey_id}"),
     ("PUT", "/v1/operators/{subject_id}/password"),
+    ("DELETE", "/v1/operators/{subject_id}/link"),
     ("POST", "/v1/operators"),
     ("PATCH", "/v1/operators/{subject_id}"),
     ("POST", "/v1/operators/{subject_id}/tokens"),

@@ -12,7 +12,7 @@ SELECT t.id AS token_id, t.kind, t.created_at AS token_since, t.expires_at AS to
        -- Nobody kept what ended by time, or with all of its owner's sessions when a passkey was added or removed.
        CASE WHEN t.revoked_at IS NULL THEN t.kind IN ('console', 'portal')
             ELSE t.end_reason = 'passkeys_changed' END AS lapsed,
-       CASE WHEN t.kind IN ('console', 'portal') THEN t.created_at > clock_timestamp() - interval '5 minutes'
+       CASE WHEN t.kind IN ('console', 'portal', 'cli') THEN t.created_at > clock_timestamp() - interval '5 minutes'
                    ELSE NOT t.unproved END AS proved,
        ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        concat_ws('|', t.xmin, s.record_seq, s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.password_mark,

@@ -17,7 +17,8 @@ SELECT byokeep.subject_put(
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
-         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
+         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
+       (SELECT l.linked_at FROM byokeep.sso_link l WHERE l.subject_id = s.id) AS linked_at
   FROM byokeep.subject s WHERE s.id = :id;
 
 -- name: subject_named
@@ -25,6 +26,7 @@ SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.cr
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
          WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
+       (SELECT l.linked_at FROM byokeep.sso_link l WHERE l.subject_id = s.id) AS linked_at,
        s.password_phc, byokeep.subject_recorded(s.id) AS recorded
   FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'operator';
 
@@ -32,14 +34,16 @@ SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.cr
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
-         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
+         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
+       (SELECT l.linked_at FROM byokeep.sso_link l WHERE l.subject_id = s.id) AS linked_at
   FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'machine';
 
 -- name: subjects_list
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
-         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
+         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
+       (SELECT l.linked_at FROM byokeep.sso_link l WHERE l.subject_id = s.id) AS linked_at
   FROM byokeep.subject s ORDER BY s.kind = 'machine', s.name LIMIT :limit;
 
 -- name: subject_set_password
@@ -113,20 +117,20 @@ SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api
 
 -- name: tokens_shown
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
- WHERE keyed_hash = :keyed_hash AND kind IN ('session', 'console', 'portal') AND revoked_at IS NULL;
+ WHERE keyed_hash = :keyed_hash AND kind IN ('session', 'cli', 'console', 'portal') AND revoked_at IS NULL;
 
 -- name: token_code
 SELECT t.id, t.subject_id, t.kind, t.created_at, t.expires_at, t.revoked_at
   FROM byokeep.api_token t JOIN byokeep.subject s ON s.id = t.subject_id
- WHERE t.keyed_hash = :keyed_hash AND t.kind = 'code' AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp()
+ WHERE t.keyed_hash = :keyed_hash AND t.kind = :kind AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp()
    AND s.state = 'active' AND byokeep.subject_recorded(s.id) AND byokeep.token_recorded(t.id)
-   AND NOT EXISTS (SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id AND k.ended_at IS NULL);
+   AND (t.kind = 'cli_code' OR NOT EXISTS (SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id AND k.ended_at IS NULL));
 
 -- name: tokens_live
--- What is to end: not what ended by itself long ago. Sessions of the console, and codes that open one, are sessions.
+-- What is to end: not what ended by itself long ago. Sessions of each kind, and codes that open one, are sessions.
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
  WHERE subject_id = :subject_id AND id <> :except_id AND revoked_at IS NULL AND expires_at > now()
-   AND (CAST(:kind AS text) IS NULL OR kind = :kind OR :kind = 'session' AND kind IN ('console', 'code', 'portal', 'mailed'))
+   AND (CAST(:kind AS text) IS NULL OR kind = :kind OR :kind = 'session' AND kind NOT IN ('api', 'invitation'))
    AND (NOT CAST(:given AS boolean) OR issued_by IS DISTINCT FROM subject_id)
  ORDER BY created_at, id;
 
@@ -209,6 +213,9 @@ SELECT byokeep.sso_link_put(
 
 -- name: sso_digest
 SELECT encode(identity, 'hex') FROM byokeep.sso_link WHERE subject_id = :subject_id;
+
+-- name: sso_since
+SELECT linked_at FROM byokeep.sso_link WHERE subject_id = :subject_id;
 
 -- name: sso_unlink
 SELECT byokeep.sso_link_end(

@@ -275,7 +275,7 @@ BEGIN
     SELECT * INTO v_whose FROM byokeep.subject WHERE id = p_subject AND state = 'active' FOR UPDATE;
     IF NOT FOUND
         OR p_event NOT IN ('session.login', 'token.issued')
-        OR (p_kind IN ('session', 'console', 'portal')) <> (p_event = 'session.login')
+        OR (p_kind IN ('session', 'cli', 'console', 'portal')) <> (p_event = 'session.login')
         OR v_said ->> 'subject' IS DISTINCT FROM p_subject::text OR v_said ->> 'token' IS DISTINCT FROM p_id::text
         OR v_said ->> 'kind' IS DISTINCT FROM p_kind OR v_said ->> 'life_s' IS DISTINCT FROM p_life_s::text
         OR v_said ->> 'digest' IS DISTINCT FROM encode(sha256(p_keyed_hash), 'hex')
@@ -283,12 +283,14 @@ BEGIN
         RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
     END IF;
     -- A person's credential comes from the person; what somebody else issues is an invitation.
-    IF p_kind IN ('session', 'console', 'portal') AND (NOT v_self OR p_life_s > 28800)  -- tenancy/tokens.py, SESSION_S
-        -- A code opens a session of the console. No such session makes one, or it would prolong and prove itself.
-        OR p_kind = 'code' AND (NOT v_self OR p_life_s > 120  -- CODE_S
+    IF p_kind IN ('session', 'cli', 'console', 'portal') AND (NOT v_self OR p_life_s > 28800)  -- tenancy/tokens.py, SESSION_S
+        -- A code leads from the command line to the console, or from a console just signed in to, to the command line. What
+        -- a code of the console opened makes none, or it would prolong and prove itself.
+        OR p_kind IN ('code', 'cli_code') AND (NOT v_self OR p_life_s > 120  -- CODE_S
             OR NOT EXISTS (SELECT FROM byokeep.api_token t
-                            WHERE t.id = p_shown AND t.subject_id = p_subject AND t.kind IN ('api', 'session')
-                              AND t.revoked_at IS NULL AND t.expires_at > now()))
+                            WHERE t.id = p_shown AND t.subject_id = p_subject AND t.revoked_at IS NULL AND t.expires_at > now()
+                              AND (p_kind = 'code' AND t.kind IN ('api', 'session') OR p_kind = 'cli_code' AND t.kind = 'console'
+                                   AND t.created_at > clock_timestamp() - interval '5 minutes')))
         -- A contact person comes to the portal and nowhere else: tenancy/contacts.py, MAX_INVITE_DAYS, MAILED_S.
         OR ('contact' = ANY (v_whose.roles)) <> (p_kind IN ('portal', 'mailed')) AND p_kind <> 'invitation'
         OR 'contact' = ANY (v_whose.roles) AND p_kind = 'invitation' AND p_life_s > 2592000
@@ -527,6 +529,13 @@ BEGIN
        AND v_said ->> 'subject' = p_subject::text;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
+    END IF;
+    -- Whoever ends another admin's only way in would be alone at once: disabled, they count on for a day.
+    IF p_actor <> p_subject AND EXISTS (
+        SELECT FROM byokeep.subject s
+         WHERE s.id = p_subject AND s.state = 'active' AND 'admin' = ANY (s.roles) AND s.password_phc IS NULL)
+    THEN
+        RAISE EXCEPTION 'it may be the only way in' USING ERRCODE = 'BK007';
     END IF;
     PERFORM byokeep.audit_append(
         (SELECT i.id FROM byokeep.installation i), p_event, p_actor, p_subject, p_request, 'ok', p_payload);
