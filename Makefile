@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 PYTEST_ARGS ?=
 # A test waits for its servers half of the time, so there are more processes than cores: six keep two cores at work.
-JOBS ?= 6
+JOBS ?= 4
 MUTANTS ?=
 PY := .venv/bin/python
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml $(wildcard src/*/pyproject.toml)
