@@ -82,6 +82,8 @@ def test_what_ended_after_the_backup_is_told(tmp_path: Path) -> None:
         assert line == f"{name.value} {fields.get('template', '')} client {UUID(int=3)}"
         assert told(tmp_path, manifest, said(name, 4, Outcome.DENIED, **fields)) == []
     assert told(tmp_path, manifest, said(EventName.JOB_TEMPLATE_SET, 4, template="nightly")) == []
+    verified, suspended = (said(EventName.KEY_STATE_CHANGED, 4, state_to=to) for to in ("active", "suspended"))
+    assert (told(tmp_path, manifest, verified), len(told(tmp_path, manifest, suspended))) == ([], 1)
     (line,) = told(tmp_path, manifest, said(EventName.SWITCH_CLOSED, 4, scope="client"))
     assert line.startswith("switch.closed client")
 

@@ -267,6 +267,8 @@ def _ends(said: Facts) -> bool:
     """Whether a record says that something ended. A quarantine is the failure of what found it."""
     if said.event == EventName.JOB_TEMPLATE_SET and said.fields.get("state") != "ended":
         return False
+    if said.event == EventName.KEY_STATE_CHANGED and said.fields.get("state_to") == "active":
+        return False
     return said.event in _ENDED and said.outcome == (Outcome.FAILED if said.event in _QUARANTINED else Outcome.OK)
 
 
