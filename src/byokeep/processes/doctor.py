@@ -463,7 +463,7 @@ async def _last_drill(db: Database) -> ProbeOutcome:
     """When a backup was last restored apart and verified, and until when the next one is."""
     [found] = await db.read(dict, "drill_passed", {}, every_client=True)
     due = (found["at"] or found["since"]) + QUARTER
-    step = "None has been run yet: `byokeep drill run`." if found["at"] is None else ""
+    step = "None has passed yet: `byokeep drill run`." if found["at"] is None else ""
     if due <= datetime.now(UTC):
         step = "Overdue: `byokeep drill run`."
     passed = f"{found['at']:%Y-%m-%d}" if found["at"] else "never"

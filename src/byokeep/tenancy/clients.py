@@ -135,7 +135,8 @@ async def _change(
         before = await tx.one(Client, "client_get", id=client_id)
         after = await tx.maybe(Client, "client_set_state", id=client_id, state_from=old.value, state_to=new.value)
         if after is None:
-            raise Conflict("client_state", next_step="See `byokeep client show`.", state=before.state.value)
+            step = "See `byokeep client show`. If it is enrolling: `byokeep client enroll`."
+            raise Conflict("client_state", next_step=step, state=before.state.value)
         await _record(tx, actor, event, after)
     return after
 

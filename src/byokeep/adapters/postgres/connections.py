@@ -94,7 +94,7 @@ _AUDIT_RULES: Final = MappingProxyType(
 # What has the name that was asked for, and where it is listed.
 _WHERE_LISTED: Final = MappingProxyType(
     {
-        "client_exists": "A client has this name already: see `byokeep client list`.",
+        "client_exists": "This name is taken: see `byokeep client list`. If it is enrolling: `byokeep client enroll`.",
         "operator_exists": "Another person or machine has this name: see `byokeep operator list`.",
         "account_exists": "The client has this account already: see `byokeep account list CLIENT`.",
         "break_glass_taken": "Only one at a time: review and close it before the next. See `byokeep breakglass list`.",
