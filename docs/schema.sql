@@ -152,6 +152,7 @@ CREATE INDEX audit_record_access_ix ON byokeep.audit_record USING btree (chain, 
 -- What a reconciliation holds alerts against.
 CREATE INDEX audit_record_alert_ix ON byokeep.audit_record USING btree (at) WHERE (event = ANY (ARRAY['alert.raised'::text, 'alert.closed'::text]));
 CREATE INDEX audit_record_at_ix ON byokeep.audit_record USING btree (at);
+CREATE INDEX audit_record_drill_ix ON byokeep.audit_record USING btree (chain, seq) WHERE ((event = ANY (ARRAY['breakglass.drilled'::text, 'drill.completed'::text])) AND (outcome = 'ok'::text));
 CREATE INDEX audit_record_object_ix ON byokeep.audit_record USING btree (chain, object_id, seq);
 CREATE INDEX audit_record_older_ix ON byokeep.audit_record USING btree (chain, seq) WHERE (((event = 'backup.restored'::text) AND (outcome = 'ok'::text)) OR ((event = 'checkpoint.signed'::text) AND (POSITION(('\x22726561736f6e223a22636865636b706f696e745f6d69736d6174636822'::bytea) IN (payload)) > 0)));
 -- What the page of usage counts as refused.
