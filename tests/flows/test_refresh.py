@@ -14,12 +14,12 @@ from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from byokeep.accounts.accounts import declare_gone, list_refreshers
-from byokeep.accounts.maintenance import IDLE_DAYS, remind
+from byokeep.accounts.maintenance import IDLE_DAYS, clear_slots, remind
 from byokeep.accounts.model import OAuthGrant, OurApp
 from byokeep.accounts.refresh import renew
 from byokeep.accounts.tasks import run
@@ -426,6 +426,23 @@ async def test_nothing_is_asked_without_a_place_for_the_reply(bench: Bench) -> N
     await refused(bench, account, "no_room_to_land")
     bench.app = ours
     assert await one(bench, account) == "renewed"
+
+
+async def test_a_slot_that_a_renewal_left_goes_and_no_other(bench: Bench) -> None:
+    """Of an ended renewal it is removed; of one that is open, and of one that no row knows, it stays."""
+    account, held_up = await bench.connect("x"), await bench.connect("tiktok")
+    await bench.to_due(account)
+    assert await one(bench, account) == "renewed"
+    journal = "SELECT id FROM byokeep.refresh_journal WHERE account_id = '{}' AND ended_at IS {} NULL LIMIT 1"
+    ended = UUID(bench.stand.db.sql(journal.format(account.id, "NOT")))
+    await bench.to_due(held_up)
+    await bench.fault("tiktok", "status", status=503, times=1)
+    assert await one(bench, held_up) != "renewed"
+    still_open, unknown = UUID(bench.stand.db.sql(journal.format(held_up.id, ""))), uuid4()
+    for slot in (ended, still_open, unknown):
+        await bench.app.slots.prepare(slot)
+    assert await clear_slots(bench.app) == 1
+    assert {*await bench.app.slots.all()} == {still_open, unknown}
 
 
 async def test_a_clock_behind_the_tokens_stops_renewals(bench: Bench) -> None:

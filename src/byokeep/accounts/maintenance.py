@@ -62,7 +62,7 @@ async def tend(app: RefresherApp) -> int:
     Raises:
         Unavailable: The database is away.
     """
-    parts = (sweep_lost, sweep_left, forget_offered, check_due, end_disconnected)
+    parts = (sweep_lost, sweep_left, clear_slots, forget_offered, check_due, end_disconnected)
     done = await asyncio.gather(*(part(app) for part in parts), return_exceptions=True)
     for one in done:
         if isinstance(one, BaseException):
@@ -74,6 +74,16 @@ async def sweep_lost(app: RefresherApp) -> int:
     """End consents that nobody will finish, and destroy what they left in the store."""
     act = partial(_end_lost, app, await restored_at(app))
     return await each_due(app, "consent_sweep", Connection, "connections_lost", act, taken_for_s=TAKEN_FOR_S)
+
+
+async def clear_slots(app: RefresherApp) -> int:
+    """Remove the slots of renewals that have ended: who ended one may be cut off before. Of one that is not on record
+    nothing is known, so its slot stays."""
+    there = await app.slots.all()
+    ended = await app.db.read(UUID, "refresh_journals_ended", {"ids": there}, every_client=True) if there else []
+    for one in ended:
+        await app.slots.clear(one)
+    return len(ended)
 
 
 async def _end_lost(app: RefresherApp, restored: datetime | None, one: Connection) -> None:

@@ -302,11 +302,12 @@ class Attempt(RenewalInHand):
         return "finished"
 
     async def _tidy(self) -> None:
-        """Destroy the landing key and remove the slot; what is left over is worthless, and goes the next time."""
+        """Remove the slot and destroy its key; a slot that is left goes with `maintenance.clear_slots`."""
+        with suppress(ByokeepError):
+            await self.app.slots.clear(self.renewal.id)
         with suppress(ByokeepError):
             if self.renewal.landing_version:
                 await self.custody.destroy(self.grant.place(SecretPart.LANDING), [self.renewal.landing_version])
-            await self.app.slots.clear(self.renewal.id)
 
     async def _alert(self, reason: str, severity: Severity = "critical") -> None:
         with suppress(ByokeepError):

@@ -151,6 +151,9 @@ class Slots(Protocol):
     async def clear(self, journal_id: UUID) -> None:
         """Remove a slot; one that is not there is fine."""
 
+    async def all(self) -> list[UUID]:
+        """Return the journals that have a slot here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefresherApp(App):

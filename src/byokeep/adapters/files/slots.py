@@ -237,6 +237,11 @@ class SlotDirectory:
         """Remove a slot; one that is not there is fine."""
         await asyncio.to_thread(self._clear, self._file(journal_id))
 
+    async def all(self) -> list[UUID]:
+        """Return the journals that have a slot here."""
+        with _usable():
+            return [UUID(file.stem) for file in await asyncio.to_thread(list, self._place.glob("*.slot"))]
+
     def _file(self, journal_id: UUID) -> Path:
         return self._place / f"{journal_id}.slot"
 

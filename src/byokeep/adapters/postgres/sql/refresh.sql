@@ -101,6 +101,9 @@ SELECT j.*, EXISTS (SELECT FROM byokeep.job b
   FROM byokeep.refresh_journal j
  WHERE j.client_id = :client_id AND j.account_id = :account_id AND j.ended_at IS NULL;
 
+-- name: refresh_journals_ended
+SELECT id FROM byokeep.refresh_journal WHERE id = ANY(CAST(:ids AS uuid[])) AND ended_at IS NOT NULL;
+
 -- name: refresh_journal_begin
 -- The open row is what makes a renewal the only one.
 INSERT INTO byokeep.refresh_journal (id, client_id, account_id, base, phase, owner, job_id, started_at)
