@@ -297,6 +297,7 @@ RULES = {
 # What the broker decides: web only passes it on. A caller without the role is refused there just the same.
 PASSED_ON = (
     "/enroll",
+    "/link",
     "/v1/due/sign",
     "/v1/lists/sign",
     "/v1/checklists/",
