@@ -250,11 +250,11 @@ def sessions(
     @routes.post("/session", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC, responses=refusals(429))
     async def log_in(request: Request, body: LoginBody) -> dict[str, Any]:
         """Log in with name and password, or with a code of the console; the session ends after 8 hours."""
-        given = body.name, body.password
-        if any(given) if body.code else not all(given):
+        whole = not (body.name or body.password) if body.code else body.model_fields_set >= {"name", "password"}
+        if not whole:
             raise Rejected("bad_request", next_step="Send a code, or a name and a password.")
         if not body.code:
-            return await with_password(request, *given, "session")
+            return await with_password(request, body.name, body.password, "session")
         codes.spend(source_of(request))
         issued = await logins.redeem_code(app, shown=body.code, request_id=request_id(request), kind="cli")
         request.scope["state"]["actor"] = issued.token.subject_id
