@@ -73,7 +73,7 @@ class Cluster:
         files = self.nodes[0].files | self.nodes[1].files
         login: Any = Login(nodes[0])
         asked: Any = every
-        return FileStoreAudit(login, files, nodes=asked, deadline_s=0.05, min_free_bytes=1)
+        return FileStoreAudit(login, files, nodes=asked, deadline_s=0.5, min_free_bytes=1)
 
 
 @pytest.fixture
