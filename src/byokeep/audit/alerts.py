@@ -3,8 +3,8 @@
 Rules
 - An alert names a reason and ids, never a value.
 - A client's alert is visible to those assigned to the client; an alert of the platform, to those who see every client.
-  - Closing is recorded with the person's name. So is acknowledging, which says who took the alert; it stays open.
-  - Some people may do neither: the person an alert is about, whoever did to another what it reports, and anybody whose
+- Closing is recorded with the person's name. So is acknowledging, which says who took the alert; it stays open.
+- Some people may do neither: the person an alert is about, whoever did to another what it reports, and anybody whose
   approvals are held, who may have caused it.
 """
 

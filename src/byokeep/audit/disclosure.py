@@ -2,11 +2,11 @@
 
 Rules
 - The copy continues from its own end. If the copy and the database differ, nothing is added, and people are notified
-(R8.2-4).
+  (R8.2-4).
 - Reads and exports are recorded before anything is read (R1.4-4, R8.1).
 - A client's proof holds only that client's records and hashes. About others it tells only how many chains there are.
 - Only a complete run is signed as evidence (SOP 5.1, 5.2, 5.3); what is missing is named (R5.1-15). The bundle carries
-its records verbatim, and the proof that a published checkpoint covers them (S-TLOG-9). It ends there.
+  its records verbatim, and the proof that a published checkpoint covers them (S-TLOG-9). It ends there.
 - Each bundle is on its client's record before the key signs it.
 
 It may not change a byte of a record, nor judge a record by a column: payloads leave exactly as they are stored.

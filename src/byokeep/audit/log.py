@@ -4,16 +4,16 @@
 Rules
 - Only what continues the published log is signed. The published log is kept where the database cannot write, so a
   restored, forked or edited database is refused, and people are notified (S-TLOG-3).
-  - A record is hashed again before a checkpoint covers it. A head alone is never trusted.
-  - The epoch is committed before it is signed, so that one number never gets two signatures. If there is a crash in
+- A record is hashed again before a checkpoint covers it. A head alone is never trusted.
+- The epoch is committed before it is signed, so that one number never gets two signatures. If there is a crash in
   between, the next run finishes it.
-  - A rebase forgets nothing: the epochs that do not fit stay in place, signed. One more epoch says that it continues
-    none of them, and names every current head and the reason (ADR 0036). Only the approval that releases the global
-    switch can make it.
-  - Verification covers every epoch's signature, every record's hash and every published head. Columns must match the
+- A rebase forgets nothing: the epochs that do not fit stay in place, signed. One more epoch says that it continues none
+  of them, and names every current head and the reason (ADR 0036). Only the approval that releases the global switch can
+  make it.
+- Verification covers every epoch's signature, every record's hash and every published head. Columns must match the
   payload. A payload that is not one of ours is named and counted, and does not hide the others. Checking nothing is not
   a pass. The result is recorded either way (R1.4-4).
-  - The wall clock is compared with a clock that cannot be set, and the database's clock with ours. A difference only
+- The wall clock is compared with a clock that cannot be set, and the database's clock with ours. A difference only
   raises an alert: a jump prolongs nothing that was handed out (S-OWASP-2).
 
 It may not read a value, change a record, or repair a chain that is broken in itself: then restore the database.

@@ -5,7 +5,7 @@ Rules
 - Exactly what was approved is opened: approval, record and row have the same digest, and the approver may still
   approve.
 - The token is given wrapped, to the holder alone. It is announced on record first, so that a crash never leaves a token
-that nobody asked for. A token whose issue was not recorded is ended.
+  that nobody asked for. A token whose issue was not recorded is ended.
 - Nothing is opened while the store's audit or ours cannot record, nor against a kill switch.
 - Each opening, use and misuse raises an alert about the holder, who therefore cannot close it.
 

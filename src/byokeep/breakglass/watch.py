@@ -3,12 +3,12 @@
 Rules
 - Each request at the store is recorded once, by the store's own id. What was read is due for rotation at once. If there
   are very many, repeats of the same request are only counted, at the review; a misuse or a new path is always recorded.
-  - It is a misuse if the wrapping token is used a second time, without effect, or in any other way than the one request
+- It is a misuse if the wrapping token is used a second time, without effect, or in any other way than the one request
   that unwraps it: somebody else has had it. This raises a critical alert and ends the grant.
-  - If a log cannot be read, or does not cover each node from the opening on, that does not mean that the grant was
-    unused: nobody can review it meanwhile.
-  - A kill switch engaged after the opening ends the grant, and its release does not bring the token back. The same
-    holds for anything that takes away the holder's right to ask for a grant.
+- If a log cannot be read, or does not cover each node from the opening on, that does not mean that the grant was
+  unused: nobody can review it meanwhile.
+- A kill switch engaged after the opening ends the grant, and its release does not bring the token back. The same holds
+  for anything that takes away the holder's right to ask for a grant.
 
 It may not lengthen anything: the store ends the token by itself.
 """

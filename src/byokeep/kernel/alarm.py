@@ -4,7 +4,7 @@ Rules
 - An alert names a reason and ids, never a value. It is put on record, unless the open row that it counts up already is.
 - It has its own transaction, because the one that failed has usually been rolled back.
 - An alert about a state, such as an outage, has a key that starts with ``state/``. The round that sees the state end
-closes it, on record. An alert about an event stays open until a person has looked.
+  closes it, on record. An alert about an event stays open until a person has looked.
 - Nothing may block an alert of the broker: a session that holds the platform's chain, or the alert, is ended (ADR
   0034).
 

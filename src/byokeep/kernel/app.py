@@ -3,7 +3,7 @@
 Rules
 - Each process fills in only what its identity may use. A port that a process lacks is absent from its class, so a flow
   that needs more than its process may do does not type-check.
-  - A worker has no standing right at the store: it can reach a value only inside a custody lease. A provider's answer
+- A worker has no standing right at the store: it can reach a value only inside a custody lease. A provider's answer
   arrives as an allow-listed outcome, and what logs hold arrives as counts.
 """
 

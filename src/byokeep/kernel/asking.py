@@ -2,9 +2,10 @@
 
 Rules
 - The process that hands a task on records, in the same transaction, what is asked for: the digest of the task with its
-arguments, or the row that the task names. The request id is among the arguments, so one record asks for one task.
+  arguments, or the row that the task names. The request id is among the arguments, so one record asks for one task.
 - A worker does not do a task unless web wrote such a record, and unless the person who asked is active, is assigned to
-the client and holds the role now. Otherwise it raises an alert of the platform, because the client may be made up too.
+  the client and holds the role now. Otherwise it raises an alert of the platform, because the client may be made up
+  too.
 - A task that the clock may start also passes with a worker's record, in the service's own name.
 
 It may not decide what may be asked for, or by whom.

@@ -2,8 +2,8 @@
 
 Rules
 - Only sessions that hold, or queue for, what this very transaction waits for are ended, and only after a second: an
-ordinary transaction has ended by then. A kill waits a few hundredths of a second: it would have refused the sessions
-that it ends. The database's function enforces both.
+  ordinary transaction has ended by then. A kill waits a few hundredths of a second: it would have refused the sessions
+  that it ends. The database's function enforces both.
 - People are notified afterwards, which holds nothing up.
 
 It may be used only to stop and to watch: whoever starts something waits like everybody else.

@@ -5,13 +5,13 @@ Rules
   :class:`Denied`, :class:`Rejected` and :class:`Conflict` that leaves the block on record. Success is recorded by the
   block itself, in the same transaction.
 - A refusal is recorded once, in a short transaction of its own, because the refused one is rolled back. The error is
-marked, so that nothing records it again on its way out. If it cannot be recorded, the refusal still stands: refusing
-needs no permission.
+  marked, so that nothing records it again on its way out. If it cannot be recorded, the refusal still stands: refusing
+  needs no permission.
 - A denial is recorded on the platform's chain: the caller may not learn whose chain it would have been. Another
-client's object and a missing object get the same answer.
+  client's object and a missing object get the same answer.
 - An actor who is denied again and again within ten minutes raises an alert (R4.1-9). One actor's refusals are recorded
-up to a rate and beyond it counted on an alert, so that no flood fills the log (S-OWASP-16). Callers without a valid
-token share one rate.
+  up to a rate and beyond it counted on an alert, so that no flood fills the log (S-OWASP-16). Callers without a valid
+  token share one rate.
 - A refusal that no command has recorded gets its one record as it leaves over HTTP: :func:`record_refused_call`.
 
 It may not decide anything: the policy says who may, the block says what is possible.

@@ -3,14 +3,14 @@
 Rules
 - The chain is always locked before an incident's row, because whoever notices something has recorded it.
 - There is one open incident of a kind about an object, and the database enforces that. If something is noticed again,
-that incident takes the higher severity and the earlier start, and its alert is raised again: an open incident never
-mutes anything.
+  that incident takes the higher severity and the earlier start, and its alert is raised again: an open incident never
+  mutes anything.
 - A person may always open one. Incidents that open automatically are limited per client, so that one client's flood
-neither costs nor hides another's. Beyond the limit, one alert of that client says so.
+  neither costs nor hides another's. Beyond the limit, one alert of that client says so.
 - It names ids and codes. What has happened since is read from the audit: there is no second log.
 - An incident and the run of its playbook have one id.
 - A playbook that holds a kill switch releases it once all earlier steps are proved, and only to a person who took no
-part in it.
+  part in it.
 
 It may not decide how to respond: the playbooks do (:mod:`byokeep.incidents.playbooks`).
 """

@@ -2,8 +2,8 @@
 
 Rules
 - The answer for an id never changes, so it is cached. What may change is never cached here.
-  - The caller is authorised for the verb before the id is looked up, and for its client afterwards. So to every role,
-    an id of another client looks like an id that does not exist (S-VAULT-7).
+- The caller is authorised for the verb before the id is looked up, and for its client afterwards. So to every role, an
+  id of another client looks like an id that does not exist (S-VAULT-7).
 """
 
 from __future__ import annotations

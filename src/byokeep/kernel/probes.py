@@ -4,7 +4,7 @@
 
 Rules
 - A probe says ok or failed about what it saw. What it could not check is unknown. That includes a time-out and any
-error, and neither ever passes as ok.
+  error, and neither ever passes as ok.
 - If nothing was checked, the result is not ok (:func:`all_ok`).
 - An outcome carries a code, figures and what to do next, never a value or foreign text.
 - The caller gets an answer in time, whatever the probe does: a probe that hangs is abandoned.

@@ -2,18 +2,18 @@
 
 Rules
 - A procedure is data (:mod:`byokeep.core.procedure`). The process gives its App every procedure that it knows.
-  - A step is done in the transaction that appends its record and advances the run, with a compare-and-set on the run's
+- A step is done in the transaction that appends its record and advances the run, with a compare-and-set on the run's
   revision: of two callers that do the same step, one is told that the run has moved. Work outside the database comes
   first and may be repeated after a crash, so it must be idempotent.
-  - A person's step is done by anybody who holds its verb and calls for it. Workers do all other steps, on any number of
+- A person's step is done by anybody who holds its verb and calls for it. Workers do all other steps, on any number of
   machines, but only one at a time works on a run: an abort undoes nothing while a worker is still acting.
-  - What is unavailable is retried. A refusal stops the run with its code until somebody resumes or aborts it.
-  - An approval covers one step at one revision (:mod:`byokeep.kernel.approvals`): the person who started or last
-    resumed the run asks, and somebody else approves.
-  - Aborting a run undoes what was done, last step first. What cannot be undone waits, with an alert, until somebody
+- What is unavailable is retried. A refusal stops the run with its code until somebody resumes or aborts it.
+- An approval covers one step at one revision (:mod:`byokeep.kernel.approvals`): the person who started or last resumed
+  the run asks, and somebody else approves.
+- Aborting a run undoes what was done, last step first. What cannot be undone waits, with an alert, until somebody
   resumes it.
-  - The progress of a run is read from the records each time. A step is not done if its record is missing, is another's,
-    or says less than it must, whatever the row says.
+- The progress of a run is read from the records each time. A step is not done if its record is missing, is another's,
+  or says less than it must, whatever the row says.
 
 It may not know what a step does.
 """

@@ -2,7 +2,7 @@
 
 Rules
 - What was written to the store before that may have had a row that the older database lacks. A sweep keeps it and
-notifies people.
+  notifies people.
 
 It may not destroy anything.
 """

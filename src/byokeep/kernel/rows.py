@@ -3,9 +3,9 @@
 Rules
 - A field's annotation says how its column is read: as an enumeration, a tuple or set, or a noun inside a JSON object.
   Anything else is taken as the driver gives it.
-  - If a column is null and its field cannot be ``None``, the field gets its default. Without a default, the row is not
+- If a column is null and its field cannot be ``None``, the field gets its default. Without a default, the row is not
   read.
-  - A column that no field names is ignored. A field without a column is an error even if it has a default, so that a
+- A column that no field names is ignored. A field without a column is an error even if it has a default, so that a
   column that a statement forgot never passes as "none". Fields that never have a column are marked ``NO_COLUMN``.
 
 It may not compute: a derived value is a property of the noun, or part of the statement.

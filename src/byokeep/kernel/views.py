@@ -2,11 +2,10 @@
 
 Rules
 - The switches are read once per beat, however many follow, and at once when a switch was engaged here.
-  - A failed read gives no view: nobody is woken, and followers notice the silence.
-  - A view is serialised once for all who may see the same.
-  - One token may follow over at most ``MOST_OF_TOKEN`` streams, and all together over ``MOST``. Every
-    ``CHECK_EVERY_S``, one query finds the followers' tokens that have ended, so that a stream ends within five seconds
-    of its token.
+- A failed read gives no view: nobody is woken, and followers notice the silence.
+- A view is serialised once for all who may see the same.
+- One token may follow over at most ``MOST_OF_TOKEN`` streams, and all together over ``MOST``. Every ``CHECK_EVERY_S``,
+  one query finds the followers' tokens that have ended, so that a stream ends within five seconds of its token.
 """
 
 from __future__ import annotations

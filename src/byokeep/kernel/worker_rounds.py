@@ -4,7 +4,7 @@ Rules
 - The check does not run in a worker: a worker that is gone, or whose rounds are kept out of the queue, cannot report
   it.
 - A round is late if the queue accepted none of its kind for five minutes. A waiting round keeps the next one out, so a
-round that never starts or never ends is late as well.
+  round that never starts or never ends is late as well.
 - The check reads the queue's own table, which only the worker's role can write, and uses the database's clock.
 
 It may not start or repeat a round.

@@ -2,7 +2,7 @@
 
 Rules
 - There is one per client and provider, separate from every key that jobs get: no job's lease opens it, and no other key
-replaces it. A worker holds it under custody while it makes its calls.
+  replaces it. A worker holds it under custody while it makes its calls.
 - Each call is recorded before it is made, and again when it was answered or failed.
 - If the provider refuses the key, people are notified, and what needed it stops until a person resumes it.
 

@@ -3,11 +3,10 @@
 Rules
 - A client declares ids of the provider, and no value. They are kept where a key would be, so versions, verification,
   leases and a rotation from a stored key work as for any credential (:mod:`byokeep.keys.onboard`).
-  - Nothing is served until a worker has swapped a token and made a call with it.
-  - The store signs identity tokens for whoever logs in as the client. None of our processes can get one without a
-    lease.
-  - A keyless credential has nothing to rotate. It can be replaced once it serves nobody. If it is declared again with
-    the same ids, it is set up and verified again, and serves meanwhile.
+- Nothing is served until a worker has swapped a token and made a call with it.
+- The store signs identity tokens for whoever logs in as the client. None of our processes can get one without a lease.
+- A keyless credential has nothing to rotate. It can be replaced once it serves nobody. If it is declared again with the
+  same ids, it is set up and verified again, and serves meanwhile.
 
 It may not see a token.
 """

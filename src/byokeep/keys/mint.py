@@ -2,8 +2,8 @@
 
 Rules
 - A key is made under the name of its rotation, so that a key whose value was lost on the way can be found at the
-provider and ended: before another one is made, when the rotation is ended, and when its new key is refused. A key that
-could not be checked, or that a person must decide on, waits.
+  provider and ended: before another one is made, when the rotation is ended, and when its new key is refused. A key
+  that could not be checked, or that a person must decide on, waits.
 - A key that has served is ended after the last job that got it.
 - Keys of finished rotations that serve nobody are ended as well. A key with any other name is left alone.
 - The call is recorded before it is made. The new value is written, recorded and verified like a pasted one.

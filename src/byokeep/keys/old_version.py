@@ -2,7 +2,7 @@
 
 Rules
 - It is revoked once no job holds it: by a call if the provider has one, otherwise by a person. A call proves that it is
-dead. Then its value is destroyed, with every other earlier value that nobody needs any longer. Silence is no proof.
+  dead. Then its value is destroyed, with every other earlier value that nobody needs any longer. Silence is no proof.
 - A leaked key ends before its successor comes. If no call can end it, it waits for a person, who confirms its end.
 - A version that serves, or is about to, is never revoked or destroyed, under any reference.
 - If the administration is unreachable it is asked a few times; if it refuses, only once. Then people are notified.

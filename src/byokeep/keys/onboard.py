@@ -2,19 +2,19 @@
 
 Rules
 - The order: authorise, check the form, announce (recorded and committed), write to the store, then record in one
-transaction.
+  transaction.
 - There is one onboarding at a time per client and provider. A second caller is refused, and their value goes nowhere.
 - If it is interrupted after the write, repeating the same call adopts the version that was written. Otherwise the sweep
-destroys it.
+  destroys it.
 - If a key already serves, a new value waits as its candidate, for its rotation (:mod:`byokeep.keys.rotation`): neither
   a typo nor a provider that cannot be reached takes anything out of service (runbook 6.2). If none serves, the
   reference is unusable until the new value is verified.
 - The value's leak fingerprints are recorded before it is written, so that everything in the store can be searched for.
 - The sweep first ends the run in the database, so that a late end cannot be recorded, and then cleans the store. A
-version is an orphan only if no run wrote or announced it. It is recorded as found before it is destroyed, and as
-destroyed afterwards.
+  version is an orphan only if no run wrote or announced it. It is recorded as found before it is destroyed, and as
+  destroyed afterwards.
 - A version older than a restore is kept, with an alert: the older database may lack its row, so two people decide
-(:mod:`byokeep.keys.orphans`).
+  (:mod:`byokeep.keys.orphans`).
 - The sweep has no standing right: it works under the onboarding's custody job, or opens its own.
 
 It may not read a value back: the flow holds a value only on its way in.

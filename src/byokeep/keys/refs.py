@@ -2,14 +2,14 @@
 
 Rules
 - What is shown says where a key is and what state it has, never its value.
-  - A change of state follows the one table in :mod:`byokeep.core.keystate`, and leaves a row and a record.
-  - Nobody can ask for a state that only the service may set (a verified key becomes active).
-  - What could not be compared with the store counts as unknown, never as ok (R2.3-8).
-  - A key's history comes from the audit log, not from the tables (S-OWASP-10). A lease counts as access, because its
+- A change of state follows the one table in :mod:`byokeep.core.keystate`, and leaves a row and a record.
+- Nobody can ask for a state that only the service may set (a verified key becomes active).
+- What could not be compared with the store counts as unknown, never as ok (R2.3-8).
+- A key's history comes from the audit log, not from the tables (S-OWASP-10). A lease counts as access, because its
   holder could read the value. The request is recorded before anything is read.
-  - Leak fingerprints: the digests are in the database, and their key is in the store. Only this process reads both, and
-    it keeps neither (docs/adr/0019-fingerprints-of-live-values.md). A live value without any is named, never skipped.
-  - A stored key always has a due date (R1.3-3), by a named rule (R5.1-5). A client's wish counts within the published
+- Leak fingerprints: the digests are in the database, and their key is in the store. Only this process reads both, and
+  it keeps neither (docs/adr/0019-fingerprints-of-live-values.md). A live value without any is named, never skipped.
+- A stored key always has a due date (R1.3-3), by a named rule (R5.1-5). A client's wish counts within the published
   range; high risk shortens it.
 
 It may not see a value: a value stored before there were fingerprints gets none until it is replaced.

@@ -5,8 +5,8 @@ Rules
 - What is missing is unknown, never zero: hours without one of our checkpoints, and the calls of a lease whose holder
   has not reported how many there were.
 - An hour is compared, once it has ended, with the same hour of the days before (:mod:`byokeep.core.usage`). An unusual
-hour raises one alert per client, provider and measure, and opens an incident. It is reported only once, even if
-somebody has closed the alert. Trouble with one client does not hold up another.
+  hour raises one alert per client, provider and measure, and opens an incident. It is reported only once, even if
+  somebody has closed the alert. Trouble with one client does not hold up another.
 - Looking is itself recorded.
 """
 

@@ -5,13 +5,12 @@ Rules
   serves is asked again when its swap is refused, and fails only where the provider says clearly why: our own outage, or
   a proxy's no, takes nothing out of service. An alert says that it was refused.
 - The value is wiped before anything is recorded. The record holds only allow-listed outcomes and counts (R5.1-8).
-- Verification, leak check and what follows from them commit together: a key found in a log is never usable,
-  not for a moment.
+- Verification, leak check and what follows from them commit together: a key found in a log is never usable, not for a
+  moment.
 - Searching nothing is not a pass: unreadable sources, zero lines or zero spans make the leak check unknown (R5.1-11).
-  - An outcome that may change later is retried a few times. Then the run fails, and the key stays pending.
-  - A proved candidate waits for the cutover of its rotation (:mod:`byokeep.keys.rotation`), which is notified. A
-    refused one is dropped. One that is live, or about which the answer says nothing, waits. The key in use keeps
-    serving.
+- An outcome that may change later is retried a few times. Then the run fails, and the key stays pending.
+- A proved candidate waits for the cutover of its rotation (:mod:`byokeep.keys.rotation`), which is notified. A refused
+  one is dropped. One that is live, or about which the answer says nothing, waits. The key in use keeps serving.
 - The run closes with ``client_key_onboarded`` only when its three records prove it (:mod:`byokeep.kernel.sops`).
 
 It may not cause an effect: a custody lease cannot ask for one.

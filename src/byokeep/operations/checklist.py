@@ -3,10 +3,10 @@
 Rules
 - The signer names what they saw by its digest: a different result, or a list that has grown since, is a conflict. Every
   item is recorded with who, when and what was found. An item that is not ok needs a ticket.
-  - The day, week or month follows the database's clock. A past one can never be signed: without a sign-off it was
-    missed, whatever was running then, and people are reminded until the next one is signed.
-  - A chain of records is reviewed up to the last record that was listed. The chain is locked while a record is added,
-    so nothing that comes later gets an earlier place: it is listed the next time.
+- The day, week or month follows the database's clock. A past one can never be signed: without a sign-off it was missed,
+  whatever was running then, and people are reminded until the next one is signed.
+- A chain of records is reviewed up to the last record that was listed. The chain is locked while a record is added, so
+  nothing that comes later gets an earlier place: it is listed the next time.
 
 It may not tick an item by itself.
 """

@@ -3,9 +3,9 @@
 Rules
 - One statement covers every kind, with a branch for each. To add a kind, add a branch; nothing else lists due work.
   Kinds without a date of their own get one from the installation's policy.
-  - Items that are overdue or have no date are always on the list. It says how many rows did not fit.
-  - A list has a digest over its content, except the days left, so that people can sign off the list that they saw.
-    Seeing a list is recorded with its digest.
+- Items that are overdue or have no date are always on the list. It says how many rows did not fit.
+- A list has a digest over its content, except the days left, so that people can sign off the list that they saw. Seeing
+  a list is recorded with its digest.
 
 It may not do what is due.
 """

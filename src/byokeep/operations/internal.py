@@ -2,7 +2,7 @@
 
 Rules
 - It is a procedure like any other, but the host does its steps, because only the host has the rights at the store. A
-worker, which is asked as well, does nothing.
+  worker, which is asked as well, does nothing.
 - Each step can be interrupted anywhere and repeated: old and new both work until the new one is proved.
 - An old secret id ends once the new one has logged in. A new signing key of leases is trusted before it signs anything.
 - The keys of checkpoints and evidence, whose public halves others keep, are rotated only when a person asks.

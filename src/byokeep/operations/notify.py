@@ -2,14 +2,14 @@
 
 Rules
 - A reminder of an item goes out 14 days and 3 days before its date, on its date, and every week after it: once each, to
-each target. After a time in which nothing ran, only today's stage is sent.
+  each target. After a time in which nothing ran, only today's stage is sent.
 - An alert is sent once while it is open. A critical one goes out within seconds, with everything else that waits;
-otherwise a target gets one message within a quarter of an hour. What the due list reminds of is not sent twice.
+  otherwise a target gets one message within a quarter of an hour. What the due list reminds of is not sent twice.
 - A message holds codes, ids, dates and names of clients. Its target is known by name; the address is the sender's
   secret.
 - An alert raised here is closed here once its cause is gone.
 - An undelivered message is retried for ever, at growing intervals, and holds up no other target. It is recorded, and
-raises an alert from the third try on. A worker that dies between a delivery and its record delivers twice.
+  raises an alert from the third try on. A worker that dies between a delivery and its record delivers twice.
 - There is no reminder of work that is under way. Work that a worker does by itself is reminded of only once its date
   has passed.
 

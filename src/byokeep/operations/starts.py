@@ -2,9 +2,9 @@
 
 Rules
 - An item is started within the day before its date, at its own moment, so that items made together are not started
-together. After a time in which nothing ran, the earliest date comes first.
+  together. After a time in which nothing ran, the earliest date comes first.
 - A round starts few items, and a provider sees few per hour, whoever asks: the database counts. An item that did not
-finish is tried again after six hours.
+  finish is tried again after six hours.
 - It is started as a person would start it, and recorded as the service's own act. What an incident made due is left to
   a person.
 
