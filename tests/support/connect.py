@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
 from byokeep.accounts.connect_finish import ConsentTasks
-from byokeep.accounts.refresher_app import RefresherApp, Slots, asker, logins
+from byokeep.accounts.refresher_app import RefresherApp, asker, logins
+from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment, LeaseKind
@@ -215,13 +216,15 @@ async def office_on(database: Any, store: Store) -> AsyncIterator[Office]:
 
         token = stand.home / "custodian.token"
         worker = desk.worker
+        slots = SlotDirectory(stand.home / "slots", worker.installation_id)
+        stack.callback(slots.close)
         app = RefresherApp(
             db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
             environment=worker.environment, limits=worker.limits,
             custodian=BrokerCustodian(
                 ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1), Environment.DEVELOPMENT
             ),
-            slots=cast(Slots, None), owner=uuid4(), logins=logins(),
+            slots=slots, owner=slots.owner, logins=logins(),
             platform=asker(http, worker.clock.now, places),
             digest=lambda text: hmac.digest(b"k" * 32, text.encode(), hashlib.sha256).hex()[:32],
         )  # fmt: skip
