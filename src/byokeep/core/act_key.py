@@ -1,6 +1,6 @@
-"""The form of an idempotency key: what names one act, for the program that does it and for the gate that judges it.
+"""The form of an idempotency key, which names one act for the program that does it and for the gate that judges it.
 
-It may not make one: which act is the same act its program alone knows.
+It may not make one: only the program knows which acts are the same act.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def is_key(text: str) -> bool:
 
 
 def check_key(text: object) -> None:
-    """Look at the form of an idempotency key, before anybody is asked about it.
+    """Check the form of an idempotency key, before anything is looked up under it.
 
     Raises:
         Rejected: ``bad_key``.

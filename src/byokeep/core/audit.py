@@ -3,7 +3,7 @@
 Rules
 - The payload's bytes are stored and exported verbatim; a verifier hashes stored bytes, never a re-encoding (S-TLOG-7).
 - A chain starts at sequence number 1 after 32 zero bytes; one chain per client and one for the platform.
-- docs/spec/audit-record.md is the format; tests/vectors/audit holds it to the letter.
+- docs/spec/audit-record.md describes the format; tests/vectors/audit pins every byte of it.
 
 It may not decide what is recorded: that is :mod:`byokeep.core.events`.
 """
@@ -31,7 +31,7 @@ MAX_LINE: Final = 64 * 1024  # bytes; a record of our vocabulary stays far below
 _PLACE: Final = struct.Struct(">16sqqi")  # chain, seq, microseconds, length of the writer's name
 _WRITER: Final = re.compile(r"[a-z_][a-z0-9_$-]{0,62}\Z")
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
-_decode: Final = json.JSONDecoder().raw_decode  # json.loads looks for white space around it, for half as much again
+_decode: Final = json.JSONDecoder().raw_decode  # json.loads also looks for white space, and takes half as long again
 _NEXT: Final = "Treat the log as tampered with. Keep both copies, and compare them from this point on."
 _NEXT_CUT: Final = (
     "Export again: an export must be newer than the checkpoints. If it still ends here, it was truncated."
@@ -51,7 +51,7 @@ class Record(NamedTuple):
 
 
 class ChainHead(NamedTuple):
-    """Where a chain stands: everything up to ``seq`` is fixed by ``hash``. An empty chain has seq 0 and zero bytes."""
+    """Where a chain stands: ``hash`` fixes everything up to ``seq``. An empty chain has seq 0 and zero bytes."""
 
     chain: UUID
     seq: int
@@ -67,7 +67,7 @@ def canonical_payload(event: Event) -> bytes:
     """Return the canonical JSON of an event: what the chain hashes and the database stores.
 
     Raises:
-        ValueError: The event holds something canonical JSON cannot carry.
+        ValueError: The event holds something that canonical JSON cannot express.
     """
     return canonical_json(
         {
@@ -86,7 +86,7 @@ def canonical_payload(event: Event) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a payload says. ``event`` stays text: a log may be older or newer than its reader."""
+    """What a payload says. ``event`` stays text, because a log may be older or newer than its reader."""
 
     event: str
     outcome: str
@@ -144,7 +144,7 @@ def verify_chain(
         records: In the order of the log; consumed once.
         chain: The chain they must all belong to.
         start: A head already trusted; None = the beginning.
-        through: Sequence number -> hash of heads known from elsewhere, e.g. checkpoints; later than ``start``.
+        through: Heads known from elsewhere, such as checkpoints: sequence number -> hash; later than ``start``.
 
     Returns:
         The head reached.
@@ -164,16 +164,17 @@ def verify_log(
     through: Mapping[UUID, Mapping[int, bytes]] | None = None,
     only: UUID | None = None,
 ) -> dict[UUID, ChainHead]:
-    """Check a log that holds many chains, their records mixed in any order that keeps each chain's own.
+    """Check a log that holds many chains. Records of different chains may be mixed; each chain keeps its own order.
 
     Args:
         records: Consumed once.
         starts: Heads already trusted, by chain.
-        through: Heads known from elsewhere, as in :func:`verify_chain`, by chain; a chain not met is cut off whole.
+        through: Heads known from elsewhere, as in :func:`verify_chain`, by chain; a chain that no record belongs to
+            counts as cut off.
         only: The one chain that all records belong to.
 
     Returns:
-        The head of each chain, those of ``starts`` included.
+        The head of each chain, including those of ``starts``.
 
     Raises:
         Integrity: ``audit_chain_broken`` as :func:`verify_chain`.
@@ -181,7 +182,7 @@ def verify_log(
     heads = dict(starts or {})
     known = {chain: dict(points) for chain, points in (through or {}).items()}
     rest = iter(records)
-    # Of the chain at hand, so that nothing is looked up for each record.
+    # State of the current chain, so that nothing is looked up for each record.
     last, prev, points, named, at = 0, GENESIS, None, b"", None
     for record in rest:
         of, seq, at_us, writer, payload, stored, claimed = record
@@ -215,7 +216,7 @@ def _must_be_met(chain: UUID, reached: ChainHead, points: Mapping[int, bytes]) -
 
 
 def _why_unequal(record: Record, prev: bytes) -> str:
-    """A record whole in itself that follows something else was moved or follows a replaced one."""
+    """Tell why a hash does not fit: a record that fits its own ``prev`` was moved, or follows a replaced one."""
     if record.prev is None or record.prev == prev:
         return "edited"
     chain, seq, at_us, writer, payload, *_ = record
@@ -263,7 +264,7 @@ def parse_line(line: bytes) -> Record:
     try:
         if len(line) > MAX_LINE:
             raise ValueError("too long")
-        said, _ = _decode(line.decode())  # what follows it shows when it is written again
+        said, _ = _decode(line.decode())  # anything behind it shows up when it is written again
         prev = bytes.fromhex(said["prev"])
         record = Record(
             _chain(said["chain"]), said["seq"], said["at_us"], said["writer"], said["payload"].encode(),

@@ -1,10 +1,11 @@
-"""What a backup says of itself: its manifest (docs/spec/backup.md).
+"""The manifest of a backup (docs/spec/backup.md).
 
 Rules
-- A manifest names one installation at one time, every part with its size and digest, how far the audit chains and the
+- A manifest names one installation at one time, each part with its size and digest, how far the audit chains and the
   checkpoints had come, and a marker under each version of each key-encryption key.
-- One spelling: what the parser accepts, ``canonical`` gives back byte for byte. What no writer would write is refused.
-- Whoever refuses a backup says one thing, whatever was wrong with it (:class:`BackupRefused`); why is for the record.
+- There is one spelling: ``canonical`` gives back byte for byte what the parser accepts. What no writer would write is
+  refused.
+- A refused backup always gets the same answer (:class:`BackupRefused`). Only the record says why.
 
 It may not hold a value, a share of a seal or a key.
 """
@@ -25,13 +26,13 @@ from byokeep.core.model import Environment
 from byokeep.core.sealed_record import parse_artifact_key
 
 FORMAT: Final = "byokeep-backup/1"
-QUARTER: Final = timedelta(days=92)  # within which one is opened, and a recovery drill passes
+QUARTER: Final = timedelta(days=92)  # a backup is opened, and a recovery drill passes, at least this often
 MAX_MANIFEST: Final = 64 * 1024 * 1024  # bytes
 DATABASE: Final = "database.dump"
 STORE: Final = "store.snapshot"
 SETTINGS: Final = "settings.toml"
 ARTIFACTS: Final = "artifacts/"
-# Where a part may lie in a home, besides the three above.
+# Where else a part may be in a home, besides the three above.
 PLACES: Final = ("credentials/", "checkpoints/", "notify/", ARTIFACTS)
 MARKER_CONTEXT: Final = b"byokeep-backup-marker/1"  # no profile's key is derived from it
 NEVER: Final = frozenset({"database_roles", "response_spool", "logs", "store_audit"})  # covered by no backup
@@ -52,7 +53,7 @@ T = TypeVar("T")
 
 
 class BackupRefused(Integrity):
-    """A backup is not what it must be. ``reason`` is for the record; of the file it is shown to nobody."""
+    """A backup was refused. ``reason`` is for the record only: nobody who gives a file is shown it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("backup_refused", next_step=_SEAL_KEY if reason == "seal_key" else _NEXT)
@@ -73,8 +74,9 @@ class Marker:
     """A version of a key-encryption key.
 
     Attributes:
-        made_at: When the store made it, in Unix seconds: a key made anew under its name has another time.
-        ciphertext: A text of ours under that version: who decrypts it has it. Empty for a version that only opens.
+        made_at: When the store made it, in Unix seconds; a key that was made again under the same name has another.
+        ciphertext: A text of ours, encrypted under that version: whoever can decrypt it has the key. Empty for a
+            version that only decrypts.
     """
 
     key: str
@@ -89,10 +91,10 @@ class BackupManifest:
 
     Attributes:
         versions: Of what made it: ``byokeep``, ``openbao``, ``postgresql``, ``schema``.
-        epochs: How many checkpoints were published, and the root over them in hex; empty when there was none.
+        epochs: How many checkpoints were published; ``root`` is the root over them in hex, empty if there was none.
         heads: Where each audit chain stood.
         parts: Every file, in the order of the archive.
-        artifacts: The sealed profiles that the database had, by key; those of a bucket are no parts.
+        artifacts: The sealed profiles that the database listed, by key; those in a bucket are not parts.
         not_covered: What has to come from elsewhere, as words.
     """
 
@@ -124,7 +126,7 @@ class BackupManifest:
 
     @property
     def missing(self) -> list[str]:
-        """Sealed profiles of the database that no part holds, where parts hold any."""
+        """Sealed profiles that the database lists and no part holds; none if they are kept in a bucket."""
         if "artifact_bucket" in self.not_covered:
             return []
         there = {part.name.removeprefix(ARTIFACTS): part for part in self.parts if part.name.startswith(ARTIFACTS)}
@@ -135,7 +137,7 @@ class BackupManifest:
 
 
 def marker_text(backup: UUID, key: str, version: int) -> bytes:
-    """Return what a marker says."""
+    """Return the plaintext of a marker."""
     return f"{FORMAT} {backup} {key} {version}".encode()
 
 

@@ -1,8 +1,8 @@
-"""Token buckets: how often something may happen, for each key on its own.
+"""Token buckets: how often something may happen, counted for each key separately.
 
 Rules
-- Nobody's key can use up another's; keys are bounded in number, the oldest is forgotten first.
-- Time is passed in, so that the arithmetic can be shown without waiting.
+- No key can use up another's tokens. The number of keys is bounded; the oldest is forgotten first.
+- Time is passed in, so that tests need not wait.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ MAX_KEYS: Final = 10_000
 
 
 class Buckets:
-    """A token bucket for each key, full at first.
+    """A token bucket for each key, which starts full.
 
     Args:
-        per_minute: How many tokens come back a minute.
+        per_minute: How many tokens are added a minute.
         size: How many a full bucket holds; default ``per_minute``.
     """
 
@@ -27,7 +27,7 @@ class Buckets:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, key: str, now: float) -> float:
-        """Take one token; returns 0.0, or the seconds until there is one when there is none.
+        """Take one token; returns 0.0, or the seconds until there is one.
 
         Args:
             now: Monotonic time in seconds.

@@ -1,13 +1,13 @@
-"""Canonical JSON (RFC 8785) for what is hashed and signed, and JSON from outside that has one reading only.
+"""Canonical JSON (RFC 8785) for what is hashed and signed, and a strict reader for JSON from outside.
 
 Rules
-- One value has one spelling; bytes made here are hashed and signed, so they never change. Records hold text, integers,
-  null, lists and objects: no floats and no booleans, whose spelling is where encoders differ.
-- Of JSON from outside a name twice in an object, NaN, Infinity and endless nesting are refused. Whoever reads bounds
-  the bytes.
-- Foreign text that no database and no UTF-8 can hold (half a surrogate pair, NUL) is told before it gets anywhere.
+- One value has one spelling. The bytes made here are hashed and signed, so they never change. Records hold text,
+  integers, null, lists and objects. They hold no floats and no booleans, because encoders spell those differently.
+- JSON from outside is refused if an object has a name twice, or if it holds NaN, Infinity or endless nesting. The
+  caller bounds its length.
+- Foreign text that UTF-8 or the database cannot hold (half a surrogate pair, NUL) is found before it gets anywhere.
 
-It may not repair: a value that has no canonical spelling, or more than one reading, is refused.
+It may not repair: a value without a canonical spelling, or with more than one reading, is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def canonical_json(value: object) -> bytes:
     """Return the canonical UTF-8 bytes of ``value``.
 
     Raises:
-        ValueError: A type or number that records do not hold, or text that is not Unicode.
+        ValueError: A type or number that records may not hold, or text that is not Unicode.
     """
     return _spelled(value).encode("utf-8")
 
@@ -52,12 +52,12 @@ def parse_canonical(data: bytes) -> object:
 def refusing(
     code: str, kind: type[ByokeepError] = Integrity, *, next_step: str = "", **fields: type_of_field
 ) -> Iterator[None]:
-    """Give whatever somebody stumbles over who reads a document or a reply one name.
+    """Turn every error of reading a document or a reply into one refusal with ``code``.
 
-    A parser of a signed document builds what it says and compares what its writer makes of that: there is one spelling.
+    A parser of a signed document builds what it says, writes that again and compares: there is one spelling.
 
     Args:
-        kind: The class of the refusal, which has the code and what else is given.
+        kind: The class of the refusal, which gets the code and the other arguments.
     """
     try:
         yield
@@ -66,7 +66,7 @@ def refusing(
 
 
 def check_texts(document: object) -> None:
-    """Look at every text of a parsed document, names included.
+    """Check every text of a parsed document, including names.
 
     Raises:
         ValueError: One holds half a surrogate pair, which is not Unicode, or a NUL.
@@ -111,10 +111,10 @@ def read_json(text: bytes | str, *, whole_numbers: bool = False) -> Any:
 
     Args:
         text: JSON.
-        whole_numbers: Refuse fractions, and numbers that not every reader holds exactly.
+        whole_numbers: Refuse fractions, and numbers that not every reader can hold exactly.
 
     Raises:
-        ValueError: It is no JSON, or breaks a rule of this module.
+        ValueError: It is not JSON, or breaks a rule of this module.
     """
     numbers: dict[str, Any] = {"parse_float": _refuse, "parse_int": _integer} if whole_numbers else {}
     try:
@@ -124,9 +124,9 @@ def read_json(text: bytes | str, *, whole_numbers: bool = False) -> Any:
 
 
 def strict_object(text: bytes | str, *, whole_numbers: bool = False) -> dict[str, Any] | None:
-    """Return the object that a document is, None when it is none.
+    """Return the object that a document is; None if it is not one.
 
-    It is none either when a text is no Unicode or holds a NUL: what nobody can write down is not read.
+    None, too, if a text is not Unicode or holds a NUL: what cannot be stored is not read.
     """
     try:
         document = read_json(text, whole_numbers=whole_numbers)
@@ -137,7 +137,7 @@ def strict_object(text: bytes | str, *, whole_numbers: bool = False) -> dict[str
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object. Raises ValueError: a name stands in it twice."""
+    """Build an object. Raises ValueError if it has a name twice."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name twice")

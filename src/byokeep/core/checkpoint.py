@@ -1,18 +1,20 @@
 """Checkpoints: the log of epochs, the signed note over it, the public keys, a client's proof (docs/spec/checkpoint.md).
 
 Rules
-- One spelling: what :func:`open_note` and :func:`parse_checkpoint` accept, the writers here give back byte for byte.
-- An unknown key is ignored, a known key with a bad signature rejects the note, no known key = not verified (S-TLOG-6).
+- There is one spelling: the writers here give back byte for byte what :func:`open_note` and :func:`parse_checkpoint`
+  accept.
+- A signature by an unknown key is ignored. A bad signature by a known key rejects the note. A note that no known key
+  signed is not verified (S-TLOG-6).
 - A checkpoint has three lines and no extensions: origin, size in decimal, root in base64 (S-TLOG-2).
-- Every minute one leaf commits to the heads of all chains. An epoch may only add. The one exception says so itself: a
-  rebased epoch names every head anew, after two people accepted a database that had lost records.
-- The log's state is what a replay of its epochs gives; who keeps epochs, signs them or checks them uses this replay.
+- Every minute one leaf commits to the heads of all chains. An epoch may only add. There is one exception, which says so
+  itself: a rebased epoch names every head again, after two people accepted a database that had lost records.
+- The log's state is what a replay of its epochs gives. Whoever keeps, signs or checks epochs uses this replay.
 - Public keys are a file, one a line: ``log <note key>`` or ``evidence <key id> <base64>``. Old versions stay listed, so
-  that what they signed still verifies (S-TLOG-8). Whoever verifies gets it by another way than what it verifies.
-- A client's proof holds every record of one chain and shows that their head stands in a signed checkpoint; of other
-  chains it holds hashes only. A proof of some records is :mod:`byokeep.core.evidence`.
+  that what they signed still verifies (S-TLOG-8). A verifier gets this file by another way than what it verifies.
+- A client's proof holds every record of one chain and shows that their head is in a signed checkpoint. Of other chains
+  it holds only hashes. For a proof of some records see :mod:`byokeep.core.evidence`.
 
-It may not sign (the private key stays in the store), and it trusts no stored root that it can compute.
+It may not sign (the private key stays in the store), and may not trust a stored root that it can compute.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ _KEY: Final = re.compile(r"([^\s+]{1,200})\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2}
 
 
 class NoteKey(NamedTuple):
-    """A public key that notes are checked with: its name and 32 raw Ed25519 bytes."""
+    """A public key for checking notes: its name and 32 raw Ed25519 bytes."""
 
     name: str
     public: bytes
@@ -68,7 +70,7 @@ class Note(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What a log commits to: the first ``size`` leaves have this ``root``."""
+    """What a log commits to: its first ``size`` leaves have this ``root``."""
 
     origin: str
     size: int
@@ -98,7 +100,7 @@ def write_note(text: str, signatures: Iterable[tuple[NoteKey, bytes]]) -> bytes:
     """Return the note: text, an empty line, one line for each ``(key, 64-byte signature)``.
 
     Raises:
-        ValueError: Text, name or signature that a note cannot carry.
+        ValueError: A text, name or signature that a note cannot hold.
     """
     lines = []
     for key, signature in signatures:
@@ -170,7 +172,7 @@ def verifies(public: bytes, signature: bytes, message: bytes) -> bool:
 
 
 def note_text(data: bytes) -> str:
-    """Return the text of a note without looking at its signatures: for who keeps notes and holds no keys.
+    """Return the text of a note without checking its signatures: for whoever keeps notes and has no keys.
 
     Raises:
         Integrity: ``bad_note``.
@@ -198,7 +200,7 @@ def _split(data: bytes) -> tuple[str, list[tuple[str, bytes]]]:
 
 
 def _is_text(text: str) -> bool:
-    """Ends with a line end and holds no other control character."""
+    """Whether a text ends with a line end and holds no other control character."""
     return text.endswith("\n") and len(text) > 1 and not any(c < " " and c != "\n" for c in text)
 
 
@@ -216,7 +218,7 @@ _EVIDENCE: Final = re.compile(r"evidence ([A-Za-z0-9_.:-]{1,64}) ([A-Za-z0-9+/]{
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicKeys:
-    """Keys of the log, and of evidence by key id (32 raw bytes)."""
+    """Keys of the log, and keys of evidence by key id (32 raw bytes each)."""
 
     log: tuple[NoteKey, ...]
     evidence: Mapping[str, bytes]
@@ -252,15 +254,15 @@ def parse_keys(text: str) -> PublicKeys:
 
 
 PERIOD_S: Final = 60  # seconds from one checkpoint to the next
-EXPLAINED_S: Final = 2 * PERIOD_S  # how far back a record may lie that no checkpoint covers
+EXPLAINED_S: Final = 2 * PERIOD_S  # how old a record may be that no checkpoint covers
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 _NEXT: Final = "Keep the database and the checkpoint directory as they are; run `byokeep audit verify` on both."
 
 
 class EpochLeaf(NamedTuple):
-    """One epoch: its number from 0, Unix time in microseconds, the root over all heads and how many they are.
+    """One epoch: its number from 0, Unix time in microseconds, the root over all heads, and their number.
 
-    ``rebased`` is the code of why it continues no head of the epochs before it; empty = it does.
+    ``rebased`` is a code for why it does not continue the heads of the epochs before it; empty = it does.
     """
 
     epoch: int
@@ -306,7 +308,7 @@ def head_data(head: ChainHead) -> bytes:
 
 
 def heads_data(heads: Sequence[ChainHead]) -> bytes:
-    """Return changed heads as they are kept: a canonical JSON list sorted by chain."""
+    """Return changed heads as they are stored: a canonical JSON list sorted by chain."""
     return canonical_json([_members(head) for head in sorted(heads)])
 
 
@@ -325,7 +327,7 @@ def parse_heads(data: bytes) -> list[ChainHead]:
 
 
 def parse_head(value: Any) -> ChainHead:
-    """Read one head from parsed JSON. Raises ValueError, KeyError or TypeError on any other shape."""
+    """Read one head from parsed JSON. Raises ValueError, KeyError or TypeError for any other shape."""
     head = ChainHead(UUID(value["chain"]), _count(value["seq"]), hash_from(value["hash"]))
     if _members(head) != value or head.seq < 1:
         raise ValueError("not a head")
@@ -333,7 +335,7 @@ def parse_head(value: Any) -> ChainHead:
 
 
 class SignedEpoch(NamedTuple):
-    """One epoch as kept outside the database: its leaf, the heads that moved, the signed checkpoint."""
+    """One epoch as kept outside the database: its leaf, the heads that changed, the signed checkpoint."""
 
     leaf: bytes
     heads: bytes
@@ -360,10 +362,10 @@ def parse_epoch_line(line: bytes) -> SignedEpoch:
 
 
 class LogState(NamedTuple):
-    """What a log stands at. ``hashes`` are the heads tree's leaf hashes by chain; ``leaf`` the newest epoch's bytes.
+    """The state of a log. ``hashes`` are the heads tree's leaf hashes by chain; ``leaf`` the newest epoch's bytes.
 
-    ``base`` is the number of the last epoch that was rebased; 0 = none was. ``before`` is the tree without the newest
-    epoch: the way from it to the root.
+    ``base`` is the number of the last rebased epoch; 0 = there was none. ``before`` is the tree without the newest
+    epoch, which gives the path from that epoch to the root.
     """
 
     edge: merkle.Edge = merkle.Edge(0, ())
@@ -388,7 +390,9 @@ class LogState(NamedTuple):
         return Checkpoint(origin, self.size, self.edge.root())
 
     def next_leaf(self, changed: Sequence[ChainHead], *, at_us: int, rebased: str = "") -> EpochLeaf:
-        """Return the leaf that follows when these heads have moved on; ``rebased`` = when these are all there is."""
+        """Return the leaf that follows when these heads have changed; with ``rebased`` they are all the heads there
+        are.
+        """
         moved = {head.chain: merkle.leaf_hash(head_data(head)) for head in changed}
         hashes = moved if rebased else {**self.hashes, **moved}
         return EpochLeaf(self.size, at_us, _root(hashes), len(hashes), rebased)
@@ -425,10 +429,10 @@ def replay(state: LogState, epoch: SignedEpoch, *, origin: str, keys: Sequence[N
         state: The log before it.
         epoch: The next epoch.
         origin: Whose log this is.
-        keys: Public keys; None = do not check the signature (who keeps epochs holds no keys), only what it says.
+        keys: Public keys; None = check only what the note says, not its signature, for who keeps epochs without keys.
 
     Raises:
-        Integrity: ``checkpoint_inconsistent``, or what is wrong with the note.
+        Integrity: ``checkpoint_inconsistent``, or an error of the note.
     """
     after = state.advance(epoch.leaf, parse_heads(epoch.heads))
     if keys is None:
@@ -441,12 +445,12 @@ def replay(state: LogState, epoch: SignedEpoch, *, origin: str, keys: Sequence[N
 
 
 def inconsistent(reason: str, **fields: UUID | int) -> Integrity:
-    """Return the error of a log that is not a continuation of what was published."""
+    """Return the error for a log that does not continue what was published."""
     return Integrity("checkpoint_inconsistent", next_step=_NEXT, reason=reason, **fields)
 
 
 class Inclusion(NamedTuple):
-    """Proof that a chain's head stands in a signed checkpoint, for somebody who has nothing but the public key."""
+    """Proof that a chain's head is in a signed checkpoint, for somebody who has only the public key."""
 
     head: ChainHead
     position: int
@@ -472,10 +476,10 @@ class Inclusion(NamedTuple):
         }
 
     def verify(self, keys: Sequence[NoteKey], *, origin: str) -> Checkpoint:
-        """Check signature and both paths; returns the checkpoint.
+        """Check the signature and both paths; returns the checkpoint.
 
         Raises:
-            Integrity: What does not hold.
+            Integrity: As :func:`open_checkpoint` or :func:`byokeep.core.merkle.verify_inclusion`.
         """
         checkpoint = open_checkpoint(self.note, keys, origin=origin)
         leaf = parse_leaf(self.leaf)
@@ -499,7 +503,7 @@ def include(state: LogState, chain: UUID, *, note: bytes) -> Inclusion:
         note: The signed checkpoint.
 
     Raises:
-        KeyError: The checkpoint does not know the chain yet.
+        KeyError: The checkpoint does not include the chain yet.
     """
     chains = sorted(state.hashes)
     index = chains.index(chain) if chain in state.hashes else -1
@@ -513,7 +517,7 @@ def include(state: LogState, chain: UUID, *, note: bytes) -> Inclusion:
 
 
 def parse_inclusion(value: Any) -> Inclusion:
-    """Read a proof from parsed JSON. Raises what :func:`refusing` turns into one error on any other shape."""
+    """Read a proof from parsed JSON. Any other shape raises what :func:`refusing` turns into one error."""
     found = Inclusion(
         parse_head(value["head"]), _count(value["position"]),
         tuple(hash_from(part) for part in value["heads_path"]), value["leaf"].encode(),
@@ -547,7 +551,7 @@ TYPE: Final = "byokeep/client-proof/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientProof:
-    """What a verified proof says: whose chain, how many records, up to which moment nothing can be missing."""
+    """What a verified proof says: whose chain, how many records, and the epoch up to which nothing can be missing."""
 
     origin: str
     chain: UUID
@@ -568,7 +572,7 @@ def verify_client_proof(data: bytes, keys: Sequence[NoteKey]) -> ClientProof:
     """Check a proof against the log's public keys, whose name is the log's.
 
     Raises:
-        Integrity: ``bad_client_proof`` (malformed) or what does not hold.
+        Integrity: ``bad_client_proof`` (malformed), or the check that failed.
     """
     with refusing("bad_client_proof"):
         found: Any = json.loads(data)

@@ -1,10 +1,11 @@
-"""Data files that ship with the program or that an operator writes: tables that are read to their last field.
+"""Reading data files that ship with the program or that an operator writes: tables, read down to the last field.
 
 Rules
-- A field that is absent, unknown or of another type is refused, by its whole name. Texts are printable ASCII.
-- A record's own types say what its fields are; what no type says is checked by whoever reads the table.
+- A field that is absent, unknown or of another type is refused, and the error gives its full name. Texts are printable
+  ASCII.
+- The types of a record say what its fields are. The reader of the table checks what no type can say.
 
-It may not open a file but those that ship beside it.
+It may not open any file but those that ship beside it.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ def shipped(name: str) -> str:
 
 
 class Table:
-    """A table of a file that must be read to its last field.
+    """A table of a file, of which every field must be read.
 
     Raises:
-        ValueError: It is none; as every method raises, with the name of the table or field.
+        ValueError: It is not a table. Every method raises it, too, with the name of the table or field.
     """
 
     def __init__(self, name: str, fields: Any) -> None:
@@ -41,7 +42,7 @@ class Table:
         self._left = dict(fields)
 
     def take(self, field: str, kind: type, default: Any = None) -> Any:
-        """Return a field of exactly this type; it may be absent when there is a default."""
+        """Return a field of exactly this type; it may be absent if there is a default."""
         value: Any = self._left.pop(field, default)
         if type(value) is not kind:
             raise ValueError(f"{self._name}.{field} must be {kind.__name__}")
@@ -57,7 +58,7 @@ class Table:
         return tuple(values)
 
     def table(self, field: str) -> Table:
-        """Return a table that must be there."""
+        """Return a table that must be present."""
         return Table(f"{self._name}.{field}", self._left.pop(field, None))
 
     def optional(self, field: str) -> Table | None:
@@ -65,16 +66,16 @@ class Table:
         return self.table(field) if field in self._left else None
 
     def templates(self, field: str) -> Mapping[str, str]:
-        """Return texts by name; none when the table is absent."""
+        """Return texts by name; none if the table is absent."""
         table = Table(f"{self._name}.{field}", self._left.pop(field, {}))
         return MappingProxyType({name: str(table.take(name, str)) for name in table.names()})
 
     def names(self) -> list[str]:
-        """Return what was not read yet."""
+        """Return the names of what was not read yet."""
         return list(self._left)
 
     def done(self) -> None:
-        """Refuse what was not read."""
+        """Refuse the table if anything in it was not read."""
         if self._left:
             raise ValueError(f"{self._name} has unknown fields: {', '.join(sorted(self._left))}")
 
@@ -83,8 +84,8 @@ class Table:
 
         Args:
             kind: A dataclass.
-            needed: Fields that must be there though the record has a default.
-            given: Fields that were read already.
+            needed: Fields that must be present although the record has a default.
+            given: Fields that were already read.
         """
         hints = get_type_hints(kind)
         for one in dataclasses.fields(kind):  # type: ignore[arg-type]

@@ -1,11 +1,11 @@
 """The report of a recovery drill: what was restored, which steps passed, how long it took (docs/spec/drill-report.md).
 
 Rules
-- The steps are those of section 9.3 of the runbook, in its order, and the door of break glass. The first that fails
-  ends the drill: those behind it are *not run*, and no drill passes but by all of them.
-- One spelling: what the parser accepts, ``members`` gives back. What no drill would write is refused.
+- The steps are those of section 9.3 of the runbook, in its order, and then break glass. The first that fails ends the
+  drill: those after it are *not run*. A drill passes only if every step does.
+- There is one spelling: ``members`` gives back what the parser accepts. What no drill would write is refused.
 
-It may not hold a value, a name of a client, or anything that a provider or platform said.
+It may not hold a value, the name of a client, or anything that a provider or platform said.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Fact = str | int | list[str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillStep:
-    """How a step ended. ``reason``: a code, of one that failed alone. ``evidence``: ids, codes and counts."""
+    """How a step ended. ``reason``: a code, only if it failed. ``evidence``: ids, codes and counts."""
 
     name: str
     state: str
@@ -52,13 +52,13 @@ class DrillReport:
 
     Attributes:
         origin: Name of the installation's log, ``byokeep/<id>``.
-        backup: That was restored; None: none could be opened.
+        backup: The backup that was restored; None: none could be opened.
         run_by: The user of the host who ran it, by name or number.
-        network: Of the stack of the drill: one of :data:`NETWORKS`.
-        seed: With which the clients were chosen.
+        network: The network of the drill's stack: one of :data:`NETWORKS`.
+        seed: The seed with which the clients were chosen.
         clients: Their ids.
         rto_s: Seconds from the start until everything was verified; None: it never was.
-        rpo_s: Seconds between the newest record that was restored and the newest of production; None: nobody knows.
+        rpo_s: Seconds between the newest restored record and the newest of production; None: unknown.
     """
 
     origin: str
@@ -76,12 +76,12 @@ class DrillReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every step did."""
+        """Whether every step passed."""
         return all(step.state == PASSED for step in self.steps)
 
     @property
     def failed(self) -> DrillStep | None:
-        """The step that failed."""
+        """The step that failed; None if none did."""
         return next((step for step in self.steps if step.state == FAILED), None)
 
     def members(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class DrillReport:
 
 
 def parse(found: Mapping[str, Any]) -> DrillReport:
-    """Read a report. Raises ValueError, KeyError, TypeError or AttributeError: no drill wrote it."""
+    """Read a report. Raises ValueError, KeyError, TypeError or AttributeError if no drill wrote it."""
     if type(found["v"]) is not int or found["network"] not in NETWORKS:
         raise ValueError("version or network")
     report = DrillReport(

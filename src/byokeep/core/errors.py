@@ -1,6 +1,6 @@
-"""One error tree. What an error is named says what its receiver should do next.
+"""The one tree of errors. The class of an error tells its receiver what to do next.
 
-The root, its rules, and the two that the redactor raises too are those of :mod:`byokeep_redact.errors`.
+The root, its rules, and the two classes that the redactor raises, too, are in :mod:`byokeep_redact.errors`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Unavailable(ByokeepError):
     )
 
     def __init__(self, code: str, *, next_step: str = "", **fields: type_of_field) -> None:
-        """Where whoever raises it does not say what to do, the class does."""
+        """Use the class's own next step if the caller gives none."""
         of_store = "The store did not respond as it must: nothing was released, and nothing that was sent in serves. "
         usual = of_store * code.startswith("store_") + self.usual_step
         super().__init__(code, next_step=next_step or usual, **fields)
@@ -73,7 +73,7 @@ class Integrity(ByokeepError):
     http_status = 409
 
 
-# What the classes are called on the wire (RFC 9457 ``type``), the narrower before the wider.
+# What the classes are called on the wire (RFC 9457 ``type``), subclasses before their base.
 KINDS: Final[Mapping[str, type[ByokeepError]]] = MappingProxyType(
     {
         "rejected": Rejected, "unauthenticated": Unauthenticated, "not_found": NotFound, "denied": Denied,

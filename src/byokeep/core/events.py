@@ -1,9 +1,9 @@
 """The closed vocabulary of audit events.
 
 Rules
-- An event not listed here cannot be recorded; the database refuses it too.
-- A field not listed for an event cannot be recorded. Fields are ids, enums, integers, times and digests,
-  never free text, never a value, never a value's unkeyed hash (R1.2-6, S-TLOG-11).
+- An event that is not listed here cannot be recorded. The database refuses it, too.
+- A field that is not listed for an event cannot be recorded. Fields are ids, enums, integers, times and digests: never
+  free text, never a value, never a value's unkeyed hash (R1.2-6, S-TLOG-11).
 - Names are ``subject.verb_past``; retired names stay, marked retired.
 
 It may not know how records are stored or signed: that is :mod:`byokeep.core.audit`.
@@ -45,16 +45,16 @@ _VAULT_KEY: Final = "holder kek kek_version dek"
 
 
 class EventName(StrEnum):
-    """Everything that can be put on record, each with the fields that its record may have.
+    """Every event that can be recorded, each with the fields that its record may have.
 
     Attributes:
-        fields: Names of the fields; any event may also say why: ``reason`` is a code of ours.
+        fields: Names of the fields. Any event may also give a ``reason``, a code of ours.
     """
 
     fields: frozenset[str]
 
     def __new__(cls, name: str, fields: str = "") -> EventName:
-        """Make an event of its name and its fields."""
+        """Make an event from its name and its fields."""
         made = str.__new__(cls, name)
         made._value_ = name
         made.fields = frozenset(fields.split()) | {"reason"}
@@ -245,22 +245,22 @@ class EventName(StrEnum):
     ALERT_CLOSED = "alert.closed", "alert"
 
 
-# What an installation records while nobody does anything; a list for people counts these and does not show them.
+# What an installation records while nobody does anything. Lists for people count these and do not show them.
 HEARTBEATS: Final = frozenset({EventName.CHECKPOINT_SIGNED, EventName.AUDIT_RECONCILED})
 
 FieldValue = str | int
-# Lower-case tokens, ids, digests, paths of the ref grammar and RFC 3339 times fit; prose, e-mail, keys do not.
+# Fits lower-case tokens, ids, digests, paths of the ref grammar and RFC 3339 times; not prose, e-mail or keys.
 _VALUE: Final = re.compile(r"[a-z0-9][a-zA-Z0-9_.:/,+-]{0,127}\Z")
 
-# The database's own words, which no process can say: digests of the rows that the transaction of a record changed, of
-# what the record is about and of the reference to its tokens (ADR 0039).
+# Only the database sets these: digests of the rows that the record's transaction changed, of the record's object and of
+# the reference to its tokens (ADR 0039).
 ROW_FIELDS: Final = frozenset({"row", "tokens_row"})
 FIELDS: Final = frozenset[str]().union(*(event.fields for event in EventName)) | ROW_FIELDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened or is about to.
+    """One thing that happened or is about to happen.
 
     Raises:
         ValueError: A field outside the vocabulary, or a value that could be prose or a secret.

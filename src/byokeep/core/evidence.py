@@ -1,19 +1,21 @@
-"""Signed evidence of a procedure: a key onboarded (SOP 5.1), an account connected (5.2), a profile created (5.3), any.
+"""Signed evidence of a procedure: a key onboarded (SOP 5.1), an account connected (5.2), a profile created (5.3), or
+any other.
 
 Rules
-- The items (for a key: write, verification, leak check, onboarding; for an account: write, identity verification,
-  connection; for a browser profile: seal, runner validation, creation) are audit records, verbatim, in unbroken pieces
-  of the client's chain, each of which ends in a signed checkpoint: nothing in the bundle has to be believed (S-TLOG-9).
-- A piece ends at the first checkpoint that covers its items: what a client does later is neither carried nor shown. A
-  bundle of version 1 holds one piece that reaches to where the chain stood when it was signed; it still verifies.
-- An item counts only for the same client, object, version and procedure, with outcome *ok* (R5.1-12 to R5.1-15,
-  R5.2-11 to R5.2-14, R5.3-19 to R5.3-21). A verification that is older than the write proves nothing of what was
-  written. A profile's version is its generation.
-- Of any other procedure the items are its steps, and the bundle names the event of each: what it shows is that these
-  records of this run stand there in this order, not what such a procedure must contain.
-- A missing item is named; a record that does not belong is not evidence at all but tampering.
+- The items are audit records, verbatim. For a key: write, verification, leak check, onboarding. For an account: write,
+  identity verification, connection. For a browser profile: seal, runner validation, creation. They come in unbroken
+  pieces of the client's chain, each of which ends in a signed checkpoint, so nothing in the bundle has to be believed
+  (S-TLOG-9).
+- A piece ends at the first checkpoint that covers its items, so what a client does later is not in the bundle. A bundle
+  of version 1 holds one piece, up to where the chain stood when it was signed; it still verifies.
+- An item counts only for the same client, object, version and procedure, with outcome *ok* (R5.1-12 to R5.1-15, R5.2-11
+  to R5.2-14, R5.3-19 to R5.3-21). A verification that is older than the write proves nothing about what was written. A
+  profile's version is its generation.
+- The items of any other procedure are its steps, and the bundle names the event of each. It shows that these records of
+  this run are there in this order, not what such a procedure must contain.
+- A missing item is named. A record that does not belong is not weak evidence but tampering.
 
-It may not hold a value, nor anything about another client.
+It may not hold a value, or anything about another client.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ ONBOARD: Final = "onboard_key"
 CONNECT: Final = "connect_account"
 PROFILE: Final = "create_profile"
 PROCEDURE: Final = "procedure"  # any other
-# Of each procedure: item -> the event that proves it.
+# For each procedure: item -> the event that proves it.
 ITEMS_OF: Final[Mapping[str, Mapping[str, str]]] = {
     ONBOARD: {
         WRITE: "key.stored", VERIFICATION: "key.verified", LEAK_CHECK: "key.leak_checked", DONE: "client_key_onboarded",
@@ -66,17 +68,18 @@ _PREDICATES: Final = {
     if (kind, version) != (PROCEDURE, 1)
 }
 _TYPE_OF: Final = {said: predicate for predicate, said in _PREDICATES.items()}
-# A verification proves nothing of what was written after it.
+# A verification proves nothing about what was written after it.
 AFTER_WRITE: Final = frozenset({IDENTITY, VALIDATION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboarding:
-    """What the bundle is about. ``items`` holds the sequence number of each record that there is.
+    """What the bundle is about. ``items`` maps each item that exists to its record's sequence number.
 
-    ``kind`` is the procedure; when an account was connected ``ref`` is the account and ``provider`` its platform; of a
+    ``kind`` is the procedure. For a connected account ``ref`` is the account and ``provider`` its platform. For a
     browser profile ``ref`` is the profile, ``version`` its generation, ``provider`` the platform that was proved. Any
-    other has a ``name`` and ``steps``, each with its event, neither provider nor version, and as ``client`` the chain.
+    other procedure has a ``name``, ``steps`` with the event of each, no provider or version, and the chain as
+    ``client``.
     """
 
     origin: str
@@ -137,7 +140,7 @@ def statement(about: Onboarding, pieces: Sequence[EvidencePiece]) -> bytes:
 
     Args:
         about: The onboarding.
-        pieces: In the order of the chain; together they hold every item, and each holds one at least.
+        pieces: In the order of the chain. Together they hold every item; each holds at least one.
     """
     lines = {piece.before.seq + 1 + at: line for piece in pieces for at, line in enumerate(piece.lines)}
     last = about.items.get(about.closing) or max(about.items.values(), default=min(lines))
@@ -175,7 +178,7 @@ EXPOSURE: Final = "https://byokeep.dev/evidence/exposure/v1"
 
 
 def exposure_statement(report: Mapping[str, Any]) -> bytes:
-    """Return the statement of an exposure report: its subject is the client's chain as it stood then."""
+    """Return the statement of an exposure report. Its subject is the client's chain as it stood then."""
     subject = [{"name": f"client:{report['client']}", "digest": {"sha256": report["chain"]["hash"]}}]
     return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": EXPOSURE, "predicate": report})
 
@@ -184,7 +187,7 @@ DUE: Final = "https://byokeep.dev/evidence/due-list/v1"
 
 
 def due_statement(report: Mapping[str, Any]) -> bytes:
-    """Return the statement of a due list: its subject is the list, by its digest."""
+    """Return the statement of a due list. Its subject is the list, by its digest."""
     subject = [{"name": f"due:{report['origin']}", "digest": {"sha256": report["digest"]}}]
     return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": DUE, "predicate": report})
 
@@ -193,7 +196,7 @@ LIST: Final = "https://byokeep.dev/evidence/list/v1"
 
 
 def list_statement(report: Mapping[str, Any]) -> tuple[bytes, str]:
-    """Return the statement of a list, whose subject is the table as CSV by its digest, and that digest."""
+    """Return the statement of a list and the digest of its table as CSV, which is the statement's subject."""
     rows = [dict(zip(report["columns"], row, strict=True)) for row in report["rows"]]
     digest = hashlib.sha256(sheet(report["columns"], rows)).hexdigest()
     subject = [{"name": f"list:{report['list']}", "digest": {"sha256": digest}}]
@@ -205,10 +208,10 @@ DRILL: Final = "https://byokeep.dev/evidence/recovery-drill/v1"
 
 
 def drill_statement(report: Mapping[str, Any]) -> bytes:
-    """Return the statement of a recovery drill: its subject is the drill, by the digest of what it found.
+    """Return the statement of a recovery drill. Its subject is the drill, by the digest of its report.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: It is no report of a drill.
+        ValueError, KeyError, TypeError, AttributeError: It is not a report of a drill.
     """
     said = drill.parse(report).members()
     subject = [{"name": f"drill:{said['id']}", "digest": {"sha256": hashlib.sha256(canonical_json(said)).hexdigest()}}]
@@ -222,7 +225,7 @@ _WRITTEN: Final[Mapping[str, Callable[[Mapping[str, Any]], bytes]]] = {
 
 
 def read_report(bundle: bytes, keys: Mapping[str, bytes], kind: str) -> tuple[dict[str, Any], bytes, str] | None:
-    """Return a signed report of a kind, its payload and the key id; None: it is evidence of something else.
+    """Return a signed report of a kind, its payload and the key id; None if it is evidence of something else.
 
     Args:
         kind: :data:`EXPOSURE`, :data:`DUE`, :data:`LIST` or :data:`DRILL`.
@@ -271,8 +274,8 @@ def verify_evidence(bundle: bytes, keys: PublicKeys) -> EvidenceReport:
     """Check a bundle with nothing but public keys.
 
     Raises:
-        Integrity: Malformed, a bad signature, a broken or unproved piece of chain, or a record that is not this
-            client's, reference's, version's or procedure's (``foreign_evidence`` with the item's name).
+        Integrity: Malformed, a bad signature, a broken or unproved piece of chain, or a record of another client,
+            reference, version or procedure (``foreign_evidence`` with the item's name).
     """
     payload, key_id = open_envelope(bundle, keys.evidence)
     about, pieces, digest = _parse_statement(payload)
@@ -294,7 +297,7 @@ def verify_evidence(bundle: bytes, keys: PublicKeys) -> EvidenceReport:
 
 
 def _records(about: Onboarding, piece: EvidencePiece, keys: PublicKeys) -> dict[int, Record]:
-    """Return the records of a piece, by number, once its checkpoint and every hash in it were checked."""
+    """Check the checkpoint of a piece and every hash in it; returns its records by number."""
     piece.inclusion.verify([key for key in keys.log if key.name == about.origin], origin=about.origin)
     head = piece.inclusion.head
     if head.chain != about.client:
@@ -315,34 +318,34 @@ def _item(about: Onboarding, name: str, records: Mapping[int, Record]) -> Record
 
 
 def _proves(about: Onboarding, name: str, said: Facts) -> bool:
-    """A good record about the same object that names this run, and says what its item is there for."""
+    """Whether a record is a success about the same object, names this run, and says what its item must prove."""
     fields = said.fields
     if said.event != about.events[name] or said.outcome != "ok" or said.object != about.ref:
         return False
-    if about.kind == PROCEDURE:  # it names this step, where it names one; without a client: the platform's own chain
+    if about.kind == PROCEDURE:  # if it names a step, then this one; without a client: the platform's own chain
         whose = said.client in (about.client, None)
         return whose and str(about.sop) in fields.values() and fields.get("stage", name) == name
     same = (
         said.client == about.client
         and of_version(about, fields)
-        # The write of a key stands for later runs too.
+        # The write of a key counts for later runs, too.
         and ((name == WRITE and about.kind == ONBOARD) or fields.get("sop") == str(about.sop))
     )
     return same and says(about, name, fields)
 
 
 def of_version(about: Onboarding, fields: Mapping[str, Any]) -> bool:
-    """Whether the fields of a record are of the version that a bundle is about; of a profile, of its generation."""
+    """Whether the fields of a record are of the version that a bundle is about; for a profile, of its generation."""
     same = fields.get("generation" if about.kind == PROFILE else "version") == about.version
     return same and (about.kind == PROFILE or _of_provider(about, fields))
 
 
 def says(about: Onboarding, name: str, fields: Mapping[str, Any]) -> bool:
-    """Whether the fields of a record say what its item is there for."""
+    """Whether the fields of a record say what its item must prove."""
     named = {one for one, value in fields.items() if value}
     expected = "observed_id" in named and fields["observed_id"] == fields.get("expected_id")
     status, scanned = fields.get("http_status"), fields.get("lines")
-    if name == WRITE:  # the store's own request id and the one path; of a profile which blob and key too (R5.1-12)
+    if name == WRITE:  # the store's request id and the one path; for a profile also its blob and key (R5.1-12)
         blob = {"blob_digest", "manifest", "dek", "kek"} if about.kind == PROFILE else set[str]()
         return {"store_request", *blob} <= named and fields.get("path") == _place(about)
     if name == VERIFICATION:  # a job asked a named endpoint and was answered with success (R5.1-13)
@@ -390,7 +393,7 @@ def _parse_statement(payload: bytes) -> tuple[Onboarding, list[EvidencePiece], s
 
 
 def _parse_pieces(about: Onboarding, found: Any) -> list[EvidencePiece]:
-    """Read the pieces: in order, none over another, and none without an item."""
+    """Read the pieces: in order, without overlap, none without an item."""
     pieces: list[EvidencePiece] = []
     reached = 0
     for said in found:

@@ -1,10 +1,11 @@
-"""Why a social platform refused a call, in the few words that decide what happens next.
+"""Why a social platform refused a call, as one of the few causes that decide what happens next.
 
 Rules
-- The words are closed; a platform's own codes and texts become one of them in its descriptor and are dropped.
-- ``unknown`` is never read as harmless: whoever cannot tell what a refusal means treats the call as failed.
-- Whether the request left, and whether an answer came back whole, is said apart from the cause: a one-time token may be
-  spent although nobody saw the answer.
+- The causes are a closed set. A platform's descriptor turns its codes and texts into one of them; the originals are
+  dropped.
+- ``unknown`` is never taken for harmless: a call whose refusal cannot be read counts as failed.
+- Whether the request left, and whether a whole answer came back, is stated apart from the cause: a one-time token may
+  be spent although nobody saw the answer.
 
 It may not carry text of a reply.
 """
@@ -19,11 +20,12 @@ from typing import Final
 class FaultCause(StrEnum):
     """What a refusal means.
 
-    ``revoked``: the grant is gone, only a person can give a new one. ``expired``: this token is over, another may be
-    had. ``lockout``: the person must act at the platform; no retry. ``lock_unknown``: as that, by a code that no
-    descriptor knows, in a refusal that speaks of a lock or a challenge. ``missing_scope``: the grant lives, without
-    this permission. ``transient``: nothing is wrong with the token. ``rate_limited``: later. ``too_early``: the token
-    is too young to be renewed, no failure. ``app``: our own app's id, secret or set-up is refused. ``unknown``: none.
+    ``revoked``: the grant is gone; only a person can give a new one. ``expired``: this token has expired; another may
+    be had. ``lockout``: the person must act at the platform; no retry. ``lock_unknown``: the same, for a code that the
+    descriptor does not know, in a refusal that mentions a lock or a challenge. ``missing_scope``: the grant is live but
+    lacks this permission. ``transient``: nothing is wrong with the token. ``rate_limited``: try later. ``too_early``:
+    the token is too young to be renewed; not a failure. ``app``: our app's id, secret or set-up is refused.
+    ``unknown``: none of these.
     """
 
     REVOKED = "revoked"
@@ -43,12 +45,12 @@ LOCKS: Final = frozenset({FaultCause.LOCKOUT, FaultCause.LOCK_UNKNOWN})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A call that did not give what was asked.
+    """A call that did not give what was asked for.
 
     Args:
         cause: What it means.
-        http_status: Status of the answer, None when there was none.
-        retry_after_s: When the platform says to come back, in seconds; None when it does not say.
+        http_status: Status of the answer; None if there was none.
+        retry_after_s: After how many seconds the platform says to come back; None if it does not say.
         sent: Whether bytes of the request may have reached the platform.
         answered: Whether a whole answer came back and was understood as a refusal.
 
@@ -68,5 +70,5 @@ class Fault:
 
     @property
     def lost(self) -> bool:
-        """Whether the platform may have acted on the request without our learning what came of it."""
+        """Whether the platform may have acted on the request without our learning the result."""
         return self.sent and not self.answered

@@ -1,8 +1,8 @@
-"""Which of our files a file is, from marks in it: a wrong file is a mistake and no sign of tampering.
+"""Which of our files a file is, told by marks in it: giving the wrong file is a mistake, not a sign of tampering.
 
 Rules
-- A file with the marks of what was asked for is judged by who reads it, however damaged it is.
-- Nothing of a file is said but its kind.
+- A file with the marks of what was asked for is left to its reader to judge, however damaged it is.
+- A refusal tells the kind of a file and nothing else about it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final, Literal, NamedTuple
 from byokeep.core.errors import Rejected
 
 Kind = Literal["export", "proof", "evidence", "epochs", "keys"]
-HEAD: Final = 64 * 1024  # bytes in which the marks of a file of lines stand
+HEAD: Final = 64 * 1024  # bytes within which a file of lines has its marks
 
 
 class _File(NamedTuple):
-    """What a kind is, what writes it, and marks that stand in it."""
+    """What a kind is, what writes it, and the marks in it."""
 
     what: str
     written_by: str
@@ -38,16 +38,16 @@ _FILES: Final[Mapping[Kind, _File]] = {
 
 
 def kind_of(data: bytes) -> Kind | None:
-    """Return what a file is, or one of lines that starts like this; None = none of ours."""
+    """Return what a file is, from its data or, for a file of lines, its start; None = none of ours."""
     if data.startswith((b"log ", b"evidence ")):
         return "keys"
-    # Records stand inside proofs and evidence as quoted text, so their marks do not count there.
+    # Proofs and evidence hold records as quoted text, so the marks of records do not match there.
     marked = (kind for kind, file in _FILES.items() if file.marks and all(mark in data for mark in file.marks))
     return next(marked, None)
 
 
 def expect(wanted: Kind, data: bytes) -> None:
-    """Let a file pass that is what is wanted, as far as its marks tell; of a file of lines the start is enough.
+    """Check that a file is of the wanted kind, as far as its marks tell; of a file of lines the start is enough.
 
     Raises:
         Rejected: ``empty_file``, ``wrong_file``, with what to give instead.

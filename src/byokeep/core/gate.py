@@ -1,8 +1,8 @@
 """The gate that every effect on a platform passes (docs/spec/gate.md).
 
 Rules
-- A decision is no return value: the function returns ``None`` or raises. There is no boolean to forget.
-- Everything the decision needs is passed in; an input that could not be read is passed as ``None`` and denies.
+- A decision is not a return value: the function returns ``None`` or raises. There is no boolean to forget.
+- Everything that the decision needs is passed in. An input that could not be read is passed as ``None`` and denies.
 - Default deny: a lane, stage, state or version that is not named here is refused (R12-1).
 
 It may not look anything up.
@@ -35,7 +35,7 @@ class DenyReason(StrEnum):
     next_step: str
 
     def __new__(cls, name: str, next_step: str) -> DenyReason:
-        """Make a reason of its name and what to do."""
+        """Make a reason from its name and what to do."""
         made = str.__new__(cls, name)
         made._value_ = name
         made.next_step = next_step
@@ -92,35 +92,35 @@ NEXT_STEPS: Final[Mapping[DenyReason, str]] = MappingProxyType({reason: reason.n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateInput:
-    """Schema v1 of the side-effect gate. ``None`` = could not be established, which denies.
+    """The gate's input, schema v1. ``None`` = could not be established, which denies.
 
     Attributes:
         version: Schema version the caller speaks.
         effect, platform, lane: What is wanted. Unknown names deny.
-        switches_open: All scopes of the effect read as open, under lock.
-        client_active: The tenant's state is active.
+        switches_open: All kill switches of the effect's scopes were read as open, under lock.
+        client_active: The client's state is active.
         job_open: The job is open and unexpired.
         dry_run: The job tries a new key before its cutover.
-        job_sealing: The job has closed its browser and seals what came of it; it acts no more.
+        job_sealing: The job has closed its browser and seals the profile; it may act no longer.
         lease_kind: ``use`` or ``custody``.
         lease_valid: The lease is this runner's, of this job, and unexpired.
         declared_effects, declared_platforms, declared_lanes: What the job declared.
         platform_stage: Where the client's platform stands on its way back (:mod:`byokeep.core.reenable`);
-            ``never_lost`` when it never was lost.
-        canary_free: The stage of the canary has an act left; looked at in a canary only.
+            ``never_lost`` if it was never lost.
+        canary_free: The canary's stage has an act left; checked only in a canary.
         enabled_lanes: Lanes enabled for this account by a separate decision of an operator.
-        connected: The account's access came, or was to come, by a consent. What follows is looked at only then.
-        connection_recorded: Its grant names the record of a connection that was completed, and there it is.
+        connected: The account's access came, or was to come, from a consent. The next three are checked only then.
+        connection_recorded: Its grant names the record of a completed connection, and that record exists.
         grant_state: State of the grant; ``live`` passes.
-        drift: The account shows another name than it did, and nobody has confirmed that.
+        drift: The account shows another name than before, and nobody has confirmed that.
         profile_usable: The account's browser profile may be opened: sealed, validated, not overdue. This and the next
-            are looked at in the browser lane only.
-        profile_open: This very job has it open.
+            are checked only in the browser lane.
+        profile_open: This job itself has it open.
         credentials_usable: Every secret the job declared is active, verified and unexpired.
         identity: ``match``, ``mismatch``, ``unknown`` or ``unchecked``.
-        identity_at: When the identity was last compared, UTC. In the browser lane nothing counts that was compared
-            before the profile was opened, or anywhere else than by a job.
-        scheduled: State of what was announced under this idempotency key; ``none`` when nothing was.
+        identity_at: When the identity was last compared, UTC. In the browser lane a comparison counts only if a job
+            made it, after the profile was opened.
+        scheduled: State of what was announced under this idempotency key; ``none`` if nothing was.
         now: The database's clock, UTC.
         identity_fresh_for: How old a comparison may be.
         drill: Whether this installation is a recovery drill.
@@ -159,7 +159,7 @@ class GateInput:
 
 
 def deny(reason: DenyReason) -> Denied:
-    """Return the refusal of a published reason."""
+    """Return the refusal for a published reason."""
     return Denied(reason.value, next_step=NEXT_STEPS[reason])
 
 
@@ -167,7 +167,7 @@ def check_effect(gate: GateInput) -> None:
     """Let one effect pass (R1.5, R12-1).
 
     Raises:
-        Denied: The code is a :class:`DenyReason`; the first that applies, most severe first.
+        Denied: The code is a :class:`DenyReason`: the first that applies, most severe first.
     """
     for applies, reason in _reasons(gate):
         if applies:
@@ -175,7 +175,7 @@ def check_effect(gate: GateInput) -> None:
 
 
 def _reasons(gate: GateInput) -> Iterator[tuple[bool, DenyReason]]:
-    """Yield every reason in order, and whether it applies, which is asked only when none before it does."""
+    """Yield every reason in order with whether it applies, which is computed only if none before it did."""
     yield gate.version != GATE_VERSION, DenyReason.UNKNOWN_VERSION
     yield gate.effect not in set(EffectKind) or gate.lane not in set(Lane), DenyReason.BAD_REQUEST
     yield gate.drill is not False, DenyReason.DRILL
@@ -198,7 +198,7 @@ def _reasons(gate: GateInput) -> Iterator[tuple[bool, DenyReason]]:
         recorded = gate.connected is not None and gate.connection_recorded is True
         yield not recorded, DenyReason.ACCOUNT_NOT_CONNECTED
         yield gate.grant_state != "live", DenyReason.GRANT_NOT_LIVE
-    if gate.lane == Lane.BROWSER:  # off without a profile that was sealed and validated, whatever was set (R5.3-21)
+    if gate.lane == Lane.BROWSER:  # off without a sealed and validated profile, whatever was set (R5.3-21)
         yield gate.profile_usable is not True, DenyReason.PROFILE_NOT_USABLE
         yield gate.profile_open is not True, DenyReason.PROFILE_NOT_OPEN
     yield gate.credentials_usable is not True, DenyReason.CREDENTIAL_NOT_USABLE
@@ -212,7 +212,7 @@ def _reasons(gate: GateInput) -> Iterator[tuple[bool, DenyReason]]:
     yield gate.scheduled == "missed", DenyReason.EFFECT_MISSED
     yield gate.scheduled == "cancelled", DenyReason.EFFECT_CANCELLED
     yield gate.scheduled not in ("none", "scheduled", "done"), DenyReason.GATE_ERROR
-    # Last: what is denied for another reason takes no act of the canary's.
+    # Last, so that what is denied for another reason takes none of the canary's acts.
     yield gate.platform_stage == Stage.CANARY and gate.canary_free is not True, DenyReason.CANARY_STAGE_FULL
 
 

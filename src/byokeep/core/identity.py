@@ -1,11 +1,11 @@
-"""Whether the account that answers is the one we were told to use.
+"""Whether the account that answers is the expected one.
 
 Rules
-- The id decides; names are secondary. An id holds within one app: another app's id proves nothing.
-- Could not be checked, no account, several accounts, no id: each is a mismatch, with its own reason.
-- The same id under another name is drift: an event, and a person confirms. A name that only looks the same is a
-  mismatch, for that is how a stand-in is made.
-- What is shown to people spells every character outside printable ASCII as its code point.
+- The id decides; names are secondary. An id is valid within one app: another app's id proves nothing.
+- "Could not be checked", no account, several accounts, and no id are each a mismatch, with its own reason.
+- The same id under another name is drift: it is recorded, and a person confirms it. A name that only looks the same is
+  a mismatch, because impostors are made that way.
+- Text for people spells every character outside printable ASCII as its code point.
 
 It may not fetch anything.
 """
@@ -24,17 +24,17 @@ from typing import Final
 from byokeep.core.errors import Rejected
 from byokeep.core.plain_text import as_latin, refuse_secret
 
-OFFERED: Final = 40  # accounts that a person is given to choose from
+OFFERED: Final = 40  # accounts that a person may choose from
 _SHOWN: Final = 120  # characters
-_COMPARED: Final = 400  # characters of a name in which a stand-in's are looked for
-_MOST: Final = 8  # of its characters that are spelt out
+_COMPARED: Final = 400  # characters of a name that are searched for an impostor's
+_MOST: Final = 8  # of an impostor's characters that are spelt out
 _ONE_STROKE: Final = {ord("l"): "i", ord("1"): "i", ord("|"): "i", ord("0"): "o"}  # within ASCII
 _PICKED: Final = re.compile(r"[!-;=?-~]{1,256}")  # an id that a person can type, and that reads like no code point
 _UNSEEN: Final = frozenset({"Cf", "Cc", "Mn", "Me", "Zs", "Zl", "Zp"})
 
 
 class IdentityVerdict(StrEnum):
-    """What a comparison came to. Only ``match`` lets anything happen without a person."""
+    """The result of a comparison. Only ``match`` lets anything happen without a person."""
 
     MATCH = "match"
     DRIFT = "drift"
@@ -61,8 +61,8 @@ class Face:
 
     Args:
         account_id: The platform's stable id, as the platform writes it.
-        username, display_name: None where the platform tells none.
-        link: A second id that the platform needs for listing posts, such as a playlist; no part of the identity.
+        username, display_name: None if the platform gives none.
+        link: A second id that the platform needs for listing posts, such as a playlist; not part of the identity.
     """
 
     account_id: str
@@ -72,16 +72,16 @@ class Face:
 
 
 def printable(face: Face) -> bool:
-    """Whether the names of an account hold no control character: such a name is neither kept nor shown."""
+    """Whether the names of an account hold no control character. A name that does is neither kept nor shown."""
     return not any(unicodedata.category(char) == "Cc" for char in f"{face.username or ''}{face.display_name or ''}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
-    """How the account must show itself, as a platform said it when the account was connected.
+    """How the account must show itself, as the platform described it when it was connected.
 
     Args:
-        app_id: Public id of the app under which ``account_id`` holds.
+        app_id: Public id of the app within which ``account_id`` is valid.
     """
 
     account_id: str
@@ -96,8 +96,8 @@ class Comparison:
 
     Args:
         changed: Which names differ: ``username``, ``display_name``.
-        code_points: Of a look-alike the characters that are not the expected ones, and no others, as hexadecimal
-            numbers (``0456``); at most eight.
+        code_points: For a look-alike, only the characters that are not the expected ones, as hexadecimal numbers
+            (``0456``); at most eight.
     """
 
     verdict: IdentityVerdict
@@ -113,9 +113,10 @@ def compare(
 
     Args:
         expected: The stored fingerprint.
-        seen: The accounts that the platform named; None when it could not be asked.
+        seen: The accounts that the platform named; None if it could not be asked.
         app_id: Public id of the app whose token asked.
-        several_allowed: Whether one grant may open several accounts (pages); the expected one must be among them.
+        several_allowed: Whether one grant may give access to several accounts (pages); the expected one must be among
+            them.
     """
     if seen is None:
         return _mismatch(Why.COULD_NOT_CHECK)
@@ -132,10 +133,10 @@ def compare(
 
 
 def choose(seen: Sequence[Face] | None, *, wanted: str | None) -> Face | Why:
-    """Return the account to take a fingerprint of at the first connection, or why there is none.
+    """Return the account whose fingerprint is taken at the first connection, or why there is none.
 
     Args:
-        wanted: The id that a person picked out of several; None when nobody has.
+        wanted: The id that a person picked out of several; None if nobody has.
     """
     if seen is None:
         return Why.COULD_NOT_CHECK
@@ -150,10 +151,10 @@ def choose(seen: Sequence[Face] | None, *, wanted: str | None) -> Face | Why:
 
 
 def shown(text: str | None) -> str:
-    """Return a name as printable ASCII, everything else as ``<U+0430>``; ``-`` for none.
+    """Return a name as printable ASCII, with everything else as ``<U+0430>``; ``-`` for no name.
 
-    Cut at 120 characters; what stands for the rest tells one rest from another, so that who confirms what is shown
-    confirms all of it.
+    It is cut at 120 characters. A digest stands for the rest, so that whoever confirms what is shown confirms all of
+    it.
     """
     if text is None:
         return "-"
@@ -165,10 +166,10 @@ def shown(text: str | None) -> str:
 
 
 def offer(seen: Sequence[Face]) -> tuple[str, ...]:
-    """Return what a person may pick from, each as ``ID NAME``: printable ASCII, and no blank in the id.
+    """Return what a person may pick from, each as ``ID NAME``: printable ASCII, without a blank in the id.
 
-    At most 40, in the platform's order; an id that nobody can type is left out. A name that is shaped like a secret is
-    not repeated: ``-`` stands for it, as for none.
+    At most 40, in the platform's order. An id that nobody can type is left out. A name shaped like a secret is shown as
+    ``-``, like no name.
     """
     return tuple(f"{one.account_id} {_label(one)}" for one in seen if _PICKED.fullmatch(one.account_id))[:OFFERED]
 
@@ -188,12 +189,12 @@ def spelt(code_points: str) -> str:
 
 
 def look_alike(first: str, second: str) -> bool:
-    """Whether two different texts pass for each other at a glance."""
+    """Whether two different texts could be mistaken for each other at a glance."""
     return first != second and reads_alike(first, second)
 
 
 def reads_alike(first: str, second: str) -> bool:
-    """Whether two names are the same to who reads them: in letters, or but for case and letters that look the same."""
+    """Whether two names read the same: equal, or different only in case and in letters that look alike."""
     return any(one == other for one, other in zip(_skeletons(first), _skeletons(second), strict=True))
 
 
@@ -203,7 +204,7 @@ def _mismatch(why: Why) -> Comparison:
 
 def _names(expected: Fingerprint, face: Face) -> Comparison:
     pairs = (("username", expected.username, face.username), ("display_name", expected.display_name, face.display_name))
-    # None on our side means that the platform never told; a name that is told no more has changed.
+    # None on our side means that the platform never gave the name. A name that it no longer gives has changed.
     different = [(field, was, now) for field, was, now in pairs if was is not None and was != now]
     changed = tuple(field for field, _, _ in different)
     if not changed:
@@ -216,13 +217,13 @@ def _names(expected: Fingerprint, face: Face) -> Comparison:
 
 
 def _stands_in(was: str, now: str) -> bool:
-    """Whether ``now`` is made to be read as ``was``. Case alone, or another encoding, is no disguise."""
+    """Whether ``now`` is made to be read as ``was``. A difference only in case or encoding is not a disguise."""
     plain_was, plain_now = (unicodedata.normalize("NFC", text).casefold() for text in (was, now))
     return plain_was != plain_now and look_alike(was, now)
 
 
 def _odd(was: str, now: str) -> list[str]:
-    """Return the characters of ``now`` that are not in ``was``; where it only lacks some, those."""
+    """Return the characters of ``now`` that are not in ``was``; if it only lacks some, those."""
     was, now = was[:_COMPARED], now[:_COMPARED]
     steps = [step for step in SequenceMatcher(None, was, now, autojunk=False).get_opcodes() if step[0] != "equal"]
     there = "".join(now[step[3] : step[4]] for step in steps)
@@ -230,7 +231,7 @@ def _odd(was: str, now: str) -> list[str]:
 
 
 def _skeletons(text: str) -> tuple[str, str]:
-    """What a text is read as (UTS #39): by its letters without their case, and by its letters as they stand."""
+    """What a text is read as (UTS #39): first with its letters case-folded, then with its letters as they are."""
     as_it_stands = unicodedata.normalize("NFKC", text.translate(as_latin())).translate(as_latin())
     return _bare(unicodedata.normalize("NFKC", text).casefold()), _bare(as_it_stands.casefold())
 

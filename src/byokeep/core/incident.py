@@ -1,9 +1,9 @@
-"""What an incident is: its kind, how bad it is, and which playbook of runbook section 7 leads it to its end.
+"""What an incident is: its kind, its severity, and which playbook of runbook section 7 handles it.
 
 Rules
-- A kind, a severity and a source are words of a closed set; what people know beyond them stands in their ticket.
-- When nobody knows since when, 72 hours are assumed, and the incident says so (R6.3-5).
-- A playbook is steps in one order. A lower severity takes a second person; P0 and P1 end with a postmortem (R7.1-9).
+- Kinds, severities and sources are closed sets. Whatever else people know belongs in their ticket.
+- If nobody knows when it began, 72 hours are assumed, and the incident says so (R6.3-5).
+- A playbook is steps in one order. Lowering a severity takes a second person. P0 and P1 end with a postmortem (R7.1-9).
 
 It may not look anything up.
 """
@@ -59,10 +59,10 @@ LEAKED_KEY: Final = "provider_key_leaked"
 LOST_TOKEN: Final = "social_token_lost"  # noqa: S105 - a playbook
 VAULT: Final = "profile_incident"
 NO_PLAYBOOK: Final = "no_playbook"  # two people agree that none applies
-# Which playbook leads an incident, by what it is about: 7.1, 7.2 and 7.3.
+# Which playbook handles an incident, by what it is about: 7.1, 7.2 and 7.3.
 _OF_KEYS: Final = frozenset({IncidentKind.SUSPECTED_LEAK, IncidentKind.USAGE_ANOMALY})
 _OF_TOKENS: Final = frozenset({IncidentKind.LOCKOUT, IncidentKind.TOKEN_REVOKED, IncidentKind.TOKEN_COMPROMISED})
-MUST_TELL: Final = frozenset({Severity.P0, Severity.P1})  # what is closed with a postmortem alone
+MUST_TELL: Final = frozenset({Severity.P0, Severity.P1})  # closed only with a postmortem
 USUAL: Final[Mapping[IncidentKind, Severity]] = {
     IncidentKind.USAGE_ANOMALY: Severity.P2, IncidentKind.LOCKOUT: Severity.P2, IncidentKind.TOKEN_REVOKED: Severity.P2,
     IncidentKind.DRILL: Severity.P3, IncidentKind.OTHER: Severity.P2,
@@ -78,12 +78,12 @@ _REFERENCE: Final = re.compile(r"(?:https://)?[A-Za-z0-9][A-Za-z0-9._~/#?=&%+-]{
 
 
 def usual_severity(kind: IncidentKind) -> Severity:
-    """Return how bad an incident of a kind is taken for until a person says otherwise."""
+    """Return the severity of an incident of a kind until a person sets another."""
     return USUAL.get(kind, Severity.P1)
 
 
 def playbook(kind: IncidentKind, object_kind: str, platform: str) -> str:
-    """Return the name of the playbook that leads an incident; empty when people lead it by themselves."""
+    """Return the name of the playbook that handles an incident; empty if people handle it without one."""
     if object_kind == "vault":
         return VAULT
     if kind in _OF_KEYS and object_kind == "key":
@@ -97,7 +97,7 @@ def look_at(incident: UUID) -> str:
 
 
 def check_reference(field: str, text: str) -> str:
-    """Accept where a ticket or a postmortem stands: an address or a number, and nothing that looks like a secret.
+    """Accept where a ticket or a postmortem is: an address or a number, and nothing that looks like a secret.
 
     Raises:
         Rejected: ``secret_like_content``; ``bad_reference``.

@@ -9,17 +9,17 @@ Rules
   comes first, then its periods: no period makes a key usable that its state forbids.
 - A suspended key processes what was protected before the suspension. What is stamped inside the span of a suspension is
   not processed, then or later: nobody knows who made it.
-- Recovery is a way of its own, approved and audited by its caller. It reaches what a compromise or the end of a period
-  took away, never what was destroyed.
-- A DEK is 32 bytes. It is wrapped for exactly one environment, client and profile; the three are bound to the wrapped
-  bytes by OpenBao's cipher, so a wrapped key that is moved elsewhere does not open. Why one does not open is not said.
+- Recovery is separate, approved and audited by its caller. It reaches what a compromise or the end of a period took
+  away, never what was destroyed.
+- A DEK is 32 bytes. It is wrapped for exactly one environment, client and profile. OpenBao's cipher binds these three
+  to the wrapped bytes, so a wrapped key that is moved elsewhere does not open. Nobody is told why one does not open.
 - A KEK belongs to one environment, which is part of its id, so no id can stand for two of them (R2.3-1). It is rotated
   once in 366 days or more often; a policy that says nothing, or never, is refused (R6.1-7, R6.1-9).
-- What OpenBao shows and what our rows say are compared version by version. A difference is a finding, and it is said on
-  which side somebody acted outside of us (R9.2-2). The moves of a key lead from its first state to the one that its row
-  shows, each by the table of key states; what does not is an edit (R2.3-7).
+- What OpenBao shows and what our rows say are compared version by version. A difference is a finding, which says what
+  somebody did outside of byokeep (R9.2-2). The recorded moves of a key must lead from its first state to the state in
+  its row, each by the table of key states; otherwise somebody edited the row (R2.3-7).
 
-It may not hold a key, read a clock, ask OpenBao or a database: the caller brings both sides.
+It may not hold a key, read a clock, or ask OpenBao or a database: the caller brings both sides.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class KeyPurpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """The longest OUP, how much longer the RUP may be, and what holds when nothing is said."""
+    """The longest OUP, how much longer the RUP may be, and the defaults."""
 
     oup: timedelta
     beyond: timedelta
@@ -66,7 +66,7 @@ LIMITS: Final[Mapping[KeyPurpose, _Limit]] = MappingProxyType(
     {
         KeyPurpose.ENCRYPT: _Limit(2 * YEAR, 3 * YEAR, YEAR, 4 * YEAR),
         KeyPurpose.WRAP: _Limit(2 * YEAR, 3 * YEAR, YEAR, 4 * YEAR),
-        # A signature is verified with the public key for as long as there is something to verify.
+        # A signature is verified, with the public key, for as long as there is something to verify.
         KeyPurpose.SIGN: _Limit(3 * YEAR, 30 * YEAR, YEAR, 11 * YEAR),
         KeyPurpose.DERIVE: _Limit(YEAR, timedelta(0), YEAR, YEAR),
     }
@@ -78,7 +78,7 @@ class Periods:
     """From when and for how long a key is used.
 
     Attributes:
-        starts_at: When it became active.
+        starts_at: When the key became active.
         oup: Originator-usage period, from ``starts_at``.
         rup: Recipient-usage period, from ``starts_at`` too; never shorter than ``oup``.
 
@@ -112,20 +112,20 @@ class Periods:
 
 
 def default_periods(purpose: KeyPurpose, starts_at: datetime) -> Periods:
-    """Return the periods of a key of which nothing else is said."""
+    """Return the default periods of a key."""
     limit = LIMITS[purpose]
     return Periods(purpose=purpose, starts_at=starts_at, oup=limit.default_oup, rup=limit.default_rup)
 
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """A span in which a key was suspended; ``until`` is None while it is."""
+    """A span in which a key was suspended; ``until`` is None while it still is."""
 
     since: datetime
     until: datetime | None = None
 
     def holds(self, at: datetime) -> bool:
-        """Whether ``at`` lies inside; the first moment does, the last does not."""
+        """Whether ``at`` is inside. The first moment is, the last is not."""
         return self.since <= at and (self.until is None or at < self.until)
 
 
@@ -154,7 +154,8 @@ def may_process(
         periods: Of the key.
         protected_at: When the data was protected, as its record says.
         suspensions: All spans in which the key was suspended, past and present.
-        recovery: The caller has an approval to recover, and writes it down. It opens no signature for new trust.
+        recovery: The caller has an approval to recover, and records it. Signatures of a compromised key stay
+            unverified.
 
     Raises:
         Denied: ``key_compromised``: without an approval to recover.
@@ -208,7 +209,7 @@ def _wrong_state(state: KeyState) -> Rejected:
 
 DEK_BYTES: Final = 32
 TRANSIT: Final = "transit"  # the key provider (KMS), as ``kms://`` references, records and rows name it
-MOUNT: Final = "tenant"  # a Transit of its own at OpenBao: one key for each client, and no key of ours beside them
+MOUNT: Final = "tenant"  # a separate Transit engine of OpenBao: one key for each client, and none of our own keys
 FIRST_VERSION: Final = 1
 _FORMAT: Final = "byokeep-kek/1"
 _KEK_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -219,8 +220,8 @@ _MAX_VERSION: Final = 2**31 - 1
 class KekFault(StrEnum):
     """What somebody else did to a version of a KEK, as OpenBao shows it.
 
-    ``FOREIGN``: it is not the kind of key we make: exportable, deletable, not derived, imported, of another
-    environment; or another key than the one that was made.
+    ``FOREIGN``: it is not the kind of key that we make (it is exportable, deletable, not derived, imported, or of
+    another environment), or it is not the key that was made.
     """
 
     DISABLED = "kek_disabled"
@@ -230,7 +231,7 @@ class KekFault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KekScope:
-    """Whose KEK: one client's in one environment."""
+    """Whose KEK it is: one client's, in one environment."""
 
     environment: Environment
     client_id: ClientId
@@ -256,19 +257,19 @@ class KeyContext:
 
     @property
     def canonical(self) -> bytes:
-        """The context as bytes, no secret among them: one context has one spelling, and no two contexts share one."""
+        """The context as bytes, none of them secret. Each context has one spelling, and no two share one."""
         ids = {"client": str(self.client_id), "profile": str(self.profile_id)}
         return canonical_json({"format": _FORMAT, "environment": self.environment.value, **ids})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wrapped:
-    """A wrapped DEK, fit to be stored. Useless without its KEK and its context.
+    """A wrapped DEK, which may be stored: it is useless without its KEK and its context.
 
     Attributes:
-        holder: The key provider; :data:`TRANSIT`, or what an older release offered.
+        holder: The key provider: :data:`TRANSIT`, or one that an older release offered.
         kek_id: The KEK's name there.
-        kek_version: Under which it was wrapped, 1 or more.
+        kek_version: The version that wrapped it, 1 or more.
         ciphertext: Opaque ASCII text of the provider.
 
     Raises:
@@ -296,8 +297,8 @@ class KekVersion:
     """One version of a KEK.
 
     Attributes:
-        fault: None as long as OpenBao shows nothing that we did not do.
-        identity: Tells this key from any other that is put in its place: the second it was made in.
+        fault: What somebody else did to it; None if OpenBao shows nothing that we did not do.
+        identity: Distinguishes this key from another put in its place: the second in which it was made.
     """
 
     number: int
@@ -311,9 +312,9 @@ class KekStatus:
     """A KEK as OpenBao shows it now.
 
     Attributes:
-        versions: All that can still open something or are faulty, oldest first; empty = there is no such KEK.
+        versions: All that can still decrypt or are faulty, oldest first; empty = there is no such KEK.
         min_encryption: The oldest version that may protect new keys; 0 without a KEK.
-        min_decryption: The oldest version that may open something; 0 without a KEK.
+        min_decryption: The oldest version that may decrypt; 0 without a KEK.
     """
 
     kek_id: str
@@ -328,7 +329,7 @@ class KekStatus:
 
     @property
     def faults(self) -> tuple[KekFault, ...]:
-        """Everything that was done outside, once each."""
+        """Everything that was done outside of byokeep, once each."""
         return tuple(dict.fromkeys(version.fault for version in self.versions if version.fault is not None))
 
 
@@ -338,7 +339,7 @@ def broken() -> Integrity:
 
 
 def check_dek_size(size: int) -> None:
-    """Let a DEK of 32 bytes pass (S-GCM-11).
+    """Check that a DEK has 32 bytes (S-GCM-11).
 
     Raises:
         Rejected: ``bad_dek_length``.
@@ -348,7 +349,7 @@ def check_dek_size(size: int) -> None:
 
 
 def check_environment(own: Environment, asked: KeyContext | KekScope) -> None:
-    """Let pass what is of this installation's environment (R2.3-1).
+    """Check that something is of this installation's environment (R2.3-1).
 
     Raises:
         Denied: ``other_environment``.
@@ -359,7 +360,7 @@ def check_environment(own: Environment, asked: KeyContext | KekScope) -> None:
 
 
 def check_provider(holder: str) -> None:
-    """Let pass what is OpenBao's; older releases also offered AWS KMS and hardware modules (ADR 0051).
+    """Check that the key provider is OpenBao; older releases also offered AWS KMS and hardware modules (ADR 0051).
 
     Raises:
         Conflict: ``kek_of_another_holder``.
@@ -370,7 +371,7 @@ def check_provider(holder: str) -> None:
 
 
 def check_wrapped(wrapped: Wrapped, kek_id: str) -> None:
-    """Let pass what OpenBao wrapped under this KEK.
+    """Check that OpenBao wrapped a DEK under this KEK.
 
     Raises:
         Conflict: As :func:`check_provider`.
@@ -382,11 +383,11 @@ def check_wrapped(wrapped: Wrapped, kek_id: str) -> None:
 
 
 def check_rotation(status: KekStatus, expected: int) -> None:
-    """Let a rotation pass that starts from the version its caller saw, on a KEK that nobody else touched.
+    """Check that a rotation starts from the version that its caller saw, on a KEK that nobody else touched.
 
     Raises:
-        Conflict: ``kek_version_moved``: somebody else rotated meanwhile.
-        Rejected: A code of :class:`KekFault`: a new version does not cure it, and would hide it.
+        Conflict: ``kek_version_moved``: somebody else has rotated it.
+        Rejected: A code of :class:`KekFault`: a new version would not cure it, and would hide it.
     """
     if status.newest != expected:
         raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
@@ -395,12 +396,12 @@ def check_rotation(status: KekStatus, expected: int) -> None:
 
 
 def is_unfinished(status: KekStatus, expected: int) -> bool:
-    """Whether a rotation from ``expected`` has made its version and was cut before the older ones were closed."""
+    """Whether a rotation from ``expected`` made its version and was cut off before it closed the older ones."""
     return 0 < status.min_encryption <= expected == status.newest - 1 and not status.faults
 
 
 def check_retirement(status: KekStatus, below: int) -> None:
-    """Let versions below ``below`` be retired: never the newest, never one that does not exist.
+    """Check that versions below ``below`` may be retired: never the newest, never one that does not exist.
 
     Raises:
         Rejected: ``bad_kek_version``.
@@ -410,7 +411,7 @@ def check_retirement(status: KekStatus, below: int) -> None:
 
 
 def unusable(fault: KekFault) -> Rejected:
-    """Return the answer to a use of a KEK whose state forbids it."""
+    """Return the refusal to use a KEK with a fault."""
     steps = {
         KekFault.MISSING: "Make the client's KEK first, or restore it from a snapshot of OpenBao.",
         KekFault.DISABLED: "Enable the version at OpenBao, or restore a record under a live version.",
@@ -424,12 +425,12 @@ DEFAULT_ROTATION_DAYS: Final = 365
 OVERDUE_AFTER: Final = timedelta(days=7)  # after the day it was due
 KEK_BITS: Final = 256
 ALGORITHM: Final = "aes256-gcm96"
-# What can still open something that it wrapped, if OpenBao lets it.
+# States in which a version can still decrypt what it wrapped, if OpenBao lets it.
 OPENS: Final = frozenset({KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED})
 
 
 class KekFinding(StrEnum):
-    """What is wrong with a KEK, as far as OpenBao and our rows show."""
+    """What is wrong with a KEK, as OpenBao and our rows show it."""
 
     MISSING = "kek_missing_outside"
     DISABLED = "kek_disabled_outside"
@@ -449,10 +450,10 @@ class Difference:
 
 
 def check_rotation_days(days: int | None) -> int:
-    """Return the interval of a policy.
+    """Return the rotation interval of a policy, in days.
 
     Raises:
-        Rejected: ``kek_rotation_days_out_of_range``: none is named, or it is longer than 366 days, or below one.
+        Rejected: ``kek_rotation_days_out_of_range``: there is none, or it is below 1 or above 366 days.
     """
     if days is None or not 1 <= days <= MAX_ROTATION_DAYS:
         raise Rejected("kek_rotation_days_out_of_range", next_step="Give 1 to 366 days. It cannot be switched off.",
@@ -461,7 +462,7 @@ def check_rotation_days(days: int | None) -> int:
 
 
 def check_strength(bits: int) -> None:
-    """Let a KEK wrap our DEKs of 256 bits (S-NIST-11).
+    """Check that a KEK is strong enough for our DEKs of 256 bits (S-NIST-11).
 
     Raises:
         Rejected: ``kek_too_weak``.
@@ -471,19 +472,19 @@ def check_strength(bits: int) -> None:
 
 
 def rotation_due(made_at: datetime, days: int, protect_until: datetime) -> datetime:
-    """Return when a version is to be followed by another: by the policy, and in any case before it may not protect."""
+    """Return when a version must be rotated: by the policy, and no later than it stops protecting."""
     return min(made_at + timedelta(days=check_rotation_days(days)), protect_until)
 
 
 def urgency(now: datetime, due_at: datetime, protect_until: datetime) -> str:
-    """Return ``""``, ``due`` or ``overdue``."""
+    """Return how urgent a rotation is: ``""``, ``due`` or ``overdue``."""
     if now < due_at:
         return ""
     return "overdue" if now >= min(due_at + OVERDUE_AFTER, protect_until) else "due"
 
 
 def differences(status: KekStatus, ours: Mapping[int, KeyState]) -> tuple[Difference, ...]:
-    """Compare what OpenBao shows with the states that our rows give its versions; empty when they say the same."""
+    """Compare what OpenBao shows with the states that our rows give its versions; empty if they agree."""
     found = [_shown(version.number, version.fault, ours.get(version.number)) for version in status.versions]
     theirs = {version.number for version in status.versions}
     found += [
@@ -511,7 +512,7 @@ def _shown(number: int, fault: KekFault | None, state: KeyState | None) -> Diffe
 
 
 def follows(first: KeyState, steps: Iterable[tuple[str, str]], now: str) -> bool:
-    """Whether the moves of a key, oldest first, lead from its first state to the one that its row shows."""
+    """Whether the recorded moves of a key, oldest first, lead from its first state to the state in its row."""
     at = first.value
     for before, after in steps:
         try:

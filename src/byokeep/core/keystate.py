@@ -2,8 +2,8 @@
 
 Rules
 - Phases are one-way: nothing returns to an earlier phase (S-NIST-7). Suspended is the only reversible state.
-- Only an ACTIVE secret serves new work. A DEACTIVATED one serves nothing but its own verification history.
-- COMPROMISED and DESTROYED keep their metadata; a compromise found after destruction is still recorded.
+- Only an ACTIVE secret serves new work. A DEACTIVATED one serves only its own verification history.
+- COMPROMISED and DESTROYED keep their metadata. A compromise found after destruction is still recorded.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = {
 }
 
 
-# A value in one of these states may still open something: replaced in order or destroyed it does not count. A
-# compromised one stays until it is destroyed, for it is the one that is looked for.
+# A value in one of these states may still open something. One that was replaced in order, or destroyed, does not count.
+# A compromised one counts until it is destroyed, because that is the one people look for.
 LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.COMPROMISED})
 
 
 def check_transition(old: KeyState, new: KeyState) -> None:
-    """Return when ``old -> new`` is legal.
+    """Check that ``old -> new`` is legal.
 
     Raises:
-        Rejected: ``key_state`` for every pair not in the table (R2.3-7), the same state included.
+        Rejected: ``key_state`` for every pair that is not in the table (R2.3-7), including a state to itself.
     """
     if new not in TRANSITIONS[old]:
         possible = ", ".join(sorted(TRANSITIONS[old])) or "nothing else"

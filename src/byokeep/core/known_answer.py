@@ -1,4 +1,4 @@
-"""What follows from a known answer that a process asks its cryptography for at its start (S-GCM-13).
+"""The known-answer test of its cryptography that a process runs when it starts (S-GCM-13).
 
 It may not know which cryptography that is.
 """
@@ -11,18 +11,18 @@ from byokeep.core.errors import Unavailable
 
 
 def require_answer(held: Callable[[], bool], *, libraries: str) -> None:
-    """Refuse to go on unless the answer held.
+    """Refuse to go on unless the answer was right.
 
     Args:
-        held: Asks, and says whether it held.
-        libraries: Whose pinned versions to install when it did not, for people.
+        held: Runs the test, and says whether the answer was right.
+        libraries: Whose pinned versions people should install if it was not.
 
     Raises:
         Unavailable: ``sealing_self_test_failed``.
     """
     try:
         right = held()
-    except Exception:  # of a library that is broken in ways that nobody foresaw
+    except Exception:  # a library may be broken in ways that nobody foresaw
         right = False
     if not right:
         raise Unavailable("sealing_self_test_failed", next_step=f"Install the pinned {libraries}.")

@@ -1,13 +1,14 @@
-"""What a sealed browser profile is, and what the vault keeps of it (docs/spec/manifest.md).
+"""The manifest of a sealed browser profile (docs/spec/manifest.md).
 
 Rules
 - A manifest names one profile of one client at one generation, the accounts that it must open, and who sealed it. Its
   hash is bound to the blob (:mod:`byokeep.core.sealed_record`), so that no copy of it can be edited.
-- A record is what lies in the vault: the manifest, the wrapped key, and which blob they belong to.
-- One spelling: what a parser accepts, ``canonical`` gives back byte for byte. What no writer would write is refused.
-- Who opens says which profile it wants (:class:`RecordPlace`); what the vault says of itself is not asked.
+- A record is what the vault stores: the manifest, the wrapped key, and which blob they belong to.
+- There is one spelling: ``canonical`` gives back byte for byte what a parser accepts. What no writer would write is
+  refused.
+- Whoever opens a profile says which one it wants (:class:`RecordPlace`), and does not trust what the vault says.
 
-It may not hold a key that is not wrapped, nor decide whether a generation is the newest: the flow counts them.
+It may not hold a key that is not wrapped, or decide whether a generation is the newest: the flow counts them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FORMAT: Final = "byokeep-profile-manifest/1"
 MAX_SIZE: Final = 64 * 1024  # bytes
 MAX_ACCOUNTS: Final = 32
 MAX_GENERATION: Final = 2**53 - 1
-# Ids on a website hold for everybody, unlike those that a platform tells an app.
+# Ids on a website are the same for everybody, unlike those that a platform gives to an app.
 BROWSER_APP: Final = "browser"
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _ACCOUNT_ID: Final = re.compile(r"[!-~]{1,256}\Z")
@@ -49,7 +50,7 @@ class Packing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordPlace:
-    """Which profile is meant, by whoever asks: from its own rows, never from what the vault or the blob says."""
+    """Which profile the caller means: from its own rows, never from what the vault or the blob says."""
 
     environment: Environment
     client_id: ClientId
@@ -65,7 +66,7 @@ class ExpectedAccount:
         platform: One of :data:`~byokeep.core.model.PLATFORMS`.
         account: Our name for it.
         account_id: The platform's stable id.
-        username, display_name: As the platform shows them; None where it tells none.
+        username, display_name: As the platform shows them; None if it gives none.
 
     Raises:
         Rejected: ``bad_manifest``; ``field`` names what is wrong.
@@ -97,8 +98,8 @@ class Manifest:
     Args:
         generation: Counts the seals of this profile, from 1.
         platforms: Sorted, each once, at least one.
-        accounts: Sorted by platform and name, at least one for each platform and none for another.
-        created_by: Id of who sealed it, set by the server.
+        accounts: Sorted by platform and name; at least one for each of these platforms, and none for any other.
+        created_by: Id of whoever sealed it, set by the server.
         created_at: When, whole seconds of UTC, set by the server.
         browser_version: Four numbers; an older browser may spoil the profile.
 
@@ -145,7 +146,7 @@ class Manifest:
 
     @property
     def place(self) -> RecordPlace:
-        """Which profile it says that it is."""
+        """Which profile the manifest says it is."""
         return RecordPlace(
             environment=self.environment, client_id=self.client_id, profile_id=self.profile_id,
             generation=self.generation,
@@ -156,13 +157,13 @@ def parse_manifest(data: bytes) -> Manifest:
     """Parse a stored manifest.
 
     Raises:
-        Integrity: ``manifest_unreadable``: anything that no writer would have written.
+        Integrity: ``manifest_unreadable``: no writer would have written it.
     """
     try:
         if len(data) > MAX_SIZE:
             raise ValueError("too long")
         found = _manifest_of(parse_canonical(data))
-        if found.canonical != data:  # another format, one field more, another spelling of an id
+        if found.canonical != data:  # another format, an extra field, another spelling of an id
             raise ValueError("another spelling")
     except (ValueError, TypeError, KeyError, AttributeError, Rejected):
         raise Integrity("manifest_unreadable", next_step="Find out who can write to the vault of profiles.") from None
@@ -182,7 +183,7 @@ def _manifest_of(fields: Any) -> Manifest:
 
 
 def _is_name(text: object) -> bool:
-    """Whether a name may be shown: any script, no control characters, and not longer than platforms allow."""
+    """Whether a name may be shown: any script, no control characters, and no longer than platforms allow."""
     if text is None:
         return True
     return (

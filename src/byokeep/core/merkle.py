@@ -2,8 +2,8 @@
 
 Rules
 - Leaves are hashed with prefix 0x00, nodes with 0x01; the root of nothing is SHA-256 of nothing (S-TLOG-1).
-- Trees are given as leaf hashes, left to right. No recursion, no trust in a proof's length.
-- A check raises; there is no result that a caller could forget to look at.
+- Trees are given as leaf hashes, left to right. There is no recursion, and a proof's length is not trusted.
+- A check raises: there is no result that a caller could forget to look at.
 
 It may not know what a leaf means.
 """
@@ -40,7 +40,7 @@ def root(hashes: Sequence[bytes]) -> bytes:
 
 
 def inclusion_proof(hashes: Sequence[bytes], index: int) -> list[bytes]:
-    """Return the path that leads from leaf ``index`` to the root (RFC 9162, 2.1.3.1).
+    """Return the path from leaf ``index`` to the root (RFC 9162, 2.1.3.1).
 
     Raises:
         ValueError: No such leaf.
@@ -81,7 +81,7 @@ def consistency_proof(hashes: Sequence[bytes], old: int) -> list[bytes]:
 
 
 def verify_inclusion(*, leaf: bytes, index: int, size: int, proof: Sequence[bytes], tree_root: bytes) -> None:
-    """Check that the leaf hash ``leaf`` stands at ``index`` in the tree of ``size`` leaves (RFC 9162, 2.1.3.2).
+    """Check that the leaf hash ``leaf`` is at ``index`` in the tree of ``size`` leaves (RFC 9162, 2.1.3.2).
 
     Raises:
         Integrity: ``bad_inclusion_proof``.
@@ -104,7 +104,7 @@ def verify_inclusion(*, leaf: bytes, index: int, size: int, proof: Sequence[byte
 
 
 def verify_consistency(*, old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequence[bytes]) -> None:
-    """Check that the tree of ``new`` leaves only appended to the tree of ``old`` leaves (RFC 9162, 2.1.4.2).
+    """Check that the tree of ``new`` leaves only appends to the tree of ``old`` leaves (RFC 9162, 2.1.4.2).
 
     Raises:
         Integrity: ``bad_consistency_proof``; also when the new tree is smaller.
@@ -171,7 +171,7 @@ class Edge(NamedTuple):
 
 
 def _up(level: list[bytes]) -> list[bytes]:
-    """Join neighbours; an odd last one moves up unchanged, which is what RFC 6962's split amounts to."""
+    """Join neighbours. An odd last one moves up unchanged, which amounts to RFC 6962's split."""
     above = [node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
     if len(level) & 1:
         above.append(level[-1])

@@ -1,8 +1,8 @@
 """The nouns of the product: frozen, typed, free of secrets.
 
 Rules
-- Ids are UUIDs made by us; knowing one never grants anything (S-OWASP-20).
-- Names of providers, platforms, lanes and states are closed sets; text never widens them.
+- Ids are UUIDs that we make. Knowing one never grants anything (S-OWASP-20).
+- Names of providers, platforms, lanes and states are closed sets: no text adds to them.
 - ``*_at`` is an aware UTC datetime; ``*_s`` is seconds.
 """
 
@@ -59,8 +59,8 @@ PLATFORMS: Final = frozenset(Provider) - API_PROVIDERS
 # made from the catalog: begin
 OAUTH_PLATFORMS: Final = (Provider.META, Provider.TIKTOK, Provider.LINKEDIN, Provider.YOUTUBE, Provider.X)  # fmt: skip
 # made from the catalog: end
-SEAL: Final = "seal"  # what the lease of a job says that seals its profile; no job declares it
-PROFILE: Final = "profile"  # what a job declares as its secret to have its accounts' sealed browser profiles
+SEAL: Final = "seal"  # what the lease says of a job that seals its profile; no job declares it
+PROFILE: Final = "profile"  # what a job declares as a secret to get its accounts' sealed browser profiles
 
 
 class SecretKind(StrEnum):
@@ -133,7 +133,7 @@ LANES_OF: Final[Mapping[LanePolicy, tuple[Lane, ...]]] = {
 
 
 class EffectKind(StrEnum):
-    """Everything that changes something outside; an unknown action counts as an effect (R0-6)."""
+    """Every kind of action that changes something outside. An unknown action counts as an effect (R0-6)."""
 
     PUBLISH = "publish"
     ENGAGE = "engage"
@@ -165,22 +165,22 @@ MACHINE_ROLES: Final = frozenset({Role.DISPATCHER, Role.RUNNER, Role.CUSTODIAN})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who asks. Made by authentication only, never from request fields.
+    """Who asks. Made only by authentication, never from request fields.
 
     Attributes:
         id: Operator or machine id.
-        roles: What it may be; from the database at each call, so a change holds at once.
-        clients: Clients it is assigned to; ``None`` = all (admin, auditor, broker's own tasks).
+        roles: Its roles, read from the database at each call, so that a change takes effect at once.
+        clients: Clients that it is assigned to; ``None`` = all (admin, auditor, broker's own tasks).
         request_id: Joins log, audit and provider call of one request.
-        held: Whether this person may approve nothing for now: an admin alone gave the role or a credential, or a
-            recovery on the host did.
+        held: Whether this person may approve nothing for now, because one admin alone, or a recovery on the host, gave
+            the role or a credential.
         held_until: Until when, UTC.
         name: Of the account.
         token_id: Of the token that was shown.
-        token_since: When that was issued, UTC.
-        token_until: When it ends, UTC.
-        proved: False = a session of the console whose person signed in more than 5 minutes ago, or one of the command
-            line whose person has a passkey.
+        token_since: When that token was issued, UTC.
+        token_until: When that token ends, UTC.
+        proved: False = a console session whose person signed in more than 5 minutes ago, or a command line session
+            whose person has a passkey.
     """
 
     id: UUID

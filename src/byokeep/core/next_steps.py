@@ -1,11 +1,11 @@
-"""What to do next, in words for people, by the reason on record. The words stand in ``next_steps.toml``.
+"""What people should do next, by the reason on record. The words are in ``next_steps.toml``.
 
 Rules
-- A sentence for each outcome of an identity call; the providers' room has no other words for them.
-- Constants only: nothing of a reply or a value gets in.
-- The file is read with the first question, so that a command that asks none does not read it.
+- There is a sentence for each outcome of an identity call. The providers' room has no other words for them.
+- The words are constants: nothing from a reply or a value gets in.
+- The file is read when it is first needed, so that a command that does not need it does not read it.
 
-It may not decide anything: the reason was decided before.
+It may not decide anything: the reason has already been decided.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uuid import UUID
 
 from byokeep.core.data_file import shipped
 
-# What no repeated verification of the same value can put right.
+# What verifying the same value again cannot put right.
 NEEDS_NEW_KEY: Final = frozenset({"invalid_key", "leaked", "reflected", "wrong_key_kind", "secret_in_logs"})
 
 
@@ -33,13 +33,13 @@ def of_outcome() -> Mapping[str, str]:
 
 
 def wait_of(why: str, *, attempt: int, of: int, wait_s: int) -> str:
-    """Return the reason on record of a run that waits for its next attempt; :func:`of_run` puts it in words.
+    """Return the reason to record for a run that waits for its next attempt; :func:`of_run` puts it in words.
 
     Args:
         why: Why the last attempt decided nothing, as a code.
-        attempt: Number of the next one.
+        attempt: Number of the next attempt.
         of: How many there are at most.
-        wait_s: Seconds between the two.
+        wait_s: Seconds until the next one.
     """
     return f"{why}/{attempt}/{of}/{wait_s}"
 
@@ -54,7 +54,7 @@ def _waiting(reason: str) -> str:
 
 
 def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
-    """Return what to do about a run of SOP 5.1; empty when it is complete.
+    """Return what to do about a run of SOP 5.1; empty if it is complete.
 
     Args:
         state: ``complete``, ``failed``, ``running`` or ``incomplete``.
@@ -74,13 +74,13 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
 def of_rotation(
     state: str, reason: str, missing: tuple[str, ...], *, unused: bool = False, held: bool = False, leaked: bool = False
 ) -> str:
-    """Return what to do about a rotation, with names in braces for what the caller puts in.
+    """Return what to do about a rotation, with names in braces for what the caller fills in.
 
     Args:
         state, reason, missing: As for :func:`of_run`.
         unused: It ends a new key that was taken back.
-        held: Jobs hold the key that ends when another one is made.
-        leaked: The key that it ends leaked.
+        held: Jobs hold the key, which ends when another one is made.
+        leaked: The key that it ends has leaked.
     """
     said = {**_words()["rotation"], **_words()["unused_key" if unused else "leaked_key" if leaked else "rotation"]}
     if state == "failed":
@@ -95,7 +95,7 @@ def of_rotation(
 
 
 def of_connection(state: str, reason: str) -> str:
-    """Return what to do about a run of SOP 5.2; empty when it is complete. Arguments as for :func:`of_run`."""
+    """Return what to do about a run of SOP 5.2; empty if it is complete. Arguments as for :func:`of_run`."""
     if state == "complete":
         return ""
     if state in ("running", "incomplete"):
@@ -104,7 +104,7 @@ def of_connection(state: str, reason: str) -> str:
 
 
 def of_consent(name: str) -> str:
-    """Return what is said beside the outcome of a consent: ``maybe_ended``, ``look_alike`` (with ``{points}``)."""
+    """Return what to add to the outcome of a consent: ``maybe_ended``, ``look_alike`` (with ``{points}``)."""
     return _words()["consent"][name]
 
 
@@ -114,12 +114,12 @@ def of_loss(reason: str) -> str:
 
 
 def of_look(found: str) -> str:
-    """Return what to do about a look at an account that found ``mismatch``, ``look_alike``, ``lost``, ``unknown``."""
+    """Return what to do about an account where a check found ``mismatch``, ``look_alike``, ``lost`` or ``unknown``."""
     return _words()["look"][found]
 
 
 def no_reauth(state: str, *, renewed: bool) -> str:
-    """Return why there is no day on which an account's owner must log in again.
+    """Return why there is no date by which an account's owner must log in again.
 
     Args:
         state: Of the account.
@@ -133,11 +133,11 @@ def no_reauth(state: str, *, renewed: bool) -> str:
 
 
 def of_profile(state: str, missing: tuple[str, ...]) -> str:
-    """Return what to do about a run of SOP 5.3; empty when it is complete.
+    """Return what to do about a run of SOP 5.3; empty if it is complete.
 
     Args:
         state: As for :func:`of_run`.
-        missing: Evidence that is not there for the newest generation.
+        missing: Evidence that the newest generation lacks.
     """
     if state == "complete":
         return ""
@@ -147,13 +147,13 @@ def of_profile(state: str, missing: tuple[str, ...]) -> str:
 
 
 def of_alert(reason: str) -> str:
-    """Return what to do about an alert of this reason, in one line; empty when nothing is known beyond its name."""
+    """Return what to do about an alert of this reason, in one line; empty if nothing is known beyond its name."""
     alerts = _words()["alert"]
     return alerts.get(reason, alerts["blocked"] if reason.startswith("blocked_") else "")
 
 
 def instead_of_evidence(state: str, reason: str, missing: tuple[str, ...], *, ref: UUID) -> str:
-    """Return what leads to evidence when this run has none, in at most 200 characters.
+    """Return what leads to evidence if this run has none, in at most 200 characters.
 
     Args:
         state, reason, missing: As for :func:`of_run`.

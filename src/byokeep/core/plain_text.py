@@ -1,13 +1,13 @@
-"""What a name may look like, what it reads like, and that no text field takes in something shaped like a secret.
+"""What a name may look like, what it reads like, and how text fields refuse what is shaped like a secret.
 
 Rules
-- There is one table of look-alikes, Unicode's confusables and a few more, and one of how secrets begin: what our own
-  surface refuses in a place that is not for them. The kinds of one provider's keys stand in its data file.
+- There is one table of look-alikes (Unicode's confusables and a few more) and one of how secrets begin, which our own
+  surface refuses wherever no secret belongs. The forms of one provider's keys are in its data file.
 - A refusal names the field and never repeats the text (R1.1-4).
-- Nothing is repaired: text with a second spelling (other normal form, invisible characters) is refused.
-- Reserved names are compared after case, blanks, marks and look-alike letters are taken away (S-VAULT-9).
+- Nothing is repaired: text with a second spelling (another normal form, invisible characters) is refused.
+- Reserved names are compared without case, blanks, marks and look-alike letters (S-VAULT-9).
 
-The search for secrets here is a fence for short labels; :mod:`byokeep_redact` is the engine for logs.
+This search for secrets is a fence for short labels; :mod:`byokeep_redact` is the engine for logs.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from typing import Final
 from byokeep.core.data_file import shipped
 from byokeep.core.errors import Rejected
 
-# In names and reasons, which people write: a beginning is enough.
+# For names and reasons, which people write: a beginning is enough.
 SECRET_START: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:sk|pk|rk)[-_][A-Za-z0-9]|AIza[A-Za-z0-9_-]|AQ\.[A-Za-z0-9_-]|AQ[A-Za-z0-9_-]{10}|EAA[A-Za-z0-9]"
     r"|ya29\.|1//[A-Za-z0-9_-]|eyJ[A-Za-z0-9_-]|whsec_|gh[pousr]_|xox[abpr]-|hv[sbr]\.|bk[odrc]_"
     r"|-----BEGIN|[Bb]earer\s+\S|[A-Za-z0-9_-]+=[^\s;]+;|[A-Za-z]+://\S*@"
 )
-# In settings and arguments, where paths, hosts and ids stand: enough of it that nothing else looks so.
+# For settings and arguments, which hold paths, hosts and ids: long enough that none of those match.
 SECRET_SHAPED: Final = re.compile(
     r"(?<![A-Za-z0-9])sk[-_][A-Za-z0-9_-]{6}|AIza[A-Za-z0-9_-]{10}|AQ\.[A-Za-z0-9_-]{20}"
     r"|\bs\.[A-Za-z0-9]{24}|hv[sbr]\.[A-Za-z0-9]|bk[odrc]_[A-Za-z0-9_-]{20}|eyJ[A-Za-z0-9_-]{10}|-----BEGIN"
 )
-# What people take for these letters in common typefaces and Unicode's data leaves out.
+# What people take for these letters in common typefaces, and what Unicode's data leaves out.
 _BESIDE: Final = (
     "b 044c 0184|d 0257|e 04bd 03b5|f 0493 0192|g 0581|h 0570|i 0269|k 03ba 043a|m 043c 03bc|n 043f 03b7 0578|o 03c3"
     "|p 2ca3|r 0433 ab47|t 0442 03c4|u 057d|v 0475|w 03c9|x 03c7|y 04af"
@@ -54,7 +54,7 @@ _RESERVED_READ: Final = frozenset(name.translate(_AS_LETTER) for name in RESERVE
 
 @cache
 def as_latin() -> Mapping[int, str]:
-    """Return what passes for a Latin letter or digit, by its code point, and that letter or digit."""
+    """Return what passes for a Latin letter or digit: code point -> that letter or digit."""
     lines = (*_BESIDE.split("|"), *shipped("confusables.txt").splitlines())
     return {int(point, 16): line[0] for line in lines if line[0] != "#" for point in line.split()[1:]}
 
@@ -89,7 +89,7 @@ def check_name(field: str, text: str) -> str:
 
 
 def refuse_secret(field: str, text: str) -> None:
-    """Let text pass that holds nothing secret-shaped.
+    """Check that text holds nothing shaped like a secret.
 
     Raises:
         Rejected: ``secret_like_content`` with the field's name.
@@ -101,13 +101,13 @@ def refuse_secret(field: str, text: str) -> None:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether ids that a program made (``name=id,name=id``) begin as a secret does, or hold one."""
+    """Whether ids that a program made (``name=id,name=id``) begin like a secret, or hold one."""
     ids = [part.rpartition("=")[2] for part in text.split(",")]
     return bool(SECRET_SHAPED.search(text)) or any(SECRET_START.match(one) for one in ids)
 
 
 def _mixed(text: str) -> bool:
-    """Whether an unbroken run mixes digits and both cases the way generated keys do and words do not."""
+    """Whether an unbroken run mixes digits and both cases as generated keys do and words do not."""
     for run in _MIXED_RUN.findall(text):
         kinds = [any(test(char) for char in run) for test in (str.isdigit, str.islower, str.isupper)]
         if all(kinds) and sum(char.isdigit() for char in run) >= 3:
@@ -116,10 +116,10 @@ def _mixed(text: str) -> bool:
 
 
 def check_reason(reason: str, *, example: str) -> None:
-    """Accept a reason that people give for an act: a code, so that nothing else can stand in a record.
+    """Accept a reason that people give for an act: a code, so that a record can hold nothing else.
 
     Args:
-        reason: What was given.
+        reason: The reason as given.
         example: A code that fits the act.
 
     Raises:
@@ -131,7 +131,7 @@ def check_reason(reason: str, *, example: str) -> None:
 
 
 def check_ticket(text: str) -> str:
-    """Return a ticket's id as it is kept: in small letters.
+    """Return a ticket's id as it is stored: in lower case.
 
     Raises:
         Rejected: ``bad_ticket``, ``secret_like_content``.
@@ -143,7 +143,7 @@ def check_ticket(text: str) -> str:
 
 
 def check_not_reserved(field: str, text: str) -> None:
-    """Let a name pass that cannot be taken for one of ours.
+    """Check that a name cannot be taken for one of ours.
 
     Raises:
         Rejected: ``reserved_name`` with the field's name.
@@ -158,7 +158,7 @@ def _foldings(text: str) -> set[str]:
     found = set()
     for reading in _READINGS:
         one = text.translate(reading)
-        for whole in (one, one.translate(as_latin())):  # by letters without their case, and as they stand
+        for whole in (one, one.translate(as_latin())):  # first case-folded, then as they are
             plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", whole).casefold())
             read = plain.translate(reading).translate(as_latin()).casefold().translate(_AS_LETTER)
             found.add("".join(char for char in read if char.isalnum() and char.isascii()))

@@ -1,11 +1,11 @@
-"""A picture from outside, taken apart and written anew: nothing of it goes on but its pixels.
+"""A picture from outside, taken apart and written again, so that only its pixels are passed on.
 
 Rules
-- PNG alone: what decodes JPEG or WebP is native code, for what every program for pictures does.
-- Each chunk's length and checksum, sizes and the packed lines are checked before anything is kept, and
-  unpacking is bounded by the size that the header names. What is not the picture (texts, animation) is dropped.
-- What comes out is made by us: header, palette and transparency of just their size, and the lines packed again.
-- It takes a second at most, of one thread: not for an event loop, nor within a transaction.
+- Only PNG is accepted. JPEG and WebP would need native code to decode, and every picture program can save a PNG.
+- Each chunk's length and checksum, the sizes and the packed lines are checked before anything is kept, and unpacking is
+  bounded by the size that the header names. What is not the picture (texts, animation) is dropped.
+- The result is made by us: header, palette and transparency of exactly their size, and the lines packed again.
+- It takes up to a second of one thread, so it is not for an event loop or a transaction.
 
 It may not decode a pixel: browsers do that.
 """
@@ -21,9 +21,9 @@ from byokeep.core.errors import Rejected
 MOST_BYTES: Final = 131_072
 MOST_SIDE: Final = 1024  # pixels
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the type of colour
+_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # for each pixel, by colour type
 _DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-# What is no PNG, by how it begins.
+# Files that are not PNG, by how they begin.
 _OTHERS: Final = {b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"GIF8": "GIF", b"<svg": "SVG", b"<?xml": "SVG"}
 _STEP: Final = (
     f"Take a PNG that is not interlaced, of at most {MOST_BYTES // 1024} KiB and {MOST_SIDE} pixels each way."
@@ -31,10 +31,10 @@ _STEP: Final = (
 
 
 def rewritten(raw: bytes) -> bytes:
-    """Return the same picture as a file of our own.
+    """Return the same picture as a file made by us.
 
     Raises:
-        Rejected: ``bad_picture``: it is no PNG, a broken one, interlaced, or too large.
+        Rejected: ``bad_picture``: it is not a PNG, or it is broken, interlaced, or too large.
     """
     made = b""
     try:
@@ -51,7 +51,7 @@ def rewritten(raw: bytes) -> bytes:
 
 
 def size_of(made: bytes) -> tuple[int, int]:
-    """Return width and height, in pixels, of a file that was written here."""
+    """Return the width and height, in pixels, of a file that :func:`rewritten` made."""
     width, height = struct.unpack_from(">II", made, len(_SIGNATURE) + 8)
     return width, height
 

@@ -1,9 +1,9 @@
-"""Who may do what. The gate that every effect passes is :mod:`byokeep.core.gate`.
+"""Who may do what. The gate for effects is :mod:`byokeep.core.gate`.
 
 Rules
-- A decision is no return value: the function returns ``None`` or raises. There is no boolean to forget.
+- A decision is not a return value: the function returns ``None`` or raises. There is no boolean to forget.
 - Default deny: a verb or role that is not named here is refused (R4.1-6).
-- One authoriser for read, list, count, metadata and export of one object.
+- One authoriser decides on read, list, count, metadata and export of an object.
 
 It may not look anything up.
 """
@@ -22,11 +22,11 @@ from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, Role
 
 _O, _P, _U, _A = Role.OPERATOR, Role.APPROVER, Role.AUDITOR, Role.ADMIN
 _D, _R, _C, _S = Role.DISPATCHER, Role.RUNNER, Role.CUSTODIAN, Role.SYSTEM
-_T = Role.CONTACT  # of one client, and let in by the portal alone (tenancy/authenticate.py)
+_T = Role.CONTACT  # of one client, and let in only by the portal (tenancy/authenticate.py)
 
 
 class Verb(StrEnum):
-    """Every operation that is authorised. ``key.read`` is held by nobody: values are read under leases.
+    """Every operation that needs authorisation. Nobody holds ``key.read``: values are read under leases.
 
     Attributes:
         roles: Who may do it.
@@ -35,7 +35,7 @@ class Verb(StrEnum):
     roles: frozenset[Role]
 
     def __new__(cls, name: str, *roles: Role) -> Verb:
-        """Make a verb of its name and the roles that hold it."""
+        """Make a verb from its name and the roles that hold it."""
         made = str.__new__(cls, name)
         made._value_ = name
         made.roles = frozenset(roles)
@@ -128,37 +128,37 @@ class Verb(StrEnum):
 
 GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType({verb: verb.roles for verb in Verb})
 
-# The second person's half of what takes two, and the first one's where an admin is the second: that admin may have made
-# who asks. Who was given the role, or a credential, by one admin alone waits with it.
+# What the second person does of an act that takes two, and what the first does if an admin is the second: that admin
+# may have created the first. Whoever got the role, or a credential, from one admin alone must wait with these.
 _BY_ADMIN: Final = frozenset({Verb.TRANSFER_REQUEST, Verb.TRANSFER_APPROVE, Verb.SUBJECT_APPROVE})
 APPROVING: Final = frozenset(verb for verb in Verb if verb.roles == {_P}) | _BY_ADMIN
 
-# What a session of the console does only when its person signed in within the last 5 minutes (S-ASVS-22): what the
-# second person lets go, what releases or opens, who may do what, and what takes the record out of the house.
+# What a console session may do only if its person signed in within the last 5 minutes (S-ASVS-22): approve, release or
+# open something, change who may do what, and take the record out of the house.
 FRESH: Final = APPROVING | {
     Verb.SWITCH_REQUEST_OPEN, Verb.GLASS_REQUEST, Verb.SUBJECT_CREATE, Verb.SUBJECT_CHANGE, Verb.TOKEN_ISSUE,
     Verb.CONTACT_INVITE, Verb.AUDIT_RUN,
 }  # fmt: skip
 
-# Nobody may hold both sides: whoever runs jobs or approves does not write keys or policy (R4.1-12).
+# Nobody may hold both roles of a pair: whoever runs jobs or approves does not write keys or policy (R4.1-12).
 FORBIDDEN_PAIRS: Final = frozenset(
     {frozenset({_O, _P}), frozenset({_A, _P}), frozenset({_A, _O}), frozenset({_A, _U}), frozenset({_O, _U})}
 )
 
 
 def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> None:
-    """Let a verb pass.
+    """Check that an actor may do something.
 
     Args:
         actor: From authentication.
-        verb: What it wants to do.
+        verb: What the actor wants to do.
         client_id: Whose object it is about; ``None`` for objects of the platform.
 
     Raises:
         Denied: ``not_permitted`` - no role of the actor holds the verb; ``approval_held`` - it may not approve yet.
-        Unauthenticated: ``step_up_required`` - it takes a person who signed in just now.
-        NotFound: ``not_found`` - the client is not one of the actor's; same answer as for a client that
-            does not exist (S-OWASP-23).
+        Unauthenticated: ``step_up_required`` - the person must have signed in within the last 5 minutes.
+        NotFound: ``not_found`` - the client is not one of the actor's; same answer as for a client that does not exist
+            (S-OWASP-23).
     """
     holders = GRANTS.get(verb, frozenset())
     if not actor.roles & holders:
@@ -178,9 +178,10 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
 
 
 def require_proof(actor: Actor) -> None:
-    """Let a person pass who proved within the last 5 minutes who they are.
+    """Check that a person proved within the last 5 minutes who they are.
 
-    What is no browser's passes, but for a session that a password opened to somebody who has a passkey.
+    A token that is not a browser session's passes, unless it is a session that a password opened for somebody who has a
+    passkey.
 
     Raises:
         Unauthenticated: ``step_up_required``.
@@ -194,10 +195,10 @@ def require_proof(actor: Actor) -> None:
 
 
 def authorise_every_client(actor: Actor, verb: Verb) -> None:
-    """Let a verb pass that goes over every client's records at once.
+    """Check that an actor may do something that covers every client's records at once.
 
     Raises:
-        Denied: ``not_permitted``, also for somebody who is assigned to some clients.
+        Denied: ``not_permitted``, also for somebody who is assigned to only some clients.
     """
     authorise(actor, verb)
     if actor.clients is not None:

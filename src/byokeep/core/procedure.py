@@ -2,11 +2,11 @@
 
 Rules
 - A domain declares its procedures as data; :mod:`byokeep.kernel.procedures` carries them out.
-- One step after the other, and each once.
-- A step is proved by its record alone: of the run, of what the run is about, with everything that it must say; a
-  worker's step by a record that a worker wrote.
+- Steps are done one after the other, each once.
+- Only its record proves a step: of the run, about the run's object, with everything that it must say. A worker's step
+  is proved by a record that a worker wrote.
 
-It may not do a step, nor know what one does.
+It may not do a step, or know what one does.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ class Step:
     """One step.
 
     Attributes:
-        act: ``(app, actor, run)``: does it, or takes up what a crash left of it, outside of a transaction; returns what
-            its record says, or ``None`` while something is left, or if a flow that it calls has passed the step itself.
-            Without one, flows of the domain do the step and say so; nobody else leads such a run.
-        apply: ``(tx, actor, run)``: what changes together with the record; returns more that it says.
-        verb: Of the person who does it; ``None`` = a worker does.
-        approval: Of the second person who approves it before it is done.
-        wait: How long after the step before it; of a run whose facts say it, a function of the run.
-        undo: As ``act``: takes it back when the run is aborted.
+        act: ``(app, actor, run)``: does the step, or finishes what a crash left of it, outside of a transaction.
+            Returns what its record says; ``None`` while something is left, or if a flow that it calls has passed the
+            step itself. Without it, flows of the domain do and report the step, and nothing else can.
+        apply: ``(tx, actor, run)``: makes the changes that belong in the record's transaction; returns more fields for
+            the record.
+        verb: What the person who does it must hold; ``None`` = a worker does it.
+        approval: What the second person, who approves it before it is done, must hold.
+        wait: How long after the step before it; a function of the run if that depends on the run's facts.
+        undo: Like ``act``: takes the step back when the run is aborted.
         evidence: The event that proves it.
-        proves: Whether the fields of that event prove it; besides the run and the step, which are always compared.
-        own: False: another run's record about the same object proves it too.
-        after: The step than whose record this one must be younger.
+        proves: Whether the fields of that event prove it. The run and the step are always compared, too.
+        own: False: another run's record about the same object proves it, too.
+        after: The step whose record must be older than this one's.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Step:
     after: str = ""
 
     def waits(self, run: Run) -> timedelta:
-        """Return how long after the step before it this step is done."""
+        """Return how long after the step before it this step may be done."""
         return self.wait if isinstance(self.wait, timedelta) else self.wait(run)
 
 
@@ -66,17 +67,18 @@ class Procedure:
     """Steps in order.
 
     Attributes:
-        verb: Of who resumes it; of who starts and aborts it, where that is open to people.
-        startable: Any holder starts it; else a command of its domain does, which knows what belongs to it.
-        abortable: Any holder ends it and has it undone; else it goes on until its last step. A run may decide.
-        no_return: Once this step is done, nobody ends the run any more.
-        named: Its steps are asked for by their names alone, by a command of its domain.
+        verb: What whoever resumes it must hold, and whoever starts or aborts it if people may.
+        startable: Any holder can start it; otherwise only a command of its domain, which knows what belongs to it.
+        abortable: Any holder can end it and have it undone; otherwise it runs to its last step. A function of the run
+            may decide.
+        no_return: Once this step is done, nobody can end the run.
+        named: Its steps are asked for only by name, by a command of its domain.
         run_field: The field in which its events name the run.
         look: The command that shows a run of it.
-        stands: ``(tx, run)``: whether what was proved is still of the newest state of the object.
+        stands: ``(tx, run)``: whether what was proved is still true of the newest state of the object.
 
     Raises:
-        ValueError: An approval by a verb whose holders may be held (:data:`byokeep.core.policy.APPROVING`).
+        ValueError: A step's ``approval`` is not in :data:`byokeep.core.policy.APPROVING`.
     """
 
     name: str
@@ -96,16 +98,16 @@ class Procedure:
 
     @property
     def led(self) -> bool:
-        """Whether its steps are done here; else by flows of its domain."""
+        """Whether the kernel does its steps; otherwise flows of its domain do."""
         return all(step.act is not None for step in self.steps)
 
     @property
     def approved(self) -> bool:
-        """Whether any step takes a second person."""
+        """Whether any step needs a second person."""
         return any(step.approval is not None for step in self.steps)
 
     def may_end(self, run: Run) -> bool:
-        """Whether somebody may still end a run and have it undone."""
+        """Whether somebody may still end this run and have it undone."""
         able = self.abortable if isinstance(self.abortable, bool) else self.abortable(run)
         return able and self.no_return not in run.evidence
 
@@ -139,16 +141,16 @@ class Procedure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run.
+    """One execution of a procedure.
 
     Attributes:
         object_id: What it is about.
         revision: Goes up with each move.
         state: ``running``, ``complete``, ``failed`` (stopped), ``undoing``, ``aborted``.
-        reason: Why it stopped, a code.
-        evidence: Step -> number of its record in the run's chain.
-        facts: What the steps hand on: ids and codes, never a value.
-        due_at: Not before.
+        reason: Why it stopped, as a code.
+        evidence: Step -> sequence number of its record in the run's chain.
+        facts: What steps pass on to later ones: ids and codes, never a value.
+        due_at: The earliest time of the next step.
         asked_by: Who started or last resumed it.
     """
 

@@ -1,13 +1,14 @@
-"""The life of a browser profile: the one transition table, when it is due for a new key, what it may be opened for.
+"""The life of a browser profile: its one transition table, when it is due for a new key, what it may be opened for.
 
 Rules
-- Nothing is sealed that no person confirmed (R5.3-6); nothing acts with a generation that was not validated (R5.3-20).
-- A quarantined profile goes on by a fresh login and confirmation, or by a restore of an older generation; by itself
-  never. Retired and shredded are ends.
-- A new seal is a new key: the newest generation alone is opened, an older one comes back as a new one (R5.3-24).
-- A due mark that an incident made is taken off by a new key, never by the end of the incident (R6.1-6).
+- Nothing is sealed unless a person confirmed it (R5.3-6). Nothing acts with a generation that was not validated
+  (R5.3-20).
+- A quarantined profile continues only after a new login and confirmation, or a restore of an older generation. Retired
+  and shredded are final.
+- A new seal is a new key. Only the newest generation is opened; an older one comes back as a new one (R5.3-24).
+- A due mark that an incident set is cleared by a new key, never by the end of the incident (R6.1-6).
 
-It may not look anything up, nor know the time: the caller passes it in.
+It may not look anything up, or know the time: the caller passes it in.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from byokeep.core.model import Risk
 
 MIN_REKEY_DAYS: Final = 30
 MAX_REKEY_DAYS: Final = 60
-LOGIN_DONE: Final = "login_done"  # of a login that waits: the person has pressed Done
+LOGIN_DONE: Final = "login_done"  # result of a login that waits: the person has pressed Done
 RETAINED: Final = 3  # generations that stay restorable beside the newest
 
 
@@ -44,7 +45,7 @@ class ProfileState(StrEnum):
 
 
 class ProfileAct(StrEnum):
-    """What moves a profile. ``save``: a job seals what moved while it was in it as the right account (ADR 0029)."""
+    """What moves a profile. ``save``: a job seals what changed while it used it as the right account (ADR 0029)."""
 
     CONFIRM = "confirm"
     SEAL = "seal"
@@ -90,7 +91,7 @@ TRANSITIONS: Final[Mapping[ProfileState, Mapping[ProfileAct, ProfileState]]] = M
     {
         _S.CREATED: {_A.CONFIRM: _S.CONFIRMED, **_LIVING},
         _S.CONFIRMED: {_A.CONFIRM: _S.CONFIRMED, _A.SEAL: _S.SEALED, **_LIVING},
-        # A second login confirms again and keeps what there is until it is sealed.
+        # A second login confirms again, and what exists is kept until that is sealed.
         _S.SEALED: {
             _A.CONFIRM: _S.SEALED, _A.SEAL: _S.SEALED, _A.VALIDATE: _S.VALID, _A.RESTORE: _S.SEALED, **_LIVING,
         },
@@ -103,7 +104,7 @@ TRANSITIONS: Final[Mapping[ProfileState, Mapping[ProfileAct, ProfileState]]] = M
         _S.SHREDDED: {},
     }
 )  # fmt: skip
-# A clean browser is opened for a login, so that one needs nothing sealed; what ends a session may look at anything.
+# A login opens a clean browser, so it needs nothing sealed. Anything sealed may be opened to end its session.
 _OPENS: Final[Mapping[Purpose, frozenset[ProfileState]]] = MappingProxyType(
     {
         Purpose.LOGIN: frozenset({_S.CREATED, _S.CONFIRMED, _S.SEALED, _S.VALID, _S.QUARANTINED}),
@@ -114,7 +115,7 @@ _OPENS: Final[Mapping[Purpose, frozenset[ProfileState]]] = MappingProxyType(
     }
 )
 _ENDED: Final = frozenset({ProfileState.RETIRED, ProfileState.SHREDDED})
-# A key in one of these states opens what it wrapped; a compromised or destroyed one opens nothing any more.
+# A key in one of these states opens what it sealed; a compromised or destroyed one no longer opens anything.
 _RESTORABLE: Final = frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED})
 
 
@@ -124,7 +125,7 @@ def _words() -> Mapping[str, Mapping[str, str]]:
 
 
 def after(state: ProfileState, act: ProfileAct) -> ProfileState:
-    """Return where an act leads.
+    """Return the state after an act.
 
     Raises:
         Conflict: ``profile_state`` for every pair that is not in the table.
@@ -136,12 +137,12 @@ def after(state: ProfileState, act: ProfileAct) -> ProfileState:
 
 
 def purpose_of(kind: ProfileTask) -> Purpose:
-    """Return what a piece of work opens the profile for."""
+    """Return the purpose for which a piece of work opens the profile."""
     return Purpose.REKEY if kind in (ProfileTask.RESTORE, ProfileTask.SHRED) else Purpose(kind.value)
 
 
 def check_openable(state: ProfileState, purpose: Purpose) -> None:
-    """Let a profile be opened for a purpose.
+    """Check that a profile may be opened for a purpose.
 
     Raises:
         Conflict: ``profile_state``.
@@ -151,7 +152,7 @@ def check_openable(state: ProfileState, purpose: Purpose) -> None:
 
 
 def check_kind(state: ProfileState, kind: ProfileTask, *, generation: int) -> None:
-    """Let a piece of work be asked for.
+    """Check that a piece of work may be asked for.
 
     Raises:
         Conflict: ``profile_state``; ``nothing_sealed``.
@@ -167,13 +168,13 @@ def check_kind(state: ProfileState, kind: ProfileTask, *, generation: int) -> No
 
 
 def check_restorable(*, wanted: int, newest: int, key_state: KeyState | None, gone: bool) -> None:
-    """Let an older generation come back as a new one.
+    """Check that an older generation can come back as a new one.
 
     Args:
         wanted: The generation that is asked for.
-        newest: The newest there is.
-        key_state: Of its key; None when there is no such generation.
-        gone: Whether its blob and record were taken away.
+        newest: The newest one.
+        key_state: State of its key; None if there is no such generation.
+        gone: Whether its blob and record were removed.
 
     Raises:
         Rejected: ``no_such_generation``, ``already_newest``.
@@ -192,12 +193,12 @@ def check_restorable(*, wanted: int, newest: int, key_state: KeyState | None, go
 
 
 def next_due(*, sealed_at: datetime, risk: Risk, days: int = 0) -> datetime:
-    """Derive when a generation is due (runbook 6.1).
+    """Return when a generation is due for a new key (runbook 6.1).
 
     Args:
         sealed_at: Aware UTC time from which the days count.
         risk: The client's; high means the shortest interval.
-        days: The installation's own interval, 0 = the default: 30 days, whatever the risk.
+        days: The installation's own interval; 0 = the default, 30 days, whatever the risk.
 
     Raises:
         Rejected: ``rekey_days_out_of_range``.
@@ -210,12 +211,12 @@ def next_due(*, sealed_at: datetime, risk: Risk, days: int = 0) -> datetime:
 
 
 def clears_due(cause: str, purpose: Purpose) -> bool:
-    """Whether a new generation takes a due mark off: an incident's stays when a job merely saved moved cookies."""
+    """Whether a new generation clears a due mark. An incident's stays if a job only saved changed cookies."""
     return cause != DueCause.INCIDENT or purpose is not Purpose.USE
 
 
 def living(state: ProfileState) -> bool:
-    """Whether the profile still has a use."""
+    """Whether the profile is neither retired nor shredded."""
     return state not in _ENDED
 
 
@@ -226,11 +227,11 @@ def next_step(
     """Return what comes next for a profile in this state, in one or two sentences.
 
     Args:
-        profile: Its id, for the commands; empty when it is known to the reader.
-        due: Why it is due for a new key; empty when it is not.
+        profile: Its id, for the commands; empty if the reader knows it.
+        due: Why it is due for a new key; empty if it is not.
         incident: The open incident that it belongs to.
         proved: Whether its newest generation was validated.
-        sealed: Whether anything was sealed of it, that could come back.
+        sealed: Whether it has a sealed generation that could come back.
     """
     named = f" {profile}" if profile else ""
     step = _words()["profile"][state].format(profile=named)
@@ -247,12 +248,12 @@ def next_step(
 
 
 def next_for_lane(state: ProfileState, *, proved: bool, usable: bool) -> str:
-    """Return the command that the browser lane waits for; empty when the profile can be acted with.
+    """Return the command that the browser lane waits for; empty if jobs can act with the profile.
 
     Args:
         state: Of the account's living profile.
         proved: Whether the newest generation was validated.
-        usable: Whether a job may open it now: proved, its key neither too old nor in doubt.
+        usable: Whether a job may open it now: it is proved, and its key is neither too old nor in doubt.
     """
     if usable:
         return ""
@@ -262,12 +263,12 @@ def next_for_lane(state: ProfileState, *, proved: bool, usable: bool) -> str:
 
 
 def next_step_of_work(state: str, reason: str, *, result: str = "", profile: str = "") -> str:
-    """Return what to do about a piece of work, in one sentence; empty when nothing is.
+    """Return what to do about a piece of work, in one sentence; empty if nothing needs to be done.
 
     Args:
-        state: As it stands, or how it ended.
+        state: Its current state, or how it ended.
         reason: Why it did not succeed.
-        result: What came of it so far; ``login_done``: the person has pressed Done.
+        result: Its result so far; ``login_done``: the person has pressed Done.
         profile: Its id, for the commands.
     """
     named = f" {profile}" if profile else ""

@@ -4,12 +4,13 @@
 
 Rules
 - Only a person's own login at the platform leaves *closed*; a renewal in the background never does.
-- Identity and permissions are checked anew; could-not-check fails, and fails back to *closed*.
-- Each stage of the canary allows a number of acts and not one more: ``taken`` counts permits given, not acts finished.
-  The state carries a revision; whoever stores the next state compares it, so that parallel jobs cannot share a slot.
-- A stage ends by itself when all its acts have succeeded. One that failed, or whose outcome is unknown, closes again.
+- Identity and permissions are checked again. "Could not be checked" is a failure, and leads back to *closed*.
+- Each stage of the canary allows a fixed number of acts: ``taken`` counts permits given, not acts finished. The state
+  has a revision, which whoever stores the next state compares, so that parallel jobs cannot share a slot.
+- A stage ends automatically when all its acts have succeeded. An act that failed, or whose outcome is unknown, closes
+  the platform again.
 
-It may not store, count in parallel or know the time.
+It may not store, count in parallel, or know the time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MAX_ACTS: Final = 10_000
 
 
 class Stage(StrEnum):
-    """Where the way back stands."""
+    """How far the way back has come."""
 
     CLOSED = "closed"
     REAUTHORISED = "reauthorised"
@@ -55,12 +56,12 @@ class Reenable:
     """The way back of one platform of one client.
 
     Args:
-        cause: Why it is closed, or was last.
-        stages: Acts that each stage of the canary allows.
+        cause: Why it is closed, or was last closed.
+        stages: How many acts each stage of the canary allows.
         number: Stage of the canary, from 0.
         taken, done: Acts of this stage that were permitted, and that succeeded.
-        way: Which attempt at coming back this is, from 1; an act of an earlier one proves nothing of this one.
-        revision: Goes up with every change; what compare-and-set compares.
+        way: Which attempt at coming back this is, from 1. An act of an earlier attempt proves nothing about this one.
+        revision: Goes up with every change; compare-and-set compares it.
 
     Raises:
         ValueError: Counters or stages that contradict each other.
@@ -85,7 +86,7 @@ class Reenable:
 
     @property
     def acts(self) -> int:
-        """How many acts the stage of the canary allows."""
+        """How many acts the canary's current stage allows."""
         return self.stages[self.number]
 
 
@@ -98,28 +99,28 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Reauthorised:
-    """A flow of consent ended with new tokens. ``by_person`` is False for anything but a person's login."""
+    """A consent ended with new tokens. ``by_person`` is False for anything but a person's login."""
 
     by_person: bool
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityChecked:
-    """The account was compared with its fingerprint. ``matches`` is None when it could not be checked."""
+    """The account was compared with its fingerprint. ``matches`` is None if it could not be checked."""
 
     matches: bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class ScopesChecked:
-    """The grant was compared with what is needed. ``missing`` is None when it could not be checked."""
+    """The grant was compared with what is needed. ``missing`` is None if it could not be checked."""
 
     missing: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryStarted:
-    """People decided to try; switches are opened elsewhere, by two of them."""
+    """People decided to try. The switches are released elsewhere, by two of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class EffectResult:
-    """An act ended. ``ok`` is None when nobody knows how; ``way`` and ``number`` tell where it was taken."""
+    """An act ended. ``ok`` is None if nobody knows how; ``way`` and ``number`` say where it was taken."""
 
     ok: bool | None
     way: int
@@ -145,11 +146,11 @@ Event = Lost | Reauthorised | IdentityChecked | ScopesChecked | CanaryStarted | 
 
 
 def next_state(state: Reenable, event: Event) -> Reenable:
-    """Return the state after an event; a caller stores it only if the stored revision is still ``state.revision``.
+    """Return the state after an event. The caller stores it only if the stored revision is still ``state.revision``.
 
     Raises:
         Denied: ``platform_closed`` (not yet open for acts), ``canary_stage_full``, ``reauth_needs_a_person``.
-        Conflict: ``reenable_out_of_order``: a step before the one it follows, or a jump.
+        Conflict: ``reenable_out_of_order``: the step before it is not done, or it is a jump.
     """
     match event:
         case Lost(cause):
@@ -184,7 +185,7 @@ def _reauthorised(state: Reenable, by_person: bool) -> Reenable:
         raise Denied(
             "reauth_needs_a_person", next_step="An operator must connect the account again: `byokeep account connect`."
         )
-    # A second login on the way starts the way again.
+    # Another login on the way back starts it again.
     return replace(_moved(state, Stage.REAUTHORISED), number=0, taken=0, done=0, way=state.way + 1)
 
 
@@ -206,7 +207,7 @@ def _ended(state: Reenable, ok: bool | None, *, current: bool) -> Reenable:
     if state.stage is not Stage.CANARY:
         return state
     if ok is not True:
-        # Of an earlier stage or way as well: a failure is never too old to count.
+        # This includes acts of an earlier stage or way: a failure is never too old to count.
         return _closed(state, RecoveryCause.CANARY_FAILED)
     if not current:
         return state

@@ -1,11 +1,11 @@
 """The one grammar of a secret reference (docs/spec/ref.md).
 
 Rules
-- ``vault://kv/clients/{client_id}/providers/{provider}`` for values, ``kms://{holder}/{key_id}`` for keys. Below a
-  provider lie its webhook secret and, for each account on a platform, the parts of :class:`SecretPart`.
-- ``vault://kv/clients/{client_id}/profiles/{profile}`` for the record of a sealed browser profile.
-- One canonical spelling: what :func:`parse` accepts, ``str()`` gives back byte for byte.
-- A reference names a place. It carries no version, no query, no user info, no fragment.
+- ``vault://kv/clients/{client_id}/providers/{provider}`` is for values, ``kms://{holder}/{key_id}`` for keys. Below a
+  provider are its webhook secret and, for each account on a platform, the parts of :class:`SecretPart`.
+- ``vault://kv/clients/{client_id}/profiles/{profile}`` is for the record of a sealed browser profile.
+- There is one canonical spelling: ``str()`` gives back byte for byte what :func:`parse` accepts.
+- A reference names a place. It has no version, query, user info or fragment.
 
 It may not normalise: a second spelling of a place is refused, not repaired (R1.1-3, R4.1-5).
 """
@@ -33,11 +33,11 @@ _NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider> in low
 
 
 class SecretPart(StrEnum):
-    """What lies below a provider. ``WEBHOOK`` and ``ADMIN`` are the client's, the others are one account's.
+    """What is stored below a provider. ``WEBHOOK`` and ``ADMIN`` belong to the client, the others to one account.
 
-    ``ADMIN``: the key that makes and ends the client's keys at the provider, for custody only. ``TOKENS``: the whole
-    token set, for custody only. ``ACCESS``: the access token alone, for jobs. ``VERIFIER`` and ``CODE``: of a consent
-    under way, destroyed when it ends. ``LANDING``: the key of a reply that has just come in.
+    ``ADMIN``: the key that makes and ends the client's keys at the provider, only for custody. ``TOKENS``: the whole
+    token set, only for custody. ``ACCESS``: only the access token, for jobs. ``VERIFIER`` and ``CODE``: of a consent in
+    progress, destroyed when it ends. ``LANDING``: the key of a reply that has just come in.
     """
 
     WEBHOOK = "webhook"
@@ -54,7 +54,7 @@ _OF_CLIENT: Final = frozenset({None, SecretPart.WEBHOOK, SecretPart.ADMIN})
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """A place in the store: one client, one provider, and below it one part.
+    """A place in the store: one client, one provider, and at most one part below it.
 
     Raises:
         ValueError: A part without its account, or an account without a part.
@@ -83,7 +83,7 @@ class SecretRef:
 
 @dataclass(frozen=True, slots=True)
 class ProfileRef:
-    """The place of a sealed profile's record: its wrapped key and manifest. The sealed bytes lie elsewhere."""
+    """The place of a sealed profile's record: its wrapped key and manifest. The sealed bytes are stored elsewhere."""
 
     client_id: ClientId
     profile_id: UUID
@@ -112,7 +112,7 @@ def parse(text: str) -> SecretRef | ProfileRef | KeyRef:
     """Parse a reference.
 
     Raises:
-        Rejected: ``bad_secret_ref``; the text is never echoed.
+        Rejected: ``bad_secret_ref``; the text is never repeated.
     """
     if len(text) <= MAX_LENGTH and text.isascii():
         if found := _VAULT.match(text):
@@ -129,7 +129,7 @@ def parse(text: str) -> SecretRef | ProfileRef | KeyRef:
 
 @dataclass(frozen=True, slots=True)
 class AppRef:
-    """Where the secret of our own app at a login lies; ``login`` is the id of a platform's data file.
+    """Where the secret of our own app at a login is stored; ``login`` is the id of a platform's data file.
 
     Raises:
         Rejected: ``unknown_login``.

@@ -1,21 +1,24 @@
 """When a token is due for renewal, what a refusal leads to, and the journal of one renewal.
 
 The journal goes ``started -> sent -> landed -> placed``. A reply that may hold tokens is landed (sealed on disk) before
-anything reads it; the store's compare-and-set then decides whose tokens become the next version.
+anything reads it. The store's compare-and-set then decides whose tokens become the next version.
 
 Rules
-- Due late in the life that the reply gave, with a jitter that follows from a seed: never by a constant, never all at
-  once, never because somebody looked. A life that no reply gave is unknown, and then renewal is tried daily.
-- Between two renewals there is a pause, whatever life a reply gave: a platform that lies about it causes no storm.
-- A refusal is not death before the store has been read again: a sibling may have renewed. One more try, no storm.
-- An outage changes nothing but the time of the next try; a stored token is never given up for it.
-- ``next_step(journal, event)`` is the whole machine. After a lost answer a one-time token is shown once more with a
-  strict platform, within the grace with a graceful one, and freely where the refresh token stays.
-- A chain that can no longer be known to hold ends ``broken`` and is reported. No path ends in silence.
-- A newer version in the store wins over anything here; an older one than the journal began with means that the store
-  was rolled back, and stops everything.
+- A token is due late in the life that the reply gave it, with a jitter that a seed decides: never by a constant, never
+  all at once, never because somebody looked. If no reply gave a life, it is unknown and renewal is tried daily.
+- There is a pause between two renewals, whatever life a reply gave, so a platform that gives a wrong one causes no
+  storm.
+- A refusal is final only after the store has been read again, because a sibling may have renewed. There is one more
+  try, no storm.
+- An outage changes only the time of the next try. A stored token is never given up because of one.
+- ``next_step(journal, event)`` is the whole machine. After a lost answer a one-time token is shown once more to a
+  strict platform, and again within the grace to a graceful one. A refresh token that stays the same may always be shown
+  again.
+- A chain that may no longer hold ends ``broken`` and is reported. No path ends in silence.
+- A newer version in the store wins over anything here. A version older than the journal's base means that the store was
+  rolled back, and stops everything.
 
-It may not know the time, roll dice, write, send or wait: the caller passes time and seed in, and it returns what to do.
+It may not know the time, roll dice, write, send or wait: the caller passes in time and seed, and it returns what to do.
 """
 
 from __future__ import annotations
@@ -30,20 +33,20 @@ from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.tokens import TokenSet
 
 MIN_MARGIN_S: Final = 300  # before the end of a token
-LEAST_PAUSE_S: Final = 60  # between two renewals; a shorter life cannot be served, and asks for no storm
+LEAST_PAUSE_S: Final = 60  # between two renewals; a shorter life cannot be served, and must cause no storm
 _SHORTEST_PAUSE_S: Final = 5
-UNKNOWN_LIFE_S: Final = 86_400  # between tries when no reply has said how long a token lives
+UNKNOWN_LIFE_S: Final = 86_400  # between tries if no reply has said how long a token lives
 FIRST_WAIT_S: Final = 30
 LONGEST_WAIT_S: Final = 3_600
-LONGEST_ASKED_S: Final = 86_400  # what a platform may make us wait
+LONGEST_ASKED_S: Final = 86_400  # longest wait that a platform may ask for
 
 
 class TokenModel(StrEnum):
     """How a platform keeps a grant alive.
 
-    ``rotating_strict``: each renewal gives a new refresh token, the old one dies at once. ``rotating_grace``: it may be
-    shown again for some seconds. ``fixed``: the refresh token stays the same. ``extend``: the access token renews
-    itself. ``exchange``: a living access token is traded for a later one. ``none``: no renewal.
+    ``rotating_strict``: each renewal gives a new refresh token; the old one dies at once. ``rotating_grace``: the old
+    one may be shown again for some seconds. ``fixed``: the refresh token stays the same. ``extend``: the access token
+    renews itself. ``exchange``: a live access token is exchanged for a later one. ``none``: no renewal.
     """
 
     ROTATING_STRICT = "rotating_strict"
@@ -55,20 +58,21 @@ class TokenModel(StrEnum):
 
 
 ROTATING: Final = frozenset({TokenModel.ROTATING_STRICT, TokenModel.ROTATING_GRACE})
-# The access token is what renews: once it is over, only a person helps.
+# The access token itself is what renews: once it has expired, only a person can help.
 SELF_RENEWING: Final = frozenset({TokenModel.EXTEND, TokenModel.EXCHANGE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshRules:
-    """A platform's rules of renewal.
+    """A platform's rules for renewal.
 
     Args:
-        due_from, due_to: Shares of the token's life, in percent, between which renewal falls.
-        grace_s: Seconds for which a spent refresh token may be shown again (``rotating_grace`` alone).
-        min_age_s: Seconds that a token must be old before it can be renewed.
-        confirm_s: Seconds to wait, and ask once more, before a refusal as revoked is believed; 0 = believe it.
-        alarm_days: Days before the end of the grant at which people are told.
+        due_from, due_to: Shares of the token's life, in percent, between which it is renewed.
+        grace_s: Seconds for which a spent refresh token may be shown again (only ``rotating_grace``).
+        min_age_s: Age in seconds before which a token cannot be renewed.
+        confirm_s: Seconds to wait before asking once more, when a refusal says that the grant is revoked; 0 = believe
+            the first.
+        alarm_days: How many days before the end of the grant people are told.
 
     Raises:
         ValueError: Numbers that contradict each other.
@@ -99,10 +103,10 @@ def renewable(rules: RefreshRules, tokens: TokenSet) -> bool:
 
 
 def due_at(rules: RefreshRules, tokens: TokenSet, *, seed: bytes) -> datetime | None:
-    """Return when to renew, None when it cannot be renewed.
+    """Return when to renew; None if it cannot be renewed.
 
     Args:
-        seed: Makes the jitter; the same seed gives the same time.
+        seed: Decides the jitter; the same seed gives the same time.
     """
     if not renewable(rules, tokens):
         return None
@@ -111,7 +115,7 @@ def due_at(rules: RefreshRules, tokens: TokenSet, *, seed: bytes) -> datetime | 
     life_s = (end - tokens.obtained_at).total_seconds() if end is not None else float(UNKNOWN_LIFE_S)
     after_s = life_s * share / 100
     if end is not None:
-        # A short-lived token keeps at least a tenth of its life, or five minutes when that is less than half of it.
+        # Renew five minutes before the end, or at half of a life too short for that, if the share falls later.
         after_s = min(after_s, max(life_s - MIN_MARGIN_S, life_s / 2))
     due = tokens.obtained_at + timedelta(seconds=max(after_s, rules.min_age_s))
     if tokens.refresh_expires_at is not None:
@@ -120,7 +124,7 @@ def due_at(rules: RefreshRules, tokens: TokenSet, *, seed: bytes) -> datetime | 
 
 
 def _pause_s(tokens: TokenSet) -> float:
-    """The pause before the next renewal; shorter where a refresh token would not live through it."""
+    """Return the pause before the next renewal, in seconds; shorter if a refresh token would not outlive it."""
     if tokens.refresh_expires_at is None:
         return LEAST_PAUSE_S
     half = (tokens.refresh_expires_at - tokens.obtained_at).total_seconds() / 2
@@ -128,13 +132,13 @@ def _pause_s(tokens: TokenSet) -> float:
 
 
 def too_short(tokens: TokenSet) -> bool:
-    """Whether a token ends before the next renewal may be, so that jobs find it dead again and again."""
+    """Whether a token ends before it may be renewed, so that jobs find it expired again and again."""
     end = tokens.access_expires_at
     return end is not None and (end - tokens.obtained_at).total_seconds() <= LEAST_PAUSE_S
 
 
 def reauth_at(rules: RefreshRules, tokens: TokenSet) -> datetime | None:
-    """Return when the grant ends unless a person logs in again or, for some models, a renewal succeeds before.
+    """Return when the grant ends unless a person logs in again or, for some models, a renewal succeeds first.
 
     None = no reply has given an end.
     """
@@ -144,7 +148,7 @@ def reauth_at(rules: RefreshRules, tokens: TokenSet) -> datetime | None:
 
 
 def alarm_at(rules: RefreshRules, tokens: TokenSet) -> datetime | None:
-    """Return when people must hear that the grant is about to end, None when no end is known."""
+    """Return when people must be told that the grant is about to end; None if no end is known."""
     end = reauth_at(rules, tokens)
     return None if end is None else max(end - timedelta(days=rules.alarm_days), tokens.obtained_at)
 
@@ -152,10 +156,10 @@ def alarm_at(rules: RefreshRules, tokens: TokenSet) -> datetime | None:
 class RenewalAct(StrEnum):
     """What to do after a refusal.
 
-    ``retry``: try again after a wait, state unchanged. ``reread``: read the store again; a sibling may have renewed.
+    ``retry``: wait and try again, state unchanged. ``reread``: read the store again; a sibling may have renewed.
     ``adopt``: use the sibling's tokens. ``confirm``: wait, then ask once more. ``reauth``: a person must log in again;
-    close the platform for this client, raise an alert. ``locked``: as ``reauth``, and the person must act at the
-    platform first. ``fix_app``: our app is refused; alert the operators, state unchanged, try slowly.
+    close the platform for this client, raise an alert. ``locked``: like ``reauth``, but the person must act at the
+    platform first. ``fix_app``: our app is refused; alert the operators, state unchanged, retry slowly.
     """
 
     RETRY = "retry"
@@ -172,8 +176,8 @@ class Decision:
     """What to do, and after how many seconds.
 
     Args:
-        suspect_reuse: A one-time token was refused although nobody of ours had used it: it may have been stolen.
-        alert: Whether people hear of it at once.
+        suspect_reuse: A one-time token was refused although none of our processes had used it: it may be stolen.
+        alert: Whether people are told at once.
     """
 
     act: RenewalAct
@@ -186,16 +190,16 @@ def after_fault(
     rules: RefreshRules, fault: Fault, *, tries: int, reread: bool = False, newer: bool = False,
     confirmed: bool = False, seed: bytes,
 ) -> Decision:  # fmt: skip
-    """Decide what a refused renewal leads to.
+    """Decide what to do after a refused renewal.
 
-    An answer that was lost is not a refusal: :func:`next_step` decides that.
+    A lost answer is not a refusal: :func:`next_step` decides on those.
 
     Args:
-        tries: Renewals of this version refused so far in a row, this one included.
+        tries: How many renewals of this version were refused in a row, including this one.
         reread: Whether the store was read after the refusal.
-        newer: Whether that reading found a newer version than the one that was shown.
-        confirmed: Whether the refusal was asked for a second time after ``confirm_s``.
-        seed: Makes the jitter of a wait.
+        newer: Whether it then had a newer version than the one that was shown.
+        confirmed: Whether this is the second refusal, asked for after ``confirm_s``.
+        seed: Decides the jitter of a wait.
     """
     if fault.cause in (FaultCause.TRANSIENT, FaultCause.UNKNOWN, FaultCause.RATE_LIMITED, FaultCause.TOO_EARLY):
         return Decision(act=RenewalAct.RETRY, wait_s=_wait(rules, fault, tries, seed))
@@ -209,7 +213,7 @@ def after_fault(
         return Decision(act=RenewalAct.ADOPT)
     if rules.confirm_s and not confirmed:
         return Decision(act=RenewalAct.CONFIRM, wait_s=float(rules.confirm_s))
-    if fault.cause is FaultCause.LOCK_UNKNOWN:  # by its words alone: it may be said of a token that was renewed already
+    if fault.cause is FaultCause.LOCK_UNKNOWN:  # known only by its words, maybe of a token already renewed
         return Decision(act=RenewalAct.LOCKED, alert=True)
     stolen = rules.model in ROTATING and fault.cause is FaultCause.REVOKED
     return Decision(act=RenewalAct.REAUTH, suspect_reuse=stolen, alert=True)
@@ -229,7 +233,7 @@ def _fraction(seed: bytes) -> float:
 
 
 class Phase(StrEnum):
-    """How far a renewal is. ``placed``, ``closed`` and ``broken`` are ends."""
+    """How far a renewal has come. ``placed``, ``closed`` and ``broken`` are final."""
 
     STARTED = "started"
     SENT = "sent"
@@ -245,11 +249,11 @@ ENDS: Final = frozenset({Phase.PLACED, Phase.CLOSED, Phase.BROKEN})
 class Do(StrEnum):
     """What the owner of the renewal does next.
 
-    ``mark``: tell the machine :class:`Sent`, write what it returns. ``send``: the request leaves now. ``place``: read
-    the landed reply and write it as the next version, if the store's newest is still the journal's base. ``adopt``:
-    point at the store's newest version. ``decide``: ask :func:`~byokeep.core.refresh.after_fault`. ``report_broken``:
-    close the platform for the client, alert, ask for a new login. ``halt``: the store is older than the journal; no
-    call at all. ``finish``: nothing left to do.
+    ``mark``: give the machine :class:`Sent` and write what it returns. ``send``: send the request now. ``place``: read
+    the landed reply and write it as the next version, if the store's newest is still the journal's base. ``adopt``: use
+    the store's newest version. ``decide``: ask :func:`~byokeep.core.refresh.after_fault`. ``report_broken``: close the
+    platform for the client, alert, ask for a new login. ``halt``: the store is older than the journal; make no call at
+    all. ``finish``: nothing left to do.
     """
 
     MARK = "mark"
@@ -268,8 +272,8 @@ class Journal:
 
     Args:
         base: Store version of the token set that is being renewed.
-        lost: Sendings whose answer never came or could not be read.
-        sent_at: When the first sending was marked whose answer may be lost, UTC.
+        lost: How many requests had an answer that never came or could not be read.
+        sent_at: When the first request whose answer may be lost was marked, UTC.
     """
 
     base: int
@@ -289,11 +293,11 @@ class Sent(NamedTuple):
 
 
 class Landed(NamedTuple):
-    """A reply that may hold tokens lies in the landing place."""
+    """A reply that may hold tokens is in the landing place."""
 
 
 class UnreadableResponse(NamedTuple):
-    """The landed reply holds no tokens that can be used, and the landing place was cleared."""
+    """The landed reply holds no usable tokens, and the landing place was cleared."""
 
     at: datetime
 
@@ -306,20 +310,20 @@ class RefusedResponse(NamedTuple):
 
 
 class GaveUp(NamedTuple):
-    """The owner decided that this renewal ends: a person must log in again, and has been told."""
+    """The owner ended this renewal: a person must log in again, and has been told."""
 
 
 class PlacedResponse(NamedTuple):
-    """The compare-and-set was done. ``won`` is False when another version was there first."""
+    """The compare-and-set was done. ``won`` is False if another version was there first."""
 
     won: bool
 
 
 class Resumed(NamedTuple):
-    """Somebody takes the journal up: the same process later, or the next one after a crash.
+    """The journal is taken up again: by the same process later, or by the next one after a crash.
 
     Args:
-        newest: Newest version of the token set in the store.
+        newest: The newest version of the token set in the store.
         landed: Whether the landing place holds a reply to this journal.
     """
 
@@ -332,14 +336,14 @@ LandingEvent = Sent | Landed | UnreadableResponse | RefusedResponse | GaveUp | P
 
 
 class LandingStep(NamedTuple):
-    """The journal as it must now be written, and what to do after that."""
+    """The journal to write now, and what to do after that."""
 
     journal: Journal
     do: Do
 
 
 def next_step(rules: RefreshRules, journal: Journal, event: LandingEvent) -> LandingStep:
-    """Return the journal after an event and what to do.
+    """Return the journal after an event, and what to do.
 
     Raises:
         ValueError: An event that cannot happen in this phase.
@@ -349,7 +353,7 @@ def next_step(rules: RefreshRules, journal: Journal, event: LandingEvent) -> Lan
     if journal.phase in ENDS:
         raise ValueError("the renewal has ended")
     if isinstance(event, Sent) and journal.phase is Phase.STARTED:
-        # After a lost answer the grace runs from the first sending: that is the one that may have spent the token.
+        # After a lost answer the grace runs from the first request, which may have spent the token.
         at = journal.sent_at if journal.lost else event.at
         return LandingStep(replace(journal, phase=Phase.SENT, sent_at=at), Do.SEND)
     if isinstance(event, Landed) and journal.phase is Phase.SENT:
@@ -372,13 +376,13 @@ def _resumed(rules: RefreshRules, journal: Journal, event: Resumed) -> LandingSt
     if event.newest < journal.base:
         return LandingStep(journal, Do.HALT)
     if journal.phase is Phase.BROKEN and event.newest == journal.base:
-        # The report may not have gone out before the crash; hearing twice is better than not at all.
+        # The report may not have gone out before the crash. Two reports are better than none.
         return LandingStep(journal, Do.REPORT_BROKEN)
     if event.newest > journal.base:
-        # Ours or a sibling's: what the store took is what counts. A landed reply is of no more use.
+        # Ours or a sibling's: what the store has counts. A landed reply is no longer of use.
         return LandingStep(replace(journal, phase=Phase.CLOSED), Do.ADOPT)
     if journal.phase in ENDS:
-        # A placed version that the store does not have.
+        # If it was placed, the store has lost that version.
         return LandingStep(journal, Do.HALT if journal.phase is Phase.PLACED else Do.FINISH)
     if event.landed:
         return LandingStep(replace(journal, phase=Phase.LANDED), Do.PLACE)
@@ -394,16 +398,16 @@ def _refused(rules: RefreshRules, journal: Journal, event: RefusedResponse) -> L
     if fault.lost:
         return _lost(rules, journal, event.at)
     if fault.cause in (FaultCause.REVOKED, FaultCause.EXPIRED) and journal.lost and rules.model in ROTATING:
-        # The answer that was lost had the new token: the platform says so by refusing the old one.
+        # The lost answer held the new token: the platform shows that by refusing the old one.
         return LandingStep(replace(journal, phase=Phase.BROKEN), Do.REPORT_BROKEN)
     return LandingStep(_again(journal, lost=journal.lost), Do.DECIDE)
 
 
 def _lost(rules: RefreshRules, journal: Journal, at: datetime) -> LandingStep:
-    """An answer is lost for good. Show the token again if the model lets us, or give the chain up."""
+    """Handle an answer that is lost for good: show the token again if the model allows that, or give up the chain."""
     lost = journal.lost + 1
     if rules.model not in ROTATING:
-        # The same token serves again; a pause belongs to the caller's own rules of retrying.
+        # The same token can be shown again. After the first loss the caller's own rules for retries apply.
         return LandingStep(_again(journal, lost=lost), Do.MARK if lost == 1 else Do.DECIDE)
     in_grace = (
         rules.model is TokenModel.ROTATING_GRACE

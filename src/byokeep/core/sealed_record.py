@@ -1,18 +1,19 @@
 """A sealed profile as it is stored: its record (docs/spec/manifest.md), its blob's name, and the room for its history.
 
 Rules
-- Manifest, wrapped key and blob are all needed, and the record is where the first two meet the third: it names the one
-  blob that its key was made for, by place, digest and sizes. A blob's place follows from the manifest and the key's id;
-  a record cannot point at another client's. Every value is text: OpenBao's own audit shows numbers in clear.
-- The key of an artifact holds ids, a number and randomness, nothing that a person wrote; what is not exactly a key is
-  none (S-ASVS-40). The client comes first: a client's artifacts are one prefix, and whoever acts for another client is
-  refused. What does not begin as a sealed profile is not stored (R2.1-10).
-- The store keeps so many versions of a record and counts destroyed ones, too: what cut-off seals wrote pushes good
-  records out. Who writes a version first makes sure that every record that must stay is still there afterwards; else it
-  is refused, and nothing was written. A seal leaves room for a rotation of the client's key, which writes the records
-  that must stay anew. Half of a seal's room used up is told before it is full.
+- Manifest, wrapped key and blob are all needed. The record binds the first two to the third: it names the one blob that
+  its key was made for, by place, digest and sizes. A blob's place follows from the manifest and the key's id, so a
+  record cannot point at another client's blob. Every value is text, because OpenBao's own audit log shows numbers in
+  clear.
+- An artifact's key holds ids, a number and randomness, and nothing that a person wrote. Text that is not exactly a key
+  is refused (S-ASVS-40). The client's id comes first: a client's artifacts share one prefix, and a caller that acts for
+  another client is refused. What does not begin like a sealed profile is not stored (R2.1-10).
+- The store keeps a fixed number of versions of a record, including destroyed ones, so what interrupted seals wrote
+  pushes good records out. Whoever writes a version first checks that every record that must stay will still be there;
+  otherwise the write is refused. A seal leaves room for a rotation of the client's key, which writes the records that
+  must stay again. People are told when half of a seal's room is used up.
 
-It may not hold the key in clear, nor ask a store.
+It may not hold the key in clear, or ask a store.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ _RANDOM: Final = re.compile(r"[0-9a-f]{32}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactKey:
-    """Where one generation of a profile lies.
+    """Where the blob of one generation of a profile is stored.
 
     Attributes:
         client_id: Whose it is.
         profile_id: Which profile.
-        generation: From 1; each sealing of the profile is one more.
-        random: 128 random bits in hex: two writers of one generation never meet.
+        generation: From 1; each seal of the profile adds one.
+        random: 128 random bits in hex, so that two writers of one generation never collide.
 
     Raises:
         Rejected: ``bad_artifact_key``.
@@ -62,26 +63,26 @@ class ArtifactKey:
         return f"{self.client_id}/{self.profile_id}/{self.generation}-{self.random}.sealed"
 
     def must_be_of(self, client_id: UUID) -> None:
-        """Let pass what is this client's. Raises Denied(``artifact_of_another_client``)."""
+        """Check that this is the client's. Raises Denied(``artifact_of_another_client``)."""
         if self.client_id != client_id:
             raise Denied("artifact_of_another_client", client=client_id)
 
 
 def blob_key(client_id: UUID, profile_id: UUID, generation: int, dek_id: UUID) -> ArtifactKey:
-    """Return where the blob of a generation lies: its name is the id of its key, random and used once."""
+    """Return where the blob of a generation is stored. Its name is the id of its key, which is random and used once."""
     return ArtifactKey(client_id=client_id, profile_id=profile_id, generation=generation, random=dek_id.hex)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredArtifact:
-    """What was stored: its length in bytes and its SHA-256 in hex. Reading compares both."""
+    """What was stored: its length in bytes and its SHA-256 in hex. Whoever reads it compares both."""
 
     size: int
     sha256_hex: str
 
 
 def parse_artifact_key(text: str) -> ArtifactKey:
-    """Return the key of a text. Raises Rejected(``bad_artifact_key``) for what is not exactly one."""
+    """Parse an artifact's key. Raises Rejected(``bad_artifact_key``) if the text is not exactly one."""
     found = _KEY.match(text)
     if found is None:
         raise Rejected("bad_artifact_key")
@@ -89,14 +90,14 @@ def parse_artifact_key(text: str) -> ArtifactKey:
 
 
 KEPT: Final = 20  # versions of a record that the store keeps
-FOR_ROTATION: Final = 6  # of these, left for a rotation of the key: the newest generation and those beside it, and more
+FOR_ROTATION: Final = 6  # of these, left for a key rotation: the newest generation, those kept beside it, and some more
 
-LOW: Final = (KEPT - FOR_ROTATION) // 2  # versions after the oldest that must stay, from which on people are told
+LOW: Final = (KEPT - FOR_ROTATION) // 2  # this many versions after the oldest that must stay, people are told
 FULL: Final = "record_history_full"
 
 
 def check_seal(*, newest: int, stays: int) -> None:
-    """Let a seal write the version after ``newest``.
+    """Check that a seal may write the version after ``newest``.
 
     Args:
         newest: The newest version in the store.
@@ -109,12 +110,12 @@ def check_seal(*, newest: int, stays: int) -> None:
 
 
 def check_rewrap(*, newest: int, stays: int) -> None:
-    """Let a rotation write the version after ``newest``. Arguments and errors as :func:`check_seal`."""
+    """Check that a rotation may write the version after ``newest``. Arguments and errors as for :func:`check_seal`."""
     _check(newest, stays, KEPT)
 
 
 def is_low(*, newest: int, stays: int) -> bool:
-    """Whether so many seals were cut off that people are to be told. Arguments as :func:`check_seal`."""
+    """Whether so many seals were interrupted that people must be told. Arguments as for :func:`check_seal`."""
     return bool(stays) and newest + 1 - stays >= LOW
 
 
@@ -139,12 +140,12 @@ class SealedRecord:
 
     Args:
         manifest: What the profile is.
-        dek_id: Random id of the key that the blob is sealed with; a key seals one blob.
-        wrapped_dek: That key, as its holder wrapped it; text.
-        kek, kek_version: Which key of which holder wrapped it.
-        blob_sha256: 32 bytes.
-        blob_size: Bytes of the blob.
-        packed_size: Bytes of what was sealed, before compression.
+        dek_id: Random id of the key that sealed the blob; a key seals one blob.
+        wrapped_dek: That key as its holder wrapped it, as text.
+        kek, kek_version: The key that wrapped it, with its holder, and its version.
+        blob_sha256: SHA-256 of the blob, 32 bytes.
+        blob_size: Size of the blob in bytes.
+        packed_size: Size in bytes of what was sealed, before compression.
 
     Raises:
         Rejected: ``bad_sealed_record``; ``field`` names what is wrong.
@@ -174,7 +175,7 @@ class SealedRecord:
 
     @property
     def blob_key(self) -> str:
-        """Where the blob lies in the artifact store: below its client, under a name that is used once."""
+        """Where the blob is in the artifact store: below its client, under a name that is used once."""
         at = self.manifest
         return f"clients/{at.client_id}/profiles/{at.profile_id}/{at.generation}-{self.dek_id}"
 
@@ -196,7 +197,7 @@ def parse_record(data: bytes) -> SealedRecord:
     """Parse a stored record.
 
     Raises:
-        Integrity: ``manifest_unreadable``; ``sealed_record_unreadable`` for anything else that no writer wrote.
+        Integrity: ``manifest_unreadable``; ``sealed_record_unreadable`` for anything else that no writer would write.
     """
     try:
         if len(data) > MAX_RECORD:
@@ -208,7 +209,7 @@ def parse_record(data: bytes) -> SealedRecord:
             kek_version=int(said["kek_version"]), blob_sha256=bytes.fromhex(said["blob_sha256"]),
             blob_size=int(said["blob_size"]), packed_size=int(said["packed_size"]),
         )  # fmt: skip
-        if found.canonical != data:  # another format or place, one field more, another spelling of a number
+        if found.canonical != data:  # another format or place, an extra field, another spelling of a number
             raise ValueError("another spelling")
     except (ValueError, TypeError, KeyError, AttributeError, Rejected):
         raise Integrity(

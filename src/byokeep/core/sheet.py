@@ -1,4 +1,4 @@
-"""Tables as CSV that a spreadsheet opens as text."""
+"""Tables as CSV whose cells a spreadsheet opens as text."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-_FORMULAS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # the wide ones, too, are read as formulas
-_BEGINS = re.compile(rf"(^|;)(?=\s*[{_FORMULAS}])")  # where the system's list separator is `;`, a cell ends there
+_FORMULAS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # the full-width ones, too, start a formula
+_BEGINS = re.compile(rf"(^|;)(?=\s*[{_FORMULAS}])")  # a cell ends at `;` where that is the system's list separator
 
 
 def sheet(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
-    """Return rows as CSV with a heading. No cell of text is one that a spreadsheet takes for a formula."""
+    """Return rows as CSV with a heading. A spreadsheet takes no text cell for a formula."""
     text = io.StringIO()
     table = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
     table.writeheader()

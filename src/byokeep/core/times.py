@@ -14,7 +14,7 @@ _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 
 
 def seconds(text: str) -> int:
-    """Return how many seconds a span lasts.
+    """Return the length of a span in seconds.
 
     Raises:
         Rejected: ``bad_span``.
@@ -26,10 +26,11 @@ def seconds(text: str) -> int:
 
 
 def moment(text: str, now: datetime, *, end: bool = False) -> datetime | None:
-    """Return the moment that somebody typed, without a zone in UTC; a span means so long ago, nothing means no bound.
+    """Return the moment that somebody typed. Without a zone it is UTC; a span means that long ago; empty means no
+    bound.
 
     Args:
-        end: A day means its end.
+        end: Take a day to mean its end.
 
     Raises:
         Rejected: ``bad_time``.

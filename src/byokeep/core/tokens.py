@@ -1,11 +1,12 @@
-"""What a social platform gave us for one account: both tokens, scopes, issuer and ends, as one versioned noun.
+"""What a social platform gave us for one account: both tokens, scopes, issuer and expiry times, as one versioned set.
 
 Rules
-- The set is stored and replaced as one; a token never travels without the scopes and ends that came with it.
+- The set is stored and replaced as a whole. A token never travels without the scopes and expiry times that came with
+  it.
 - Lifetimes come from replies. What a reply does not say is unknown (``None``), never a constant of ours.
 - Empty never overwrites: a renewal without a refresh token keeps the one we have.
-- Serialised it is text only (the store's audit shows numbers and booleans in clear), with a format name; a field that
-  is missing, unknown or of another form refuses the whole.
+- Its stored form is only text (the store's audit log shows numbers and booleans in clear), with a format name. A field
+  that is missing, unknown or of another form refuses the whole set.
 
 It may not read the plaintext of a token: :mod:`byokeep.wire.tokens` turns the fields into what the store keeps.
 """
@@ -41,18 +42,18 @@ class TokenSet:
     Args:
         platform: Id of the platform's descriptor.
         issuer: Who issued them, as the descriptor names it.
-        app_id: Public id of our app; account ids of several platforms hold for one app only.
+        app_id: Public id of our app; account ids of several platforms are valid for only one app.
         access: The access token.
-        refresh: The refresh token; None where the platform gives none.
-        scopes: What was granted, sorted; None when no reply has said so, which is never taken for enough.
-        account_id: The account as a token reply named it; None where none does.
+        refresh: The refresh token; None if the platform gives none.
+        scopes: What was granted, sorted; None if no reply has said, which never counts as enough.
+        account_id: The account as a token reply named it; None if none did.
         obtained_at: When the newest tokens were received, UTC.
         obtained_by: Who gave the consent: an operator's id.
         access_expires_at, refresh_expires_at: UTC; None = the reply did not say.
-        consent_expires_at: When the person must consent again although the tokens live, UTC; None = not known.
+        consent_expires_at: When the person must consent again although the tokens are live, UTC; None = not known.
 
     Raises:
-        ValueError: A value outside its form; the message names the field alone.
+        ValueError: A value of another form; the message names only the field.
     """
 
     platform: str
@@ -96,7 +97,7 @@ class TokenReply:
     """What a token endpoint answered, read but not yet judged. ``None`` = not in the reply.
 
     Args:
-        access_life_s, refresh_life_s: Seconds from the receipt.
+        access_life_s, refresh_life_s: Lifetimes in seconds from receipt.
     """
 
     access: Secret
@@ -108,10 +109,10 @@ class TokenReply:
 
 
 def scope_set(scopes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return scopes sorted and without doubles.
+    """Return scopes sorted and without duplicates.
 
     Raises:
-        ValueError: One that is empty, too long, or holds a blank or a comma.
+        ValueError: A scope is empty, too long, or holds a blank or a comma.
     """
     if not all(_SCOPE.match(scope) for scope in scopes):
         raise ValueError("token set: scopes")
@@ -163,12 +164,12 @@ def renewed(old: TokenSet, reply: TokenReply, *, at: datetime) -> TokenSet:
 
 
 def missing_scopes(tokens: TokenSet, needed: frozenset[str]) -> frozenset[str]:
-    """Return what is needed and not granted; all of it when no reply has said what was granted (R5.2-16)."""
+    """Return what is needed and was not granted: all of it if no reply has said what was granted (R5.2-16)."""
     return needed - frozenset(tokens.scopes or ())
 
 
 def wider_scopes(tokens: TokenSet, asked: frozenset[str]) -> frozenset[str]:
-    """Return what was granted and never asked for."""
+    """Return what was granted although it was never asked for."""
     return frozenset(tokens.scopes or ()) - asked
 
 
@@ -177,7 +178,7 @@ def _end(at: datetime, life_s: int | None) -> datetime | None:
 
 
 def fields_of(tokens: TokenSet) -> Mapping[str, str | Secret]:
-    """Return the fields of the stored form: text, and both tokens still wrapped."""
+    """Return the fields of the stored form: text, with both tokens still wrapped."""
     return {
         "format": FORMAT,
         "platform": tokens.platform,
@@ -197,7 +198,7 @@ def token_set_from(fields: Mapping[str, object]) -> TokenSet:
     """Build a set from the fields of its stored form.
 
     Raises:
-        Integrity: ``token_set_unreadable``; nothing of the content is repeated.
+        Integrity: ``token_set_unreadable``; none of the content is repeated.
     """
     try:
         text = {name: value for name, value in fields.items() if isinstance(value, str) and value.isascii()}
@@ -221,7 +222,7 @@ def token_set_from(fields: Mapping[str, object]) -> TokenSet:
 
 
 def token(value: object) -> Secret:
-    """Wrap a token of a reply or of the store.
+    """Wrap a token from a reply or from the store.
 
     Raises:
         ValueError: Not text of 8 to 8192 printable ASCII characters without a blank.

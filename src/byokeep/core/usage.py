@@ -1,8 +1,9 @@
-"""Usage of a credential: what a call is called, how it ended, and when an hour is unusual.
+"""Usage of a credential: how calls are named, how they ended, and when an hour is unusual.
 
 Rules
-- A tool's name is a word of the program, not of a person: what could be a secret is refused (R11.2-2).
-- Robust statistics: the middle of the days before, and how far they usually lie from it. One odd day moves neither.
+- A tool's name comes from the program, not from a person. What could be a secret is refused (R11.2-2).
+- The statistics are robust: the median of the days before, and their median distance from it. One odd day moves
+  neither.
 - Few days give no verdict: unknown is not usual.
 
 It may not look anything up.
@@ -18,11 +19,11 @@ from typing import Final
 from byokeep.core.errors import Rejected
 from byokeep.core.plain_text import refuse_secret
 
-DAYS: Final = 28  # before, in which the same hour is looked at
+DAYS: Final = 28  # how many days before are compared, at the same hour
 LEAST_DAYS: Final = 7
-LEAST_ABOVE: Final = 20  # a few more of few is nothing
-SPREADS: Final = 6  # usual distances above the middle
-_AS_DEVIATION: Final = 1.4826  # a median distance as a standard deviation
+LEAST_ABOVE: Final = 20  # a few more than few means nothing
+SPREADS: Final = 6  # how many usual distances above the median
+_AS_DEVIATION: Final = 1.4826  # turns a median distance into a standard deviation
 _TOOL: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}\Z")
 
 
@@ -51,7 +52,7 @@ def check_tool(name: str) -> str:
 
 
 def result_of(status: int) -> CallResult:
-    """Return what an HTTP status says of a call."""
+    """Return what an HTTP status says about a call."""
     if 200 <= status < 400:
         return CallResult.OK
     return {401: CallResult.DENIED, 403: CallResult.DENIED, 429: CallResult.LIMITED}.get(status, CallResult.FAILED)
@@ -59,13 +60,13 @@ def result_of(status: int) -> CallResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourCompared:
-    """The number of one hour beside those of the same hour on days before.
+    """The number in one hour, compared with the same hour on the days before.
 
     Attributes:
         measure: ``leases``, ``permits``, ``calls`` or ``calls_failed``.
         days: How many days there are to compare with.
-        median: The middle one of their numbers.
-        deviation: The middle one of their distances from it.
+        median: The median of their numbers.
+        deviation: The median of their distances from that.
     """
 
     measure: str
@@ -76,12 +77,12 @@ class HourCompared:
 
     @property
     def above(self) -> int:
-        """What is more than this is unusual."""
+        """The number above which an hour is unusual."""
         return round(self.median + max(SPREADS * _AS_DEVIATION * self.deviation, self.median, LEAST_ABOVE))
 
     @property
     def verdict(self) -> str:
-        """``usual``, ``unusual``, or ``unknown``: there is too little to compare with."""
+        """``usual``, ``unusual``, or ``unknown`` if there is too little to compare with."""
         if self.days < LEAST_DAYS:
             return "unknown"
         return "unusual" if self.number > self.above else "usual"

@@ -1,10 +1,11 @@
-"""The way out when the vault of browser profiles is suspected compromised (runbook 7.3): steps, and their order.
+"""What to do if the vault of browser profiles may be compromised (runbook 7.3): the steps and their order.
 
 Rules
-- One order: the lane is off, sessions are ended, profiles are made anew, old keys are destroyed, the new profiles are
-  proved, and only then it is closed. A step that is tried before the one it follows is refused (R7.3-7).
-- A step is done when nothing of it is left; what is left is told, and is never called done.
-- `unsupported` and `failed` are no success: a person ends these sessions and says so (R7.3-3).
+- There is one order: the lane is turned off, sessions are ended, profiles are recreated, old keys are destroyed, the
+  new profiles are proved, and only then is the incident closed. A step is refused before the one that it follows is
+  done (R7.3-7).
+- A step is done when nothing of it is left. What is left is reported, and never counts as done.
+- `unsupported` and `failed` are not success: a person ends these sessions and says so (R7.3-3).
 
 It may not look anything up.
 """
@@ -18,7 +19,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Rejected
 
-WINDOW: Final = timedelta(hours=72)  # how far back is looked when nobody knows since when
+WINDOW: Final = timedelta(hours=72)  # how far back to look if nobody knows when it began
 
 
 class IncidentCause(StrEnum):
@@ -59,12 +60,12 @@ BY_HAND: Final = frozenset({SessionEnd.UNSUPPORTED, SessionEnd.FAILED})
 
 
 def look_at(incident: UUID | None = None) -> str:
-    """Return the command that shows how far an incident is; without its id the one that finds it."""
+    """Return the command that shows how far an incident has come; without its id, the one that finds it."""
     return f"`byokeep incident vault status {incident}`" if incident else "`byokeep incident vault list`"
 
 
 def check_order(now: IncidentStep, wanted: IncidentStep, *, incident: UUID | None = None) -> bool:
-    """Let a step of an incident be worked on; returns False when it was done before.
+    """Check that a step of an incident may be worked on; returns False if it is already done.
 
     Raises:
         Conflict: ``vault_out_of_order``: the step before it is not done.
@@ -78,10 +79,10 @@ def check_order(now: IncidentStep, wanted: IncidentStep, *, incident: UUID | Non
 
 
 def window(since: datetime | None, now: datetime) -> tuple[datetime, bool]:
-    """Return since when the vault may have been open to others, and whether that was only assumed.
+    """Return since when the vault may have been open to others, and whether that is only assumed.
 
     Raises:
-        Rejected: ``bad_since``: in the future.
+        Rejected: ``bad_since``: the time is in the future.
     """
     if since is None:
         return now - WINDOW, True
@@ -91,7 +92,7 @@ def window(since: datetime | None, now: datetime) -> tuple[datetime, bool]:
 
 
 def left(step: IncidentStep, count: int, *, incident: UUID | None = None) -> Conflict:
-    """Return the refusal to call a step done of which something is left."""
+    """Return the refusal to count a step as done while something of it is left."""
     return Conflict("vault_step_left", next_step=f"See {look_at(incident)}, which lists what is left.",
                     step=step.value, left=count, **_named(incident))  # fmt: skip
 

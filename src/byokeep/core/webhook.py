@@ -1,12 +1,12 @@
-"""Whether a webhook came from the platform that it names: signature, time and once only.
+"""Whether a webhook came from the platform that it names: its signature, its time, and that it comes only once.
 
 Rules
-- Only the raw bytes of the body count; who parses first verifies something else.
-- No key, no signature, a doubled signature, a wrong or old one, a repeated delivery: each is refused, none is skipped.
-- Signatures are compared in constant time, with every live key, whether or not an earlier one fitted.
-- One key signs several kinds: deliveries, answers to tests of an address, Meta's signed requests. Each is told by its
-  form, and none passes for another.
-- A scheme without a timestamp cannot tell an old delivery; there the memory of deliveries is all there is.
+- Only the raw bytes of the body count: whoever parses first verifies something else.
+- No key, no signature, a duplicate signature, a wrong or old one, a repeated delivery: each is refused, none skipped.
+- Signatures are compared in constant time with every live key, whether or not an earlier one matched.
+- One key signs several kinds: deliveries, answers to tests of an address, Meta's signed requests. Each is recognised by
+  its form, and none passes for another.
+- A scheme without a timestamp cannot tell that a delivery is old; only the memory of deliveries protects there.
 
 It may not know the time or keep a key.
 """
@@ -37,7 +37,7 @@ _TIKTOK: Final = re.compile(r"t=(\d{1,12}),\s?s=([0-9a-fA-F]{64})\Z")
 
 
 class SignatureForm(StrEnum):
-    """How a signature is written down."""
+    """How a signature is written."""
 
     HEX = "hex"
     BASE64 = "base64"
@@ -50,13 +50,13 @@ class Scheme:
 
     Args:
         header: Name of the header, lower case.
-        prefix: What stands before the signature.
+        prefix: The text before the signature.
         digest: Hash of the HMAC.
-        form: ``timed_hex`` is ``t=<unix>,s=<hex>``, signed over ``<unix>.<body>``; the others sign the body alone.
-        challenge: How a test of the address is answered: ``hex`` or ``base64`` of the HMAC over the challenge, empty
-            when there is none or it holds no secret.
+        form: ``timed_hex`` is ``t=<unix>,s=<hex>``, signed over ``<unix>.<body>``; the others sign only the body.
+        challenge: How a test of the address is answered: ``hex`` or ``base64`` of the HMAC over the challenge; empty if
+            there is no test or its answer needs no secret.
         documents: Whether a delivery is a JSON object; False = the sender signs nothing else with this key.
-        confirmed: Whether the sender's own documents say so; False = try it with a real delivery before relying on it.
+        confirmed: Whether the sender's documentation says so; False = try a real delivery before relying on it.
     """
 
     name: str
@@ -88,9 +88,9 @@ class Delivery:
     """A delivery that was verified.
 
     Args:
-        id: Digest of what was signed; the same delivery sent again has the same.
-        sent_at: Unix seconds that the signature covers, None for a scheme without.
-        key: Which of the given keys fitted, from 0.
+        id: Digest of what was signed; the same delivery sent again has the same one.
+        sent_at: Unix seconds that the signature covers; None for a scheme without a timestamp.
+        key: Which of the given keys matched, from 0.
     """
 
     id: bytes
@@ -100,11 +100,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A person's removal of the app, as Meta says it.
+    """A person's removal of the app, as Meta reports it.
 
     Args:
-        id: Digest of what was signed; the same call sent again has the same.
-        user: The account id of who removed it.
+        id: Digest of what was signed; the same call sent again has the same one.
+        user: The account id of the person.
     """
 
     id: bytes
@@ -112,13 +112,13 @@ class Removal:
 
 
 class SeenDeliveries:
-    """Remembers deliveries, so that none counts twice. Bounded.
+    """A bounded memory of deliveries, so that none counts twice.
 
-    A scheme with a timestamp needs memory for its window alone; when that much is full, deliveries are refused rather
-    than forgotten. Without a timestamp the oldest is forgotten first.
+    A scheme with a timestamp needs memory only for its window. If it is full, deliveries are refused rather than
+    forgotten. Without a timestamp the oldest is forgotten first.
 
     Args:
-        most: Deliveries remembered, at least 1.
+        most: How many deliveries are remembered, at least 1.
     """
 
     def __init__(self, most: int = MAX_REMEMBERED) -> None:
@@ -126,7 +126,7 @@ class SeenDeliveries:
             raise ValueError("a memory holds at least one delivery")
         self._most = most
         self._until: OrderedDict[bytes, float] = OrderedDict()
-        self._forgot = float("-inf")  # what was to pass until then may have been forgotten
+        self._forgot = float("-inf")  # a delivery valid until then may have been forgotten
 
     def __len__(self) -> int:
         return len(self._until)
@@ -136,11 +136,11 @@ class SeenDeliveries:
 
         Args:
             now: Unix seconds.
-            until: When the delivery becomes too old to pass, Unix seconds; None = never by time.
+            until: When the delivery becomes too old, in Unix seconds; None = never.
 
         Raises:
-            Unauthenticated: ``webhook_replayed``; ``webhook_too_old``: a clock that was ahead for a while has made this
-                memory forget deliveries of that time, and nobody can tell.
+            Unauthenticated: ``webhook_replayed``; ``webhook_too_old``: a clock that ran ahead for a while made this
+                memory forget deliveries of that time, so nobody can tell whether it came before.
             RateLimited: ``webhook_memory_full``.
         """
         if delivery in self._until:
@@ -158,7 +158,7 @@ class SeenDeliveries:
         self._until[delivery] = float("inf") if until is None else until
 
     def forget(self, delivery: bytes) -> None:
-        """Let a delivery pass again, because handling it failed."""
+        """Forget a delivery, so that it passes again, because handling it failed."""
         self._until.pop(delivery, None)
 
     def _drop_old(self, now: float) -> None:
@@ -169,10 +169,10 @@ class SeenDeliveries:
 def verify(
     scheme: Scheme, headers: Iterable[tuple[str, str]], body: bytes, keys: Sequence[bytes], *, now: float
 ) -> Delivery:
-    """Verify a delivery; :meth:`Memory.claim` is the caller's next step.
+    """Verify a delivery; :meth:`SeenDeliveries.claim` is the caller's next step.
 
     Args:
-        headers: All headers as they came; doubles are kept, for a doubled signature is refused.
+        headers: All headers as they came, including duplicates: a duplicate signature is refused.
         body: The raw bytes.
         keys: One key, or two while a secret is being replaced.
         now: Unix seconds.
@@ -180,7 +180,7 @@ def verify(
     Raises:
         Unauthenticated: ``webhook_no_key``, ``webhook_unsigned``, ``webhook_signature_malformed``,
             ``webhook_signature_wrong``, ``webhook_too_old``, ``webhook_from_the_future``, ``webhook_other_kind``: it is
-            signed, but no delivery.
+            signed but not a delivery.
         Rejected: ``webhook_too_large``.
     """
     if not 1 <= len(keys) <= MAX_KEYS or any(len(key) < MIN_KEY for key in keys):
@@ -202,7 +202,7 @@ def verify(
 
 
 def answer(scheme: Scheme, challenge: str, key: bytes) -> str:
-    """Return the answer to a platform's test of the address.
+    """Return the answer to a platform's test of our address.
 
     Raises:
         Rejected: ``webhook_no_challenge`` (the platform tests in another way), ``webhook_bad_challenge``.
@@ -210,7 +210,7 @@ def answer(scheme: Scheme, challenge: str, key: bytes) -> str:
     """
     if not scheme.challenge:
         raise Rejected("webhook_no_challenge")
-    # Whoever chooses the text chooses what is signed: nothing that could pass for a delivery, which is an object.
+    # Whoever chooses the text chooses what is signed, so it must not pass for a delivery, which is an object.
     if not re.fullmatch(r"[A-Za-z0-9_=+/.-]{1,256}", challenge):
         raise Rejected("webhook_bad_challenge")
     if len(key) < MIN_KEY:
@@ -220,12 +220,13 @@ def answer(scheme: Scheme, challenge: str, key: bytes) -> str:
 
 
 def removed_user(signed_request: str, keys: Sequence[bytes], memory: SeenDeliveries, *, now: float) -> Removal:
-    """Return who Meta says has removed the app: the field ``signed_request`` of its form. Once for each call.
+    """Return who, according to Meta, removed the app. Each call passes once.
 
     Args:
-        signed_request: ``<signature>.<payload>``, both base64url; the signature is over the payload as text.
+        signed_request: The form field of that name: ``<signature>.<payload>``, both base64url; the signature is over
+            the payload as text.
         keys: One key, or two while a secret is being replaced.
-        memory: Where the call is remembered; :meth:`Memory.forget` it when handling it failed.
+        memory: Where the call is remembered; call :meth:`SeenDeliveries.forget` if handling it failed.
         now: Unix seconds.
 
     Raises:
