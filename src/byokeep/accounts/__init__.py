@@ -1,4 +1,4 @@
-"""Accounts on social platforms: consent, tokens and their renewal, recovery, disconnecting.
+"""Accounts on social platforms: consent, tokens and their renewal, recovery, disconnect.
 
 Rules
 - It imports the kernel and the domains before it: tenancy, audit, jobs, keys.

@@ -1,16 +1,16 @@
-"""Accounts as people see and steer them: register, state and next step, lanes, identity check, new name, disconnect.
+"""Accounts as people see and manage them: register, state and next step, lanes, identity check, new name, disconnect.
 
 Rules
-- An account is registered with the identity it is expected to show; runners report what they see to the broker. Text
-  that people type is held to the rules of names (R1.1-4).
-- A lane policy is exactly one word, and off until the account is verified (R5.2-9). A platform without OAuth has no
-  API lane (R2.1-8).
+- An account is registered with the identity that it must show; runners report what they see to the broker. Text that
+  people type must follow the rules for names (R1.1-4).
+- A lane policy is exactly one word, and off until the account is verified (R5.2-9). A platform without OAuth has no API
+  lane (R2.1-8).
 - A changed name becomes the expected one only when a person says which name they saw (R5.2-5, R5.2-6).
-- A consent that is under way when somebody disconnects ends with it: the disconnect wins.
-- Who disconnects stops the use at once, here; the refresher ends the grant at the platform. From then on nothing about
-  the account can be set: what is asked for while it is *disconnecting* would outlive it.
-- The slots of a machine that renews tokens can be read on that machine alone. A person says that it is gone, on record;
-  its renewals are then taken up by another one, which asks the platform once more or reports the chain as broken.
+- A disconnect ends a consent that is in progress.
+- A disconnect stops the use at once, here; the refresher ends the grant at the platform. From then on nothing about the
+  account can be set, because what is asked for while it is *disconnecting* would outlive it.
+- The slots of a machine that renews tokens can be read only on that machine. A person declares it gone, on record.
+  Another machine then takes over its renewals: it asks the platform once more, or reports the chain as broken.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def register_account(
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``not_a_platform``, ``bad_account``, ``bad_username``, ``bad_name``, ``secret_like_content``,
             ``client_not_active``.
-        Conflict: The account is registered already.
+        Conflict: The account is already registered.
     """
     async with _registering(app, actor, client_id) as tx:
         known = parse_platform(platform)
@@ -98,7 +98,7 @@ async def list_accounts(app: App, actor: Actor, client_id: ClientId) -> list[Pla
 
 
 def check_new_account(account: str) -> None:
-    """Accept a name that an account may be given; one that was given before this rule is used on.
+    """Check a name for a new account. Accounts named before this rule keep their names.
 
     Raises:
         Rejected: ``bad_account``: ``.`` and ``..`` are steps of a path, and what begins with ``-`` is an option of a
@@ -110,7 +110,7 @@ def check_new_account(account: str) -> None:
 
 
 def check_shape(field: str, text: str, shape: re.Pattern[str]) -> None:
-    """Refuse a short text that has not its form, or looks like a secret.
+    """Check that a short text has its form and does not look like a secret.
 
     Raises:
         Rejected: ``bad_`` and the field, ``secret_like_content``.
@@ -122,7 +122,7 @@ def check_shape(field: str, text: str, shape: re.Pattern[str]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivingProfile:
-    """The living browser profile of an account, as far as its lane looks at it."""
+    """What the browser lane needs to know of an account's living browser profile."""
 
     id: UUID
     state: life.ProfileState
@@ -132,14 +132,15 @@ class LivingProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState(PlatformAccount):
-    """An account and what its grant says; without one ``login`` is None.
+    """An account and what its grant says; without a grant ``login`` is None.
 
     Attributes:
-        said_username, said_display_name: As the platform says them now; the account's own are the expected ones.
-        grant_reason: A code: why the grant is over; of one that is not, why the last look did not find out whose it is.
-        ending: Whether a person has disconnected it, and its end at the platform is to come.
-        superseded_at: When a consent that was not kept may have ended the tokens; None: none since they were given.
-        obtained_at, access_expires_at, due_at: When the tokens were given, when the access token ends, when the next
+        said_username, said_display_name: As the platform reports them now; the account's own are the expected ones.
+        grant_reason: A code: why the grant has ended or, if it has not, why the last check did not find out whose it
+            is.
+        ending: Whether a person has disconnected it and the grant has not yet ended at the platform.
+        superseded_at: When a consent that was not kept may have ended the tokens; None: none has since they were given.
+        obtained_at, access_expires_at, due_at: When the tokens were given, when the access token expires, when the next
             renewal is due.
     """
 
@@ -178,7 +179,7 @@ class AccountState(PlatformAccount):
 
     @property
     def token_ends_at(self) -> datetime | None:
-        """When the access token ends; None of one that was destroyed."""
+        """When the access token expires; None if it was destroyed."""
         return None if self.state == "disconnected" else self.access_expires_at
 
     @property
@@ -188,14 +189,14 @@ class AccountState(PlatformAccount):
 
     @property
     def verified(self) -> bool:
-        """Whether the platform itself has said who this is, and it was on record, and nothing speaks against it."""
+        """Whether the platform itself has said whose account this is, on record, and nothing contradicts it."""
         proved = self.connected_seq is not None and self.superseded_at is None
         return self.state in ("connected", "name_changed") and proved
 
     @property
     def next(self) -> str:
-        """What a person does next: a command of ``byokeep account``, or of a profile; empty when nothing."""
-        if self.state == "mismatch":  # what a job saw is looked at again; what we saw ourselves has ended the grant
+        """What a person does next: a command of ``byokeep account``, or one for a profile; empty if nothing."""
+        if self.state == "mismatch":  # what a job saw is checked again; what we saw ourselves has ended the grant
             return "verify" if self.grant_state == "live" else "connect"
         if self.state in _NEXT:
             return _NEXT[self.state]
@@ -264,7 +265,7 @@ async def set_policy(
 
 
 async def _steady(tx: Tx, found: AccountState) -> AccountState:
-    """Return how an account stands now, and let nobody disconnect it until the transaction ends."""
+    """Return an account's current state, and keep it from being disconnected until the transaction ends."""
     await tx.all(UUID, "grant_steady", client_id=found.client_id, account_id=found.id)
     now = await tx.one(AccountState, "accounts_states", **found.named, limit=2)
     if now.state == "disconnecting":
@@ -274,7 +275,7 @@ async def _steady(tx: Tx, found: AccountState) -> AccountState:
 
 
 def _allow(found: AccountState, lanes: frozenset[Lane]) -> None:
-    """Let lanes pass that the platform has, for an account that was verified where it can be."""
+    """Check that the platform has these lanes, and that the account was verified if it can be."""
     _offered(found.platform, lanes)
     here = [one for one in PLATFORM_DESCRIPTORS.values() if one.provider is found.platform]
     if lanes and any(one.oauth for one in here) and not found.verified:
@@ -344,7 +345,7 @@ async def disconnect(
     """Stop the use of an account now; the refresher ends its grant at the platform and destroys its tokens.
 
     Args:
-        also: The others may end that its owner connected, where the platform ends all or nothing.
+        also: Accounts that the same owner connected may end, too, if the platform ends all or nothing.
 
     Raises:
         Denied, NotFound: As :func:`get_state`.
@@ -366,7 +367,7 @@ async def disconnect(
 
 
 async def _alone(tx: Tx, found: AccountState) -> None:
-    """Let pass when no other account of the client can end with this one."""
+    """Check that no other account of the client can end with this one."""
     known = PLATFORM_DESCRIPTORS.get(found.login or "")
     if known is None or known.oauth is None or not known.oauth.revokes_all:
         return
@@ -378,7 +379,7 @@ async def _alone(tx: Tx, found: AccountState) -> None:
 
 
 async def _end_consents(tx: Tx, actor: Actor, account: PlatformAccount) -> None:
-    """End the consents of an account that are under way; one that is being finished is given back by its finisher."""
+    """End an account's consents in progress. The finisher of one that is being finished gives its tokens back."""
     same = {"client_id": account.client_id, "account_id": account.id}
     for one in await tx.all(Connection, "connections_of", **same):
         if one.state == "taken":
@@ -426,13 +427,13 @@ async def _record(tx: Tx, name: EventName, actor: Actor, found: AccountState, **
 async def set_lanes(
     app: WebApp, actor: Actor, client_id: ClientId, *, platform: str, account: str, lanes: frozenset[Lane]
 ) -> PlatformAccount:
-    """Set the lanes of an account that was registered by hand; a connected one gets the policy that they make up.
+    """Set the lanes of an account that was registered by hand; a connected one gets the policy with these lanes.
 
     Raises:
         Denied, NotFound: As :func:`get_state`; ``not_found`` for an unknown account.
         Rejected: ``not_a_platform``, ``bad_account``, ``lane_not_offered``.
-        Conflict: ``profile_not_proved``: the browser lane, without a validated profile; ``connected_meanwhile``;
-            ``account_not_verified``, of one that was registered by no person.
+        Conflict: ``profile_not_proved``: the browser lane without a validated profile; ``connected_meanwhile``;
+            ``account_not_verified``: no person registered it.
     """
     await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
     known = parse_platform(platform)
@@ -457,7 +458,9 @@ async def set_lanes(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refresher:
-    """A machine that has renewals under way; ``gone`` = a person said so, and nobody has taken them up yet."""
+    """A machine that has renewals in progress; ``gone`` = a person declared it gone, and nobody has taken them over
+    yet.
+    """
 
     owner: UUID
     renewals: int
@@ -467,7 +470,7 @@ class Refresher:
 
 
 async def list_refreshers(app: WebApp, actor: Actor) -> list[Refresher]:
-    """Return the machines that have renewals under way.
+    """Return the machines that have renewals in progress.
 
     Raises:
         Denied: ``not_permitted``.
@@ -477,15 +480,15 @@ async def list_refreshers(app: WebApp, actor: Actor) -> list[Refresher]:
 
 
 async def declare_gone(app: WebApp, actor: Actor, owner: UUID, reason: str) -> int:
-    """Say that a machine will not come back, so that another takes up its renewals; returns how many there are.
+    """Declare that a machine will not come back, so that another takes over its renewals; returns how many there are.
 
     Args:
-        owner: Of its slots, as :func:`list_refreshers` returns it.
+        owner: The owner of its slots, as :func:`list_refreshers` returns it.
         reason: A code, ``[a-z][a-z0-9_]*``.
 
     Raises:
         Denied: ``not_permitted``.
-        NotFound: ``not_found``: it has nothing under way.
+        NotFound: ``not_found``: it has nothing in progress.
         Rejected: ``bad_reason``.
         Conflict: ``refresher_alive``: it began a renewal within the last 15 minutes.
     """

@@ -1,4 +1,4 @@
-"""Routes of runbook 7.2: a platform of a client is closed, looked at, and let back in stages."""
+"""Routes for runbook 7.2: close a client's platform, look at it, and bring it back in stages."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from byokeep.core.secret import Secret
 apps: Final = App(name="app", help="Our own apps at the platforms: their public ids and their secrets.")
 _LIFE_S: Final = 600
 _FINISH_S: Final = 120
-_STOPPED: Final = 130  # as a shell says it of Ctrl-C
+_STOPPED: Final = 130  # as a shell reports Ctrl-C
 _WHOSE: Final = ("external_id", "username", "display_name", "purposes")
 _OPEN: Final = frozenset({"started", "answered", "taken"})
 
@@ -109,7 +109,7 @@ def connect(
 
 async def _connect(client: UUID, login: str, account: str, body: dict[str, Any], *, browse: bool, paste: bool) -> int:
     path = f"/v1/clients/{client}/logins/{segment(login)}/accounts/{segment(account)}/connect"
-    if not paste:  # before anything begins: that ends what somebody else waits for
+    if not paste:  # before anything begins, because beginning ends what somebody else waits for
         ours = (await call("GET", "/v1/apps"))["apps"]
         for uri in (one["redirect_uri"] for one in ours if one["login"] == login and is_local(one["redirect_uri"])):
             await need_free(uri)
@@ -135,14 +135,15 @@ async def _connect(client: UUID, login: str, account: str, body: dict[str, Any],
 
 
 async def _onward(client: UUID, login: str, account: str) -> tuple[dict[str, Any], str]:
-    """Return whose account it is, and what comes after a login: a lane, where none is open; where the platform was lost
-    its other accounts, or a canary (7.2)."""
+    """Return whose account it is, and what comes after a login: a lane if none is enabled; if the platform was lost,
+    its other accounts or a canary (7.2).
+    """
     who = f"{client} {quote(login)} {quote(account)}"
     lane = f"No lane is open: a person decides what the account may do. Next: {again(f'account lane {who} api')}"
     try:
         at = await call("GET", f"/v1/clients/{client}/accounts/{segment(login)}/{segment(account)}")
         lost = (await call("GET", f"/v1/clients/{client}/platforms"))["platforms"]
-    except ByokeepError:  # it is connected all the same
+    except ByokeepError:  # it is connected anyway
         return {}, lane
     whose = {name: at[name] for name in _WHOSE}
     note = lane if at["policy"] == "off" else f"Next: {again(f'account show {who}')}"
@@ -161,7 +162,7 @@ async def _onward(client: UUID, login: str, account: str) -> tuple[dict[str, Any
 
 
 def _invite(url: str, *, browse: bool) -> None:
-    """Show the address, on standard error: it is for the person who sits here, not for a pipe."""
+    """Show the address on standard error: it is for the person at this terminal, not for a pipe."""
     err.print(Text("Open this address in the browser of the person who owns the account:"))
     err.print(Text(url), soft_wrap=True)
     if browse and not open_browser(url):
@@ -174,7 +175,7 @@ async def _pasted(uri: str, state: Secret, binding: Secret) -> Secret:
 
 
 async def _finished(base: str, form: Secret) -> dict[str, Any]:
-    """Bring the answer, and wait until the refresher has made of it what it makes."""
+    """Send the answer, and wait until the refresher has processed it."""
     await call("POST", f"{base}/answer", raw=form)
     form.wipe()
     found: dict[str, Any] = await ask_until(base, lambda found: found["state"] not in _OPEN, within_s=_FINISH_S,
@@ -342,7 +343,7 @@ def verify(client: Client, where: str, account: str, *, wait: bool = True) -> in
 
 
 def _judged(found: Mapping[str, Any]) -> tuple[int, str]:
-    """Return the exit code of a look, and what to do where it did not come to a match."""
+    """Return the exit code of an identity check, and what to do if it was not a match."""
     if found["state"] not in ("connected", "name_changed"):
         return Conflict.exit_code, _lost(found)
     if found["verified_at"] is None or found["identity"] != "match":
@@ -359,7 +360,7 @@ def _lost(found: Mapping[str, Any]) -> str:
 
 
 async def _looked(path: str) -> dict[str, Any]:
-    """Ask for a look and return what it came to; a token that was over is renewed, and then looked with again."""
+    """Ask for an identity check and return its result; with an expired token, after a renewal and another check."""
     found: dict[str, Any] = await call("GET", path)
     first, seen, renewed = found["identified_at"], found["identified_at"], found["renewed_at"]
     await call("POST", f"{path}/verify")
@@ -381,7 +382,7 @@ async def _looked(path: str) -> dict[str, Any]:
 
 
 def _renewing(found: Mapping[str, Any]) -> bool:
-    """Whether the look made a renewal due that has not been tried yet."""
+    """Whether the check made a renewal due that has not been tried yet."""
     due, at = found["next_renewal_at"], found["identified_at"]
     return due is not None and datetime.fromisoformat(due) <= datetime.fromisoformat(at)
 
@@ -425,7 +426,7 @@ def _path(client: UUID, where: str, account: str, act: str = "") -> str:
 
 def _show(found: Mapping[str, Any], *, note: str) -> None:
     shown = dict(found)
-    if found["reauth_at"] is None and not session().as_json:  # a dash would leave open whether anybody knows
+    if found["reauth_at"] is None and not session().as_json:  # a dash would not say whether it is known
         shown["reauth_at"] = next_steps.no_reauth(found["state"], renewed=found["next_renewal_at"] is not None)
     tell(shown, title="Account", note=note)
 

@@ -1,16 +1,17 @@
-"""SOP 5.2, the part of ``byokeep web``: our apps at the logins, begin a consent, take the platform's answer.
+"""SOP 5.2, the part of ``byokeep web``: our apps at the logins, starting a consent, taking the platform's answer.
 
 Rules
-- Two logins never share a redirect address: where a platform names no issuer, the address tells its answers apart.
-- An app that accounts live under, or that a consent is under way for, is not exchanged for another: ids and tokens
-  hold within one app. Its secret is on its way in only.
-- A consent is begun by an operator for a named client, login and account; only that person brings the answer back,
-  with the binding that was handed out beside the address (login CSRF), from the redirect address that was named.
-- State is unguessable, holds once and for minutes; with the issuer it decides whose answer this is (S-OAUTH-2, -3).
+- Two logins never share a redirect address: if a platform names no issuer, the address tells its answers apart.
+- An app that accounts are connected under, or that a consent is in progress for, is not replaced with another: ids and
+  tokens are valid within one app. Here its secret is only written, never read.
+- An operator starts a consent for a named client, login and account. Only that person can bring the answer back, with
+  the binding that was handed out beside the address (login CSRF), from the redirect address that was named.
+- State is unguessable, and valid once and for minutes; with the issuer it decides whose answer this is (S-OAUTH-2, -3).
 - Verifier and code are written to the store and cannot be read here. Nothing is exchanged here.
-- What ends a consent is on record before the answer to it.
+- What ends a consent is on record before the caller is answered.
 
-It may not learn what a platform says of an account: that is the refresher's (:mod:`byokeep.accounts.connect_finish`).
+It may not learn what a platform says about an account: that is for the refresher
+(:mod:`byokeep.accounts.connect_finish`).
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ async def set_app(
     """Name our app at a login, and store its secret. Wipes ``secret``.
 
     Args:
-        secret: None for a public app, where the platform knows such.
+        secret: None for a public app, if the platform supports those.
 
     Raises:
         Denied: ``not_permitted``.
@@ -148,14 +149,14 @@ async def _store(app: WebApp, oauth: OAuth, secret: Secret | None) -> Written:
     return await app.intake.put(place, secret, cas=await app.intake.current_version(place))
 
 
-LIFE_S: Final = 600  # seconds in which the person must have answered
+LIFE_S: Final = 600  # seconds within which the person must answer
 _EXTERNAL: Final = re.compile(r"[!-~]{1,256}\Z")
 _AGAIN: Final = "Start the connection again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A consent that waits for its person. ``url`` and ``binding`` are for the one who began, for nobody else."""
+    """A consent that waits for its person. ``url`` and ``binding`` are only for whoever started it."""
 
     id: UUID
     sop_id: UUID
@@ -168,7 +169,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentAnswer:
-    """What came back with the person's browser. ``redirect`` = the address it came to, without its query."""
+    """What the person's browser brought back. ``redirect`` = the address that it came to, without its query."""
 
     state: str = field(repr=False)
     binding: str = field(repr=False)
@@ -197,19 +198,19 @@ async def start(
     purposes: Sequence[str] | None = None,
     wanted: str | None = None,
 ) -> Started:
-    """Begin a consent. One that was begun for the same account and is not answered ends.
+    """Start a consent. One that was started for the same account and is not answered ends.
 
     Args:
-        account: Our name for the account; a new one is made, without names until the platform tells them.
-        purposes: What the account is for, beside reading; None = what it was for before, nothing at the first time.
-        wanted: The platform's id of the account to take, where one consent opens several.
+        account: Our name for the account; a new one is created, without names until the platform gives them.
+        purposes: What the account is for, besides reading; None = what it was for before, or nothing the first time.
+        wanted: The platform's id of the account to take, if one consent gives access to several.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_login``, ``platform_without_oauth``, ``bad_purpose``, ``bad_account``, ``bad_pick``,
             ``no_app``, ``client_not_active``, ``pick_is_another_account``.
         Conflict: ``other_login``, ``connection_in_progress``, ``stale_version``.
-        Unavailable: Store or database; ``no_custodian``. Beginning again is safe.
+        Unavailable: Store or database; ``no_custodian``. Starting again is safe.
     """
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
     await require_recorded(app)
@@ -260,7 +261,7 @@ async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish:
 
 
 def _former(grant: OAuthGrant | None, info: PlatformDescriptor) -> tuple[str, ...]:
-    """Return what an account was for when it was connected last by this login."""
+    """Return what an account was for when it was last connected by this login."""
     if grant is None or grant.login != info.id:
         return ()
     return tuple(sorted(set(grant.purposes) & set(info.purposes)))
@@ -269,7 +270,7 @@ def _former(grant: OAuthGrant | None, info: PlatformDescriptor) -> tuple[str, ..
 async def _replaces(
     tx: Tx, actor: Actor, account: PlatformAccount, grant: OAuthGrant | None, wish: _Wish
 ) -> int | None:
-    """End what was begun before and not answered; returns the version of the tokens that are there."""
+    """End what was started before and not answered; returns the version of the existing tokens."""
     for other in await tx.all(Connection, "connections_of", client_id=account.client_id, account_id=account.id):
         if other.state != "started":
             wait = "An answer is being processed. Look again in a minute."
@@ -286,7 +287,7 @@ async def _replaces(
 
 
 def _picked(wish: _Wish, known: str | None) -> None:
-    """Refuse to take another account under a name that already is one's: that one alone could come of it."""
+    """Refuse to pick another account under a name that is already taken: only the known account could result."""
     if wish.wanted is not None and known is not None and wish.wanted != known:
         step = "Another account has this name. Connect the picked account under a name of its own."
         raise Rejected("pick_is_another_account", next_step=step)
@@ -322,15 +323,15 @@ async def _begin(
 async def answer(
     app: WebApp, actor: Actor, client_id: ClientId, connection_id: UUID, said: ConsentAnswer
 ) -> Connection:
-    """Take the answer of a platform; returns the consent as it stands then (``answered`` or ``failed``).
+    """Take the answer of a platform; returns the consent's new state (``answered`` or ``failed``).
 
     Raises:
         Denied: ``not_permitted``, ``another_persons_connection``.
         NotFound: ``not_found``, also for another client's.
-        Rejected: ``wrong_binding``, ``wrong_state``, ``wrong_redirect``: nothing is changed, the right answer may
-            still come. ``connection_over``: it was answered, or its time is up. ``wrong_issuer``, ``bad_code``:
-            the consent has ended.
-        Unavailable: Store or database; the same answer may be brought again.
+        Rejected: ``wrong_binding``, ``wrong_state``, ``wrong_redirect``: nothing is changed; the right answer may still
+            come. ``connection_over``: it was answered, or its time is up. ``wrong_issuer``, ``bad_code``: the consent
+            has ended.
+        Unavailable: Store or database; the same answer may be sent again.
     """
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
     await require_recorded(app)
@@ -362,7 +363,7 @@ async def answer(
 
 
 def _check(app: WebApp, one: Connection, said: ConsentAnswer) -> None:
-    """Let an answer pass that is this consent's, brought by who began it, in time."""
+    """Check that an answer belongs to this consent, comes from whoever started it, and is in time."""
     if not hmac.compare_digest(_digest(app, "binding", said.binding), one.binding_hash):
         raise Rejected("wrong_binding", next_step=_AGAIN, connection=one.id)
     if not hmac.compare_digest(_digest(app, "state", said.state), one.state_hash):
@@ -377,7 +378,7 @@ async def _accept(
     tx: Tx, app: WebApp, actor: Actor, one: Connection, account: PlatformAccount, code: Secret
 ) -> Connection:
     place = account.place(SecretPart.CODE)
-    written = await _put(app, place, code)  # under the row's lock, so that the newest code is this consent's
+    written = await _put(app, place, code)  # under the row's lock, so that the newest code belongs to this consent
     answered = await tx.maybe(Connection, "connection_answered", client_id=one.client_id, id=one.id)
     if answered is None:
         raise Conflict("connection_over", next_step=_AGAIN, connection=one.id)
@@ -388,7 +389,7 @@ async def _accept(
 
 
 async def look(app: WebApp, actor: Actor, client_id: ClientId, connection_id: UUID) -> Connection:
-    """Return a consent as it stands.
+    """Return the current state of a consent.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.

@@ -2,21 +2,22 @@
 
 Rules
 - An answer is taken once, the oldest first. Code and verifier are read and destroyed before the code is shown to the
-  platform, once. Many consents are finished side by side, at most half of them for one login.
-- Nothing is stored before the scopes suffice, the account is known, its posts could be read, and it is nobody else's.
-- What a first consent finds is the fingerprint. A later one must find the same account, and so must the first one of an
-  account that a person registered, whose name is its id; another is quarantined and replaces nothing.
+  platform, once. Many consents are finished in parallel, at most half of them for one login.
+- Nothing is stored unless the scopes suffice, the account is known, its posts could be read, and it is nobody else's.
+- The first consent sets the fingerprint. A later one must find the same account. So must the first one of an account
+  that a person registered, whose name is its id. Another account is quarantined and replaces nothing.
 - The grant, the reference, the account's names, the records and the end of the consent are written in one transaction.
-  ``platform_connected`` is said once, last, and only when the records before it prove the run (R5.2-13).
-- A person's login is what the way back of a closed platform needs; its steps are stored here, in order. A consent that
-  was begun before the platform was closed is none, and nothing of it is kept.
-- What comes after a person disconnected is given back; what a login replaced is ended where that spares the new one.
-- What a first consent verifies may do nothing yet: lanes that were set before are off again (R5.2-9).
-- Whatever fails leaves the store as it was. A platform that keeps one grant may have ended the earlier one of whoever
-  answered: each such account is marked in its own client, and where refresh tokens are one-time nothing acts through it
-  until a renewal has proved that it lives. Nobody hears the name of another client's account.
+  ``platform_connected`` is recorded once, last, and only if the records before it prove the run (R5.2-13).
+- A closed platform comes back only through a person's login; its steps are stored here, in order. A consent that was
+  started before the platform was closed does not count, and nothing of it is kept.
+- Tokens that come after a person disconnected are given back. What a login replaced is ended if that spares the new
+  one.
+- An account that was verified for the first time may not act yet: lanes that were set before are off again (R5.2-9).
+- Whatever fails leaves the store as it was. A platform that keeps one grant may have ended an earlier grant of the
+  account that answered. Each such account is marked in its own client; if refresh tokens are one-time, nothing acts
+  through it until a renewal has proved that its grant is live. Nobody is told the name of another client's account.
 
-It may not renew a token, nor say that an account may act: a lane is enabled by a person.
+It may not renew a token, or enable an account to act: a person enables a lane.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ from byokeep.tenancy.clients import require_active
 from byokeep.tenancy.scopes import hold_open
 from byokeep.tenancy.transfers import TransferRequest
 
-MOST: Final = 16  # consents that are finished side by side
+MOST: Final = 16  # consents that are finished in parallel
 SHARE: Final = MOST // 2  # of these, for one login
 SUPERSEDED: Final = "tokens_maybe_superseded"
 _OPEN_TRIES: Final = 5
 _WRITE_TRIES: Final = 3
-_NAMES: Final = 100  # characters of a list of scopes on record
+_NAMES: Final = 100  # characters of a list of scopes in a record
 _NOT_CHOSEN: Final = {
     Why.NO_ACCOUNT.value: "no_account", Why.SEVERAL_ACCOUNTS.value: "several_accounts",
     Why.OTHER_ID.value: "pick_not_there",
@@ -77,7 +78,7 @@ class VerifiedConsent:
     Attributes:
         drift: How many names are not the expected ones.
         wider: Scopes that were never asked for.
-        transfer: What must be approved, for another client had the account last; None where it had not.
+        transfer: What must be approved if another client had the account last; None if none had.
     """
 
     tokens: TokenSet
@@ -90,7 +91,7 @@ class VerifiedConsent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedTokens:
-    """Where the store has them; ``access_version`` 0 = the access token alone is not there."""
+    """Where the store has the tokens; ``access_version`` 0 = the separate access token is not there."""
 
     written: Written
     access_version: int
@@ -98,11 +99,11 @@ class PlacedTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentCase:
-    """Everything that is known of a consent before the platform is asked.
+    """Everything that is known about a consent before the platform is asked.
 
     Attributes:
-        grant: What the tokens that are there came by; None where none live.
-        past: The grant that somebody ended, None where there is none.
+        grant: The grant of the existing tokens; None if none is live.
+        past: The grant that somebody ended; None if there is none.
     """
 
     one: Connection
@@ -115,7 +116,7 @@ class ConsentCase:
 
     @property
     def client_id(self) -> ClientId:
-        """Whose consent."""
+        """Whose consent this is."""
         return self.one.client_id
 
     @property
@@ -128,7 +129,7 @@ class ConsentCase:
         return await record_consent(tx, name, outcome, self.actor, self.one, self.account, **fields)
 
     async def record_short(self, tx: Tx, name: EventName, **fields: Said) -> None:
-        """Append a record about the account that names the consent's run alone."""
+        """Append a record about the account that names only the consent's run."""
         about = {"platform": self.platform, "login": self.one.login}
         await self.one.record(tx, name, Outcome.OK, self.actor, sop=self.one.sop_id, **about, **fields)
 
@@ -138,7 +139,7 @@ class ConsentCase:
 
 
 class ConsentTasks(UnderWay[str]):
-    """What this process has taken and not finished, by login.
+    """The consents that this process has taken and not finished, by login.
 
     Args:
         app: The refresher's ports.
@@ -152,7 +153,7 @@ class ConsentTasks(UnderWay[str]):
         """Take the consents that were answered and begin to finish them; returns how many.
 
         Raises:
-            Unavailable: The database is away.
+            Unavailable: The database cannot be reached.
         """
         started = 0
         while len(self._running) < MOST:
@@ -170,7 +171,7 @@ class ConsentTasks(UnderWay[str]):
 
 
 async def finish(app: RefresherApp, one: Connection) -> str:
-    """Finish a consent that was taken; returns the state it ended in, or ``taken`` when nobody can tell."""
+    """Finish a consent that was taken; returns the state in which it ended, or ``taken`` if nobody can tell."""
     case = await _case(app, one)
     if case is None:
         return "failed"
@@ -211,19 +212,19 @@ async def _with_custody(app: RefresherApp, case: ConsentCase) -> None:
                 await _connect(app, case, custody)
                 return
         except Unavailable:
-            # Only what was never begun may begin again: a code is shown once.
+            # Try again only if nothing was begun: a code is shown once.
             if attempt == _OPEN_TRIES - 1 or not await _untouched(app, case):
                 raise
         await asyncio.sleep(1)
 
 
 async def _untouched(app: RefresherApp, case: ConsentCase) -> bool:
-    """Whether the code still lies in the store, so that nothing was sent."""
+    """Whether the code is still in the store, so that nothing was sent."""
     place = case.account.place(SecretPart.CODE)
     try:
         async with app.custodian.open(case.one.job_id) as custody:
             (await custody.read(place, await custody.newest(place))).wipe()
-    except ByokeepError as error:  # the store or broker is away: ask again when it is back
+    except ByokeepError as error:  # the store or broker cannot be reached: ask again when it can
         return isinstance(error, Unavailable) and not is_gone(error)
     return True
 
@@ -251,7 +252,7 @@ async def _connect(app: RefresherApp, case: ConsentCase, custody: ValueCustody) 
 async def _verify_and_store(
     app: RefresherApp, case: ConsentCase, custody: ValueCustody, platform: PlatformClient, tokens: TokenSet
 ) -> int:
-    """Return the version that the tokens replaced, 0 where none lived; what fails leaves nothing of them."""
+    """Return the version that the tokens replaced, 0 if none was live. If it fails, nothing of them is left."""
     seen: list[Face] = []
     try:
         return await _store(app, case, custody, await _ask(app, case, platform, tokens, seen))
@@ -264,22 +265,22 @@ async def _verify_and_store(
 async def _suspect(
     app: RefresherApp, case: ConsentCase, platform: PlatformClient, tokens: TokenSet, seen: Sequence[Face]
 ) -> None:
-    """Have the account looked at that answered: where a platform keeps one grant, this consent has ended its tokens."""
-    with suppress(Exception):  # the consent fails by what it failed by
+    """Have the account that answered checked: if the platform keeps one grant, this consent has ended its tokens."""
+    with suppress(Exception):  # the consent fails with its own error
         faces = seen or await platform.identify(tokens)
         ids = [] if isinstance(faces, Fault) else [face.account_id for face in faces if face.account_id]
-        if not ids and case.grant is not None:  # nobody says who answered: most likely who was meant
+        if not ids and case.grant is not None:  # nobody says who answered: most likely the expected account
             ids = [case.grant.external_id]
         if name := await _mark_superseded(app, case, ids):
             await _tell(app, case, held_as=name)
 
 
 async def _mark_superseded(app: RefresherApp, case: ConsentCase, ids: list[str]) -> str:
-    """Mark what lives of the accounts that answered a consent, by the platform's ids.
+    """Mark the live grants of the accounts that answered a consent, by the platform's ids.
 
     Returns:
-        This client's name of an account whose tokens may have ended, beside the one that was to be connected; empty
-        when there is none, or it is another client's.
+        This client's name of an account whose tokens may have ended, other than the one to be connected; empty if there
+        is none, or if it is another client's.
 
     Raises:
         Unavailable: The database.
@@ -305,12 +306,12 @@ async def _mark_superseded(app: RefresherApp, case: ConsentCase, ids: list[str])
 
 
 async def _take_secrets(case: ConsentCase, custody: ValueCustody) -> tuple[Secret, Secret | None]:
-    """Read code and verifier, and destroy both: whatever happens from here on, they open nothing again."""
+    """Read code and verifier, and destroy both, so that they cannot be used again whatever happens from here on."""
     read: list[Secret] = []
     for part in (SecretPart.CODE, SecretPart.VERIFIER):
         place = case.account.place(part)
         if newest := await custody.newest(place):
-            with suppress(NotFound):  # a verifier of an earlier consent, where this login has none
+            with suppress(NotFound):  # a verifier of an earlier consent, if this login has none
                 read.append(await custody.read(place, newest))
                 await custody.destroy(place, kept(newest))
         if part is SecretPart.CODE and not read:
@@ -321,7 +322,7 @@ async def _take_secrets(case: ConsentCase, custody: ValueCustody) -> tuple[Secre
 async def _ask(
     app: RefresherApp, case: ConsentCase, platform: PlatformClient, tokens: TokenSet, seen: list[Face]
 ) -> VerifiedConsent:
-    """Ask the platform everything that decides, read-only; ``seen`` gets the accounts that answered."""
+    """Ask the platform everything that the decision needs, read-only; ``seen`` gets the accounts that answered."""
     granted = _got(await platform.granted(tokens), "scopes_unchecked")
     if granted is None:
         raise Rejected("scopes_unknown", cause=FaultCause.MISSING_SCOPE.value)
@@ -362,7 +363,8 @@ async def _ask(
 
 
 async def _tell(app: RefresherApp, case: ConsentCase, *, held_as: str = "", offered: tuple[str, ...] = ()) -> None:
-    """Keep for who began it what he needs to begin otherwise. It is foreign text, and gets into no record or error."""
+    """Store what whoever started it needs to start differently. It is foreign text, and gets into no record or error.
+    """
     said = {"held_as": held_as, "offered": list(offered)}
     async with app.db.begin(client_id=case.client_id) as tx:
         await tx.maybe(UUID, "connection_told", client_id=case.client_id, id=case.one.id, **said)
@@ -388,21 +390,21 @@ def _who(case: ConsentCase, faces: tuple[Face, ...]) -> tuple[Face, int]:
 
 
 def _expected(case: ConsentCase) -> Fingerprint | None:
-    """Return whom the platform must name; None where its answer is what the fingerprint is taken of."""
+    """Return the account that the platform must name; None if its answer sets the fingerprint."""
     if case.grant is not None:
         return case.account.fingerprint(case.grant.external_id, case.grant.app_id)
-    if case.past is None:  # a person's names without a consent: registered by hand, under the platform's id
+    if case.past is None:  # names from a person without a consent: registered by hand, under the platform's id
         by_hand = case.account.fingerprint(case.account.account, case.ours.app_id)
         return by_hand if case.account.username else None
-    # One that was ended comes back as itself; under another login or app of ours its id says nothing.
+    # An ended grant must come back as the same account; under another login or app of ours its id says nothing.
     same = (case.past.login, case.past.app_id) == (case.one.login, case.ours.app_id)
     return case.account.fingerprint(case.past.external_id, case.ours.app_id) if same else None
 
 
 async def _store(app: RefresherApp, case: ConsentCase, custody: ValueCustody, found: VerifiedConsent) -> int:
-    """Put the tokens into the store, and on record in one transaction; without the record they are destroyed.
+    """Put the tokens into the store, and record them in one transaction; without the record they are destroyed.
 
-    Returns the version that they replaced, 0 where none lived.
+    Returns the version that they replaced, 0 if none was live.
     """
     placed = await _place(case, custody, found.tokens)
     try:
@@ -413,7 +415,7 @@ async def _store(app: RefresherApp, case: ConsentCase, custody: ValueCustody, fo
             if isinstance(error, Conflict) and "one_client" in str(error.fields.get("constraint", "")):
                 raise Conflict("account_taken") from None
             raise
-        # The commit may have happened. Who cannot look leaves it to the sweep, which destroys what has no record.
+        # The commit may have happened. If that cannot be checked, the sweep destroys what has no record.
         async with app.db.begin(client_id=case.client_id) as tx:
             now = await tx.one(Connection, "connection_get", client_id=case.client_id, id=case.one.id)
         if now.state != "connected":
@@ -434,7 +436,7 @@ async def _place(case: ConsentCase, custody: ValueCustody, tokens: TokenSet) -> 
 
 
 async def _write(custody: ValueCustody, place: SecretRef, tokens: TokenSet) -> Written:
-    """Write the next version, whatever a renewal of the grant that this one replaces did meanwhile."""
+    """Write the next version, even if a renewal of the replaced grant has written one meanwhile."""
     for _ in range(_WRITE_TRIES - 1):
         with suppress(Conflict):
             return await write_tokens(custody, place, tokens, cas=await custody.newest(place))
@@ -448,11 +450,11 @@ async def _unplace(case: ConsentCase, custody: ValueCustody, placed: PlacedToken
 
 
 async def record(app: RefresherApp, case: ConsentCase, found: VerifiedConsent, placed: PlacedTokens) -> int:
-    """Write down a connected account; returns the version of the tokens that it replaced, 0 where none lived.
+    """Record a connected account; returns the version of the tokens that it replaced, 0 if none was live.
 
     Raises:
         Conflict: ``connection_over``; ``begun_before_close``; ``disconnected``; ``app_changed``; the account is
-            another's (a unique index says so); ``account_was_elsewhere``: its transfer is used up or over.
+            another's (a unique index says so); ``account_was_elsewhere``: its transfer is used up or has expired.
         Integrity: ``evidence_missing``.
         Unavailable: Whether it happened is not known.
     """
@@ -474,7 +476,7 @@ async def record(app: RefresherApp, case: ConsentCase, found: VerifiedConsent, p
             username=account.username or face.username or "",
             display_name=account.display_name or face.display_name or "",
         )  # fmt: skip
-        # After the rows, which it says; the grant names it, and the gate looks whether it is there.
+        # After the rows, which the record describes. The grant names the record, and the gate checks that it exists.
         done = await case.record(tx, EventName.CONNECTED, version=version, account_id=app.digest(face.account_id))
         await tx.one(UUID, "grant_connected", **one.ids, connected_seq=done.seq)
         await sops.proved(
@@ -499,14 +501,14 @@ async def _begin(tx: Tx, app: RefresherApp, case: ConsentCase, found: VerifiedCo
     """Take the locks that come before the client's chain.
 
     Returns:
-        The version of the tokens that this login replaces, the client's risk, and whether lanes were emptied.
+        The version of the tokens that this login replaces, the client's risk, and whether lanes were turned off.
 
     Raises:
-        Conflict: ``begun_before_close``; ``app_changed``: the grant could never be renewed or ended;
-            ``disconnected``: a person did so while the platform was asked. From here on nobody does.
+        Conflict: ``begun_before_close``; ``app_changed``: the grant could never be renewed or ended; ``disconnected``:
+            a person did so while the platform was asked. From here on nobody can.
     """
     one = case.one
-    # A close waits for this transaction, or this one sees it.
+    # A close waits for this transaction, or this transaction sees the close.
     await hold_open(tx, [f"client:{case.client_id}:platform:{case.platform}"])
     if await reenabling.closed_since(tx, case.client_id, case.platform, one.started_at):
         raise Conflict("begun_before_close")
@@ -528,7 +530,7 @@ async def _begin(tx: Tx, app: RefresherApp, case: ConsentCase, found: VerifiedCo
 
 
 async def _transferred(tx: Tx, case: ConsentCase, wish: TransferRequest | None) -> None:
-    """Use up the approvals of a transfer, where one is needed."""
+    """Use up the approvals of a transfer, if one is needed."""
     if wish is None:
         return
     used = await tx.all(UUID, "transfer_use", scope=wish.scope)
@@ -584,13 +586,13 @@ async def _put_ref(tx: Tx, app: RefresherApp, case: ConsentCase, version: int, e
 async def _come_back(
     tx: Tx, app: RefresherApp, case: ConsentCase, found: VerifiedConsent, before: OAuthGrant | None
 ) -> None:
-    """Take the steps that a person's login is on the way back of a closed platform, if it is the last one missing."""
+    """Take the steps by which a person's login brings a closed platform back, if it is the last login missing."""
     person = await reenabling.is_person(tx, case.client_id, case.one.started_by)
     if await tx.one(int, "grants_without_person", **case.one.ids, provider=case.platform):
         await reenabling.refuse_machine(tx, case.client_id, case.platform, by_person=person)
         return
     granted = frozenset(found.tokens.scopes or ())
-    purposes = before.purposes if before else ()  # what the account was for before, and cannot do with what it has now
+    purposes = before.purposes if before else ()  # what it was for before; it may lack scopes for that now
     needed = case.login.scopes.items()
     lacking = frozenset(what for what, scopes in needed if what in purposes and not set(scopes) <= granted)
     steps = (Reauthorised(by_person=person), IdentityChecked(matches=True), ScopesChecked(missing=lacking))
@@ -599,7 +601,7 @@ async def _come_back(
 
 
 async def _failed(app: RefresherApp, case: ConsentCase, error: ByokeepError) -> str:
-    """End the consent, on record; where another account answered, for people to look at."""
+    """End the consent, on record, with an alert if another account answered."""
     quarantine = error.code == "other_account"
     said = {name: error.fields.get(name) for name in ("cause", "code_points", "http_status", "missing")}
     async with app.db.begin(client_id=case.client_id) as tx:
@@ -617,21 +619,21 @@ async def _failed(app: RefresherApp, case: ConsentCase, error: ByokeepError) -> 
 
 
 def _reason(error: ByokeepError) -> str:
-    """Return the reason as people read it: what there was to choose from differs in what to do."""
+    """Return the reason for people: what to do depends on what there was to choose from."""
     if error.code != "account_not_chosen":
         return error.code
     return _NOT_CHOSEN.get(str(error.fields.get("cause", "")), error.code)
 
 
 def _got(found: T | Fault, code: str) -> T:
-    """Return what was asked for, or refuse with what the platform's refusal means."""
+    """Return what was asked for, or raise the cause of the platform's refusal."""
     if isinstance(found, Fault):
         raise Rejected(code, cause=found.cause.value, http_status=found.http_status)
     return found
 
 
 def listed(scopes: frozenset[str]) -> str:
-    """Return scopes as a record may carry them: the last part of each, at most 100 characters, then ``+``."""
+    """Return scopes as a record may hold them: the last part of each, at most 100 characters, then ``+``."""
     names = sorted({"".join(c for c in scope.rpartition("/")[2] if c.isalnum() or c in "_.:-") for scope in scopes})
     text = ",".join(name for name in names if name).lower().lstrip("_.:-,")
     return text if len(text) <= _NAMES else text[:_NAMES].rpartition(",")[0] + ",+"

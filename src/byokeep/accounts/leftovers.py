@@ -1,16 +1,17 @@
-"""End tokens that serve nobody any more: of a renewal that came too late, and of a login that a later one replaced.
+"""Ending tokens that no longer serve anybody: of a renewal that came too late, and of a login that a later one
+replaced.
 
 Rules
-- A grant is ended at its platform only when no renewal of it is under way: the newest pair is what has to die. One
-  whose request has not left is closed; one under way is waited for, for as long as any takes.
-- The pair of a late renewal is stored as the newest, which is what the end revokes; when the grant has ended already
-  it is revoked here, proved by use, and destroyed.
-- A pair that comes after a new login of the same account replaced its grant, and what a login replaced, is revoked
-  where that leaves the new one alone; elsewhere nothing is faked: the record says so, and people are told of a refresh
-  token that may live on. The end of the grant ends every pair that a login of it replaced.
-- A reply that is lost may have held tokens that nobody has: then no end of a one-time chain is called confirmed.
+- A grant is ended at its platform only when no renewal of it is in progress, because the newest pair has to die. A
+  renewal whose request has not left is closed. One that is in progress is waited for, as long as a renewal can take.
+- The pair of a late renewal is stored as the newest, which the end then revokes. If the grant has already ended, the
+  pair is revoked here, proved dead by use, and destroyed.
+- A pair that comes after a new login replaced its grant, and the pair that a login replaced, are revoked if that leaves
+  the new one alone. Otherwise nothing is faked: the record says so, and people are told of a refresh token that may
+  still be live. The end of a grant ends every pair that a login of it replaced.
+- A lost reply may have held tokens that nobody has, so then the end of a one-time chain is never called confirmed.
 - Tokens that a consent brought after a person disconnected the account are revoked; they were stored nowhere.
-- What is cut off anywhere here stays in the journal and in its slot, and is taken up at the next start.
+- What is interrupted here stays in the journal and in its slot, and is taken up at the next start.
 
 It may not pin a version, or decide that a grant has ended.
 """
@@ -43,7 +44,7 @@ from byokeep.kernel.record import Said
 from byokeep.platforms.client import Ending, PlatformClient, RevocationResult
 from byokeep.platforms.descriptor import OAuth
 
-WAIT_S: Final = 900  # as long as any renewal takes
+WAIT_S: Final = 900  # as long as a renewal can take
 REPLACED_LEFT: Final = "replaced_tokens_left"
 CAME_TOO_LATE: Final = "came_too_late"
 PAUSES_S: Final = (5.0, 30.0)  # between tries of ending a pair that came too late
@@ -53,10 +54,10 @@ CONFIRMED, UNCONFIRMED = RevocationResult.CONFIRMED, RevocationResult.UNCONFIRME
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traces:
-    """What renewals left behind when a grant ends.
+    """What renewals have left behind when a grant ends.
 
     Args:
-        under_way: Another machine still has one, for longer than any takes.
+        under_way: Another machine still has one, for longer than a renewal can take.
         lost: A reply to a renewal of the newest version was lost, or may still come.
     """
 
@@ -65,7 +66,7 @@ class Traces:
 
 
 class Came(StrEnum):
-    """What became of a renewal.
+    """What happened to a late renewal.
 
     ``disconnected``: it brought nothing. ``handed_over``: the end revokes its pair. ``given_back``: revoked here.
     """
@@ -76,7 +77,7 @@ class Came(StrEnum):
 
 
 async def _there(reading: Awaitable[T]) -> T:
-    """Read a version. Raises NotFound for one that was destroyed as for one that never was."""
+    """Read a version. Raises NotFound for one that was destroyed, as for one that never existed."""
     try:
         return await reading
     except ByokeepError as error:
@@ -86,20 +87,20 @@ async def _there(reading: Awaitable[T]) -> T:
 
 
 def outcome_of(ended: RevocationResult) -> Outcome:
-    """Return the outcome that a record of an end has."""
+    """Return the outcome for the record of an end."""
     return Outcome.FAILED if ended is UNCONFIRMED else Outcome.OK
 
 
 async def before_end(tx: Tx, grant: OAuthGrant) -> Traces | None:
-    """Make sure that a grant may be ended at its platform now; None: it has to wait, or is not to be ended any more.
+    """Check that a grant may be ended at its platform now; None if it has to wait, or is no longer to be ended.
 
     Args:
-        tx: Has not appended to the audit trail yet. The grant is locked in it from here on.
+        tx: Has not yet appended to the audit log. It holds the grant's lock from here on.
     """
     await tx.maybe(OAuthGrant, "refresh_grant_hold", **grant.ids)
     if await standing(tx, grant) is not GrantStanding.ENDING or await _consenting(tx, grant):
         return None
-    await tx.all(UUID, "refresh_unsent_close", **grant.ids)  # its owner finds it closed when the request is to leave
+    await tx.all(UUID, "refresh_unsent_close", **grant.ids)  # its owner finds it closed before sending the request
     if await tx.maybe(UUID, "grant_waits", **grant.ids, wait_s=WAIT_S) is not None:
         return None
     under_way, lost = await tx.one(lambda row: (bool(row["open"]), bool(row["lost"])), "refresh_traces", **grant.ids)
@@ -107,30 +108,30 @@ async def before_end(tx: Tx, grant: OAuthGrant) -> Traces | None:
 
 
 async def refuse_while_consenting(tx: Tx, grant: OAuthGrant) -> None:
-    """Let pass when no consent of the account is being finished.
+    """Check that no consent of the account is being finished.
 
     Raises:
-        Conflict: ``connection_in_progress``: its tokens may lie in the store without being on record.
+        Conflict: ``connection_in_progress``: its tokens may be in the store without being on record.
     """
     if await _consenting(tx, grant):
         raise Conflict("connection_in_progress", next_step="This is retried once the consent has ended.")
 
 
 async def _consenting(tx: Tx, grant: OAuthGrant) -> bool:
-    """Whether a consent of the account is being finished: it writes to the same places."""
+    """Whether a consent of the account is being finished, which writes to the same places."""
     open_ones = await tx.all(Connection, "connections_of", **grant.ids)
     return any(one.state in ("answered", "taken") for one in open_ones)
 
 
 class RenewalInHand:
-    """What a renewal works with, and what becomes of it when its grant was ended or replaced meanwhile.
+    """What a renewal works with, and how it ends if its grant was ended or replaced meanwhile.
 
     Args:
         app: The refresher's ports.
-        login: What is known of the platform's login.
+        login: What is known about the platform's login.
         renewal: As :func:`byokeep.accounts.refresh_journal.take` gave it.
-        custody: Open until the renewal is over.
-        held: Closed when it is.
+        custody: Open until the renewal ends.
+        held: Closed when the renewal ends.
     """
 
     def __init__(
@@ -138,21 +139,21 @@ class RenewalInHand:
     ) -> None:
         self.app, self.login, self.custody, self._held_until = app, login, custody, held
         self.renewal, self.grant = renewal, renewal.grant
-        # Whether its request had left when it was cut off, before it was taken up again.
+        # Whether its request had left when it was interrupted, before it was taken up again.
         self._cut_off = renewal.journal.phase in (Phase.SENT, Phase.LANDED)
         self._platform: PlatformClient | None = None
         self._key: Secret | None = None  # of the slot
         self.new: TokenSet | None = None  # the pair, if the reply is in memory
 
     async def ask(self) -> PlatformClient:
-        """Return the caller of the platform."""
+        """Return the client of the platform."""
         if self._platform is None:
             asking = asked(self.app, self.custody, self.grant.provider, await app_of(self.app, self.grant))
             self._platform = await self._held_until.enter_async_context(asking)
         return self._platform
 
     async def reply(self) -> tuple[int, Secret, datetime] | None:
-        """Take the reply out of the slot: status, body, time. None when there is none of this renewal to be read."""
+        """Return the reply in the slot: status, body, time. None if this renewal has none that can be read."""
         if not self.renewal.landing_version:
             return None
         try:
@@ -165,10 +166,10 @@ class RenewalInHand:
         return found[1:] if found is not None and found[0] == self.renewal.journal.base else None
 
     async def give_back(self) -> Came:
-        """Let nothing of it live on.
+        """Leave nothing of the renewal live.
 
         Raises:
-            ByokeepError: It cannot be done now; the journal is open, and it is taken up again.
+            ByokeepError: It cannot be done now. The journal stays open, and it is taken up again.
         """
         grant, base = self.grant, self.renewal.journal.base
         async with self.app.db.begin(client_id=grant.client_id) as tx:
@@ -177,7 +178,7 @@ class RenewalInHand:
             first = await refresh_journal.replaced(tx, self.renewal)
         tokens = grant.place(SecretPart.TOKENS)
         if first and now is not GrantStanding.ENDED:
-            # Ours was written if the store took it right after the base, before the new login's.
+            # If ours was written, it is the version right after the base, before the new login's.
             return await self._replaced(now, base + 1 if first > base + 1 else 0)
         if now is GrantStanding.HELD:
             raise Conflict("grant_changed", next_step="This is retried with the state that it has by then.")
@@ -197,10 +198,10 @@ class RenewalInHand:
             pair.wipe()
 
     async def _pair(self, written: int) -> tuple[TokenSet | None, bool]:
-        """Return the pair that came, and whether it is gone: revoked and destroyed, and then cut off.
+        """Return the pair that came, and whether it is gone: revoked and destroyed before an interruption.
 
         Args:
-            written: The version that the store may have it under; 0: none.
+            written: The version under which the store may have it; 0: none.
         """
         pair = self.new or await self._landed()
         if pair is None and written:
@@ -210,7 +211,7 @@ class RenewalInHand:
         return pair, False
 
     async def _replaced(self, now: GrantStanding, written: int) -> Came:
-        """Let nothing of a replaced login live on, and touch nothing of the new one."""
+        """Leave nothing of a replaced login live, and touch nothing of the new one."""
         pair, gone = await self._pair(written)
         if pair is None:
             return await self._nothing(now, gone=gone)
@@ -231,7 +232,7 @@ class RenewalInHand:
         return await _there(read_tokens(self.custody, self.grant.place(SecretPart.TOKENS), version))
 
     async def _landed(self) -> TokenSet | None:
-        """Read the pair in the slot; None when there is none that can be read."""
+        """Read the pair in the slot; None if there is none that can be read."""
         found = await self.reply()
         if found is None:
             return None
@@ -245,7 +246,7 @@ class RenewalInHand:
         return answer if isinstance(answer, TokenSet) else None
 
     async def _before(self, at: datetime) -> TokenSet:
-        """Return the set that was renewed; when that is destroyed one that says nothing: the new tokens are enough."""
+        """Return the set that was renewed. If it is destroyed, return an empty one: the new tokens are enough."""
         try:
             return await self._stored(self.renewal.journal.base)
         except NotFound:
@@ -256,12 +257,12 @@ class RenewalInHand:
 
     async def _nothing(self, now: GrantStanding, *, gone: bool) -> Came:
         journal = self.renewal.journal
-        # One that was cut off is closed as soon as it sees a newer version, and its reply is lost all the same.
+        # An interrupted renewal is closed as soon as it sees a newer version, but its reply is still lost.
         under_way = journal.phase in (Phase.SENT, Phase.LANDED) or (self._cut_off and journal.phase is Phase.CLOSED)
         lost = 0 if gone else journal.lost + under_way
         await self._close(Came.DISCONNECTED, lost=lost)
         held, one_time = now is GrantStanding.HELD, self.login.refresh_rules.model in ROTATING
-        if lost and (now is GrantStanding.ENDED or (held and one_time)):  # the end of a grant says it itself
+        if lost and (now is GrantStanding.ENDED or (held and one_time)):  # the end of a grant reports it itself
             async with self.app.db.begin(client_id=self.grant.client_id) as tx:
                 reason = REPLACED_LEFT if held else "revocation_unconfirmed"
                 await self.grant.alert(tx, self.app, reason=reason, severity="warning")
@@ -286,7 +287,7 @@ class RenewalInHand:
         return Came.GIVEN_BACK
 
     async def _tell(self, ended: RevocationResult, alarm: str) -> None:
-        """Put on record what became of the pair, and warn with ``alarm`` if there is any."""
+        """Record what happened to the pair, and raise the alert ``alarm`` if there is one."""
         grant = self.grant
         fields = {
             "platform": grant.provider.value, "login": grant.login, "account": grant.account_id,
@@ -300,7 +301,7 @@ class RenewalInHand:
     async def _close(
         self, came: Came, *, only: GrantStanding | None = None, lost: int | None = None, **more: Said
     ) -> bool:
-        """Close the journal, on record; False when the grant does not stand as it has to (``only``)."""
+        """Close the journal, on record; False if the grant's standing is not the required one (``only``)."""
         renewal = self.renewal.at(Phase.CLOSED)
         if lost is not None:
             renewal = replace(renewal, journal=replace(renewal.journal, lost=lost))
@@ -308,7 +309,7 @@ class RenewalInHand:
             await tx.maybe(OAuthGrant, "refresh_grant_hold", **renewal.grant.ids)
             if only is not None and await standing(tx, renewal.grant) is not only:
                 return False
-            with suppress(NotFound):  # it was closed by the end itself: nothing had been sent
+            with suppress(NotFound):  # the end itself closed it: nothing had been sent
                 await refresh_journal.move(tx, self.app, renewal, reason=came.value)
             await renewal.record(tx, self.app, EventName.REFRESH_FAILED, Outcome.FAILED, reason=came.value, **more)
         return True
@@ -318,10 +319,10 @@ async def end_replaced(
     app: RefresherApp, login: OAuth, one: Connection, account: PlatformAccount, custody: ValueCustody,
     platform: PlatformClient, *, version: int,
 ) -> None:  # fmt: skip
-    """End what a login replaced, on record; the login stands whatever comes of it.
+    """End what a login replaced, on record. The login stands whatever the result.
 
     Args:
-        version: Of the tokens that were replaced.
+        version: The version of the tokens that were replaced.
     """
     ended = None
     if login.revokes_alone:
@@ -329,7 +330,7 @@ async def end_replaced(
             ended = (await _revoke(app, login, custody, platform, account.place(SecretPart.TOKENS), version)).ended
         except ByokeepError:
             ended = UNCONFIRMED
-    with suppress(ByokeepError):  # not on record then, and tried again when the grant ends
+    with suppress(ByokeepError):  # then it is not on record, and is tried again when the grant ends
         async with app.db.begin(client_id=one.client_id) as tx:
             stolen = await reenabling.lost_by(tx, one.client_id, account.platform.value) is RecoveryCause.COMPROMISED
             if ended is CONFIRMED:
@@ -344,10 +345,10 @@ async def end_replaced(
 async def end_earlier(
     app: RefresherApp, grant: OAuthGrant, custody: ValueCustody, platform: PlatformClient
 ) -> tuple[Ending, bool]:
-    """End what logins of a grant replaced, after its own pair is proved to be dead.
+    """End what logins of a grant replaced, after its own pair is proved dead.
 
     Returns:
-        What is known of all of them together, and whether to try again is of no use.
+        What is known about all of them together, and whether trying again is of no use.
     """
     replaced = await app.db.read(int, "connections_replaced", grant.ids, client_id=grant.client_id)
     login, place = app.logins.get(grant.login), grant.place(SecretPart.TOKENS)
@@ -369,8 +370,8 @@ async def end_earlier(
 async def give_back(
     app: RefresherApp, one: Connection, account: PlatformAccount, platform: PlatformClient, tokens: TokenSet
 ) -> None:
-    """Revoke what a consent brought that a person disconnected meanwhile; nothing where nobody did."""
-    with suppress(ByokeepError):  # the consent ends for what it failed of
+    """Revoke the tokens of a consent if a person disconnected the account meanwhile; otherwise do nothing."""
+    with suppress(ByokeepError):  # the consent ends with its own error
         async with app.db.begin(client_id=one.client_id) as tx:
             now = await tx.one(Connection, "connection_get", client_id=one.client_id, id=one.id)
         if now.reason != "disconnected":
@@ -397,7 +398,7 @@ async def _revoke(
     over = pair.access_expires_at is None or pair.access_expires_at <= app.clock.now()
     by_access = login is None or login.revokes_by_access
     if done.ended is CONFIRMED and pair.refresh is not None and by_access and over:
-        return Ending(ended=UNCONFIRMED)  # the access token died by itself; of the other nothing is known
+        return Ending(ended=UNCONFIRMED)  # the access token expired by itself; nothing is known about the other
     return done
 
 

@@ -1,20 +1,20 @@
-"""What the refresher does for accounts beside renewing: identity checks, ends, reminders, clearing away.
+"""What the refresher does for accounts besides renewals: identity checks, ends, reminders, cleanup.
 
 Rules
 - An account is checked as often as its login's price and limits suggest, and at once when a person asks.
-- Another account, or none, ends the grant as a loss does: lanes off, the platform closed, a person logs in again. So
-  does an account that its platform has locked, and a grant that is over and has nothing to renew it with.
-- What could not be checked, for any reason, is no match.
-- A grant is ended at its platform when no renewal of it is under way: the newest pair is what has to die. It serves
-  nobody from the moment a person ended it; what the platform made of it is said as it was proved (S-OAUTH-9):
-  confirmed, unconfirmed or not offered. Its tokens are destroyed. What earlier logins of the grant left at the platform
-  is ended with it; an end of which that is not proved is none.
+- If another account answers, or none, the grant ends as lost: lanes off, the platform closed, a person must log in
+  again. The same applies to an account that its platform has locked, and to an expired grant that cannot be renewed.
+- What could not be checked, for any reason, is not a match.
+- A grant is ended at its platform when no renewal of it is in progress, because the newest pair has to die. It serves
+  nobody from the moment a person ended it. The platform's part is recorded as it was proved (S-OAUTH-9): confirmed,
+  unconfirmed or not offered. Its tokens are destroyed. What earlier logins of the grant left at the platform is ended
+  with it; without proof of that, the end is not confirmed.
 - A consent whose finisher died is ended, and what it had stored without a record is destroyed. Code and verifier of one
-  that ended before the platform was asked are destroyed, unless a newer one of the account is under way. The accounts
-  that a person was given to choose from are forgotten after a day.
-- People are told once, as one alert that stays open, that a grant will end unless somebody logs in again, and of
-  grants whose tokens have not been renewed for :data:`IDLE_DAYS`: platforms end idle ones silently.
-- What fails for one account holds up no other one.
+  that ended before the platform was asked are destroyed, unless the account has a newer one in progress. The accounts
+  that a person may choose from are forgotten after a day.
+- One alert, which stays open, tells people that a grant will end unless somebody logs in again, or that its tokens have
+  not been renewed for :data:`IDLE_DAYS`: platforms end idle grants silently.
+- A failure for one account holds up no other.
 
 It may not renew a token.
 """
@@ -48,19 +48,19 @@ from byokeep.keys import refs
 from byokeep.platforms.client import Ending
 from byokeep.platforms.descriptor import OAuth
 
-TAKEN_FOR_S: Final = 300  # seconds after which somebody who took an answer is taken for dead
+TAKEN_FOR_S: Final = 300  # seconds after which whoever took an answer is presumed dead
 IDLE_DAYS: Final = 120
-MOST_TRIES: Final = 6  # of ending a grant at its platform
+MOST_TRIES: Final = 6  # to end a grant at its platform
 _OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
 _CONSENT: Final = (SecretPart.CODE, SecretPart.VERIFIER)
 _GRANT: Final = (SecretPart.ACCESS, SecretPart.TOKENS, SecretPart.LANDING)
 
 
 async def tend(app: RefresherApp) -> int:
-    """Do everything that is due; returns how many consents, looks and ends there were.
+    """Do everything that is due; returns how many consents, checks and ends there were.
 
     Raises:
-        Unavailable: The database is away.
+        Unavailable: The database cannot be reached.
     """
     parts = (sweep_lost, sweep_left, clear_slots, forget_offered, check_due, end_disconnected)
     done = await asyncio.gather(*(part(app) for part in parts), return_exceptions=True)
@@ -77,8 +77,9 @@ async def sweep_lost(app: RefresherApp) -> int:
 
 
 async def clear_slots(app: RefresherApp) -> int:
-    """Remove the slots of renewals that have ended: who ended one may be cut off before. Of one that is not on record
-    nothing is known, so its slot stays."""
+    """Remove the slots of ended renewals, because whoever ended one may have been interrupted. The slot of a renewal
+    that is not on record stays: nothing is known about it.
+    """
     there = await app.slots.all()
     ended = await app.db.read(UUID, "refresh_journals_ended", {"ids": there}, every_client=True) if there else []
     for one in ended:
@@ -94,8 +95,8 @@ async def _end_lost(app: RefresherApp, restored: datetime | None, one: Connectio
         to, reason = ("expired", "not_answered") if one.state == "started" else ("failed", "interrupted")
         if not await end_consent(tx, actor, one, account, to=to, reason=reason):
             return
-        stored = one.state == "taken" and (grant is None or grant.state == "revoked")  # perhaps, and never on record
-        if stored and was_before(restored, one.started_at):  # tokens whose grant went with the database's last hours
+        stored = one.state == "taken" and (grant is None or grant.state == "revoked")  # maybe, and never on record
+        if stored and was_before(restored, one.started_at):  # their grant went with the database's last hours
             stored = False
             await one.alert(tx, app, reason="orphan_kept", actor=actor)
     parts = (*_CONSENT, SecretPart.TOKENS, SecretPart.ACCESS) if stored else _CONSENT
@@ -104,7 +105,7 @@ async def _end_lost(app: RefresherApp, restored: datetime | None, one: Connectio
             await burn(custody, *map(account.place, parts))
     except ByokeepError:
         if not stored:
-            return  # worthless by itself: a code is over within minutes, a verifier opens nothing without its code
+            return  # worthless: a code expires within minutes, and a verifier is useless without its code
         async with app.db.begin(client_id=one.client_id) as tx:
             await one.alert(tx, app, reason="orphan_not_destroyed", actor=actor)
 
@@ -113,7 +114,7 @@ async def sweep_left(app: RefresherApp) -> int:
     """Destroy code and verifier of consents that ended before anybody used them; returns how many consents."""
 
     async def clear(one: Connection) -> None:
-        with suppress(ByokeepError):  # they open nothing by themselves, and come again while the job is open
+        with suppress(ByokeepError):  # they are useless alone, and are found again while the job is open
             await _clear_left(app, one)
 
     return await each_due(app, "consent_clear", Connection, "connections_left", clear)
@@ -122,7 +123,7 @@ async def sweep_left(app: RefresherApp) -> int:
 async def _clear_left(app: RefresherApp, one: Connection) -> None:
     async with app.db.begin(client_id=one.client_id) as tx:
         account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
-        # A consent that begins writes its verifier under this lock: what is destroyed here is not its.
+        # A new consent writes its verifier under this lock, so what is destroyed here does not belong to it.
         named = {"platform": account.platform.value, "account": account.account}
         await tx.all(None, "connect_lock", client_id=one.client_id, **named)
         if not await tx.all(Connection, "connections_of", **one.ids):
@@ -132,13 +133,13 @@ async def _clear_left(app: RefresherApp, one: Connection) -> None:
 
 
 async def forget_offered(app: RefresherApp) -> int:
-    """Forget the accounts that consents of yesterday opened and nobody picked; returns how many consents."""
+    """Forget the accounts that consents offered, a day after these ended; returns how many consents."""
     async with app.db.begin(every_client=True) as tx:
         return len(await tx.all(UUID, "connections_forget"))
 
 
 async def remind(app: RefresherApp) -> int:
-    """Raise the alerts that are due; returns how many grants they are about.
+    """Raise the reminders that are due; returns how many grants they are about.
 
     Raises:
         Unavailable: The database.
@@ -156,7 +157,7 @@ async def remind(app: RefresherApp) -> int:
 
 
 async def check_due(app: RefresherApp) -> int:
-    """Look at accounts that are due; returns how many there were."""
+    """Check the identity of accounts that are due; returns how many there were."""
     count = 0
     for login in app.logins.values():
         act, due = partial(_look, app, login), {"login": login.id, "every_s": login.health.every_s}
@@ -170,7 +171,7 @@ async def _look(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> None:
     except ByokeepError:
         raise
     except Exception:
-        with suppress(Exception):  # what nobody foresaw is no match either
+        with suppress(Exception):  # an unforeseen error is not a match either
             async with app.db.begin(client_id=grant.client_id) as tx:
                 if await _as_it_was(tx, grant):
                     await _unknown(tx, app, login, grant, "failed")
@@ -178,20 +179,20 @@ async def _look(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> None:
 
 
 async def _as_it_was(tx: Tx, grant: OAuthGrant) -> bool:
-    """Whether a grant lives, and nobody has connected its account anew."""
+    """Whether a grant is live and nobody has connected its account again."""
     now = await tx.maybe(OAuthGrant, "grant_of", **grant.ids)
     return now is not None and (now.state, now.connected_seq) == ("live", grant.connected_seq)
 
 
 async def check(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> str:
-    """Ask an account who it is and write down what follows.
+    """Ask the platform whose account it is, and record the result.
 
     Returns:
         ``match``, ``drift``, ``mismatch``, ``unknown``, ``lost``, or ``superseded``: a person connected it meanwhile.
     """
     cause, faces = await _asked(app, login, grant)
     async with app.db.begin(client_id=grant.client_id) as tx:
-        # Held before anything is on record: a loss takes the platform's lock before the client's chain.
+        # Lock before anything is recorded: a loss takes the platform's lock before the client's chain.
         lost = _loss(grant, cause)
         expected = await tx.one(PlatformAccount, "account_of", client_id=grant.client_id, id=grant.account_id)
         seen = None if cause else _compared(login, grant, expected, faces)
@@ -210,12 +211,12 @@ async def check(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> str:
 
 
 async def _asked(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> tuple[str, tuple[Face, ...]]:
-    """Return why nobody could say who it is, empty when somebody could, and the accounts that answered."""
+    """Return why nobody could say whose account it is (empty if somebody could), and the accounts that answered."""
     try:
         async with opened(app, grant) as (_, platform, tokens):
             found = await platform.identify(tokens)
             if isinstance(found, Fault) and _loss(grant, found.cause.value) and login.refresh_rules.confirm_s:
-                await asyncio.sleep(login.refresh_rules.confirm_s)  # a word that this platform is known to say falsely
+                await asyncio.sleep(login.refresh_rules.confirm_s)  # this platform is known to say that wrongly
                 found = await platform.identify(tokens)
     except ByokeepError as error:
         return error.code, ()
@@ -226,10 +227,10 @@ async def _asked(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> tuple[st
 
 
 def _loss(grant: OAuthGrant, cause: str) -> tuple[Lost, str] | None:
-    """Return what a refusal to say who it is ends for good, and the code for it; None when a renewal may help."""
+    """Return the loss that a refused identity call means, and its code; None if a renewal may help."""
     if cause in LOCKS:
         return Lost.LOCKOUT, "locked" if cause == FaultCause.LOCKOUT else cause
-    # Nothing is ever due of a grant that has nothing to be renewed with.
+    # A grant that cannot be renewed never has a due date.
     return (Lost.REVOKED, "reauth") if cause in _OVER and grant.due_at is None else None
 
 
@@ -253,7 +254,7 @@ async def _lose(
     await _show(tx, grant, "unknown" if seen is None else "mismatch")
     await _record(tx, EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app, grant, **said, **fields)
     if seen is not None:
-        for face in faces if seen.why is Why.LOOK_ALIKE else ():  # there is one with that id; people have to see it
+        for face in faces if seen.why is Why.LOOK_ALIKE else ():  # one has that id; people have to see it
             if face.account_id == grant.external_id:
                 names = {"username": face.username, "display_name": face.display_name}
                 await tx.maybe(UUID, "grant_said", **grant.ids, **names)
@@ -266,7 +267,7 @@ async def _lose(
 
 
 async def _unknown(tx: Tx, app: RefresherApp, login: OAuth, grant: OAuthGrant, cause: str) -> str:
-    """Nobody could look: that is no match, and the gate has to see it so."""
+    """Record that the check could not be made: that is not a match, and the gate must see it so."""
     await tx.maybe(OAuthGrant, "grant_unchecked", **grant.ids, renew=cause in _OVER, cause=cause)
     await _show(tx, grant, "unknown")
     fields: dict[str, Said] = {"verification": "unknown", "cause": cause, "endpoint": login.identity.call.name}
@@ -297,7 +298,7 @@ async def _show(tx: Tx, grant: OAuthGrant, identity: str) -> None:
 
 
 async def end_disconnected(app: RefresherApp) -> int:
-    """End grants that a person gave up at their platforms; returns how many were tried."""
+    """End, at their platforms, the grants that a person disconnected; returns how many were tried."""
     return await each_due(app, "account_end", OAuthGrant, "grants_to_end", partial(_end_grant, app))
 
 
@@ -321,21 +322,22 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
             if done.ended is not UNCONFIRMED or last:
                 await burn(custody, *map(grant.place, _GRANT[:2] if traces.under_way else _GRANT))
     except ByokeepError as error:
-        if error.code in ("app_changed", "app_missing"):  # nobody can end it: it was given to another app of ours
+        if error.code in ("app_changed", "app_missing"):  # nobody can end it: it belongs to another app of ours
             async with held(app, grant.client_id, grant.provider) as custody:
                 await burn(custody, *map(grant.place, _GRANT))
         elif not is_gone(error):
-            return  # the store or the broker is away; tried again
-        done, last = Ending(ended=UNCONFIRMED), True  # the tokens are gone: nothing can be proved any more
+            return  # the store or the broker cannot be reached; it is tried again
+        done, last = Ending(ended=UNCONFIRMED), True  # the tokens are gone: nothing can be proved
     await _record_end(app, grant, done, last=last)
     login = app.logins.get(grant.login)
-    if login is not None and login.revokes_all:  # whoever else is of the same owner's consent is found out at once
+    if login is not None and login.revokes_all:  # which other accounts had the same owner's consent is checked at once
         async with app.db.begin(client_id=grant.client_id) as tx:
             await tx.all(UUID, "grants_beside_look", **grant.ids, login=grant.login)
 
 
 def _unproved(app: RefresherApp, grant: OAuthGrant, traces: Traces, done: Ending) -> bool:
-    """Whether a one-time token may have been spent for a pair that nobody has: the death of ours proves nothing."""
+    """Whether a one-time token may have been spent on a pair that nobody has, so that the death of ours proves nothing.
+    """
     login = app.logins.get(grant.login)
     one_time = login is None or login.refresh_rules.model in ROTATING
     return traces.lost and one_time and done.ended is CONFIRMED

@@ -1,9 +1,9 @@
-"""Accounts on platforms, consents under way and grants, as every process that has a part in them sees them.
+"""Accounts on platforms, consents and grants, as every process that works with them sees them.
 
 Rules
 - A consent goes ``started -> answered -> taken -> connected``; every other end is ``failed``, ``quarantined`` or
-  ``expired``. Each step is a compare-and-set on the state: an answer counts once, and one process finishes.
-- State and binding are kept as keyed digests; who shows them must have been given them.
+  ``expired``. Each step is a compare-and-set on the state, so an answer counts once and one process finishes it.
+- State and binding are stored as keyed digests; whoever shows them must have been given them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class OfAccount:
 
     @property
     def ids(self) -> dict[str, Any]:
-        """Which account, as parameters of a statement."""
+        """Which account, as parameters of a SQL statement."""
         return {"client_id": self.client_id, "account_id": self.account_id}
 
     async def record(self, tx: Tx, name: EventName, outcome: Outcome, actor: Actor, /, **fields: Said) -> Receipt:
@@ -58,10 +58,10 @@ class Connection(OfAccount):
     """One consent.
 
     Attributes:
-        replaces: Version of the tokens that were there, None at the first; 0 once those were proved to be ended.
-        reason: A code; ``disconnected`` of one that is still being finished: it may not be recorded any more.
-        code_points: Of a look-alike that answered, the characters that give it away (``0456,0430``); else empty.
-        held_as: The name under which this client has the account already; else empty.
+        replaces: Version of the tokens that it replaces; None for the first; 0 once those were proved to be ended.
+        reason: A code; ``disconnected`` for one still being finished means that it may no longer be recorded.
+        code_points: If a look-alike answered, the characters that give it away (``0456,0430``); otherwise empty.
+        held_as: The name under which this client already has the account; otherwise empty.
         offered: What its person may pick from, as :func:`byokeep.core.identity.offer` writes it; forgotten after a day.
     """
 
@@ -95,7 +95,7 @@ class OAuthGrant(OfAccount):
     """What a client's consent gave for one account.
 
     Attributes:
-        superseded_at: When a consent that was not kept may have ended the tokens; None: none since they were given.
+        superseded_at: When a consent that was not kept may have ended the tokens; None: none has since they were given.
     """
 
     client_id: ClientId
@@ -126,7 +126,7 @@ class OAuthGrant(OfAccount):
     connected_seq: int | None
 
     def place(self, part: SecretPart) -> SecretRef:
-        """Return a part of the account."""
+        """Return where a part of the account is in the store."""
         return SecretRef(self.client_id, self.provider, part, self.account_id)
 
     @property
@@ -145,19 +145,20 @@ async def record_consent(
 
 
 def _name_on_record(account: str) -> str:
-    """Return our name of an account as a record may carry it: a record's text begins with a small letter or digit."""
+    """Return our name of an account as a record may hold it: a record's text begins with a lower-case letter or digit.
+    """
     return account if account[:1].isascii() and (account[:1].islower() or account[:1].isdigit()) else f"a:{account}"
 
 
 async def end_consent(
     tx: Tx, actor: Actor, one: Connection, account: PlatformAccount, *, to: str, reason: str, **fields: Said
 ) -> bool:
-    """End a consent without success, with its run and its record; False when it has left its state meanwhile.
+    """End a consent without success, with its run and its record; False if it has left its state meanwhile.
 
     Args:
         to: ``failed``, ``quarantined`` or ``expired``.
         reason: A code of ours.
-        fields: More of the record ``platform_connect_failed``.
+        fields: More fields of the record ``platform_connect_failed``.
     """
     ended = await tx.maybe(
         Connection, "connection_end", client_id=one.client_id, id=one.id, state=to, reason=reason, state_from=one.state,
@@ -187,17 +188,17 @@ class PlatformAccount:
     created_by: UUID
 
     def place(self, part: SecretPart) -> SecretRef:
-        """Return a part of the account."""
+        """Return where a part of the account is in the store."""
         return SecretRef(self.client_id, self.platform, part, self.id)
 
     def fingerprint(self, account_id: str, app_id: str) -> Fingerprint:
-        """Return whom the platform must name: an id, and the names that are expected with it."""
+        """Return what the platform must answer: an id, and the names that are expected with it."""
         names = {"username": self.username or None, "display_name": self.display_name or None}
         return Fingerprint(account_id=account_id, app_id=app_id, **names)
 
     @property
     def named(self) -> dict[str, Any]:
-        """Which account by its name, as parameters of a statement."""
+        """Which account, by name, as parameters of a SQL statement."""
         return {"client_id": self.client_id, "platform": self.platform.value, "account": self.account}
 
     async def record(self, tx: Tx, name: EventName, actor: Actor, **fields: Said) -> None:

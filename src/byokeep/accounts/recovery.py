@@ -1,19 +1,19 @@
-"""What the broker does about tokens: a platform is closed and brought back (runbook 7.2), a job asks for a renewal.
+"""What the broker does about tokens: close a platform and bring it back (runbook 7.2), make a renewal due for a job.
 
 Rules
 - One person closes a platform for a client, at once. Nobody opens it: a person's login, two checks and the acts of a
   canary do, in that order.
-- *compromised*, *revoked* and *identity_mismatch* speak of what tokens or faces are worth: each account that is
-  connected there counts as lost, its lanes are off, and its own login alone brings it back. After *lockout* and
-  *missing_scope* what is connected stays so. Grants are held before the platform, as whoever ends one holds them.
-- A close that is said again counts anew: logins that were begun before it are worth nothing.
-- The canary is begun by two people: an operator asks when the permissions have been checked, an approver confirms
-  within 15 minutes, once, for exactly the state that was asked for.
+- *compromised*, *revoked* and *identity_mismatch* cast doubt on tokens or identities: each account that is connected
+  there counts as lost, its lanes are off, and only its own login brings it back. After *lockout* and *missing_scope*
+  what is connected stays connected. Grants are locked before the platform, as whoever ends a grant locks them.
+- Closing a platform again counts anew: logins that were started before it no longer count.
+- Two people begin the canary: an operator asks once the permissions have been checked, and an approver confirms within
+  15 minutes, once, for exactly the state that was asked for.
 - Whoever asks for a later stage than the next is refused with a conflict.
-- A job that saw an expired token names its version. Only if that is still the current one a renewal becomes due, so
-  that many who saw the same token cause one renewal. It asks while it may lease at all.
+- A job that saw an expired token names its version. A renewal becomes due only if that is still the current version, so
+  many jobs that saw the same token cause one renewal. A job may ask only while it may get a lease.
 
-It may not log in anywhere or renew: connecting the account again does, and ``byokeep refresher``.
+It may not log in anywhere or renew: that takes connecting the account again, or ``byokeep refresher``.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ REASON: Final = "closed_by_person"
 
 
 async def hold(tx: Tx, client_id: UUID, platform: str, *, locked: bool) -> None:
-    """Take the locks under which the accounts of a platform are lost.
+    """Take the locks under which the accounts of a platform are marked lost.
 
     Args:
-        locked: Wait for the decisions under way; a caller that sets it to False has waited by itself.
+        locked: Wait for decisions in progress; False if the caller waits for them itself.
     """
     if locked:
         await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:platform:{platform}")
@@ -60,11 +60,11 @@ async def hold(tx: Tx, client_id: UUID, platform: str, *, locked: bool) -> None:
 
 
 async def put_out_of_use(tx: Tx, actor: Actor, client_id: UUID, platform: str, cause: RecoveryCause) -> int:
-    """Let every connected account of a closed platform wait for its own login; returns how many there were.
+    """Make every connected account of a closed platform wait for its own login; returns how many there were.
 
     Args:
-        tx: The locks of :func:`hold` are in it, and the platform is closed.
-        cause: As the person said it.
+        tx: It has the locks of :func:`hold`, and the platform is closed.
+        cause: As the person gave it.
     """
     await tx.all(str, "reenabling_said_again", client_id=client_id, platform=platform)
     if cause not in OF_EVERY_ACCOUNT:
@@ -78,7 +78,7 @@ async def put_out_of_use(tx: Tx, actor: Actor, client_id: UUID, platform: str, c
     return len(lost)
 
 
-# What a person may say of a platform; the other causes are what our own checks find.
+# The causes that a person may give; the others are found by our own checks.
 CAUSES: Final = (
     RecoveryCause.COMPROMISED, RecoveryCause.REVOKED, RecoveryCause.LOCKOUT, RecoveryCause.MISSING_SCOPE,
     RecoveryCause.IDENTITY_MISMATCH,
@@ -87,7 +87,7 @@ CAUSES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformState:
-    """Where a client's platform stands; ``state`` is None when its row cannot be read, and then it is closed."""
+    """The state of a client's platform; ``state`` is None if its row cannot be read, which counts as closed."""
 
     platform: str
     state: Reenable | None
@@ -102,7 +102,7 @@ def _platform(row: Row) -> PlatformState:
 
 
 async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, cause: str) -> Reenable:
-    """Close a platform for a client. Returns when no act on it can start any more, and its accounts are out of use.
+    """Close a platform for a client. Returns when no act on it can start, and its accounts are out of use.
 
     Args:
         cause: One of ``CAUSES``.
@@ -110,8 +110,8 @@ async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, plat
     Raises:
         Rejected: ``unknown_platform``, ``no_way_back``, ``unknown_cause``.
         NotFound: The client is not one of the actor's.
-        Unavailable: The database. With ``database_busy`` the platform may be closed already and its accounts not be out
-            of use yet: close it again.
+        Unavailable: The database. After ``database_busy`` the platform may be closed and its accounts not yet out of
+            use: close it again.
     """
     authorise(actor, Verb.PLATFORM_CLOSE, client_id=client_id)
     _check_platform(platform)
@@ -122,7 +122,7 @@ async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, plat
     except Unavailable as error:
         if error.code != "database_busy":
             raise
-    # Whoever holds the scope may not keep this out; the answer waits until what was decided before is over.
+    # Whoever holds the scope's lock must not block a close. The answer waits until earlier decisions have ended.
     state = await _close(app, actor, client_id, platform, RecoveryCause(cause), locked=False)
     await asyncio.sleep(DECISIONS_END_S)
     async with app.db.begin(client_id=client_id) as tx:
@@ -147,7 +147,7 @@ async def _close(
 async def list_platforms(
     app: BrokerApp, actor: Actor, client_id: ClientId
 ) -> tuple[list[PlatformState], list[Approval]]:
-    """Return the platforms that a client lost at some time, and the canaries that wait for an approver."""
+    """Return the platforms that a client has ever lost, and the canaries that wait for an approver."""
     await authorise_for(app, actor, Verb.PLATFORM_READ, client_id)
     async with app.db.begin(client_id=client_id) as tx:
         await tx.one(UUID, "switch_client_known", client_id=client_id)
@@ -163,10 +163,10 @@ async def request_canary(
     """Ask for the canary to begin. A state has one live request: asking again returns that one.
 
     Args:
-        stage: What is wanted; nothing but the next stage can be had.
+        stage: The stage that is wanted; only the next one is possible.
 
     Raises:
-        Conflict: ``reenable_out_of_order``: a step before the one it follows, or a jump; ``platform_not_lost``.
+        Conflict: ``reenable_out_of_order``: the step before it is not done, or it is a jump; ``platform_not_lost``.
         Rejected: ``unknown_platform``, ``no_way_back``, ``bad_reason``.
         NotFound: The client is not one of the actor's.
     """
@@ -193,7 +193,7 @@ async def request_canary(
 
 
 async def approve_canary(app: BrokerApp, actor: Actor, request_id: UUID) -> tuple[str, Reenable]:
-    """Begin the canary on a second person's word; returns the platform and where it stands.
+    """Begin the canary on a second person's approval; returns the platform and its state.
 
     Raises:
         NotFound: No such request for this actor.
@@ -221,7 +221,7 @@ async def _begin(tx: Tx, app: BrokerApp, actor: Actor, client_id: UUID, platform
     if seen.revision != wish.epoch:
         raise Denied("epoch_changed", next_step="The platform has changed since. Look at it, then ask again.")
     state = await step(tx, app, actor, client_id, platform, CanaryStarted())
-    if state is None:  # it is open: its revision would have changed
+    if state is None:  # it is open, so its revision has changed
         raise Denied("epoch_changed", next_step="The platform has changed since. Look at it, then ask again.")
     return state
 
@@ -237,11 +237,11 @@ def _check_platform(platform: str) -> None:
 
 
 async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, version: int) -> bool:
-    """Make a renewal due; False when there is a newer token than the one that was seen, or it is due already.
+    """Make a renewal due; False if there is a newer token than the one that was seen, or a renewal is already due.
 
     Args:
         secret: ``platform/account``.
-        version: Of the access token that was seen to be expired.
+        version: Version of the access token that had expired.
 
     Raises:
         Rejected: ``bad_secret_name``.

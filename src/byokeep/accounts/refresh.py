@@ -1,16 +1,17 @@
-"""Renew tokens before they end: which are due, one renewal of each at a time, step by step as its journal says.
+"""Renewing tokens before they expire: which are due, one renewal of each at a time, step by step as its journal says.
 
 Rules
-- Before the request leaves: the old tokens and our app's secret are in hand, the landing key lies in the store, a slot
-  of full size is on the disk, *sent* is committed with every switch open.
-- A reply is landed before it is read. Should the disk fail in that moment it is read from memory all the same.
-- The store's compare-and-set decides whose tokens are next; then the access token; then the pins, in one transaction.
-- A grant that a person ended meanwhile is not renewed; what the platform gave all the same is given back.
-- What cannot be done now is left as it is on record, and taken up again after a pause that grows; nothing is repeated
-  but what :mod:`byokeep.core.refresh` allows. What the platform asked for stands in the database.
-- Each renewal is a task of its own that nothing cancels; whoever stops lets them end first.
-- Another machine's renewals are left alone, and people hear of those that do not end; once a person has said that it is
-  gone they are ours.
+- Before the request leaves, the old tokens and our app's secret have been read, the landing key is in the store, a slot
+  of full size is on the disk, and *sent* is committed with every switch open.
+- A reply is landed before it is read. If the disk fails at that moment, the reply is still read from memory.
+- The store's compare-and-set decides whose tokens are next. Then the access token is written, then the pins move, in
+  one transaction.
+- A grant that a person ended meanwhile is not renewed; what the platform still gave is given back.
+- What cannot be done now stays as recorded, and is taken up again after a growing pause. Only what
+  :mod:`byokeep.core.refresh` allows is repeated. A wait that the platform asked for is stored in the database.
+- Each renewal is a task of its own that nothing cancels; a process that stops lets them end first.
+- Another machine's renewals are left alone, and people are told of those that do not end. Once a person has declared
+  that machine gone, they are ours.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ from byokeep.kernel.rows import Row
 from byokeep.platforms.descriptor import ScopePurpose
 
 HALTED_S: Final = 3600.0
-_ALWAYS: Final = frozenset({Do.SEND, Do.HALT, Do.FINISH})  # the rest ask first whether a grant is held
+_ALWAYS: Final = frozenset({Do.SEND, Do.HALT, Do.FINISH})  # the others first check that the grant is held
 _LOST: Final = {RenewalAct.LOCKED: Lost.LOCKOUT, RenewalAct.REAUTH: Lost.REVOKED}
 
 
 class Attempt(RenewalInHand):
-    """One going at one renewal."""
+    """One attempt at one renewal."""
 
     _old: TokenSet | None = None
     _fault: Fault | None = None
@@ -58,7 +59,7 @@ class Attempt(RenewalInHand):
         """Do what the journal allows; returns how it ended, as a code.
 
         Raises:
-            ByokeepError: Something was away or shut; the journal says how far it came.
+            ByokeepError: Something could not be reached or was refused; the journal says how far it came.
         """
         acts: dict[Do, Callable[[], Awaitable[LandingStep | str]]] = {
             Do.MARK: self._mark, Do.SEND: self._send, Do.PLACE: self._place, Do.ADOPT: self._adopt,
@@ -83,7 +84,7 @@ class Attempt(RenewalInHand):
             return await refresh_journal.goes_on(tx, self.renewal)
 
     async def _give_back(self) -> str:
-        """A person has ended or replaced the grant: nothing is renewed, and nothing that came may live on."""
+        """Renew nothing and leave nothing live, because a person has ended or replaced the grant."""
         came = await self.give_back()
         await self._tidy()
         return came.value
@@ -103,7 +104,7 @@ class Attempt(RenewalInHand):
         return await self._give_back()
 
     async def _make_ready(self) -> None:
-        """Have everything in hand that a reply needs."""
+        """Get everything ready that a reply needs."""
         await self._tokens()
         await self.ask()
         place = self.grant.place(SecretPart.LANDING)
@@ -153,7 +154,7 @@ class Attempt(RenewalInHand):
         return await self._read(answer, landed=landed)
 
     async def _read(self, answer: TokenSet | Fault | None, *, landed: bool) -> LandingStep:
-        """Go on with a reply that was read; None = it says what no reply may, and the token may be spent."""
+        """Continue with a reply that was read; None = it says what no reply may, and the token may be spent."""
         if isinstance(answer, TokenSet):
             self.new = answer
             return LandingStep(self.renewal.journal, Do.PLACE)
@@ -181,7 +182,7 @@ class Attempt(RenewalInHand):
         return await self._pin(new, written.version, "", "renewed", store_request=written.request_id)
 
     async def _read_landed(self) -> TokenSet | LandingStep:
-        """Take the tokens out of the slot; a step when there are none."""
+        """Return the tokens in the slot; the next step if there are none."""
         found = await self.reply()
         if found is None:
             await self._alert("landed_reply_unreadable")
@@ -203,8 +204,9 @@ class Attempt(RenewalInHand):
         return await self._read(answer, landed=True)
 
     async def _adopt(self) -> str:
-        """Point at what the store has; ours, cut off before it was pinned, or a sibling's. What a consent that is being
-        finished has put there is not on record yet, and what one that was finished has put there is not ours."""
+        """Pin what the store has: ours, interrupted before it was pinned, or a sibling's. What an unfinished consent
+        has put there is not on record yet, and what a finished one has put there is not ours.
+        """
         async with self.app.db.begin(client_id=self.grant.client_id) as tx:
             await refuse_while_consenting(tx, self.grant)
         if not await self._held():
@@ -213,7 +215,7 @@ class Attempt(RenewalInHand):
         newest = await self.custody.newest(place)
         adopted = await read_tokens(self.custody, place, newest)
         self.renewal = self.renewal.at(Phase.CLOSED)
-        try:  # it never counts as what came: that may be given back, and this may be a person's new login
+        try:  # not as this renewal's pair, which may be given back: it may be a person's new login
             return await self._pin(adopted, newest, "adopted", "adopted")
         finally:
             adopted.wipe()
@@ -289,7 +291,7 @@ class Attempt(RenewalInHand):
         return await self._give_up(Lost.CHAIN_BROKEN, "chain_broken", **fields)
 
     async def _halt(self) -> str:
-        """The store is older than what is on record: it was rolled back, and no call may be made with what it has."""
+        """Make no call, because the store is older than what is on record: it was rolled back."""
         await self._alert("store_rolled_back")
         if self.renewal.journal.phase is not Phase.STARTED:
             raise Integrity("store_rolled_back", next_step="Restore the store to its newest state.")
@@ -302,7 +304,7 @@ class Attempt(RenewalInHand):
         return "finished"
 
     async def _tidy(self) -> None:
-        """Remove the slot and destroy its key; a slot that is left goes with `maintenance.clear_slots`."""
+        """Remove the slot and destroy its key; `maintenance.clear_slots` removes a slot that is left."""
         with suppress(ByokeepError):
             await self.app.slots.clear(self.renewal.id)
         with suppress(ByokeepError):
@@ -319,14 +321,14 @@ def _told(fault: Fault) -> dict[str, Said]:
     return {"cause": fault.cause.value, "http_status": fault.http_status}
 
 
-MOST: Final = 16  # renewals side by side
+MOST: Final = 16  # renewals in parallel
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
 OVERDUE: Final = timedelta(minutes=10)
 
 
 async def renew(app: RefresherApp, grant: OAuthGrant) -> str:
-    """Renew one account's tokens if they are due and nobody else does; returns how it ended, as a code.
+    """Renew one account's tokens if they are due and nobody else does it; returns how it ended, as a code.
 
     Raises:
         ByokeepError: It cannot be done now. The journal says how far it came, and it is taken up again.
@@ -358,7 +360,7 @@ class Renewals(UnderWay[UUID]):
         self._pauses: dict[UUID, tuple[float, float]] = {}
 
     async def start_due(self) -> int:
-        """Start what is due; returns how many. Raises Unavailable."""
+        """Start the renewals that are due; returns how many. Raises Unavailable."""
         room = MOST - len(self._running)
         if room <= 0:
             return 0
@@ -368,7 +370,7 @@ class Renewals(UnderWay[UUID]):
         return self._start_some(due, room)
 
     async def resume(self) -> int:
-        """Take up what was cut off here or left by a machine that is gone, and tell of others' that do not end.
+        """Take up what was interrupted here or left by a machine that is gone, and report others' that do not end.
 
         Returns:
             How many were started.
@@ -383,7 +385,7 @@ class Renewals(UnderWay[UUID]):
             foreign = await tx.all(dict, "refresh_foreign", owner=self._app.owner)
         started = self._start_some(found, MOST)
         for row in foreign:
-            with suppress(Exception):  # one that cannot be told of is looked at again, and hides no other one
+            with suppress(Exception):  # one that cannot be reported is tried again, and hides no other
                 await self._tell_foreign(row)
         return started
 
@@ -405,7 +407,7 @@ class Renewals(UnderWay[UUID]):
         try:
             ended = await renew(self._app, grant)
             self._pauses.pop(grant.account_id, None)
-        except Exception as error:  # of any kind: it is told, and comes again
+        except Exception as error:  # of any kind: it is reported, and tried again
             ended = error.code if isinstance(error, ByokeepError) else f"failed_{type(error).__name__.lower()}"
             await self._overdue(grant, unforeseen=not isinstance(error, ByokeepError))
             pause_s = min(2 * self._pauses.get(grant.account_id, (0.0, FIRST_PAUSE_S / 2))[1], LONGEST_PAUSE_S)
@@ -413,8 +415,8 @@ class Renewals(UnderWay[UUID]):
         self._told(grant, ended)
 
     async def _overdue(self, grant: OAuthGrant, *, unforeseen: bool) -> None:
-        """Tell people of one that should be done by now; at once when nobody foresaw why it is not."""
-        since = grant.due_at or grant.changed_at  # one that was ended is due no more, and has to give back
+        """Tell people of a renewal that should be done by now; at once if the error was unforeseen."""
+        since = grant.due_at or grant.changed_at  # an ended grant is no longer due, and has to give back
         if not unforeseen and self._app.clock.now() - since < OVERDUE:
             return
         with suppress(Exception):

@@ -1,14 +1,15 @@
-"""The written side of a renewal: the journal's row, the grant's pins and end, and the records that go with them.
+"""What a renewal writes to the database: the journal's row, the grant's pins and end, and their records.
 
 Rules
-- The open row of the journal is the compare-and-set between processes; its place is taken before anything else is.
+- The journal's open row is the compare-and-set between processes; it is taken before anything else is done.
 - Locks are taken in one order: switches, the grant, the journal, the audit chain. A grant ends under the platform's
-  exclusive lock: when that is committed no act that saw the platform open is uncommitted.
-- A transaction that lets a request leave has seen every switch open, and its own installation. None lets one leave, or
-  pins its reply, for a grant that a person has ended, or replaced by a new login.
-- A grant that ends loses nothing that is stored; the account is off, the platform closed, and people are told at once.
+  exclusive lock: once that is committed, no act that saw the platform open is uncommitted.
+- A transaction that lets a request leave has seen every switch open, and that this is its own installation. No
+  transaction lets a request leave, or pins its reply, for a grant that a person has ended or replaced by a new login.
+- The end of a grant destroys nothing that is stored. The account is off, the platform closed, and people are told at
+  once.
 
-It may not speak to a platform or to the store, or decide that a grant has ended.
+It may not talk to a platform or to the store, or decide that a grant has ended.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
 
 JOB_S: Final = 900  # life of a renewal's custody job
 SUPERSEDED: Final = "superseded"
-_AHEAD: Final = timedelta(minutes=5)  # by which a token may seem to be of the future
+_AHEAD: Final = timedelta(minutes=5)  # how far in the future a token may seem to be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class Renewal:
     job_open: bool
 
     def at(self, phase: Phase) -> Renewal:
-        """Return the renewal as far as ``phase``."""
+        """Return the renewal at ``phase``."""
         return replace(self, journal=replace(self.journal, phase=phase))
 
     async def record(self, tx: Tx, app: RefresherApp, name: EventName, outcome: Outcome, **more: Said) -> None:
@@ -66,7 +67,7 @@ class Renewal:
 
 
 class GrantStanding(StrEnum):
-    """Whether a person has ended a grant. ``ending``: its end at the platform is to come; ``ended``: it is over."""
+    """Whether a person has ended a grant. ``ending``: not yet at the platform; ``ended``: completely."""
 
     HELD = "held"
     ENDING = "ending"
@@ -74,14 +75,14 @@ class GrantStanding(StrEnum):
 
 
 async def standing(tx: Tx, grant: OAuthGrant) -> GrantStanding:
-    """Return how a grant stands now; for as long as the transaction lasts when it holds the grant's row."""
+    """Return a grant's current standing, which lasts until the transaction ends if that holds the grant's row."""
     return await tx.one(lambda row: GrantStanding(row["standing"]), "grant_standing", **grant.ids)
 
 
 async def replaced(tx: Tx, renewal: Renewal) -> int:
-    """Return the version of the first login that replaced what is renewed; 0 when a person has made none since.
+    """Return the version of the first login that replaced what is renewed; 0 if there was none since.
 
-    For as long as the transaction lasts when it holds the grant's row.
+    This lasts until the transaction ends if that holds the grant's row.
     """
     return await tx.one(int, "refresh_replaced", **renewal.grant.ids, base=renewal.journal.base)
 
@@ -99,12 +100,12 @@ def _renewal_of(grant: OAuthGrant, row: Row) -> Renewal:
 
 
 async def take(app: RefresherApp, grant: OAuthGrant) -> Renewal | None:
-    """Begin a renewal, or take up the one that was begun here; on record before anything is asked.
+    """Begin a renewal, or take up the one that was begun here; it is on record before anything is asked.
 
-    One whose grant a person has ended is taken up whatever the switches say: it only gives back.
+    If a person has ended the grant, it is taken up whatever the switches say, because it only gives back.
 
     Returns:
-        None when there is nothing to do, or somebody else does it.
+        None if there is nothing to do, or somebody else does it.
 
     Raises:
         Denied: ``switch_closed``, ``switch_unknown``, ``other_installation``, ``clock_unsound``, ``client_not_active``.
@@ -145,9 +146,9 @@ async def take(app: RefresherApp, grant: OAuthGrant) -> Renewal | None:
 
 
 async def mark_sent(app: RefresherApp, renewal: Renewal) -> bool:
-    """Write that the request leaves now; False when a person has ended or replaced the grant: it may not leave then.
+    """Record that the request leaves now; False if a person has ended or replaced the grant: then it may not leave.
 
-    Raises as :func:`take`; the request may not leave then either.
+    Raises as :func:`take`; then, too, the request may not leave.
     """
     async with app.db.begin(client_id=renewal.grant.client_id) as tx:
         await _may_call(tx, app, renewal.grant)
@@ -159,7 +160,7 @@ async def mark_sent(app: RefresherApp, renewal: Renewal) -> bool:
 
 
 async def save(app: RefresherApp, renewal: Renewal) -> None:
-    """Write how far a renewal is."""
+    """Write how far a renewal has come."""
     async with app.db.begin(client_id=renewal.grant.client_id) as tx:
         await move(tx, app, renewal)
 
@@ -168,7 +169,7 @@ async def move(tx: Tx, app: RefresherApp, renewal: Renewal, *, reason: str = "")
     """Write the journal's row; one that has ended is closed.
 
     Raises:
-        NotFound: The row is not ours any more.
+        NotFound: The row is no longer ours.
     """
     journal = renewal.journal
     await tx.one(
@@ -182,10 +183,10 @@ async def placed(
     app: RefresherApp, login: OAuth, renewal: Renewal, tokens: TokenSet, *, version: int, access_version: int,
     reason: str, **more: Said,
 ) -> bool:  # fmt: skip
-    """Move every pin to a version that the store has, close the journal, and put it on record: all or nothing.
+    """Move every pin to a version that the store has, close the journal, and record it: all or nothing.
 
     Returns:
-        False when a person has ended or replaced the grant: nothing was written then.
+        False if a person has ended or replaced the grant: then nothing was written.
     """
     grant, ends = renewal.grant, ends_of(login, tokens, renewal.grant.account_id, version)
     async with app.db.begin(client_id=grant.client_id) as tx:
@@ -217,12 +218,12 @@ async def put_off(app: RefresherApp, renewal: Renewal, *, wait_s: float, tries: 
 
 
 def seed_of(account_id: UUID, version: int) -> bytes:
-    """Return what the jitter of a version follows from."""
+    """Return the seed of a version's jitter."""
     return f"{account_id}:{version}".encode()
 
 
 def ends_of(login: OAuth, tokens: TokenSet, account_id: UUID, version: int) -> dict[str, Any]:
-    """Return the times of a token set, and those that follow from it, as columns of its grant."""
+    """Return the times of a token set, and those derived from them, as columns of its grant."""
     names = ("obtained_at", "access_expires_at", "refresh_expires_at", "consent_expires_at")
     return {name: getattr(tokens, name) for name in names} | {
         "due_at": due_at(login.refresh_rules, tokens, seed=seed_of(account_id, version)),
@@ -231,7 +232,7 @@ def ends_of(login: OAuth, tokens: TokenSet, account_id: UUID, version: int) -> d
 
 
 async def _may_call(tx: Tx, app: RefresherApp, grant: OAuthGrant) -> None:
-    """Let pass what no switch stops, in the very installation that this process was started for."""
+    """Check that no switch stops it, and that this is the installation that the process was started for."""
     scopes = [*client_scopes(grant.client_id), grant.scope]
     await hold_open(tx, scopes)
     await _at_home(tx, app)
@@ -243,18 +244,18 @@ async def _may_call(tx: Tx, app: RefresherApp, grant: OAuthGrant) -> None:
 
 
 async def _at_home(tx: Tx, app: RefresherApp) -> None:
-    """Let nothing happen in a copy of another installation."""
+    """Refuse to act in a copy of another installation."""
     here = await tx.maybe(dict, "installation_get")
     if here is None or here["id"] != app.installation_id or here["environment"] != app.environment.value:
         raise Denied("other_installation", next_step="This is a copy of another installation, so it renews nothing.")
 
 
 async def close_for(tx: Tx, app: RefresherApp, grant: OAuthGrant, lost_by: RecoveryCause, *, reason: str) -> None:
-    """Let a grant end in the caller's transaction: a person must log in again, and nothing acts there until then.
+    """End a grant in the caller's transaction: a person must log in again, and nothing acts there until then.
 
     Args:
-        tx: Has not appended to the audit trail yet; the locks of :func:`hold` are in it.
-        reason: A code; stands on the grant and the alert.
+        tx: Has not yet appended to the audit log, and has the locks of :func:`hold`.
+        reason: A code, for the grant and the alert.
     """
     account_id = grant.account_id
     await lose(tx, app, app.system(), grant.client_id, grant.provider.value, lost_by, account_id=account_id)
@@ -264,10 +265,10 @@ async def close_for(tx: Tx, app: RefresherApp, grant: OAuthGrant, lost_by: Recov
 
 
 async def lose_permission(app: RefresherApp, renewal: Renewal) -> None:
-    """End a grant whose renewal, which is on record, brought less than its purposes need, if it is not over already.
+    """End a grant whose recorded renewal gave less than its purposes need, unless it has already ended.
 
     Raises:
-        Unavailable: The database; nothing has changed then.
+        Unavailable: The database; then nothing has changed.
     """
     async with app.db.begin(client_id=renewal.grant.client_id) as tx:
         held = await hold(tx, renewal.grant)
@@ -280,25 +281,25 @@ async def lose_permission(app: RefresherApp, renewal: Renewal) -> None:
 
 
 async def hold(tx: Tx, grant: OAuthGrant) -> OAuthGrant | None:
-    """Take the locks under which a grant ends, in the order of everybody; returns the grant as it stands now."""
+    """Take the locks under which a grant ends, in the common order; returns the grant's current state."""
     await hold_open(tx, client_scopes(grant.client_id))
     await tx.all(None, "switch_lock_exclusive", scope=grant.scope)
     return await tx.maybe(OAuthGrant, "refresh_grant_hold", **grant.ids)
 
 
 async def give_up(app: RefresherApp, renewal: Renewal, lost_by: RecoveryCause, *, reason: str, **more: Said) -> str:
-    """End a grant: a person must log in again. Returns the reason; empty when a person has ended it already, and
+    """End a grant: a person must log in again. Returns the reason; empty if a person has already ended it, and then
     nothing was written.
 
-    A token that is refused after a consent which may have ended it was not stolen: its reason is ``superseded``.
+    A token that is refused after a consent that may have ended it was not stolen: the reason becomes ``superseded``.
 
     Args:
-        renewal: As it is to be written: closed, or broken.
-        reason: A code; stands on the grant, the record and the alert.
+        renewal: As it must be written: closed, or broken.
+        reason: A code, for the grant, the record and the alert.
         more: Further fields of the record.
 
     Raises:
-        Unavailable: The database; nothing has changed then, and the journal is still open.
+        Unavailable: The database; then nothing has changed, and the journal is still open.
     """
     grant = renewal.grant
     name = EventName.CHAIN_BROKEN if lost_by is RecoveryCause.CHAIN_BROKEN else EventName.REAUTH_NEEDED

@@ -1,13 +1,14 @@
-"""What a flow of ``byokeep refresher`` gets: custody of accounts, platforms that can be asked, slots, many at a time.
+"""What a flow of ``byokeep refresher`` gets: custody of accounts, platforms to ask, slots, and many tasks at a time.
 
 Rules
-- A value is reachable inside a custody lease only; leaving the block ends the reach and wipes what was read. A lease is
-  of a job of its own, which is closed with it. The secret of an app goes with that app's id alone.
-- A platform answers with tokens, faces and counts, or with a Fault of one word; nothing else of a reply gets here.
-- A slot is there, of full size and synced, before the request leaves whose reply it is for (ADR 0023).
-- What fails for one account fails for that one alone, whatever was raised. It is left alone for a pause that grows,
-  which is this process's own, and takes no place in the next round meanwhile. People hear at once of what nobody
-  foresaw, and of what has a name when it happened for the third time in a row.
+- A value can be reached only inside a custody lease; leaving the block ends that and wipes what was read. A lease has a
+  job of its own, which is closed with it. An app's secret is used only with that app's id.
+- A platform answers with tokens, faces and counts, or with a Fault that has one cause. Nothing else of a reply gets
+  here.
+- A slot of full size exists and is synced before the request leaves whose reply it is for (ADR 0023).
+- A failure for one account affects only that account, whatever was raised. This process leaves the account alone for a
+  growing pause, in which it takes no place in a round. People are told at once of an unforeseen error, and of one with
+  a code when it happens for the third time in a row.
 
 No other process has these ports.
 """
@@ -40,7 +41,7 @@ from byokeep.wire.transport import Outbound
 SIDE_BY_SIDE: Final = 4
 FIRST_PAUSE_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 3600.0
-TOLD_AFTER: Final = 3  # failures in a row of a kind that has a name
+TOLD_AFTER: Final = 3  # failures in a row that have a code
 
 
 T = TypeVar("T", bound=OfAccount)
@@ -69,7 +70,7 @@ class Apart:
     _failed: dict[tuple[str, UUID], _Failed] = field(default_factory=dict)
 
     def resting(self, what: str, now: float) -> list[UUID]:
-        """Return the accounts that are left alone for now. ``now`` = monotonic seconds."""
+        """Return the accounts that are left alone for now. ``now`` is in monotonic seconds."""
         return [account for (name, account), one in self._failed.items() if name == what and one.until > now]
 
     def failed(self, what: str, account: UUID, now: float) -> int:
@@ -87,7 +88,7 @@ class Apart:
 
 
 async def each(app: RefresherApp, what: str, found: Sequence[T], act: Callable[[T], Awaitable[object]]) -> int:
-    """Do something for each of ``found``, some side by side; returns how many there were.
+    """Do something for each of ``found``, some in parallel; returns how many there were.
 
     Args:
         what: A code; the alert about a failure is ``WHAT_failed``.
@@ -98,7 +99,7 @@ async def each(app: RefresherApp, what: str, found: Sequence[T], act: Callable[[
         async with room:
             try:
                 await act(one)
-            except Exception as error:  # of any kind: it is this account's alone
+            except Exception as error:  # of any kind: it affects only this account
                 await _note(app, what, one, error)
             else:
                 app.apart.worked(what, one.account_id)
@@ -111,7 +112,7 @@ async def each_due(
     app: RefresherApp, what: str, shape: type[T], statement: str, act: Callable[[T], Awaitable[object]],
     **params: object,
 ) -> int:  # fmt: skip
-    """Do something for each row of a statement; who failed at it is left alone for a pause. As :func:`each`."""
+    """Do something for each row of a statement, except for accounts that failed and are in a pause. As :func:`each`."""
     resting = app.apart.resting(what, app.clock.monotonic())
     async with app.db.begin(every_client=True) as tx:
         found = await tx.all(shape, statement, resting=resting, **params)
@@ -131,7 +132,7 @@ async def _note(app: RefresherApp, what: str, one: OfAccount, error: Exception) 
 
 
 class Slots(Protocol):
-    """Places on this machine's disk for replies, each sealed with a key of its own that lies in the store."""
+    """Places on this machine's disk for replies, each sealed with a key of its own that is in the store."""
 
     async def prepare(self, journal_id: UUID) -> None:
         """Allocate and sync a slot of full size. Raises Unavailable(``no_room_to_land``)."""
@@ -140,16 +141,16 @@ class Slots(Protocol):
         """Seal a reply into its slot and sync it. Raises Unavailable."""
 
     async def landed(self, journal_id: UUID, key: Secret) -> tuple[int, int, Secret, datetime] | None:
-        """Return base, status, body and time of a landed reply, None when the slot holds none.
+        """Return base, status, body and time of a landed reply; None if the slot holds none.
 
-        Raises Integrity(``landed_reply_unreadable``) for one that was altered.
+        Raises Integrity(``landed_reply_unreadable``) if it was altered.
         """
 
     async def has(self, journal_id: UUID) -> bool:
         """Whether the slot holds a complete reply, without opening it."""
 
     async def clear(self, journal_id: UUID) -> None:
-        """Remove a slot; one that is not there is fine."""
+        """Remove a slot, if it is there."""
 
     async def all(self) -> list[UUID]:
         """Return the journals that have a slot here."""
@@ -160,9 +161,9 @@ class RefresherApp(App):
     """``byokeep refresher``: the only process that talks to token endpoints.
 
     Attributes:
-        owner: Of the slots on this machine; another owner's journals are left alone.
-        logins: Login id -> what is known of it; one without OAuth is not in it.
-        platform: Makes the caller of a login as an app of ours; the secret is None for a public app.
+        owner: The owner of the slots on this machine; another owner's journals are left alone.
+        logins: Login id -> what is known about it, for logins that have OAuth.
+        platform: Makes the client of a login for an app of ours; the secret is None for a public app.
         digest: Keyed digest of an account id or post id, for records.
         apart: Which accounts failed at what, in this process.
     """
@@ -177,12 +178,12 @@ class RefresherApp(App):
 
 
 def logins() -> dict[str, OAuth]:
-    """Return what is known of every login that has OAuth."""
+    """Return what is known about every login that has OAuth."""
     return {name: one.oauth for name, one in PLATFORM_DESCRIPTORS.items() if one.oauth is not None}
 
 
 def identity_calls(places: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    """Return the call of each login that says whose a token is, (method, address), by its name; as :func:`asker`."""
+    """Return the identity call of each login: (method, address) -> its name. ``places`` as for :func:`asker`."""
     calls = {name: login.identity.call for name, login in logins().items()}
     return {(call.method, TokenPlace(base=places.get(name)).at(call.url)): call.name for name, call in calls.items()}
 
@@ -190,7 +191,7 @@ def identity_calls(places: Mapping[str, str]) -> dict[tuple[str, str], str]:
 def asker(
     http: Outbound, clock: Callable[[], datetime], places: Mapping[str, str]
 ) -> Callable[[OurApp, Secret | None], PlatformClient]:
-    """Return the maker of callers.
+    """Return the function that makes clients of platforms.
 
     Args:
         http: The caller closes it.
@@ -198,7 +199,7 @@ def asker(
         places: Login -> address of a simulator on this machine; empty in production.
 
     Raises:
-        Rejected: ``bad_setting``: a place for a login that there is not.
+        Rejected: ``bad_setting``: a place for an unknown login.
     """
     known = logins()
     if set(places) - set(known):
@@ -213,7 +214,7 @@ def asker(
 
 
 class UnderWay(Generic[K]):
-    """Tasks of one process, each with what it is for; nothing cuts one off."""
+    """The running tasks of one process, each with what it is for. Nothing cancels one."""
 
     def __init__(self) -> None:
         self._running: dict[asyncio.Task[None], K] = {}
@@ -224,12 +225,12 @@ class UnderWay(Generic[K]):
         task.add_done_callback(self._running.pop)
 
     async def settle(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until no task is running."""
         while self._running:
             await asyncio.wait(self._running)
 
     async def drain(self, within_s: float) -> int:
-        """Wait for what is under way; returns how many did not end in time."""
+        """Wait for running tasks; returns how many did not end in time."""
         if self._running:
             await asyncio.wait(self._running, timeout=within_s)
         return len(self._running)
@@ -243,7 +244,7 @@ async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> As
     """Hold a custody lease of a job of its own.
 
     Raises:
-        ByokeepError: There is no custodian, or the broker gives none.
+        ByokeepError: There is no custodian, or the broker gives no lease.
     """
     job = custody_job(app, app.custodian.close, client_id, provider.value)
     async with job as job_id, app.custodian.open(job_id) as custody:
@@ -252,11 +253,11 @@ async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> As
 
 @asynccontextmanager
 async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[ValueCustody, PlatformClient, TokenSet]]:
-    """Hold the tokens of a grant, and its platform; they are wiped at the end.
+    """Hold the tokens of a grant and the client of its platform; the tokens are wiped at the end.
 
     Raises:
         Denied: ``app_changed``: the grant is another app's; nothing of ours may be shown for it.
-        ByokeepError: Not to be had.
+        ByokeepError: They cannot be had.
     """
     ours = await app_of(app, grant)
     async with held(app, grant.client_id, grant.provider) as custody:
@@ -269,7 +270,7 @@ async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[Va
 
 
 async def app_of(app: RefresherApp, grant: OAuthGrant) -> OurApp:
-    """Return our app, under which a grant was given.
+    """Return our app under which a grant was given.
 
     Raises:
         Denied: ``app_missing``; ``app_changed``: the grant is another app's; nothing of ours may be shown for it.
@@ -287,7 +288,7 @@ async def app_of(app: RefresherApp, grant: OAuthGrant) -> OurApp:
 async def asked(
     app: RefresherApp, custody: ValueCustody, provider: Provider, ours: OurApp
 ) -> AsyncIterator[PlatformClient]:
-    """Hold the caller of a platform as our app, whose secret is wiped at the end."""
+    """Hold the client of a platform as our app, whose secret is wiped at the end."""
     secret = None
     try:
         if ours.secret_version:
@@ -317,12 +318,12 @@ async def write_tokens(custody: ValueCustody, place: SecretRef, tokens: TokenSet
 
 
 def is_gone(error: ByokeepError) -> bool:
-    """Whether the store says that a version is not there any more; it calls a destroyed one unavailable."""
+    """Whether the store says that a version no longer exists; it calls a destroyed one unavailable."""
     return isinstance(error, NotFound) or error.code == "secret_version_gone"
 
 
 async def _newest(custody: ValueCustody, place: SecretRef, pinned: int) -> TokenSet:
-    """Read the newest version that is there; one that was written and never recorded may have been destroyed again."""
+    """Read the newest version that exists; one that was written and never recorded may have been destroyed."""
     newest = await custody.newest(place)
     for version in range(newest, pinned, -1):
         try:

@@ -1,7 +1,7 @@
 """Routes of ``byokeep web`` for accounts, our apps at the platforms, consents, and the machines that renew tokens.
 
 Rules
-- What a platform sent back comes in as a raw body and is read by hand: no model, so no message can repeat a code.
+- What a platform sent back comes in as a raw body and is read without a model, so that no message can repeat a code.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     async def disconnect(request: Request, client_id: PathId, where: str, account: str, actor: Actor) -> AccountState:
         """Stop the use of an account and end its grant; ``{"also": true}`` where others may end with it."""
         spend(request, writes, actor, ClientId(client_id))
-        raw = await read_bytes(request, limit=MAX_BODY)  # none at all says no more than the path
+        raw = await read_bytes(request, limit=MAX_BODY)  # an empty body means no more than the path
         also = bool(raw) and shape(DisconnectBody, parse_object(raw)).also
         return await accounts.disconnect(app, actor, ClientId(client_id), where=where, account=account, also=also)
 
@@ -332,7 +332,7 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 def read_answer(raw: bytes) -> ConsentAnswer:
-    """Read an answer: fields of a form, each once and known.
+    """Read an answer: known fields of a form, each once.
 
     Raises:
         Rejected: ``bad_answer``; nothing of it is repeated.

@@ -1,10 +1,10 @@
 """The rounds of the refresher: answered consents at once, due renewals, what a crash cut off, what ends soon.
 
 Rules
-- A round that fails is logged and comes again; it never ends the process, and never stops another round. People hear of
-  one that goes on failing.
-- What fails for one account is logged, and no round's failure.
-- Nothing that is under way is cut off by a round's end or by SIGTERM: a renewal or a consent is a task of its own.
+- A round that fails is logged and comes again. It never ends the process or stops another round. People are told of one
+  that keeps failing.
+- A failure for one account is logged, and is not a failure of the round.
+- Neither the end of a round nor SIGTERM interrupts a renewal or a consent: each is a task of its own.
 - Clocks that disagree stop renewals and nothing else.
 
 It may not contain a procedure: those are flows.
@@ -30,18 +30,18 @@ from byokeep.core.errors import ByokeepError
 from byokeep.kernel.command import open_alert
 from byokeep.telemetry.log import get_log
 
-DRAIN_S: Final = 90.0  # what renewals under way get after SIGTERM
+DRAIN_S: Final = 90.0  # time that running renewals get after SIGTERM
 DUE_S: Final = 1.0
 RESUME_S: Final = 5.0
 REMIND_S: Final = 60.0
 CONNECT_S: Final = 0.5  # a code may live for thirty seconds
 CARE_S: Final = 2.0
-TOLD_AFTER: Final = 5  # failures of a round in a row, and each time as many again
+TOLD_AFTER: Final = 5  # failures of a round in a row, and again after each as many
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Something that is done again and again."""
+    """Something that is done repeatedly."""
 
     name: str
     every_s: float
@@ -49,7 +49,7 @@ class Round:
 
 
 def rounds(app: RefresherApp, renewals: Renewals, consents: ConsentTasks) -> list[Round]:
-    """Return what this process does."""
+    """Return the rounds of this process."""
     watch = ClockWatch(app)
 
     async def renew() -> int:
@@ -63,12 +63,12 @@ def rounds(app: RefresherApp, renewals: Renewals, consents: ConsentTasks) -> lis
 
 
 async def run(app: RefresherApp, *, stop: asyncio.Event | None = None, drain_s: float = DRAIN_S) -> None:
-    """Go round until SIGTERM or SIGINT, then let what is under way end.
+    """Run the rounds until SIGTERM or SIGINT, then let running tasks end.
 
     Args:
         app: The refresher's ports.
-        stop: Ends the rounds as a signal would; signals are not looked at then.
-        drain_s: Seconds for renewals under way.
+        stop: Ends the rounds as a signal would; with it, signals are not handled.
+        drain_s: Seconds that running tasks get.
     """
     if stop is None:
         stop = asyncio.Event()
@@ -99,7 +99,7 @@ def _failed(what: str, one: OfAccount, code: str) -> None:
 
 
 async def go_round(app: RefresherApp, one: Round, stop: asyncio.Event) -> None:
-    """Do one thing again and again until ``stop``, whatever is raised in it."""
+    """Repeat one round until ``stop``, whatever it raises."""
     failures = 0
     while not stop.is_set():
         try:
