@@ -1,6 +1,6 @@
-"""Routes of sealed browser profiles for a job that uses one: open, show life, take what is sealed, end; seal again.
+"""Broker routes for a job that uses a sealed browser profile: open, beat, take record and blob, end; seal it again.
 
-Both pass through here as they are stored: a wrapped key with its manifest, and ciphertext with its digest.
+Everything passes through as it is stored: a wrapped key with its manifest, and ciphertext with its digest.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _sealing(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
 
 
 async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Take the first chunk before the reply begins, so that a missing blob is an error and not a cut-off reply."""
+    """Take the first chunk before the reply begins, so that a missing blob is an error and not a truncated reply."""
     first = await anext(chunks, b"")
 
     async def all_of_it() -> AsyncIterator[bytes]:

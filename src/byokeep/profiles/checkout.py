@@ -1,23 +1,24 @@
-"""A runner checks a sealed profile out, alone, for as long as the broker says so, and seals it again (ADR 0029).
+"""A runner checks a sealed profile out, alone, for as long as the broker allows it, and seals it again (ADR 0029).
 
 Rules
-- One opener, across machines (:mod:`byokeep.profiles.openings`). Who has it open is told as *since when*, never as
+- One opener at a time, across machines (:mod:`byokeep.profiles.openings`). Others learn *since when* it is open, never
   *by whom*.
-- A holder asks every ``BEAT_S`` whether it may go on, and closes its browser when it is told no, or nothing at all for
-  ``ServiceLimits.lease_life_s``. A browser that was told to close keeps its opening until that runs out (R7.3-1).
-- What the holder saw of the accounts decides at the end: a session of another's account is quarantined.
-- A runner's lease reads no record at the store. It gets the one of the generation that it has open here, while the
-  opening is fresh: so it holds the wrapped key of no other profile (ADR 0033). The record is compared with the row
-  first; one that is not what was sealed takes the profile out of use, and its text goes nowhere.
-- The switches are held open while the store is asked, for a bounded time: a kill that was acknowledged came after the
-  reading, or there is none. The opening is on the client's chain before, and explains the entry in the store's log.
-- From *sealing* on the job gets no permit and no use lease; its one lease is custody of this one profile. It is let in
-  only when no permit of the job is open, and when every account that was seen since the opening was the right one. Who
-  begins to seal holds the exclusive locks of the job's lanes: no permit decided before is still uncommitted.
+- A holder asks every ``BEAT_S`` whether it may go on. It closes its browser when the answer is no, or when none came
+  for ``ServiceLimits.lease_life_s``. A browser that was told to close keeps its opening until the opening runs out
+  (R7.3-1).
+- What the holder saw of the accounts decides at the end: a session of another account is quarantined.
+- A runner's lease reads no record at the store. The broker hands out the record of the generation that the runner has
+  open, while the opening is fresh, so the runner holds the wrapped key of no other profile (ADR 0033). The record is
+  compared with the row first. One that is not what was sealed takes the profile out of use, and its text goes nowhere.
+- The switches are held open while the store is asked, for a bounded time: either an acknowledged kill came after the
+  read, or nothing is read. The opening is on the client's chain before that, and explains the entry in the store's log.
+- Once a job is *sealing*, it gets no permit and no use lease. Its one lease is custody of this one profile. It may
+  begin only when none of its permits is open and every account seen since the opening was the right one. Beginning
+  takes the exclusive locks of the job's lanes, so no permit decided before is still uncommitted.
 - A seal names the epoch and the generation it began with. It is announced and committed before the first byte is
-  written; then come blob, record and row, in this order. The broker writes the record that was announced, and no other.
+  written. Then come blob, record and row, in this order. The broker writes the announced record and no other.
 
-It may not read what is in a blob or unwrap a key: it passes on ciphertext, and knows its length and its digest.
+It may not read what is in a blob or unwrap a key: it passes ciphertext on, and knows its length and its digest.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ FRESH_S: Final = 30  # seconds from the opening in which its record is handed ou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedProfile:
-    """What the holder of an opening must know.
+    """What the holder of an opening needs to know.
 
     Attributes:
         epoch: Counts openings; every later call names it.
-        generation: The row of what it opens: with nothing else it goes on, whatever store and artifact store say.
+        generation: The row of what it opens. Nothing else is accepted, whatever store and artifact store say.
         packing: How it was packed.
-        environment: Of this installation: what is sealed is bound to it.
+        environment: This installation's; a seal is bound to it.
         life_s: Seconds it may go on without an answer.
         beat_s: Seconds between two questions.
     """
@@ -87,7 +88,7 @@ class OpenedProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
-    """A sealed blob on its way to who may open it."""
+    """A sealed blob on its way to the one who may open it."""
 
     sha256: bytes
     size: int
@@ -96,7 +97,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Holder:
-    """A job that has a profile open, or says so: every question about it is asked in these terms."""
+    """A job that has a profile open, or says so. Every question about it carries these values."""
 
     app: BrokerApp
     actor: Actor
@@ -119,7 +120,9 @@ class _Holder:
         return await tx.one(Profile, "profile_get", client_id=self.client_id, id=self.profile_id)
 
     async def facts(self, tx: Tx, lease_id: UUID | None = None) -> Row:
-        """Return what decides, to the job's own runner; another's job answers like none. Raises NotFound."""
+        """Return what decides, to the job's own runner only: another runner's job looks like a missing one. Raises
+        NotFound.
+        """
         row: Row = await tx.one(
             dict, "profile_use_facts", **self.at, job_id=self.job_id, lease_id=lease_id,
             scopes=browser_scopes(self.client_id), installation_id=self.app.installation_id,
@@ -129,7 +132,8 @@ class _Holder:
         return row
 
     async def held(self, tx: Tx) -> tuple[Profile, Opening]:
-        """Return the profile and the opening that the job still has of it. Raises Conflict(``opening_lost``)."""
+        """Return the profile and the job's opening of it, if the job still has it. Raises Conflict(``opening_lost``).
+        """
         held = await tx.maybe(Opening, "opening_of", **self.at)
         profile = await self.profile(tx)
         mine = held is not None and held.open and held.job_id == self.job_id
@@ -148,7 +152,7 @@ class _Holder:
         return row, profile
 
     async def sealing(self, tx: Tx) -> tuple[Profile, Opening]:
-        """Return what a sealing job still has open, in the profile's line and under the switches."""
+        """Return what a sealing job still has open, with the profile locked and the switches held."""
         await hold_open(tx, browser_scopes(self.client_id))
         await tx.all(None, "profile_lock", profile_id=self.profile_id)
         row = await self.facts(tx)
@@ -159,7 +163,7 @@ class _Holder:
 
 
 async def _holder(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int = 0) -> _Holder:
-    """Return who asks, if the actor may lease for the job at all.
+    """Return the caller as a holder, if the actor may lease for the job at all.
 
     Raises:
         Denied: ``not_permitted``.
@@ -170,7 +174,7 @@ async def _holder(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, 
 
 
 async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, lease_id: UUID) -> OpenedProfile:
-    """Let a job have a profile open, and nobody else meanwhile.
+    """Open a profile for a job, and for nobody else meanwhile.
 
     Args:
         lease_id: The job's use lease, for the record.
@@ -212,11 +216,11 @@ async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: U
 
 
 async def beat(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int) -> int:
-    """Tell a holder for how many seconds its browser may stay open. No lock is waited for: it is asked again.
+    """Return for how many seconds a holder's browser may stay open. It waits for no lock: the holder asks again.
 
     Raises:
         NotFound: No such job or profile for this runner.
-        Denied: It must close: a switch, the client's state, the job's end.
+        Denied: It must close, because of a switch, the client's state or the job's end.
         Conflict: ``opening_lost``: it ended, another one has begun, or the profile was taken out of use.
         Unavailable: Could not be checked.
     """
@@ -233,7 +237,7 @@ async def blob(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
 
     Raises:
         NotFound, Denied, Conflict: As :func:`beat`.
-        Unavailable: As the artifact store raises; also while the chunks are taken.
+        Unavailable: As the artifact store raises, also while the chunks are read.
     """
     holder = await _holder(app, actor, job_id, profile_id, epoch)
     async with holder.begin() as tx:
@@ -245,7 +249,7 @@ async def blob(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
 
 
 async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, cause: str) -> None:
-    """End an opening: the browser is closed and nothing of the profile is left. Ending it again changes nothing.
+    """End an opening: the browser is closed and nothing of the profile is left. Ending it twice changes nothing.
 
     Args:
         cause: One of ``CAUSES``. ``wrong_account``, an account that this job found to be another's, ``logged_out``,
@@ -298,7 +302,7 @@ def _may_use(row: Row) -> None:
 async def _looked_at(
     app: BrokerApp, actor: Actor, profile: Profile, chunks: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
-    """Pass a blob on; one that is gone, or is not what was stored, takes its profile out of use."""
+    """Pass a blob on. A blob that is missing, or is not what was stored, takes its profile out of use."""
     try:
         async for chunk in chunks:
             yield chunk
@@ -309,7 +313,7 @@ async def _looked_at(
 
 
 async def take_out(tx: Tx, app: BrokerApp, actor: Actor, profile: Profile, cause: str) -> None:
-    """Quarantine a profile for what was found of it; one that is in quarantine stays there, for the reason it has."""
+    """Quarantine a profile for what was found. A profile already in quarantine keeps its first reason."""
     if profile.state is not ProfileState.QUARANTINED:
         await openings.quarantine(tx, app, actor, profile, cause=cause, alert=_QUARANTINE[cause], lanes_off=False)
 

@@ -306,7 +306,7 @@ def _after(profile: UUID, work: Mapping[str, Any]) -> str:
 
 
 def _holder(profile: UUID) -> str:
-    """Say which job has a profile open, since when, and what ends it; empty when none has."""
+    """Say which job has a profile open, since when, and what ends it; empty if none has."""
     held = run(call("GET", f"/v1/profiles/{profile}/history"))["opening"]
     if held is None or not held["open"]:
         return ""
@@ -314,10 +314,10 @@ def _holder(profile: UUID) -> str:
 
 
 def _proofs(proofs: Sequence[Mapping[str, Any]]) -> None:
-    """Name the pictures that prove a generation, where they lie at the worker's host.
+    """List the pictures that prove a generation, with their files at the worker's host.
 
     Raises:
-        Integrity: ``proof_altered``: one lies here, and is not the one on record.
+        Integrity: ``proof_altered``: one is here, and is not the one on record.
     """
     place = session().settings.path("proofs_dir")
     if proofs and not session().as_json:
@@ -367,7 +367,7 @@ def _seen(given: tuple[str, ...], platforms: Sequence[str]) -> dict[str, str]:
 
 
 def _flat(one: Mapping[str, Any]) -> dict[str, Any]:
-    """A profile as one row: its accounts by name."""
+    """Return a profile as one row, its accounts by name."""
     if session().as_json:
         return dict(one)
     names = [f"{account['platform']}/{account['account']}" for account in one["accounts"]]
@@ -510,7 +510,7 @@ def _planned(found: Any) -> None:
 
 
 def _after_compromise(found: Any) -> str:
-    """What comes next, client by client: a version that may protect, then a new login for each profile."""
+    """Say what comes next, client by client: a version that may protect, then a new login for each profile."""
     steps = []
     for client in sorted({one["client_id"] for one in found["left"]}):
         rotate = again(f"kek rotate {client}")

@@ -1,22 +1,22 @@
-"""Runbook 7.3: the vault of browser profiles is suspected compromised. A procedure of five steps and a close.
+"""Runbook 7.3: the vault of browser profiles may be compromised. A procedure of five steps and a close.
 
 Rules
-- A scope is named: one client, or everybody. A client that nobody knows is refused, never everybody (R7.3-2).
-- Opening makes every profile of the scope due for a new key at once (R6.1-6); closing takes no mark off.
-- Where the artifact store was exposed, the browser lane of each account goes off at once, and each profile is given to
-  a worker to be sealed under a new key, one by one: what one refuses stays listed, and is tried again with step 1.
-- One open incident for a scope: a second one would call done what the first has not.
-- Each call does what can be done now and looks what is left: nothing left, the step is done and on record; something
-  left, it is listed and nothing is called done. It may be called again and again.
-- The browser lane of each account goes off with its old profile: opening the switch alone lets nothing act with the new
-  one, before a person has set the lane for it.
-- All of it happens while the browser lane is off; a lane that is open again stops the procedure where it is.
-- A session is ended when its old cookie was refused afterwards, or a person says that they ended it. No other way.
-- Old keys are called compromised first and destroyed then, on a second person's word. Wrapping an old key anew leaves
-  it where it was, and counts for nothing (R7.3-5).
-- Closed is what has all its evidence: each of the five steps on record, and nothing left of any (R7.3-7).
+- A scope is named: one client, or everybody. An unknown client is refused and never means everybody (R7.3-2).
+- Opening an incident makes every profile of the scope due for a new key at once (R6.1-6). Closing it removes no mark.
+- If the artifact store was exposed, the browser lane of each account is switched off at once, and each profile goes to
+  a worker to be sealed under a new key, one by one. A refused one stays listed, and is tried again with step 1.
+- A scope has one open incident: a second one would call done what the first has not.
+- Each call does what can be done now. When nothing is left, the step is done and recorded. Otherwise the rest is listed
+  and nothing is called done. Calls can be repeated.
+- The browser lane of each account goes off with its old profile. Opening the switch alone lets nothing act with the new
+  profile: a person must also set the lane for it.
+- All of this happens while the browser lane is off. If the lane is opened again, the procedure stops where it is.
+- A session is ended only when its old cookie was refused afterwards, or when a person says that they ended it.
+- Old keys are first marked compromised and then destroyed, on a second person's word. Rewrapping an old key leaves it
+  where it was, and counts for nothing (R7.3-5).
+- An incident closes only with all its evidence: each of the five steps on record, and nothing left of any (R7.3-7).
 
-It may not run a browser: workers do, and people log in. Nor may it open a browser lane: two people do, and only once
+It may not run a browser: workers do, and people log in. It may not open a browser lane: two people do, and only after
 the new profiles are proved.
 """
 
@@ -72,22 +72,22 @@ class VaultIncident(Run):
 
     @property
     def step(self) -> IncidentStep:
-        """How far it got."""
+        """How far it has got."""
         return next((step for step in reversed(IncidentStep) if step in self.evidence), IncidentStep.OPENED)
 
     @property
     def assumed(self) -> bool:
-        """Whether nobody knew since when, so that 72 hours are looked at."""
+        """Whether nobody knew since when, so that the last 72 hours are assumed."""
         return abs(self.started_at - self.since - WINDOW).total_seconds() < 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One profile on one platform, and how far it got.
+    """One profile on one platform, and how far it has got.
 
     Attributes:
-        keys: Of the old profile, all; ``keys_destroyed``: of these.
-        exposed: The store was exposed, and its browser lane is not off yet, or nobody was given its new sealing.
+        keys: How many the old profile had; ``keys_destroyed``: how many of these are destroyed.
+        exposed: The store was exposed, and its browser lane is not off yet or no worker has its rekey yet.
     """
 
     incident_id: UUID
@@ -122,29 +122,29 @@ class Item:
 
     @property
     def lost(self) -> bool:
-        """Whether the new profile is of no use any more, so that another one must take its place."""
+        """Whether the new profile can no longer be used, so that another one must take its place."""
         return self.new_state is not None and not living(ProfileState(self.new_state))
 
     @property
     def recreated(self) -> bool:
-        """Whether a new profile stands in its place that a person logged in to afresh."""
+        """Whether a new profile has taken its place and a person has logged in to it afresh."""
         stands = self.new_profile_id is not None and not self.lost
         return stands and self.fresh_login and (self.new_generation or 0) > 0
 
     @property
     def keys_gone(self) -> bool:
-        """Whether every key that the old profile was ever sealed with was called compromised and then destroyed."""
+        """Whether every key that ever sealed the old profile was marked compromised and then destroyed."""
         return self.keys > 0 and self.keys == self.keys_destroyed
 
     @property
     def proved(self) -> bool:
-        """Whether the new profile showed the right account, and a wrong one was told from it."""
+        """Whether the new profile showed the right account, and a wrong account was told from it."""
         valid = self.new_state == "valid" and self.new_generation == self.new_validated
         return valid and self.identity_at is not None and self.wrong_account_at is not None
 
     @property
     def to_do(self) -> str:
-        """What a person must do about it now; empty when nothing."""
+        """What a person must do about it now; empty if nothing."""
         if self.session in BY_HAND:
             return "end_session_by_hand"
         if self.exposed and not self.old_busy:
@@ -176,15 +176,15 @@ async def open_incident(
     """Open an incident for a client or for everybody; all profiles of the scope are due from now on.
 
     Args:
-        client_id: Whose profiles; None only together with ``everybody``.
-        everybody: Of all clients, said in so many words.
+        client_id: Whose profiles; None only with ``everybody``.
+        everybody: All clients' profiles, said explicitly.
         cause: One of :class:`byokeep.core.vault_incident.IncidentCause`.
         since: Since when others may have had access; None = not known, 72 hours are assumed.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``: no such client.
-        Rejected: ``scope_missing``, ``unknown_cause``, ``bad_since``; ``nothing_sealed``: there is nothing to lead out.
-        Conflict: ``incident_open``: one of this scope, or of a wider or narrower one, is not closed.
+        Rejected: ``scope_missing``, ``unknown_cause``, ``bad_since``; ``nothing_sealed``: there is nothing to recover.
+        Conflict: ``incident_open``: an incident of this scope, or of a wider or narrower one, is not closed.
     """
     await permit(app, actor, Verb.VAULT_OPEN, client_id=client_id)
     async with recorded(app, actor, Verb.VAULT_OPEN, object_id=client_id, refused_as=EventName.VAULT_INCIDENT_OPENED):
@@ -233,7 +233,7 @@ async def open_incident(
 
 
 async def _guard(app: App, actor: Actor, own: list[Item]) -> None:
-    """Take a profile of an exposed store out of the browser lane, and have it sealed under a new key.
+    """Switch the browser lane off for a profile of an exposed store, and have it sealed under a new key.
 
     What cannot be done now stays listed.
     """
@@ -271,7 +271,7 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState
     """Close an incident, as a second person, when all its evidence is there. Due marks stay.
 
     Raises:
-        Denied: ``not_permitted``; ``same_person``: who opened it does not close it.
+        Denied: ``not_permitted``; ``same_person``: whoever opened it cannot close it.
         NotFound: As :func:`look`.
         Conflict: ``vault_out_of_order``; ``evidence_missing``; ``vault_step_left``.
     """
@@ -296,7 +296,7 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState
 
 
 async def held(tx: Tx, incident_id: UUID) -> VaultIncident:
-    """Return an incident, held until the transaction ends. Raises NotFound."""
+    """Return an incident, locked until the transaction ends. Raises NotFound."""
     found = await tx.maybe(VaultIncident, "vault_hold", id=incident_id)
     if found is None:
         raise NotFound("not_found")
@@ -304,7 +304,7 @@ async def held(tx: Tx, incident_id: UUID) -> VaultIncident:
 
 
 async def stepped(tx: Tx, actor: Actor, incident: VaultIncident, step: IncidentStep, *, count: int) -> None:
-    """Put on record that a step is done, and move on. Raises Conflict(``procedure_moved``): somebody else was first."""
+    """Record that a step is done, and move on. Raises Conflict(``procedure_moved``): somebody else was first."""
     await passed(tx, actor, PROCEDURE, incident, PROCEDURE.step(step), {"count": count})
 
 
@@ -320,9 +320,9 @@ _DONE_WITHOUT: Final = frozenset({"done", "failed", "expired", "cancelled"})
 
 
 async def lane_off(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
-    """Step 1: see that the browser lane of the scope is off and that no job has a browser open any more.
+    """Step 1: check that the browser lane of the scope is off and that no job still has a browser open.
 
-    Of an exposed store it also takes up the profiles that were left at the opening.
+    After an exposure of the store it also handles the profiles that were left over when the incident was opened.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
@@ -335,7 +335,7 @@ async def lane_off(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentSt
 
 
 async def sessions(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
-    """Step 2: have workers log out of every platform; what they can not end, a person ends.
+    """Step 2: have workers log out of every platform. A person ends the sessions that workers cannot.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
@@ -362,7 +362,7 @@ def _session_ended(one: Item) -> bool:
 async def told(
     app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: SessionEnd
 ) -> None:
-    """Keep what became of a session, on record; what is no success opens a task for a person (R7.3-3)."""
+    """Record what became of a session. If a person must end it, this opens an alert (R7.3-3)."""
     at = {"incident_id": incident_id, "client_id": client_id, "profile_id": profile_id, "platform": platform}
     async with app.db.begin(client_id=client_id) as tx:
         if await _kept(tx, actor, at, ended, out_of=[SessionEnd.PENDING]) and ended in BY_HAND:
@@ -373,7 +373,7 @@ async def told(
 
 
 async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUID, platform: str) -> VaultIncidentState:
-    """Say, as the person who did it, that a session was ended at its platform.
+    """State, as the person who did it, that a session was ended at its platform.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`; ``not_found``: not in this incident.
@@ -396,7 +396,7 @@ async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUI
 async def _kept(
     tx: Tx, actor: Actor, at: dict[str, Any], ended: SessionEnd, *, out_of: list[SessionEnd], by: UUID | None = None
 ) -> bool:
-    """Keep what became of a session, on record; False when it did not stand where this leads ``out_of``."""
+    """Record what became of a session; False if its state was none of ``out_of``."""
     if await tx.maybe(str, "vault_session", **at, session=ended.value, by=by, from_states=out_of) is None:
         return False
     await record(
@@ -408,13 +408,13 @@ async def _kept(
 
 
 async def recreate(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
-    """Step 3: retire every profile and make a new one in its place; people then log in to these afresh (R7.3-4).
+    """Step 3: retire every profile and make a new one in its place. People then log in to the new ones afresh (R7.3-4).
 
     Raises:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``vault_out_of_order``; ``lane_not_off``; ``work_under_way``.
 
-    A new profile that was destroyed meanwhile gets another in its place, at whatever step: it must be proved as well.
+    A new profile that was destroyed meanwhile is replaced at any step; the replacement must be proved as well.
     """
 
     async def replace(own: list[Item]) -> None:
@@ -441,7 +441,7 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentSt
 
 
 async def rekey(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
-    """Step 4: call every key of the old profiles compromised, and ask for their destruction (R7.3-5).
+    """Step 4: mark every key of the old profiles compromised, and ask for their destruction (R7.3-5).
 
     Raises:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
@@ -468,7 +468,7 @@ async def rekey(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState
 
 
 async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
-    """Agree, as a second person, that the old profiles of an incident are destroyed with their keys; workers do it.
+    """Approve, as a second person, that workers destroy the old profiles of an incident with their keys.
 
     Raises:
         Denied: ``not_permitted``; ``same_person``.
@@ -525,9 +525,9 @@ async def _advance(
     done: Callable[[Item], bool], *, again: Callable[[Item], bool] = lambda _: False,
     before: Callable[[list[Item]], None] = lambda _: None,
 ) -> VaultIncidentState:  # fmt: skip
-    """Do of a step what can be done now, profile by profile, and call it done when nothing is left of it.
+    """Do what can be done now of a step, profile by profile, and call it done when nothing of it is left.
 
-    What ``before`` refuses is refused before anything is done.
+    ``before`` refuses before anything is done.
     """
     async with _step(app, actor, incident_id):
         now, items = await _begin(app, incident_id, step, again=again)
@@ -550,7 +550,7 @@ async def _step(app: App, actor: Actor, incident_id: UUID) -> AsyncIterator[None
 async def _begin(
     app: App, incident_id: UUID, step: IncidentStep, *, again: Callable[[Item], bool] = lambda _: False
 ) -> tuple[VaultIncident | None, list[Item]]:
-    """Return the incident, None when the step was done before and nothing of it is to do ``again``, and its items."""
+    """Return the incident and its items. The incident is None if the step is done and ``again`` finds nothing to do."""
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
         items = await tx.all(Item, "vault_items", incident_id=incident_id)
@@ -564,7 +564,7 @@ async def _begin(
 async def _done_when(
     app: App, actor: Actor, incident_id: UUID, step: IncidentStep, done: Callable[[Item], bool]
 ) -> None:
-    """Call a step done when nothing is left of it; what is left stays listed."""
+    """Call a step done if nothing of it is left; what is left stays listed."""
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
         items = await tx.all(Item, "vault_items", incident_id=incident_id)
@@ -593,7 +593,7 @@ async def _work(app: App, actor: Actor, one: Item, profile_id: UUID, kind: Profi
 def _leads(
     flow: Callable[[App, Actor, UUID], Awaitable[VaultIncidentState]],
 ) -> Callable[..., Awaitable[Fields | None]]:
-    """Return a flow as what does a step; it puts the step on record itself once nothing is left of it."""
+    """Adapt a flow to a procedure's step. The flow itself records the step once nothing of it is left."""
 
     async def act(app: App, actor: Actor, run: Run) -> None:
         await flow(app, actor, run.id)

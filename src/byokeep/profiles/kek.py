@@ -1,22 +1,22 @@
 """Key-encryption keys (KEKs): their rows, what people see of them and ask for, what a worker needs to work on one.
 
 Rules
-- A version has a row before it protects anything, and the row is never taken away: a destroyed version's is its
+- A version has a row before it protects anything, and the row is never removed. A destroyed version's row is its
   tombstone, which no restore of OpenBao undoes (R2.3-6).
 - A move follows the one table of key states, and leaves a row of history and a record, in one transaction (S-NIST-1).
-  The moves of a profile's data-encryption key (DEK) do the same.
-- Before a DEK is wrapped or unwrapped, a version is asked for: the row's state first, then its periods (S-NIST-2..8). A
-  version without a row is nobody's: it protects nothing and opens nothing.
-- What still hangs on a version is counted from the rows of what was sealed, never from a column of its own.
-- A KEK is reachable inside a custody lease only, one client's at a time; it never leaves OpenBao. A DEK does not come
-  out here: what moves between versions of a KEK stays wrapped (S-GCM-11).
-- A worker does what needs OpenBao; what it did is on record with the name of who asked.
-- A version that something hangs on is not ended (R6.1-8): the refusal says how much. Its end takes another person than
-  the one who let it protect nothing more.
-- A compromise needs one person, at once. It marks every key that the version ever wrapped, and its plan is done when
-  none of them is left (S-NIST-16).
-- The inventory tells keys by what they are, whose, in which state, how old, when due and last used; never by what they
-  hold. What was compared is what a worker put on record lately: a client that was not, or could not be, is unknown.
+  The same holds for a profile's data-encryption key (DEK).
+- Before a DEK is wrapped or unwrapped, its KEK version is checked: the row's state first, then its periods
+  (S-NIST-2..8). A version without a row protects nothing and opens nothing.
+- What depends on a version is counted from the rows of what was sealed, never from a column of its own.
+- A KEK is reachable only inside a custody lease, for one client at a time. It never leaves OpenBao. No DEK comes out
+  here: what moves between versions of a KEK stays wrapped (S-GCM-11).
+- A worker does what needs OpenBao. What it did is on record with the name of whoever asked.
+- A version with dependents is not ended (R6.1-8); the refusal says how many. Ending it takes a different person from
+  the one who stopped it from protecting.
+- A compromise needs one person, at once. It marks every key that the version ever wrapped. Its plan is done when none
+  of them is left (S-NIST-16).
+- The inventory shows what each key is, whose, its state, its age, when it is due and when it was last used; never what
+  it holds. Its comparison is the last one a worker recorded. A client that was not or could not be compared is unknown.
 
 It may not talk to OpenBao: :mod:`.kek_tasks` does, in the worker.
 """
@@ -74,9 +74,9 @@ class Kek:
     """One version of a KEK.
 
     Attributes:
-        client_id: Whose; None = every client's, which only a version of AWS KMS from an older release is.
-        identity: Tells the key that was made from any other, as :class:`byokeep.core.kek.KekVersion`; empty before.
-        dependents: Keys that hang on it.
+        client_id: Whose; None = every client's, as only a version of AWS KMS from an older release can be.
+        identity: Tells this key from any other, as :class:`byokeep.core.kek.KekVersion`; empty until it is made.
+        dependents: How many keys depend on it.
     """
 
     holder: str
@@ -100,7 +100,7 @@ class Kek:
 
     @property
     def periods(self) -> Periods:
-        """How long it protects and processes."""
+        """How long it may protect and process."""
         return Periods(
             purpose=KeyPurpose.WRAP, starts_at=self.made_at, oup=self.protect_until - self.made_at,
             rup=self.process_until - self.made_at,
@@ -125,7 +125,7 @@ class KekMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """A rotation; ``done`` only when nothing is left on older versions. ``remaining`` is as of the reading."""
+    """A rotation; ``done`` only when nothing is left on older versions. ``remaining`` is as of when it was read."""
 
     id: UUID
     client_id: UUID | None
@@ -149,7 +149,7 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependent:
-    """One wrapped key that hangs on a version: whose, of which profile, for which accounts."""
+    """One wrapped key that depends on a version: whose, of which profile, for which accounts."""
 
     client_id: UUID
     client: str
@@ -180,7 +180,7 @@ UNKNOWN: Final = "unknown"
 
 
 async def versions(tx: Tx, *, ids: Sequence[UUID] | None = None, kek_id: str | None = None) -> list[Kek]:
-    """Return the versions that OpenBao holds, of all keys, of some clients' or of one; oldest of a key first."""
+    """Return the versions that OpenBao holds, of all keys, of some clients' or of one; a key's oldest first."""
     rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=MANY)
     return [row for row in rows if row.holder == TRANSIT]
 
@@ -192,7 +192,7 @@ async def under_way(tx: Tx, *, kek_id: str | None = None) -> list[Rotation]:
 
 
 async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int, client_id: UUID) -> Kek:
-    """Put a version into the inventory before it is made; one that was announced before is returned as it is.
+    """Enter a version in the inventory before it is made. One that was announced before is returned as it is.
 
     Raises:
         Rejected: ``kek_too_weak``.
@@ -212,7 +212,7 @@ async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int,
 
 
 def made_fields(kek: Kek) -> dict[str, Any]:
-    """Return what the record of a new version says beside its place (R2.3-3)."""
+    """Return what the record of a new version says besides its place (R2.3-3)."""
     return {
         "algorithm": kek.algorithm, "bits": kek.bits, "owner": kek.owner, "purpose": kek.periods.purpose.value,
         "protect_until": kek.protect_until, "process_until": kek.process_until,
@@ -240,7 +240,7 @@ async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason
 
 
 async def pin(tx: Tx, kek: Kek, identity: str) -> None:
-    """Keep which key a version is; only the first word counts."""
+    """Store which key a version is; only the first call counts."""
     if identity and not kek.identity:
         await tx.maybe(int, "kek_pin", **kek.place, identity=identity)
 
@@ -258,7 +258,7 @@ async def compromised_late(tx: Tx, actor: Actor, kek: Kek, *, reason: str) -> No
 
 
 async def held(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int, lock: bool = True) -> Kek:
-    """Return one version, held until the transaction ends; without ``lock`` for whoever stands in the key's own line.
+    """Return one version, locked until the transaction ends; without ``lock`` for a caller that has locked the key.
 
     Raises:
         NotFound: ``not_found``.
@@ -280,7 +280,7 @@ async def suspensions(tx: Tx, kek: Kek) -> tuple[Suspension, ...]:
 
 
 async def check_protect(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> Kek:
-    """Let a version wrap a new key; returns its row.
+    """Check that a version may wrap a new key; returns its row.
 
     Raises:
         Rejected: ``key_state``; ``key_period_over``; ``key_not_yet_valid``.
@@ -292,11 +292,11 @@ async def check_protect(tx: Tx, app: App, *, holder: str, kek_id: str, version: 
 
 
 async def check_process(tx: Tx, app: App, *, holder: str, kek_id: str, version: int, protected_at: datetime) -> Kek:
-    """Let a version unwrap a key that it wrapped at ``protected_at``; returns its row.
+    """Check that a version may unwrap a key that it wrapped at ``protected_at``; returns its row.
 
     Args:
-        protected_at: When the key was sealed with, as its row says. A version that is younger took it over in a rewrap,
-            and counts from its own first day.
+        protected_at: When the key was used to seal, as its row says. A younger version took it over in a rewrap, and
+            counts from its own first day.
 
     Raises:
         Rejected: ``key_state``; ``key_period_over``; ``protected_in_suspension``; ``protected_outside_period``.
@@ -318,7 +318,7 @@ async def _row(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> K
 
 
 async def note(tx: Tx, name: EventName, actor: Actor, kek: Kek, outcome: Outcome = Outcome.OK, **said: Any) -> None:
-    """Record something about a version on its client's chain, or the platform's for a key that guards every client."""
+    """Record something about a version on its client's chain; on the platform's for a key that guards every client."""
     said |= {"holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version}
     await record(tx, actor, name, outcome=outcome, client_id=kek.client_id, object_id=kek.client_id, **said)
 
@@ -332,7 +332,7 @@ async def queue_rewrap(tx: Tx, rotation_id: UUID, client_id: UUID, actor: Actor)
 
 
 async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> None:
-    """Let pass who stopped none of the versions that an end would take: the end is the second person's part.
+    """Let a caller pass who stopped none of the versions that would end: ending them takes a second person.
 
     Raises:
         Denied: ``same_person``.
@@ -342,7 +342,7 @@ async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> No
 
 
 async def refuse_dependents(tx: Tx, holder: str, kek_id: str, version: int) -> None:
-    """Let pass when nothing hangs on a version or one before it.
+    """Pass if nothing depends on a version or an earlier one.
 
     Raises:
         Conflict: ``kek_has_dependents`` with the count.
@@ -381,13 +381,13 @@ async def move_key(
 async def compromise_key(
     tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str, incident: UUID | None = None
 ) -> None:
-    """Call the key of a generation compromised; one that is already, or is destroyed, stays as it is."""
+    """Mark the key of a generation compromised. One that already is, or is destroyed, stays as it is."""
     if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
         await move_key(tx, app, actor, row, to=KeyState.COMPROMISED, reason=reason, incident=incident)
 
 
 async def destroy_key(tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str = "destroyed") -> None:
-    """Take the key of a generation to its end, over what lies between. One that is at its end stays there."""
+    """Move the key of a generation to its end, through the states in between. One already there stays there."""
     now = await tx.one(Generation, "generation_of", **row.at)
     if now.key_state in (KeyState.ACTIVE, KeyState.SUSPENDED):
         await move_key(tx, app, actor, now, to=KeyState.DEACTIVATED, reason="retired")
@@ -405,14 +405,14 @@ class ProfileCustody(Custody[ProfileRef, bytes], Protocol):
 
 
 class HeldCustody(ProfileCustody, Protocol):
-    """Custody that somebody may end: a kill, the client's suspension, the job's end."""
+    """Custody that may be ended by others: by a kill, the client's suspension, the job's end."""
 
     @property
     def lease_id(self) -> str:
-        """Of the lease in force."""
+        """The id of the lease in force."""
 
     async def still(self) -> None:
-        """Return if it may go on. Raises Denied: stop; Unavailable: could not be asked, so stop as well."""
+        """Return if it may go on. Raises Denied: stop; Unavailable: nobody could be asked, so stop as well."""
 
 
 class ProfileCustodian(Protocol):
@@ -422,7 +422,7 @@ class ProfileCustodian(Protocol):
         """Hold a custody lease of a job for all of a client's records. Raises Denied, Unavailable."""
 
     def open_profile(self, job_id: UUID, profile_id: UUID) -> AbstractAsyncContextManager[HeldCustody]:
-        """Hold a custody lease of a job for one profile's. Raises Denied, Unavailable."""
+        """Hold a custody lease of a job for one profile's records. Raises Denied, Unavailable."""
 
     async def close(self, job_id: UUID) -> None:
         """End a job. Raises Unavailable, Denied."""
@@ -433,7 +433,7 @@ class KekApp(App):
     """``byokeep worker``, as far as it looks after KEKs.
 
     Attributes:
-        artifacts: Where sealed profiles lie, to be compared with; nothing is opened or removed.
+        artifacts: Where sealed profiles are kept, for comparison only; nothing is opened or removed.
     """
 
     custodian: ProfileCustodian
@@ -442,7 +442,7 @@ class KekApp(App):
 
 @asynccontextmanager
 async def custody_of(app: KekApp, actor: Actor, client_id: ClientId) -> AsyncIterator[ProfileCustody]:
-    """Hold a custody lease of a job of its own for a client's keys. Raises as ``open_keys``."""
+    """Hold a custody lease for a client's keys, of a job of its own. Raises as ``open_keys``."""
     by = app.system(actor.request_id)
     job = custody_job(app, app.custodian.close, client_id, PROFILE, by=by)
     async with job as job_id, app.custodian.open_keys(job_id) as custody:
@@ -455,7 +455,7 @@ class ShownKek(Kek):
 
     Attributes:
         urgency: Of the newest version's rotation: empty, ``due`` or ``overdue``.
-        check: What the last comparison with its holder came to; ``unknown`` when there was none, or it failed.
+        check: The result of the last comparison with its holder; ``unknown`` if there was none, or it failed.
     """
 
     due_at: datetime
@@ -505,7 +505,7 @@ async def history(app: App, actor: Actor, kek_id: str, version: int) -> tuple[Ke
 
 
 async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = None) -> list[Dependent]:
-    """Return what hangs on a version, or on all versions of a key: artifacts, tenants, profiles, accounts (R9.2-2).
+    """Return what depends on a version, or on all versions of a key: artifacts, tenants, profiles, accounts (R9.2-2).
 
     Raises:
         Denied: ``not_permitted``.
@@ -520,7 +520,7 @@ async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = 
 
 
 async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: str) -> int:
-    """Ask for the next version of a client's key; a worker makes it. Returns the version it will follow, 0 = none.
+    """Ask for the next version of a client's key; a worker makes it. Returns the version before it, 0 = none.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
@@ -534,7 +534,7 @@ async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: s
 
 
 async def hand_rotation(tx: Tx, actor: Actor, client_id: ClientId, *, reason: str) -> int:
-    """As :func:`ask_rotation`, in a caller's transaction and by its permission."""
+    """Do as :func:`ask_rotation` does, in the caller's transaction and under its permission."""
     await require_active(tx, client_id)
     kek = await _of_client(tx, client_id)
     expected = 0
@@ -565,7 +565,7 @@ async def ask_rewrap(app: App, actor: Actor, client_id: ClientId) -> Rotation:
 
 
 async def ask_check(app: App, actor: Actor, client_id: ClientId) -> None:
-    """Ask for a comparison of a client's key with its holder; :func:`status` tells what came of it.
+    """Ask for a comparison of a client's key with its holder; :func:`status` shows the result.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
@@ -575,10 +575,10 @@ async def ask_check(app: App, actor: Actor, client_id: ClientId) -> None:
 
 
 async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: str) -> Kek:
-    """Ask, as a second person, for the end of an old version and those before it; a worker ends them at the holder.
+    """Ask, as a second person, to end an old version and those before it; a worker ends them at the holder.
 
     Raises:
-        Denied: ``not_permitted``; ``same_person``: who let one of them protect nothing more does not end it.
+        Denied: ``not_permitted``; ``same_person``: whoever stopped one of them from protecting cannot end it.
         NotFound: No such version for this actor.
         Rejected: ``bad_reason``; ``key_state``: it still protects.
         Conflict: ``kek_has_dependents`` with the count; ``kek_end_waiting`` with who asked in which request.
@@ -600,7 +600,7 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
 
 
 async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reason: str) -> KekPlan:
-    """Call a version compromised: it protects nothing, every key that it ever wrapped counts as seen, all are due.
+    """Mark a version compromised: it protects nothing, every key it ever wrapped counts as seen, all are due.
 
     Raises:
         Denied: ``not_permitted``.
@@ -635,7 +635,7 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
 
 
 async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
-    """Return what a compromise of a version leaves to do, and how much there was: it is done when nothing is left.
+    """Return what a compromise of a version leaves to do, and how much it was; it is done when nothing is left.
 
     Raises:
         Denied, NotFound: As :func:`dependents`.
@@ -664,17 +664,17 @@ async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | 
 
 
 async def _of_client(tx: Tx, client_id: ClientId) -> Kek | None:
-    """The version of a client's key that protects now, or did last."""
+    """Return the version of a client's key that protects now, or did last."""
     rows = await versions(tx, ids=[client_id])
     started = [row for row in rows if row.state is not KeyState.PRE_ACTIVATION]
     return max(started, key=lambda row: (row.made_at, row.version)) if started else None
 
 
 async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, **more: str) -> None:
-    """Hand something to a worker, on record as asked for by this actor.
+    """Hand something to a worker, recorded as asked for by this actor.
 
     Raises:
-        Conflict: ``kek_end_waiting`` and its like, naming the request that waits; a check joins the one that waits.
+        Conflict: ``kek_end_waiting`` and its like, with the request that waits; a second check joins the waiting one.
     """
     ids = {"client_id": str(client_id), "asked_by": str(actor.id), "request_id": str(actor.request_id), **more}
     handed = await tx.defer(task, delay_s=0, key=f"{task}:{client_id}", lock="", **ids)
@@ -733,7 +733,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InventoryFinding:
-    """A strange thing that a check found and that nobody has closed the alert of."""
+    """Something strange that a check found, and whose alert nobody has closed."""
 
     reason: str
     client_id: UUID | None
@@ -753,7 +753,7 @@ class VaultInventory:
 
 
 async def vault_inventory(app: App, actor: Actor) -> VaultInventory:
-    """List every key that guards profiles of the actor's clients, and what their last checks came to.
+    """List every key that guards profiles of the actor's clients, and the results of their last checks.
 
     Raises:
         Denied: ``not_permitted``.
@@ -777,7 +777,7 @@ async def vault_inventory(app: App, actor: Actor) -> VaultInventory:
 
 
 async def ask_checks(app: App, actor: Actor) -> list[UUID]:
-    """Ask workers to compare the places of every client of the actor's that has profiles; returns which.
+    """Ask workers to compare the places of each of the actor's clients that has profiles; returns those clients.
 
     Raises:
         Denied: ``not_permitted``.

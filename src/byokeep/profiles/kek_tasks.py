@@ -1,21 +1,22 @@
 """What a worker does with a key-encryption key: makes it, rotates it, moves what it wraps, compares it, ends versions.
 
 Rules
-- A version has its row before OpenBao makes it, and protects nothing before the row says active (S-NIST-13), which
-  it does when the version was confirmed (:func:`confirm`). Which key it is stands in the row from then on; the
-  versions of an older installation get it at the first check that finds nothing wrong with them.
-- A rotation's second half moves every wrapped key to the new version (R6.1-8): OpenBao does it. A blob is not touched.
-  The record of a generation is written anew, by compare-and-set, with the same key wrapped under the new version; then
-  its row follows. Until it does, the old record stays and opens: nothing is ever unreadable. A profile that somebody
-  has open waits. A rotation is done when no row is left on an older version. Nothing else ends it.
-- Each step can be cut anywhere and begun again: what OpenBao shows and what the rows say tell where it stood. A round
-  every minute hands on what a dead worker left; what a rotation left over is destroyed a while after it ended.
-- A version that was made, taken away, exchanged or opened up outside is a finding with an alert, and is not worked
-  around. Each key is compared with OpenBao at least once an hour, so that it is noticed in time (R9.2-2).
-- An old version is ended only when nothing hangs on it (R6.1-8); its row stays, as its tombstone.
-- A rotation that is due is told once, one that is overdue as long as it lasts (R6.1-7).
-- What a worker does because a person asked is on record with that person as its actor, and done only if that person's
-  record says so (:mod:`byokeep.kernel.asking`). Only Unavailable is tried again.
+- A version has its row before OpenBao makes it. It protects nothing until the row says active (S-NIST-13), which
+  happens when the version is confirmed (:func:`confirm`). From then on the row also says which key it is. Versions of
+  an older installation get this at the first check that finds nothing wrong with them.
+- The second half of a rotation moves every wrapped key to the new version (R6.1-8); OpenBao does it, and no blob is
+  touched. The record of a generation is rewritten by compare-and-set, with the same key wrapped under the new version;
+  then its row follows. Until then the old record stays and opens, so nothing is ever unreadable. A profile that
+  somebody has open waits. A rotation is done when no row is left on an older version, and only then.
+- Each step can be cut anywhere and begun again: OpenBao and the rows show where it stood. A round every minute hands on
+  what a dead worker left. What a rotation left over is destroyed a while after it ended.
+- A version that was made, removed, replaced, or made exportable or deletable outside is a finding with an alert.
+  Nobody works around it. Each key is compared with OpenBao at least once an hour, so that it is noticed in time
+  (R9.2-2).
+- An old version is ended only when nothing depends on it (R6.1-8). Its row stays, as its tombstone.
+- A rotation that is due is reported once; one that is overdue, for as long as it lasts (R6.1-7).
+- What a worker does because a person asked is on record with that person as its actor, and is done only if that
+  person's record says so (:mod:`byokeep.kernel.asking`). Only Unavailable is retried.
 
 It may not open a wrapped key of a profile.
 """
@@ -75,16 +76,16 @@ from byokeep.telemetry.spans import span
 if TYPE_CHECKING:
     from byokeep.sealing.transit import TransitKeys
 
-Rewritten = tuple[Generation, Written]  # a record that was written anew; its row has not followed yet
+Rewritten = tuple[Generation, Written]  # a rewritten record whose row has not followed yet
 BATCH: Final = 200  # profiles of one task
 AT_ONCE: Final = 8
 TOGETHER: Final = 16  # profiles whose rows follow in one transaction: a client's records are appended one after another
-TIDY_AFTER_S: Final = 900.0  # seconds after which nobody reads by a row that was read before the rotation ended
+TIDY_AFTER_S: Final = 900.0  # seconds; by then nobody still uses a row that was read before the rotation ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewrapBatch:
-    """What one go at a client's profiles came to."""
+    """What one pass over a client's profiles came to."""
 
     moved: int
     waiting: int
@@ -92,7 +93,7 @@ class RewrapBatch:
 
 
 async def hand_out(tx: Tx, rotation: Rotation, actor: Actor) -> int:
-    """Hand each client that has something on older versions to a worker; returns how many clients."""
+    """Give a worker each client that has something on older versions; returns how many clients."""
     behind = await tx.all(ClientId, "kek_clients_behind", **rotation.older)
     for client_id in behind:
         await kek.queue_rewrap(tx, rotation.id, client_id, actor)
@@ -104,10 +105,10 @@ async def hand_out(tx: Tx, rotation: Rotation, actor: Actor) -> int:
 async def rewrap(
     app: KekApp, actor: Actor, rotation_id: UUID, client_id: ClientId, *, limit: int = BATCH
 ) -> RewrapBatch:
-    """Move up to ``limit`` profiles of a client; hands itself on while it gets somewhere, and ends the rotation.
+    """Move up to ``limit`` profiles of a client; queues itself again while it makes progress, and ends the rotation.
 
     Raises:
-        Unavailable: OpenBao or database; it is taken up again.
+        Unavailable: OpenBao or the database; it is retried.
         Denied: The client's switch is closed.
         Rejected: As :func:`byokeep.profiles.kek.check_protect`: the new version may protect nothing any more.
     """
@@ -135,7 +136,7 @@ async def rewrap(
 async def _all(
     app: KekApp, actor: Actor, custody: ProfileCustody, rotation: Rotation, client_id: ClientId, profile_ids: list[UUID]
 ) -> list[int]:
-    """Move profiles side by side; returns for each how many keys, -1 when one cannot be moved."""
+    """Move profiles in parallel; returns for each how many keys were moved, -1 if one cannot be moved."""
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def one(profile_id: UUID) -> tuple[list[Rewritten], bool]:
@@ -157,7 +158,8 @@ async def _all(
 async def _write(
     app: KekApp, actor: Actor, custody: ProfileCustody, rotation: Rotation, client_id: ClientId, profile_id: UUID
 ) -> tuple[list[Rewritten], bool]:
-    """Write every record of a profile anew; returns what was, and whether one cannot be: that raises an alert."""
+    """Rewrite every record of a profile; returns the rewritten ones, and whether one cannot be: that raises an alert.
+    """
     async with app.db.begin(client_id=client_id) as tx:
         held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
         if held is not None and held.open:  # since the batch was chosen
@@ -208,7 +210,7 @@ async def _rewritten(
 
 
 async def _keep(tx: Tx, actor: Actor, rotation: Rotation, row: Generation, written: Written) -> bool:
-    """Let the row follow its record, on record; False when another worker's did, or its key is destroyed."""
+    """Let the row follow its record, on record; False if another worker's row did, or the key is destroyed."""
     done = await tx.maybe(
         int, "kek_rewrapped", **row.at, dek_id=row.dek_id, from_version=row.kek_version, base=row.record_version,
         kek_version=rotation.to_version, record_version=written.version, rotation=rotation.id,
@@ -225,7 +227,7 @@ async def _keep(tx: Tx, actor: Actor, rotation: Rotation, row: Generation, writt
 
 
 async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
-    """End a rotation that has nothing left; False when it has, or was ended before."""
+    """End a rotation that has nothing left; False if something is left, or it has ended already."""
     moved = await tx.maybe(int, "kek_rotation_end", id=rotation.id)
     if moved is None:
         return False
@@ -240,8 +242,8 @@ async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
 async def tidy(app: KekApp, actor: Actor, client_id: ClientId, profile_ids: list[UUID]) -> int:
     """Destroy records that a rewrap replaced or left over; returns how many versions.
 
-    A version is ours to destroy when no row stands for it and it holds a key that a row knows, under a version of the
-    KEK that is not newer than the row's. Whatever else lies there is somebody else's business.
+    A version is ours to destroy if no row stands for it and it holds a key that a row knows, under a version of the
+    KEK that is not newer than the row's. Anything else there is somebody else's.
     """
     destroyed = 0
     async with custody_of(app, actor, client_id) as custody:
@@ -272,10 +274,10 @@ _TRIES_TO_MAKE: Final = 3  # and the last one finds it
 
 
 async def compared(app: App, keys: TransitKeys, scope: KekScope) -> KekStatus:
-    """Return the KEK as OpenBao shows it; another key in the place of one of our versions is a fault of that version.
+    """Return the KEK as OpenBao shows it. Another key in the place of one of our versions is a fault of that version.
 
-    What a version was made with stands in its row (its ``identity``), written when it was confirmed and never again: a
-    name is anybody's who has rights there. A version that ended is not compared: that it is back is its own finding.
+    A version's row holds the ``identity`` it was made with, written once, when it was confirmed: anybody with rights
+    there can use a name. A version that ended is not compared: that it is back is a finding of its own.
     """
     status = await keys.versions(scope)
     pins = {row.version: row.identity for row in await _rows(app, status.kek_id) if row.state is not KeyState.DESTROYED}
@@ -291,11 +293,11 @@ async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId
 
     Raises:
         Rejected: ``key_state``, ``key_period_over``; a code of :class:`byokeep.core.kek.KekFault`.
-        Integrity: ``kek_unknown_outside``: the holder has a version that nobody here made; ``kek_unconfirmed``.
+        Integrity: ``kek_unknown_outside``: the holder has a version that was not made here; ``kek_unconfirmed``.
         Unavailable: The holder.
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
-    for _ in range(_TRIES_TO_MAKE):  # somebody else may be making it in this moment
+    for _ in range(_TRIES_TO_MAKE):  # somebody else may be making it at this moment
         status = await compared(app, keys, scope)
         if status.faults:
             raise unusable(status.faults[0])
@@ -320,10 +322,10 @@ async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId
 
 
 async def confirm(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, made: Kek) -> str:
-    """Return the identity of an announced version when a throw-away key goes there and back (SP 800-57 part 1, 7.1).
+    """Return the identity of an announced version once a throw-away key passes both ways (SP 800-57 part 1, 7.1).
 
-    What goes through is random, belongs to no profile, guards nothing and is wiped. It must have been wrapped by the
-    announced version, come back as it was, and come back for no other profile.
+    That key is random, belongs to no profile, guards nothing and is wiped. It must have been wrapped by the
+    announced version, come back unchanged, and come back for no other profile.
 
     Args:
         keys: Under a custody lease of the scope's client.
@@ -373,15 +375,15 @@ async def _confirmed(app: App, keys: TransitKeys, scope: KekScope, made: Kek) ->
 
 
 async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: int, reason: str) -> Rotation | None:
-    """Make the version after ``expected``; the older one opens only from then on, and its wrapped keys begin to move.
+    """Make the version after ``expected``. From then on the older ones only open, and their wrapped keys begin to move.
 
     Args:
-        client_id: Whose key, or any client of a key that guards all.
-        expected: The version that was active when it was asked for; 0 = the first is made.
+        client_id: Whose key; any client for a key that guards all.
+        expected: The version that was active when it was asked for; 0 = make the first.
         reason: A code.
 
     Returns:
-        The rotation; None for the first version, and when this was done before.
+        The rotation; None for the first version, and if this was done before.
 
     Raises:
         Rejected: A code of :class:`byokeep.core.kek.KekFault`: a new version would hide what was done outside.
@@ -403,7 +405,7 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
 async def _make(
     app: App, actor: Actor, keys: TransitKeys, status: KekStatus, client_id: ClientId, *, expected: int, reason: str
 ) -> Rotation | None:
-    """Make the version after ``expected``: announced, made, confirmed, turned to. One that was cut goes on."""
+    """Make the version after ``expected``: announce it, make it, confirm it, turn to it. A cut one continues."""
     scope = KekScope(environment=app.environment, client_id=client_id)
     made = await _announced(app, actor, scope, status, expected)
     if made is None:
@@ -434,7 +436,8 @@ async def _announced(app: App, actor: Actor, scope: KekScope, status: KekStatus,
 
 
 async def _turn(tx: Tx, app: App, actor: Actor, made: Kek, identity: str, *, reason: str) -> Rotation | None:
-    """The new version protects, the older ones open only, and a rotation begins: all in one. The first has none."""
+    """In one transaction the new version protects, the older ones only open, and a rotation begins; the first has none.
+    """
     await tx.all(None, "kek_lock", kek_id=made.kek_id)
     now = await kek.held(tx, kek_id=made.kek_id, version=made.version)
     if now.state is not KeyState.PRE_ACTIVATION:
@@ -459,10 +462,10 @@ async def _turn(tx: Tx, app: App, actor: Actor, made: Kek, identity: str, *, rea
 
 
 async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Difference, ...]:
-    """Compare a client's KEK with its holder, and every key's moves with its row; findings are alerts and on record.
+    """Compare a client's KEK with its holder, and every key's moves with its row. Findings are alerts, on record.
 
     Raises:
-        Unavailable: The holder could not be asked; that is on record too, and nothing is known.
+        Unavailable: The holder could not be asked. That is on record too; nothing is known.
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
     try:
@@ -515,7 +518,7 @@ async def _proved(app: KekApp, row: Kek) -> bool:
 async def end_versions(
     app: KekApp, actor: Actor, client_id: ClientId, *, kek_id: str, holder: str, version: int, reason: str
 ) -> int:
-    """Let a version, and those before it, open nothing any more; returns how many rows became tombstones.
+    """Make a version, and those before it, open nothing any more; returns how many rows became tombstones.
 
     Raises:
         Denied: ``same_person``.
@@ -526,9 +529,9 @@ async def end_versions(
     """
     check_provider(holder)
     scope = KekScope(environment=app.environment, client_id=client_id)
-    if kek_id != scope.tenant_kek:  # the arguments of a task may be anybody's who can write to the queue
+    if kek_id != scope.tenant_kek:  # whoever can write to the queue chooses the arguments of a task
         raise NotFound("not_found")
-    async with app.db.begin(every_client=True) as tx:  # once more: a version may have been moved since it was asked for
+    async with app.db.begin(every_client=True) as tx:  # again: a version may have been moved since it was asked for
         await kek.require_another(tx, actor, kek_id, version)
         await kek.refuse_dependents(tx, holder, kek_id, version)
     async with custody_of(app, actor, client_id) as custody:
@@ -562,7 +565,7 @@ _AT_ONCE: Final = 50
 
 
 async def care(app: KekApp) -> int:
-    """Do everything that is due; returns how many acts there were.
+    """Do everything that is due; returns how many acts.
 
     Raises:
         Unavailable: The database is away.
@@ -571,7 +574,7 @@ async def care(app: KekApp) -> int:
 
 
 async def go_on(app: KekApp) -> int:
-    """Hand on what open rotations left, and clear up after ended ones; returns how many clients and profiles."""
+    """Hand on what open rotations left, and clean up after ended ones; returns how many clients and profiles."""
     handed = 0
     async with app.db.begin(every_client=True) as tx:
         for rotation in (await kek.under_way(tx))[:_AT_ONCE]:
@@ -585,7 +588,7 @@ async def go_on(app: KekApp) -> int:
 
 
 async def compare(app: KekApp) -> int:
-    """Compare keys that were not for a while; returns how many."""
+    """Compare the keys that have not been compared for a while; returns how many."""
     async with app.db.begin(every_client=True) as tx:
         found = await tx.all(
             ClientId, "keks_to_check", installation=app.installation_id, within_s=CHECK_EVERY_S, limit=_AT_ONCE
@@ -616,7 +619,7 @@ async def tell_due(app: KekApp) -> int:
 
 @asynccontextmanager
 async def _told(app: KekApp, actor: Actor, client_id: ClientId) -> AsyncIterator[None]:
-    """Raise an alert about something that was asked for and refused at OpenBao: who asked is gone by then."""
+    """Raise an alert about a request that was refused at OpenBao: whoever asked has left by then."""
     try:
         yield
     except Unavailable:
@@ -631,12 +634,12 @@ _TRIES: Final = 5
 
 
 def _in_name_of(person: UUID, request_id: UUID) -> Actor:
-    """Return a person as a worker's actor, with no more rights here than the worker's own."""
+    """Return a person as a worker's actor, with no more rights than the worker has."""
     return Actor(id=person, roles=frozenset({Role.SYSTEM}), clients=None, request_id=request_id)
 
 
 async def asked(app: KekApp, task: str, verb: Verb, **ids: str) -> Actor:
-    """Return the person that asked for a task with these arguments.
+    """Return the person who asked for a task with these arguments.
 
     Raises:
         Integrity, Unavailable: As :func:`byokeep.kernel.asking.require_asked`.
@@ -662,7 +665,7 @@ def register(queue: Queue, app: KekApp) -> None:
 
     @queue.task(name=kek.REWRAP_TASK, retry=retry)
     async def rewrap_task(*, rotation_id: str, client_id: str, asked_by: str) -> None:
-        del asked_by  # who asked for the rotation says its row, which workers alone write
+        del asked_by  # the rotation's row, which only workers write, says who asked for it
         client = ClientId(UUID(client_id))
         with span("kek_rewrap"):
             async with app.db.begin(every_client=True) as tx:

@@ -1,19 +1,19 @@
-"""SOP 5.3, steps 2 to 7 at a worker: a person logs in by hand and confirms; it is sealed, and then proved.
+"""SOP 5.3, steps 2 to 7 at a worker: a person logs in by hand and confirms, the profile is sealed, and then proved.
 
 Rules
-- A key in clear is a Secret that its user wipes; a session in clear exists in a workspace alone, which is memory: it
-  ends with its process, and what is in it was never on a disk (R5.3-7).
-- Everything is done inside a custody lease of the work's own job; when that ends, so does the work. While it goes on it
-  shows life, for itself and for the opening; who is told to stop leaves the last good generation.
-- The browser is clean and in memory; the worker opens it, shows it to a person and waits. It types nothing. What it
-  sees it says; whether that is right is decided here.
-- A person's confirmation comes first, the worker's own look after it: both must name the same account (R5.3-6).
-  Another account, none, or one that cannot be told: nothing is sealed, and the profile is out of use.
-- What is sealed is what a clean close left: a browser that was killed has lost cookies.
-- To prove the newest generation is to open it read-only, identify it and take a picture: blob and record stay as they
+- A key in clear is a Secret that its user wipes. A session in clear exists only in a workspace, which is memory. It
+  ends with its process, and its content was never on a disk (R5.3-7).
+- Everything happens inside a custody lease of the work's own job, and stops when that ends. Meanwhile it gives signs of
+  life, for the work and for the opening. Whoever is told to stop leaves the last good generation.
+- The browser is clean and in memory. The worker opens it, shows it to a person and waits. It types nothing. It reports
+  what it sees; whether that is right is decided here.
+- A person's confirmation comes first, the worker's own look after it. Both must name the same account (R5.3-6). With
+  another account, none, or one that cannot be told, nothing is sealed, and the profile is out of use.
+- Only what a clean close left is sealed: a browser that was killed has lost cookies.
+- To prove the newest generation is to open it read-only, identify it and take a picture; blob and record stay as they
   are (R5.3-16). Every account must show itself as expected, and one picture of each is kept with its digest. Another
-  account, a logged-out page, a challenge, an unclear page: not proved, lane off, out of use (R5.3-17). A page that
-  could not be reached says nothing, and changes nothing. The run of the SOP follows the newest generation (R5.3-20).
+  account, a logged-out page, a challenge or an unclear page means: not proved, lane off, out of use (R5.3-17). A page
+  that could not be reached says nothing and changes nothing. The SOP's run follows the newest generation (R5.3-20).
 
 It may not know a library.
 """
@@ -58,26 +58,26 @@ ASK_S: Final = 1.0  # seconds between two looks at the lease
 
 
 class Notes(Protocol):
-    """Where people at the worker's host find the address of a waiting browser; files of mode 0600."""
+    """Where people at the worker's host find the address of a waiting browser: files of mode 0600."""
 
     async def leave(self, work_id: UUID, window: Window) -> None:
-        """Leave it. Raises Unavailable."""
+        """Write the address. Raises Unavailable."""
 
     async def take_away(self, work_id: UUID) -> None:
-        """Remove it; one that is gone is fine."""
+        """Remove it; a missing one is fine."""
 
 
 class Proofs(Protocol):
-    """Where proof screenshots are kept; they hold nothing that is secret, and are named by what they prove."""
+    """Where proof screenshots are kept. They hold nothing secret, and are named after what they prove."""
 
     async def keep(self, client_id: UUID, profile_id: UUID, generation: int, shot: Shot) -> str:
-        """Keep one as long as its profile; returns its name. Raises Unavailable."""
+        """Keep one for as long as its profile; returns its name. Raises Unavailable."""
 
     async def altered(self, client_id: UUID, profile_id: UUID) -> bool:
-        """Whether one that was kept is not what it was."""
+        """Whether a kept one is no longer what it was."""
 
     async def remove(self, client_id: UUID, profile_id: UUID) -> None:
-        """Remove all of a profile; none is fine. Raises Unavailable."""
+        """Remove all of a profile; having none is fine. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class ProfileApp(KekApp):
     """``byokeep worker``, as far as it looks after profiles.
 
     Attributes:
-        owner: This process, for the work that it takes up.
+        owner: This process, on the work that it takes.
         digest: Keyed digest of an account's id, for records.
     """
 
@@ -99,7 +99,7 @@ class ProfileApp(KekApp):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """A piece of work under way, with the profile as it was when it began, and the opening that is held for it."""
+    """A piece of work under way, with the profile as it was at the beginning, and the opening held for it."""
 
     app: ProfileApp
     actor: Actor
@@ -114,11 +114,11 @@ class Bench:
 
     @property
     def sealing(self) -> Sealing:
-        """What seals and opens, under this work's lease."""
+        """Return what seals and opens, under this work's lease."""
         return Sealing(sealer=self.app.sealer, artifacts=self.app.artifacts, keys=self.custody.keys)
 
     async def now(self, tx: Tx) -> Profile:
-        """Return the profile as it stands, in its line."""
+        """Return the profile as it stands, locked."""
         return await locked(tx, self.profile.client_id, self.profile.id)
 
     async def rows(self, tx: Tx) -> list[Generation]:
@@ -126,11 +126,11 @@ class Bench:
         return await tx.all(Generation, "generations_of", **self.profile.at, limit=profiles.KEPT_IN_VIEW)
 
     async def beat(self, *, state: str | None = None, result: str | None = None) -> Work:
-        """Show life; returns the work as it stands.
+        """Give a sign of life; returns the work as it stands.
 
         Args:
-            state: Where it stands from now on; None: where it stood.
-            result: How far a person got; None: as before.
+            state: Its new state; None: unchanged.
+            result: How far a person got; None: unchanged.
 
         Raises:
             Conflict: ``work_ended``, ``opening_lost``: stop.
@@ -143,11 +143,11 @@ class Bench:
         return now
 
     async def while_alive(self, work: Awaitable[T]) -> T:
-        """Do something and show life meanwhile; it is cancelled when life is refused.
+        """Do something while giving signs of life. It is cancelled when one is refused.
 
         Raises:
             Conflict: As :meth:`beat`; and what the work raises.
-            Denied, Unavailable: The lease holds no more, or nobody could say.
+            Denied, Unavailable: The lease no longer holds, or nobody could say.
         """
         doing = asyncio.ensure_future(work)
         beating = asyncio.ensure_future(self._beat_on())
@@ -165,7 +165,7 @@ class Bench:
                     await task
 
     async def _beat_on(self) -> None:
-        """Ask every second whether the lease holds, so that a kill closes a browser that waits; beat now and then."""
+        """Ask every second whether the lease holds, so that a kill closes a waiting browser; beat now and then."""
         since = 0.0
         while True:
             await asyncio.sleep(ASK_S)
@@ -203,7 +203,7 @@ async def log_in(bench: Bench) -> str:
 
 
 async def _confirmed(bench: Bench, browser: RoomBrowser) -> None:
-    """Let a person at the browser, one platform after the other, until somebody has confirmed who is logged in."""
+    """Let a person use the browser, one platform after the other, until somebody has confirmed who is logged in."""
     app = bench.app
     until = app.clock.monotonic() + LOGIN_S
     named = " ".join(f"{one.platform.value}/ACCOUNT" for one in bench.profile.accounts)
@@ -224,7 +224,7 @@ async def _confirmed(bench: Bench, browser: RoomBrowser) -> None:
 
 
 async def _wait(bench: Bench, window: Window, until: float, *, last: bool) -> None:
-    """Wait until the person has pressed Done here; of the last platform, until somebody has confirmed who that is.
+    """Wait until the person has pressed Done here; on the last platform, until somebody has confirmed who it is.
 
     A login that is cancelled meanwhile ends at once.
     """
@@ -240,11 +240,11 @@ async def _wait(bench: Bench, window: Window, until: float, *, last: bool) -> No
 
 
 async def require_match(bench: Bench, expected: Expected, seen: Look) -> None:
-    """Let the one right account pass; everything else takes the profile out of use.
+    """Let only the right account pass; anything else takes the profile out of use.
 
     Raises:
         Conflict: ``other_account``.
-        Unavailable: ``identity_unchecked``: the platform could not be looked at, which says nothing of the profile.
+        Unavailable: ``identity_unchecked``: the platform could not be looked at, which says nothing about the profile.
     """
     if seen.verdict == "match":
         return
@@ -260,16 +260,16 @@ async def require_match(bench: Bench, expected: Expected, seen: Look) -> None:
 
 
 async def reseal(bench: Bench, room: ProfileRoom, browser_version: str, *, base: int | None = None) -> Profile:
-    """Seal a room's content as the next generation; returns the profile as it is then.
+    """Seal a room's content as the next generation; returns the profile as it then is.
 
     Args:
-        browser_version: Of the browser that made it.
-        base: Of a restore: the generation that it is the content of.
+        browser_version: The version of the browser that made it.
+        base: In a restore, the generation whose content it is.
 
     Raises:
         Conflict: ``opening_lost``, ``generation_moved``, ``stale_version``, ``profile_state``: another was first;
             ``record_history_full``.
-        Unavailable: What was written counts for nothing.
+        Unavailable: Whatever was written does not count.
         Integrity: ``duplicate_key_material``; an alert is raised.
     """
     app, profile = bench.app, bench.profile
@@ -300,11 +300,11 @@ async def validate(bench: Bench, *, before: Probe | None = None) -> str:
     """Prove the newest generation; returns ``valid``.
 
     Args:
-        before: What else the open browser must pass, first.
+        before: Another check that the open browser must pass first.
 
     Raises:
         Conflict: ``other_account``: the profile is quarantined.
-        Rejected: No picture could be taken that shows nothing else.
+        Rejected: No picture could be taken that shows only the account.
         Integrity: As :func:`open_into`; the profile is quarantined.
         Unavailable: Something could not be asked.
     """
@@ -328,9 +328,9 @@ async def validate(bench: Bench, *, before: Probe | None = None) -> str:
 
 
 async def open_into(bench: Bench, room: ProfileRoom, number: int) -> tuple[Generation, SealedRecord]:
-    """Open a generation into a room; what is wrong with it takes it out of use, with what was found in its place.
+    """Open a generation into a room. A fault in it takes it out of use, with whatever was found in its place.
 
-    Returns the row and the record that was bound to the blob.
+    Returns the row, and the record bound to the blob.
 
     Raises:
         Rejected: ``key_state``, ``key_period_over``: of its key, or of the key that wraps that.
@@ -386,7 +386,7 @@ async def _not_proved(bench: Bench, one: Expected, seen: Look, cause: str) -> No
 
 
 async def _record(tx: Tx, bench: Bench, shots: list[tuple[Expected, Look, Shot]], version: str) -> None:
-    """Proof, state, and the run of the SOP: together or not at all."""
+    """Record the proof, the state and the run of the SOP, together or not at all."""
     now = await bench.now(tx)
     if now.generation != bench.opening.generation:
         raise profiles.moved(now)

@@ -1,25 +1,25 @@
 """Openings and seals of profiles: who has one open, what was announced, what became of it, and the record in the store.
 
 Rules
-- One opener at a time, across machines: an opening lives by signs of life, and its epoch is what a seal must hold.
-- A seal is announced before anything is written anywhere, and recorded in one transaction or not at all; whoever lost
-  the opening, or began from an older generation, is told so and nothing of theirs counts. The row follows the record in
+- One opener at a time, across machines. An opening lives by signs of life, and a seal must hold its epoch.
+- A seal is announced before anything is written, and recorded in one transaction or not at all. Whoever lost the
+  opening, or began from an older generation, is told so, and nothing of theirs counts. The row follows the record in
   the store, never the other way round (ADR 0026). The record is written by compare-and-set on the version that was the
-  newest when the seal began; the blob of whoever loses is nobody's, and the sweep takes it away.
-- Rows say less than the client's audit chain: rows that were taken away open no older generation (R5.3-24). A record
-  that is older than the row was put back by somebody: ``superseded``.
-- The row says which version, which manifest, which blob; the store is believed in nothing, and neither is who read it.
-  What is missing is named: record or key. Whatever else is wrong is one and the same error, and the caller learns
-  beside it whose things were found there (R5.3-15).
-- No seal begins whose record would push one that must stay out of the store: half of its room used up opens an alert, a
-  refusal another. A rotation of the client's key frees it (:func:`byokeep.profiles.kek_tasks.rewrap`).
+  newest when the seal began. The loser's blob belongs to nobody, and the sweep removes it.
+- Rows count for less than the client's audit chain: removing rows opens no older generation (R5.3-24). A record older
+  than its row was put back by somebody: ``superseded``.
+- The row says which version, which manifest, which blob. Neither the store nor whoever read it is believed. A missing
+  record and a missing key are named. Everything else that is wrong is the same error, and the caller also learns whose
+  things were found there (R5.3-15).
+- No seal begins whose record would push one that must stay out of the store. At half of that room an alert opens; a
+  refusal opens another. A rotation of the client's key frees the room (:func:`byokeep.profiles.kek_tasks.rewrap`).
 - A key id that was seen before is refused: a source of randomness that repeats itself guards nothing (R2.3-2).
-- Destroyed keys stay destroyed, whatever is restored: their ids are kept apart as tombstones, and a profile's own id as
-  soon as it is being shredded. A key with one that the database calls anything else came back with a restore: it is
-  destroyed again, on record and with an alert, and no profile that hangs on it is opened. Tombstones that cannot be
+- Destroyed keys stay destroyed, whatever is restored. Their ids are kept apart as tombstones, and a profile's own id as
+  soon as it is being shredded. If the database calls such a key anything else, a restore brought it back: it is
+  destroyed again, on record and with an alert, and no profile that depends on it is opened. Tombstones that cannot be
   read are an alert of their own.
 
-It may not hold a key, nor open a blob but into a sink; nor decide what follows from a refusal.
+It may not hold a key, open a blob other than into a sink, or decide what follows from a refusal.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from byokeep.sealing.generation import (
 )
 
 _LOOKED_AT: Final = life.RETAINED + 1  # generations
-LIFE_S: Final = 30  # seconds an opening holds without a sign of life
+LIFE_S: Final = 30  # seconds an opening lasts without a sign of life
 ROLLED_BACK: Final = "generation_rolled_back"
 LOW: Final = "record_history_low"
 DUPLICATE: Final = "duplicate_key_material"
@@ -70,11 +70,11 @@ DUPLICATE: Final = "duplicate_key_material"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationPlan:
-    """A seal that was announced: where everything goes, and from what it starts.
+    """A seal that was announced: where everything goes, and what it starts from.
 
     Attributes:
-        base: The generation it starts from; ``generation`` = one more than the newest.
-        epoch: Of the opening that seals.
+        base: The generation it starts from; ``generation`` is one more than the newest.
+        epoch: The epoch of the opening that seals.
         stays: The oldest version of the record that must not fall out of the store; 0 = none.
     """
 
@@ -103,13 +103,13 @@ async def take(
     tx: Tx, app: App, actor: Actor, profile: Profile, *, purpose: Purpose, job_id: UUID, lease: str = "",
     work: UUID | None = None, anything: bool = False,
 ) -> Opening:  # fmt: skip
-    """Open a profile for one opener; everybody else waits until it ends or shows no sign of life any more.
+    """Open a profile for one opener. Everybody else waits until it ends or gives no more signs of life.
 
     Args:
         profile: As it was read in this transaction, under its lock.
-        lease: Id of the lease that it is opened under.
+        lease: The id of the lease that it is opened under.
         work: The work that it is opened for.
-        anything: Nothing will be opened, only nobody else may meanwhile: whatever the state.
+        anything: Whatever the state: nothing will be opened, only kept from others.
 
     Raises:
         Conflict: ``profile_state``; ``profile_in_use``.
@@ -146,7 +146,7 @@ async def beat(tx: Tx, opening: Opening) -> None:
 
 
 async def end(tx: Tx, actor: Actor, profile: Profile, opening: Opening, *, cause: str = "closed") -> bool:
-    """End an opening; False when it was over already."""
+    """End an opening; False if it was already over."""
     if await tx.maybe(str, "opening_end", **opening.at) is None:
         return False
     await profiles.note(
@@ -160,18 +160,18 @@ async def announce(
     tx: Tx, app: App, actor: Actor, profile: Profile, opening: Opening, *, dek_id: UUID, newest: int,
     base: int | None = None,
 ) -> GenerationPlan:  # fmt: skip
-    """Put a seal on record before anything of it is written; returns the plan. Tells people when little room is left.
+    """Record a seal before anything of it is written; returns the plan. Alerts people when little room is left.
 
     Args:
         profile: As it was read in this transaction, under its lock.
         opening: The sealer's.
         dek_id: A new id for a new key.
         newest: The newest version of the record in the store.
-        base: The generation whose content is sealed; default the one that was opened.
+        base: The generation whose content is sealed; default: the one that was opened.
 
     Raises:
         Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``; ``record_history_full``.
-        Integrity: ``duplicate_key_material``. Who rolls back for one of the last two calls :func:`tell_refused`.
+        Integrity: ``duplicate_key_material``. Whoever rolls back for one of the last two calls :func:`tell_refused`.
     """
     held = await tx.maybe(Opening, "opening_of", **profile.at)
     if held is None or held.epoch != opening.epoch or not held.open:
@@ -197,7 +197,7 @@ async def announce(
 async def plan_of(
     tx: Tx, actor: Actor, profile: Profile, opening: Opening, dek_id: UUID, *, base: int
 ) -> GenerationPlan:
-    """Return the plan of a seal by who has a profile open."""
+    """Return the plan of a seal by the one who has a profile open."""
     rows = await tx.all(Generation, "generations_of", **profile.at, limit=_LOOKED_AT)
     oldest = profile.generation - life.RETAINED
     restorable = [row.record_version for row in rows if row.generation >= oldest and row.gone_at is None]
@@ -211,11 +211,11 @@ async def record(
     tx: Tx, app: App, actor: Actor, plan: GenerationPlan, sealed: SealedRecord, written: Written, *,
     work: UUID | None = None,
 ) -> Profile:  # fmt: skip
-    """Make a sealed generation the newest: row, profile and record together; returns the profile as it is then.
+    """Make a sealed generation the newest: row, profile and record together; returns the profile as it then is.
 
     Raises:
-        Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``: another was first; what this one wrote is
-            nobody's, and the sweep takes it away.
+        Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``: another was first; what this one wrote
+            belongs to nobody, and the sweep removes it.
         Rejected, Integrity: As :func:`byokeep.profiles.kek.check_protect`: the key that wrapped it may not.
     """
     now = await locked(tx, plan.profile.client_id, plan.profile.id)
@@ -242,7 +242,7 @@ async def record(
     )  # fmt: skip
     if done is None:
         raise Conflict("generation_moved", next_step="Another seal was first. Open the profile again.")
-    # Whoever wrapped it, in whichever process: by a version that may protect now (S-NIST-4, S-NIST-8).
+    # Whoever wrapped it, in whatever process, must have used a version that may protect now (S-NIST-4, S-NIST-8).
     await check_protect(tx, app, holder=sealed.kek.holder, kek_id=sealed.kek.key_id, version=sealed.kek_version)
     run = await tx.maybe(SopRun, "sop_of_profile", **now.at)
     await _note_seal(
@@ -255,16 +255,16 @@ async def record(
 
 
 async def rolled_back(tx: Tx, client_id: ClientId, profile_id: UUID, newest: int) -> bool:
-    """Whether a newer generation than ``newest``, the rows' newest, is on the client's chain as sealed.
+    """Whether the client's chain has a seal of a newer generation than ``newest``, the newest of the rows.
 
-    A row and its record come in one transaction, and rows are never taken away: somebody put the rows back. A seal that
+    A row and its record come in one transaction, and rows are never removed: somebody put the rows back. A seal that
     was cut has no such record, whatever it left in the store.
     """
     return await tx.one(int, "profile_sealed_last", client_id=client_id, profile_id=profile_id) > newest
 
 
 async def give_up(tx: Tx, actor: Actor, plan: GenerationPlan, *, reason: str) -> None:
-    """Put on record that an announced seal came to nothing and that nothing of it is left."""
+    """Record that an announced seal came to nothing and that nothing of it is left."""
     await _note_seal(tx, EventName.PROFILE_SEAL, actor, plan, outcome=Outcome.FAILED, reason=reason)
 
 
@@ -274,13 +274,13 @@ async def quarantine(
 ) -> None:  # fmt: skip
     """Take a profile out of use until a person has looked; the browser lane of its accounts goes off.
 
-    A platform that asks a challenge locks the account out, as far as anybody can tell: that is an incident (R6.3-3).
+    A platform that asks a challenge has locked the account out, as far as anyone can tell: an incident (R6.3-3).
 
     Args:
-        cause: A code of ours: why.
-        alert: Reason of the alert that is raised.
-        lanes_off: Whether this process may switch lanes; where not, the gate denies by the profile's state.
-        said: More of the record.
+        cause: Why; one of our codes.
+        alert: The reason of the alert.
+        lanes_off: Whether this process may switch lanes; if not, the gate denies by the profile's state.
+        said: More fields of the record.
     """
     if not life.living(profile.state):
         return
@@ -306,7 +306,7 @@ async def lanes_off_of(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UU
 
 
 async def quarantine_like(app: App, actor: Actor, profile: Profile, *, cause: str, found: StoredGeneration) -> None:
-    """Quarantine a profile and every other whose blob, key or name turned up in its place (R5.3-15)."""
+    """Quarantine a profile, and every other whose blob, key or name was found in its place (R5.3-15)."""
     like = {"dek_id": found.dek_id, "blob_sha256": found.digest, "profile_id": found.profile_id}
     rows = await app.db.read(dict, "generations_like", like, every_client=True)
     others = {(row["client_id"], row["profile_id"]) for row in rows} - {(profile.client_id, profile.id)}
@@ -319,7 +319,7 @@ async def quarantine_like(app: App, actor: Actor, profile: Profile, *, cause: st
 
 
 async def tell_refused(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, error: ByokeepError) -> None:
-    """Raise the alert about a seal that was refused for want of room or a fresh key, which was rolled back with it."""
+    """Raise the alert about a seal that was refused for lack of room or of a fresh key, and was rolled back."""
     if error.code in (FULL, DUPLICATE):
         async with app.db.begin(client_id=client_id) as tx:
             await open_alert(tx, app, actor, reason=error.code, client_id=client_id, object_id=profile_id)
@@ -338,14 +338,15 @@ def plan_from(said: dict[str, Any], profile: Profile) -> GenerationPlan:
 
 
 def _act(purpose: Purpose, *, restored: bool) -> ProfileAct:
-    """What a seal does to a profile: a job that only saves what moved leaves it valid, all others ask for a proof."""
+    """Return what a seal does to a profile: a job that only saves changes leaves it valid, all others ask for a proof.
+    """
     if purpose is Purpose.USE:
         return ProfileAct.SAVE
     return ProfileAct.RESTORE if restored and purpose is Purpose.REKEY else ProfileAct.SEAL
 
 
 def lost() -> Conflict:
-    """Return the refusal of somebody whose opening is over."""
+    """Return the refusal for somebody whose opening is over."""
     return Conflict("opening_lost", next_step="Open the profile again. What was not sealed is lost.")
 
 
@@ -365,15 +366,15 @@ async def seal(
 
     Args:
         sealing, records: Under a custody lease of the client.
-        manifest: As :func:`manifest_of` of the seal that was announced.
+        manifest: As :func:`manifest_of` returns it for the announced seal.
         source: The packed profile.
         stays: The oldest version of the record that must not fall out of the store; 0 = none.
 
     Raises:
         Conflict: ``stale_version``: another seal was first; ``record_history_full``: it would push a good record out.
         Rejected: What cannot be sealed; the state of the client's key.
-        Unavailable: OpenBao or artifact store; nothing counts, what was written is swept.
-        Integrity: The artifact store says that it holds something else than it was given.
+        Unavailable: OpenBao or the artifact store; nothing counts, and what was written is swept.
+        Integrity: The artifact store says that it holds something other than it was given.
     """
     ref = ProfileRef(manifest.client_id, manifest.profile_id)
     cas = await records.newest(ref)
@@ -386,15 +387,15 @@ async def unseal(
     sealing: Sealing, records: ProfileRecords, generation: Generation, environment: Environment, sink: Sink, *,
     found: StoredGeneration, others: Sequence[Generation] = (),
 ) -> SealedRecord:  # fmt: skip
-    """Open a generation into a sink, with the record that lies in the store.
+    """Open a generation into a sink, with the record from the store.
 
     Args:
         sealing, records: Under a custody lease of the client.
-        sink: Of the workspace.
+        sink: The workspace's.
         generation, environment, found, others: As :func:`stored`.
 
     Raises:
-        Rejected: ``key_state``: its key opens nothing any more.
+        Rejected: ``key_state``: its key no longer opens anything.
         Integrity: ``manifest_missing``, ``dek_missing``, ``blob_missing``, ``superseded``, ``sealed_profile_altered``.
         Unavailable: Something could not be asked; nothing is known.
     """
@@ -410,10 +411,10 @@ async def stored(
     """Return the text of a generation's record, as the store has it.
 
     Args:
-        generation: The row: what there must be.
+        generation: The row, which says what must be there.
         environment: Of this installation.
-        found: Is filled with what was found.
-        others: Every row of the profile: a newer version that one of them stands for is no stranger.
+        found: Filled with what was found.
+        others: Every row of the profile: a newer version is no stranger if one of them stands for it.
 
     Raises:
         Integrity: ``manifest_missing``, ``dek_missing``, ``superseded``, ``sealed_profile_altered``.
@@ -432,7 +433,7 @@ async def stored(
 
 
 def manifest_of(app: App, plan: GenerationPlan, *, browser_version: str) -> Manifest:
-    """Return the manifest of a planned generation; who and when are the server's own (R5.3-13)."""
+    """Return the manifest of a planned generation. The server itself says who and when (R5.3-13)."""
     profile = plan.profile
     accounts = sorted(map(expected_account, profile.accounts), key=lambda one: (one.platform.value, one.account))
     return Manifest(
@@ -444,10 +445,10 @@ def manifest_of(app: App, plan: GenerationPlan, *, browser_version: str) -> Mani
 
 
 async def _refuse_replay(records: ProfileRecords, ref: ProfileRef, rows: Sequence[Generation], newest: int) -> None:
-    """A newer version that no row stands for and that is no newer generation was put back by somebody.
+    """Refuse a newer version that no row stands for and that is no newer generation: somebody put it back.
 
-    Two may be there that nobody put back: what a seal left that was cut, and a key that was wrapped anew and whose row
-    has not followed yet.
+    Two kinds may be there otherwise: what a cut seal left, and a key that was rewrapped and whose row has not followed
+    yet.
     """
     try:
         later = parsed(await _read(records, ref, newest), StoredGeneration())
@@ -478,10 +479,10 @@ TOMBSTONE: Final = "tombstone"  # why a key was destroyed again
 
 
 async def keep_tombstones(app: BrokerApp) -> int:
-    """Keep the ids of destroyed keys apart, and destroy again what came back; returns how many that were.
+    """Store the ids of destroyed keys apart, and destroy again what came back; returns how many came back.
 
     Raises:
-        Integrity, Unavailable: As the port says; or the database.
+        Integrity, Unavailable: As the port raises; or the database.
     """
     async with app.db.begin(every_client=True) as tx:
         await app.tombstones.add(await tx.all(UUID, "tombstones_destroyed"))

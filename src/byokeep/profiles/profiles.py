@@ -1,13 +1,13 @@
 """Browser profiles (SOP 5.3): made, looked at, and what people ask for: a login, a proof, a new key, an end.
 
 Rules
-- A profile is made for a client's registered accounts, one for each platform; its id is random and ours (R5.3-5).
-- An account has one living profile. Another is made only when the old one is retired.
-- Reading tells which key and which blob, never anything of what is in them.
-- Workers do what is asked for. At most one piece of work is under way for a profile; it has a custody job of its own,
-  whose leases reach profiles. Work that nobody does any more ends as failed, and says so.
-- A person confirms whose account they are logged in to, by naming what they saw; no process can do it (R5.3-6).
-- Destroying for good takes two people: an operator asks, an approver confirms (R2.3-6, R4.1-12).
+- A profile is made for a client's registered accounts, one for each platform. Its id is random and ours (R5.3-5).
+- An account has one living profile. Another is made only after the old one is retired.
+- Reading shows which key and which blob, never anything inside them.
+- Workers do what is asked for. A profile has at most one piece of work under way, with a custody job of its own whose
+  leases reach profiles. Work that nobody does any more ends as failed, and says so.
+- A person confirms whose account they are logged in to, by naming what they saw. No process can do it (R5.3-6).
+- Destroying for good takes two people: an operator asks, an approver approves (R2.3-6, R4.1-12).
 
 It may not open a profile: a worker or a runner does, on record (:mod:`byokeep.profiles.openings`).
 """
@@ -64,7 +64,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A profile as it stands. ``generation`` 0: nothing is sealed yet. ``incident``: the open one it is of."""
+    """A profile as it stands. ``generation`` 0: nothing is sealed yet. ``incident``: the open one it belongs to."""
 
     id: UUID
     client_id: ClientId
@@ -94,13 +94,13 @@ class Profile:
 
     @property
     def next_step(self) -> str:
-        """What comes next for it, in a sentence."""
+        """What to do next with it, in a sentence."""
         return life.next_step(self.state, profile=str(self.id), due=self.due_cause, incident=str(self.incident or ""),
                               proved=self.proved, sealed=self.generation > 0)  # fmt: skip
 
     @property
     def at(self) -> dict[str, object]:
-        """Whose and which it is, as statements about what belongs to it are asked."""
+        """Its client and id, as statements about what belongs to it expect them."""
         return {"client_id": self.client_id, "profile_id": self.id}
 
     @property
@@ -116,7 +116,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """Who has a profile open, or had it last. ``open`` is as of the reading."""
+    """Who has a profile open, or had it last. ``open`` is as of when it was read."""
 
     client_id: ClientId
     profile_id: UUID
@@ -137,7 +137,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """A profile, its generations and work (newest first) and who had it open last."""
+    """A profile, its generations and work (newest first), and who had it open last."""
 
     profile: Profile
     generations: list[Generation]
@@ -154,7 +154,7 @@ def _expected(said: Row) -> Expected:
 
 
 def expected_account(one: Expected) -> ExpectedAccount:
-    """Return an account as a manifest has it; a name that nobody told is none."""
+    """Return an account as a manifest has it; an unknown name is left out."""
     return ExpectedAccount(
         platform=one.platform, account=one.account, account_id=one.external_id, username=one.username or None,
         display_name=one.display_name or None,
@@ -168,8 +168,8 @@ async def create(
     """Create a profile for registered accounts; nothing is logged in or sealed yet.
 
     Args:
-        accounts: Platform and account, as they were registered; one for each platform, 1 to 3.
-        packing: What of the browser will be sealed.
+        accounts: Platform and account, as registered; one for each platform, 1 to 3.
+        packing: Which part of the browser will be sealed.
         replaces: A retired profile whose place it takes.
 
     Raises:
@@ -188,7 +188,7 @@ async def insert(
     tx: Tx, app: App, actor: Actor, client_id: ClientId, *, accounts: Sequence[tuple[str, str]], packing: Packing,
     replaces: UUID | None = None,
 ) -> Profile:  # fmt: skip
-    """As :func:`create`, inside a caller's transaction and by its permission."""
+    """Do as :func:`create` does, in the caller's transaction and under its permission."""
     found = [await _find(tx, client_id, platform, account) for platform, account in accounts]
     if not 1 <= len(found) <= MOST_ACCOUNTS or len({one.platform for one in found}) != len(found):
         raise Rejected("bad_accounts", next_step="Give 1 to 3 accounts, each on a different platform.")
@@ -231,7 +231,7 @@ async def _find(tx: Tx, client_id: ClientId, platform: str, account: str) -> Pla
 
 
 async def find(app: App, actor: Actor, verb: Verb, profile_id: UUID) -> Profile:
-    """Return a profile, which is known by its id alone, to somebody who may do ``verb`` with it.
+    """Return a profile by its id alone, to somebody who may do ``verb`` with it.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
@@ -243,7 +243,7 @@ async def find(app: App, actor: Actor, verb: Verb, profile_id: UUID) -> Profile:
 
 
 async def locked(tx: Tx, client_id: ClientId, profile_id: UUID) -> Profile:
-    """Return a profile as it stands, in its line: nobody else moves it until the transaction ends."""
+    """Return a profile as it stands, locked: nobody else moves it until the transaction ends."""
     await tx.all(None, "profile_lock", profile_id=profile_id)
     return await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
 
@@ -270,7 +270,7 @@ async def history(app: App, actor: Actor, profile_id: UUID) -> History:
 
 
 async def move(tx: Tx, profile: Profile, act: ProfileAct, *, reason: str = "") -> None:
-    """Move a profile as the table says. The record is the caller's.
+    """Move a profile as the table allows. Recording it is the caller's part.
 
     Raises:
         Conflict: ``profile_state``; ``profile_moved``: somebody else moved it meanwhile.
@@ -281,10 +281,10 @@ async def move(tx: Tx, profile: Profile, act: ProfileAct, *, reason: str = "") -
 
 
 async def retire(tx: Tx, actor: Actor, profile: Profile, *, cause: str, incident: UUID | None = None) -> None:
-    """Take a profile out of use for good, so that its accounts may be given another (R7.3-4).
+    """Take a profile out of use for good, so that its accounts can be given another (R7.3-4).
 
     Args:
-        cause: A code of ours.
+        cause: One of our codes.
         incident: The incident that asks for it.
 
     Raises:
@@ -296,10 +296,10 @@ async def retire(tx: Tx, actor: Actor, profile: Profile, *, cause: str, incident
 
 
 async def mark_due(tx: Tx, actor: Actor, client_id: ClientId, *, incident: UUID) -> list[UUID]:
-    """Make a client's profiles due for a new key now, because of an incident (R6.1-6); returns which.
+    """Make a client's profiles due for a new key now, because of an incident (R6.1-6); returns their ids.
 
     Args:
-        incident: The incident; ending it takes no mark off.
+        incident: The incident; ending it removes no mark.
     """
     cause = life.DueCause.INCIDENT.value
     marked = await tx.all(dict, "profile_due", client_id=client_id, id=None, cause=cause)
@@ -318,13 +318,13 @@ async def note(
 
 
 def moved(profile: Profile) -> Conflict:
-    """Return the refusal of an act on a profile that somebody else moved meanwhile."""
+    """Return the refusal of an act on a profile that somebody else has moved meanwhile."""
     return Conflict("profile_moved", next_step="Look again: `byokeep profile show`.", profile=profile.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofPicture:
-    """A screenshot of one element of the account's page, as it is on record: its SHA-256 in hex, and its file."""
+    """A recorded screenshot of one element of the account's page: its SHA-256 in hex, and its file."""
 
     platform: str
     generation: int
@@ -345,10 +345,10 @@ async def look(app: App, actor: Actor, profile_id: UUID) -> tuple[Profile, list[
 
 
 async def proofs_of(app: App, client_id: ClientId, shown: Sequence[Profile]) -> dict[UUID, list[ProofPicture]]:
-    """Return the screenshots that prove profiles of a client, as :func:`look` does, by the profile.
+    """Return the screenshots that prove profiles of a client, by profile, as :func:`look` does.
 
     Args:
-        shown: What the caller was let see.
+        shown: The profiles that the caller may see.
     """
     async with app.db.begin(client_id=client_id) as tx:
         kept = await tx.all(dict, "profile_proofs", client_id=client_id, profiles=[one.id for one in shown])
@@ -366,7 +366,7 @@ async def proofs_of(app: App, client_id: ClientId, shown: Sequence[Profile]) -> 
 
 
 WORK_TASK: Final = "profile_work"
-LOGIN_S: Final = 3600  # seconds in which a person must have logged in and confirmed
+LOGIN_S: Final = 3600  # seconds in which a person must log in and confirm
 WORK_S: Final = 900
 DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts as dead
 
@@ -402,11 +402,11 @@ async def ask_work(
     app: App, actor: Actor, found: Profile, kind: ProfileTask, *, generation: int | None = None,
     incident: UUID | None = None,
 ) -> Work:  # fmt: skip
-    """Ask for work on a profile; a worker takes it up.
+    """Ask for work on a profile; a worker does it.
 
     Args:
-        generation: Of a restore: which one comes back.
-        incident: Of a destruction: the open incident that counts on this profile, in so many words.
+        generation: For a restore: which one comes back.
+        incident: For a destruction: the open incident that needs this profile, named explicitly.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
@@ -424,7 +424,7 @@ async def ask_work(
 def _decided(
     app: App, actor: Actor, verb: Verb, found: Profile, refused_as: EventName, **fields: FieldValue
 ) -> AbstractAsyncContextManager[Tx]:
-    """A command about a profile; what is refused stands on its client's chain."""
+    """Open a command about a profile; a refusal is recorded on its client's chain."""
     return command(
         app, actor, verb, client_id=found.client_id, object_id=found.id, on_client=True, refused_as=refused_as,
         fields=fields,
@@ -435,7 +435,9 @@ async def insert_work(
     tx: Tx, app: App, actor: Actor, profile: Profile, kind: ProfileTask, *, generation: int | None = None,
     incident: UUID | None = None,
 ) -> Work:  # fmt: skip
-    """As :func:`ask_work`, in a caller's transaction and by its permission; a shred waits for the second person."""
+    """Do as :func:`ask_work` does, in the caller's transaction and under its permission; a shred waits for the second
+    person.
+    """
     now = await locked(tx, profile.client_id, profile.id)
     other = await tx.maybe(Work, "work_open", **now.at)
     if other is not None:
@@ -467,9 +469,9 @@ def _meanwhile(work: Work) -> str:
 
 
 async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID | None:
-    """Refuse to destroy what an open incident counts on, unless the request names it; returns that incident.
+    """Refuse to destroy what an open incident needs, unless the request names it; returns that incident.
 
-    An old profile's keys must be called compromised before they are destroyed: the incident alone does that.
+    An old profile's keys must be marked compromised before they are destroyed: only the incident does that.
     """
     need = await tx.maybe(dict, "vault_needs", **profile.at)
     if need is None or profile.state is life.ProfileState.SHREDDED:
@@ -521,7 +523,7 @@ async def confirm(app: WebApp, actor: Actor, found: Profile, *, seen: Mapping[st
 
 
 async def approve_shred(app: App, actor: Actor, found: Profile) -> Work:
-    """Agree, as a second person, that a profile is destroyed for good; a worker does it then.
+    """Approve, as a second person, that a profile is destroyed for good; a worker then does it.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
@@ -542,7 +544,7 @@ async def approve_shred(app: App, actor: Actor, found: Profile) -> Work:
 
 
 async def cancel_work(app: App, actor: Actor, found: Profile) -> Work:
-    """End what is under way for a profile; a worker that is at it stops and leaves the last good generation.
+    """End what is under way for a profile. A worker that is doing it stops and leaves the last good generation.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
@@ -572,12 +574,12 @@ async def get_work(app: App, actor: Actor, profile_id: UUID, work_id: UUID) -> W
 async def finish_work(
     tx: Tx, actor: Actor, profile: Profile, work: Work, *, to: str, reason: str = "", result: str = ""
 ) -> bool:
-    """End a piece of work, on record; False when it had ended already.
+    """End a piece of work, on record; False if it had already ended.
 
     Args:
         to: ``done``, ``failed`` or ``expired``.
-        reason: A code of ours: why it did not succeed.
-        result: What came of it, a code.
+        reason: Why it did not succeed; one of our codes.
+        result: What came of it; a code.
     """
     if await tx.maybe(Work, "work_end", **work.at, state=to, reason=reason, result=result) is None:
         return False
@@ -595,7 +597,7 @@ async def _begin_run(tx: Tx, app: App, actor: Actor, profile: Profile, platform:
 
 
 async def check_restorable(tx: Tx, now: Profile, number: int) -> Generation:
-    """Return an older generation that may come back as a new one.
+    """Return an older generation, if it may come back as a new one.
 
     Raises:
         Rejected: ``no_such_generation``, ``already_newest``.
@@ -605,7 +607,7 @@ async def check_restorable(tx: Tx, now: Profile, number: int) -> Generation:
     life.check_restorable(wanted=number, newest=now.generation, key_state=None if old is None else old.key_state,
                           gone=old is not None and old.gone_at is not None)  # fmt: skip
     if old is None:
-        raise NotFound("not_found")  # never: the line above refused it
+        raise NotFound("not_found")  # never happens: the line above refused it
     return old
 
 
@@ -633,7 +635,7 @@ def _check_seen(now: Profile, seen: Mapping[str, str]) -> None:
 
 
 def _named(one: Expected, said: str) -> str | None:
-    """Return which of an account's names was said; None for another's."""
+    """Return which of an account's names was given; None for another account's."""
     plain = _plain(said)
     names = [_plain(name) for name in (one.username, one.external_id, one.account) if name]
     return next((name for name in names if plain and hmac.compare_digest(name.encode(), plain.encode())), None)

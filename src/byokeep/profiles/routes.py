@@ -1,6 +1,7 @@
 """Routes of browser profiles and of the keys that guard them: make, ask for work, confirm, look; rotate, compare, end.
 
-Rules: a worker does what is asked for. Never a session, a key or a record passes here.
+Rules
+- A worker does what is asked for. No session, key or record ever passes here.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ def decisions(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 
 def shown(one: Profile) -> Profile:
-    """Return a profile as it is shown: one that has no use any more is due for nothing."""
+    """Return a profile as it is shown: one that is no longer of use is due for nothing."""
     return one if life.living(one.state) else replace(one, due_at=None, due_cause="")
 
 

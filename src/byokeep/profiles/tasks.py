@@ -1,24 +1,24 @@
 """SOP 5.3, the worker's part: work is done under a lease and ended on record; what is due is done by the clock.
 
 Rules
-- One worker does a piece of work; one that shows no life any more is taken over, and what a person must do again is
-  said. The queue tries none again: what came of it is on record, and people ask again.
-- The opening stands from the first step to the last, and is ended whatever happened.
-- What a profile's own things turned out to be decides: altered, replayed or missing takes it out of use at once, with
+- One worker does a piece of work. If it gives no more signs of life, another takes over and says what a person must do
+  again. The queue retries nothing: the outcome is on record, and people ask again.
+- The opening lasts from the first step to the last, and is ended whatever happens.
+- What is wrong with a profile's own things decides: altered, replayed or missing takes it out of use at once, with
   whatever else was found in its place (R5.3-4, R5.3-15, R5.3-24).
-- A new key is a new key and a new blob, never the old key wrapped anew: that would leave whoever has the key with it
-  (R7.3-5). No browser runs for it. An older generation comes back as the newest, with a new number; one whose key was
-  in doubt does not. What was sealed is proved next, before anybody acts with it (runbook 6.1).
-- A shred took two people; nothing brings the profile back, old backups included: its row says so, and is what an
-  opening looks at first. Keys before blobs: once no record is left, a blob is noise.
-- Due is told once, overdue as long as it lasts; an overdue profile is not used (R6.1-5). A replaced key protects
-  nothing from the next round on; the last few generations stay restorable, older keys and blobs are destroyed.
-- A seal that was announced and never recorded is fenced first, so that its late end cannot be recorded any more; then
-  what it wrote is destroyed, and that is on record.
-- Revoked is a session whose old cookie the platform refused afterwards, and nothing else (R7.3-3). What came of each
-  platform is kept at once, so that a cut loses no answer.
-- A profile that can not be opened ends no session: a person does.
-- The probe asks the platform's page for another account under the same names; if that passes, no proof counts.
+- A rekey makes a new key and a new blob. It never rewraps the old key: whoever has that key would keep access (R7.3-5).
+  No browser runs for it. An older generation comes back as the newest, with a new number; one whose key was in doubt
+  does not. What was sealed is proved next, before anybody acts with it (runbook 6.1).
+- A shred takes two people. Nothing brings the profile back, not even old backups: its row says so, and an opening looks
+  there first. Keys go before blobs: once no record is left, a blob is noise.
+- Due is reported once, overdue as long as it lasts. An overdue profile is not used (R6.1-5). A replaced key protects
+  nothing from the next round on. The last few generations stay restorable; older keys and blobs are destroyed.
+- A seal that was announced and never recorded is fenced first, so that its late end cannot be recorded any more. Then
+  what it wrote is destroyed, on record.
+- A session is revoked only if the platform refused its old cookie afterwards (R7.3-3). The outcome for each platform is
+  kept at once, so that a cut loses no answer.
+- A profile that cannot be opened ends no session: a person does.
+- The probe asks the platform's page for another account under the same names. If that passes, no proof counts.
 
 It may not act without a lease of a custody job: it has no standing right.
 """
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from byokeep.browser.rooms import RoomBrowser
 
 Doing = Callable[[Bench], Awaitable[str]]
-_CAUGHT: Final = frozenset({"other_id", "look_alike"})  # why another account was told from the right one
+_CAUGHT: Final = frozenset({"other_id", "look_alike"})  # how another account was told from the right one
 _PROVED_AFTER: Final = frozenset({ProfileTask.REKEY, ProfileTask.RESTORE})
 
 
@@ -73,7 +73,7 @@ async def do_work(app: ProfileApp, client_id: ClientId, work_id: UUID) -> str:
     """Do a piece of work; returns what came of it: a result, a reason, or ``not_ours``.
 
     Raises:
-        Unavailable: Something could not be asked before anything was begun; it is tried again.
+        Unavailable: Something could not be asked before anything was begun; it is retried.
     """
     async with app.db.begin(client_id=client_id) as tx:
         before = await tx.maybe(Work, "work_get", client_id=client_id, id=work_id)
@@ -101,7 +101,7 @@ async def do_work(app: ProfileApp, client_id: ClientId, work_id: UUID) -> str:
 
 
 async def _require_asked(app: ProfileApp, work: Work) -> None:
-    """Let pass what its row's people asked for on record; a shred takes both of them."""
+    """Let pass what the people named in its row asked for on record; for a shred, both of them."""
     said = {"work": work.id, "kind": work.kind.value}
     for person in {work.asked_by, work.confirmed_by if work.kind is ProfileTask.SHRED else work.asked_by}:
         await require_asked(
@@ -147,7 +147,7 @@ async def _failed(app: ProfileApp, profile: Profile, work: Work, error: ByokeepE
 
 
 async def _fail_run(app: ProfileApp, profile: Profile, work: Work, cause: str) -> None:
-    """Nothing was ever sealed: the procedure has failed, and the next login begins another run of it."""
+    """Nothing was ever sealed: the procedure has failed, and the next login begins another run."""
     async with app.db.begin(client_id=profile.client_id) as tx:
         now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
         run = await tx.maybe(SopRun, "sop_of_profile", **now.at)
@@ -168,10 +168,10 @@ async def _end(app: ProfileApp, work: Work, *, to: str, reason: str = "", result
 
 
 async def end_lost(app: ProfileApp, *, asked_s: int = 3600) -> int:
-    """End work that nobody does any more; returns how much there was.
+    """End work that nobody does any more; returns how many pieces.
 
     Args:
-        asked_s: Seconds after which work that nobody took up is over.
+        asked_s: Seconds after which work that nobody took is over.
     """
     lost = await app.db.read(Work, "works_lost", {"asked_s": asked_s, "dead_s": 4 * DEAD_S}, every_client=True)
     for one in lost:
@@ -227,7 +227,7 @@ async def shred(bench: Bench) -> str:
 
 
 async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, profile: Profile) -> int:
-    """Destroy every record, blob and picture of a profile; returns how many generations that were."""
+    """Destroy every record, blob and picture of a profile; returns how many generations."""
     ref = ProfileRef(profile.client_id, profile.id)
     live = await custody.live_versions(ref)
     if live:
@@ -249,10 +249,10 @@ async def _destroy_blob(app: ProfileApp, actor: Actor, row: Generation) -> None:
 
 
 async def log_out(bench: Bench) -> str:
-    """End the session at every platform of a profile; returns ``revoked`` when all were, ``not_all_revoked`` otherwise.
+    """End the session at every platform of a profile; returns ``revoked`` if all were ended, else ``not_all_revoked``.
 
     Raises:
-        Rejected, Denied, Integrity, Unavailable: It could not be opened, or no browser ran: no session was ended.
+        Rejected, Denied, Integrity, Unavailable: It could not be opened or no browser ran, so no session was ended.
     """
     incident = _incident(bench)
     ends: list[SessionEnd] = []
@@ -271,7 +271,7 @@ async def log_out(bench: Bench) -> str:
 
 
 async def prove(bench: Bench) -> str:
-    """Prove a profile's newest generation; for an incident also that a wrong account is caught. Returns ``valid``.
+    """Prove a profile's newest generation; for an incident, also that a wrong account is caught. Returns ``valid``.
 
     Raises:
         As :func:`byokeep.profiles.login.validate` and :func:`probe`.
@@ -287,15 +287,15 @@ async def prove(bench: Bench) -> str:
 
 
 async def probe(bench: Bench, browser: RoomBrowser, expected: list[ExpectedAccount]) -> None:
-    """See that another account would not pass for any of these.
+    """Check that another account would not pass for any of these.
 
     Raises:
-        Integrity: ``wrong_account_not_caught``: the check of accounts can not be relied on; on record.
+        Integrity: ``wrong_account_not_caught``: the check of accounts cannot be relied on; on record.
     """
     async with bench.begin() as tx:
         await tx.all(str, "vault_unproved", incident_id=_incident(bench), **bench.profile.at)
     for one in expected:
-        seen = await browser.look(replace(one, account_id=f"{one.account_id[:100]}0"))  # in everything else the same
+        seen = await browser.look(replace(one, account_id=f"{one.account_id[:100]}0"))  # otherwise the same
         caught = seen.verdict == "mismatch" and seen.cause in _CAUGHT
         async with bench.begin() as tx:
             await profiles.note(
@@ -329,7 +329,7 @@ def _pair(row: Row) -> tuple[ClientId, UUID]:
 
 
 async def care(app: ProfileApp, *, cut_off_s: int = CUT_OFF_S) -> int:
-    """Do everything that is due; returns how many acts there were.
+    """Do everything that is due; returns how many acts.
 
     Raises:
         Unavailable: The database is away.
@@ -364,7 +364,7 @@ async def tell_due(app: ProfileApp) -> int:
 
 
 async def retire_keys(app: ProfileApp) -> int:
-    """Let replaced keys protect nothing, and destroy those that are kept no longer; returns how many profiles."""
+    """Stop replaced keys from protecting, and destroy those kept no longer; returns how many profiles."""
     found = await app.db.read(_pair, "profiles_with_old_keys", {"retained": life.RETAINED}, every_client=True)
     for client_id, profile_id in found:
         with suppress(ByokeepError):  # tried again by the next round
@@ -401,7 +401,7 @@ async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> Non
 
 
 async def sweep_seals(app: ProfileApp, *, older_than_s: int = CUT_OFF_S) -> int:
-    """Destroy what cut-off seals left; returns how many there were."""
+    """Destroy what cut-off seals left; returns how many seals."""
     cut = await app.db.read(dict, "seals_cut_off", {"older_than_s": older_than_s, "limit": _AT_ONCE}, every_client=True)
     restored, swept = await restored_at(app) if cut else None, 0
     for row in cut:

@@ -1,10 +1,10 @@
 """The three places of sealed profiles compared: rows, records in the store, blobs in the artifact store (R2.3-8).
 
 Rules
-- What a row stands for must be there, and what is there must have a row; each strange thing is a finding with an alert.
-- What a seal that is under way has written already is not strange yet; nor is a record that a rewrap replaced.
-- A place that could not be asked leaves everything unknown, on record; unknown is never fine.
-- Under a custody lease of one client: so one client's check never looks at another's.
+- What a row stands for must be there, and what is there must have a row. Anything else is a finding with an alert.
+- What a seal under way has already written is not a finding yet; nor is a record that a rewrap replaced.
+- A place that could not be asked leaves everything unknown, on record. Unknown is never fine.
+- It runs under a custody lease of one client, so one client's check never looks at another's.
 
 It may not repair: the sweep of seals and people do.
 """
@@ -32,7 +32,7 @@ from byokeep.sealing.generation import Generation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stray:
-    """One strange thing. ``place``: version of a record, or the name of a blob."""
+    """One finding. ``place``: the version of a record, or the name of a blob."""
 
     finding: str
     profile_id: UUID
@@ -40,20 +40,20 @@ class Stray:
 
 
 class Records(Protocol):
-    """Where a client's records are looked at."""
+    """Where a client's records can be looked at."""
 
     async def live_versions(self, ref: ProfileRef) -> Sequence[int]:
-        """Return the versions neither deleted nor destroyed."""
+        """Return the versions that are neither deleted nor destroyed."""
 
     async def read(self, ref: ProfileRef, version: int) -> bytes:
         """Return exactly this version. Raises NotFound."""
 
 
 async def check_vault(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stray]:
-    """Compare a client's rows, records and blobs; findings are alerts, and the check is on record.
+    """Compare a client's rows, records and blobs. Findings are alerts, and the check is on record.
 
     Raises:
-        Unavailable: A place could not be asked: on record as unknown.
+        Unavailable: A place could not be asked; recorded as unknown.
     """
     try:
         found = await _compared(app, actor, client_id)
@@ -75,11 +75,11 @@ async def _compared(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stra
 
 
 async def compare(db: Database, artifacts: ArtifactStore, records: Records, client_id: ClientId) -> list[Stray]:
-    """Return what of a client's rows, records and blobs has no counterpart. Raises Unavailable."""
+    """Return which of a client's rows, records and blobs have no counterpart. Raises Unavailable."""
     strange = False
     blobs: Sequence[ArtifactKey] = ()
     try:
-        blobs = await artifacts.list_keys(client_id)  # before the rows: what is sealed meanwhile has a row by then
+        blobs = await artifacts.list_keys(client_id)  # before the rows, so that what is sealed meanwhile has a row
     except Integrity:
         strange = True  # a name that we never gave
     async with db.begin(client_id=client_id) as tx:
