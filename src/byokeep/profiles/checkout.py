@@ -132,8 +132,7 @@ class _Holder:
         return row
 
     async def held(self, tx: Tx) -> tuple[Profile, Opening]:
-        """Return the profile and the job's opening of it, if the job still has it. Raises Conflict(``opening_lost``).
-        """
+        """Return the profile and the job's opening, if the job still has it. Raises Conflict(``opening_lost``)."""
         held = await tx.maybe(Opening, "opening_of", **self.at)
         profile = await self.profile(tx)
         mine = held is not None and held.open and held.job_id == self.job_id

@@ -158,8 +158,7 @@ async def _all(
 async def _write(
     app: KekApp, actor: Actor, custody: ProfileCustody, rotation: Rotation, client_id: ClientId, profile_id: UUID
 ) -> tuple[list[Rewritten], bool]:
-    """Rewrite every record of a profile; returns the rewritten ones, and whether one cannot be: that raises an alert.
-    """
+    """Rewrite every record of a profile; returns the rewritten ones, and whether one cannot be, which alerts."""
     async with app.db.begin(client_id=client_id) as tx:
         held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
         if held is not None and held.open:  # since the batch was chosen
@@ -436,8 +435,7 @@ async def _announced(app: App, actor: Actor, scope: KekScope, status: KekStatus,
 
 
 async def _turn(tx: Tx, app: App, actor: Actor, made: Kek, identity: str, *, reason: str) -> Rotation | None:
-    """In one transaction the new version protects, the older ones only open, and a rotation begins; the first has none.
-    """
+    """In one transaction the new version protects, older ones only open, and a rotation begins (not for the first)."""
     await tx.all(None, "kek_lock", kek_id=made.kek_id)
     now = await kek.held(tx, kek_id=made.kek_id, version=made.version)
     if now.state is not KeyState.PRE_ACTIVATION:

@@ -338,8 +338,7 @@ def plan_from(said: dict[str, Any], profile: Profile) -> GenerationPlan:
 
 
 def _act(purpose: Purpose, *, restored: bool) -> ProfileAct:
-    """Return what a seal does to a profile: a job that only saves changes leaves it valid, all others ask for a proof.
-    """
+    """Return what a seal does to a profile: a job that only saves leaves it valid, all others ask for a proof."""
     if purpose is Purpose.USE:
         return ProfileAct.SAVE
     return ProfileAct.RESTORE if restored and purpose is Purpose.REKEY else ProfileAct.SEAL

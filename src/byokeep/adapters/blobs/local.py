@@ -1,14 +1,14 @@
-"""Artifacts as files of one directory, and what every artifact passes on its way in and out, whatever store is behind.
+"""Artifacts as files in one directory, and the checks every artifact passes on its way in and out, whatever the store.
 
 Rules
-- The first bytes decide whether it is stored at all; length and SHA-256 are taken of what really passes.
-- Directories 0700, files 0600. A name is a link made in one step (``link``): it appears whole and synced, or not at
-  all, and never takes the place of another (R5.3-8).
-- What is being written lies beside its place as ``.*.partial`` under a lock that dies with its writer. Partial files
-  whose lock is free belong to nobody and are swept, at the start and before each write to their directory.
-- A full disk is Unavailable; what was written by then is gone again. A disk that is no longer mounted there is
+- The first bytes decide whether it is stored at all. Length and SHA-256 are taken of the bytes that pass.
+- Directories 0700, files 0600. A name is a link made in one step (``link``): it appears whole and synced or not at all,
+  and never replaces another (R5.3-8).
+- An unfinished file lies beside its place as ``.*.partial``, under a lock that dies with its writer. Partial files
+  whose lock is free belong to nobody. They are swept at the start and before each write to their directory.
+- A full disk is Unavailable, and what was written so far is removed. A disk that is no longer mounted there is
   Unavailable, not empty.
-- Removing is a right of its own: who was not given it is refused.
+- Removing is a separate right: a process without it is refused.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from byokeep.core.sealed_record import MAGIC, ArtifactKey, StoredArtifact, parse
 from byokeep.kernel.durable_write import sync_directory
 
 T = TypeVar("T")
-PIECE: Final = 1 << 20  # bytes handed on at a time
+PIECE: Final = 1 << 20  # bytes passed on at a time
 
 
 class Passing:
@@ -48,11 +48,11 @@ class Passing:
         return piece
 
     def found(self) -> StoredArtifact:
-        """Return what has passed."""
+        """Return the length and digest of what has passed."""
         return StoredArtifact(size=self._size, sha256_hex=self._digest.hexdigest())
 
     def must_fit(self, expected: StoredArtifact) -> None:
-        """Refuse more bytes than there may be. Raises Integrity(``artifact_altered``)."""
+        """Refuse more bytes than expected. Raises Integrity(``artifact_altered``)."""
         if self._size > expected.size:
             raise Integrity("artifact_altered", next_step="Quarantine this profile: its stored bytes were changed.")
 
@@ -63,7 +63,7 @@ class Passing:
 
 
 async def sealed_only(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield a stream in pieces of at most PIECE bytes, once it has shown that it begins as a sealed profile does.
+    """Yield a stream in pieces of at most PIECE bytes, once it has proved to begin as a sealed profile does.
 
     Raises:
         Rejected: ``not_sealed``: an archive, a database, a compressed file, anything else, or nothing.
@@ -87,13 +87,13 @@ async def _closable(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]
         async for chunk in chunks:
             yield chunk
     finally:
-        # A source that stops early is told so, so that it lets go of its files.
+        # Close a source that is stopped early, so that it lets go of its files.
         if (close := getattr(chunks, "aclose", None)) is not None:
             await close()
 
 
 async def in_thread(call: Callable[..., T], *args: object) -> T:
-    """Run a blocking call in a thread. Who is cancelled waits for it: what it uses is still in use."""
+    """Run a blocking call in a thread. A cancelled caller waits for it: what it uses is still in use."""
     running = asyncio.ensure_future(asyncio.to_thread(call, *args))
     try:
         return await asyncio.shield(running)
@@ -110,8 +110,8 @@ class LocalArtifacts:
     """A directory of artifacts.
 
     Args:
-        place: The directory; made when missing.
-        may_remove: Whether :meth:`delete` is allowed to this process.
+        place: The directory; created if missing.
+        may_remove: Whether this process may :meth:`delete`.
 
     Raises:
         Rejected: ``artifacts_too_open``: others may read or write it.
@@ -196,7 +196,7 @@ class LocalArtifacts:
 
 
 class _Partial:
-    """A file that has no name yet, or is gone. Nothing is made before there are bytes to write."""
+    """A file that has no name yet, or is gone. Nothing is created before there are bytes to write."""
 
     def __init__(self, file: Path, top: Path) -> None:
         self._file, self._top = file, top
@@ -227,7 +227,7 @@ class _Partial:
 
     def _open(self) -> None:
         _make_private(self._file.parent, self._top)
-        with _sweeping(self._file.parent):  # nobody else's sweep finds it before it is locked
+        with _sweeping(self._file.parent):  # no other sweep finds it before it is locked
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(self._partial, flags, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -298,7 +298,7 @@ def _probe(place: Path) -> None:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Turn an error of the system into ours."""
+    """Translate an error of the system into ours."""
     try:
         yield
     except OSError as error:

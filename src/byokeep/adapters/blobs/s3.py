@@ -1,12 +1,12 @@
 """Artifacts as objects of an S3 bucket, through boto3 in threads.
 
 Rules
-- One request, or parts that become visible together; with ``If-None-Match: *``, so that no object is written twice
-  under one key, and with a SHA-256 of each part, so that the server refuses what changed on the way.
-- Where the bucket has object lock without a rule of its own, each object is kept for RETAIN_DAYS (governance mode).
-- An upload that fails is taken back; one that a dead writer left is, a day later, by the next upload of its profile.
-  If the answer to the last request is lost, an object may stand that no record names: the sweep lists and removes it.
-- Credentials come from a file or from the machine's role, never from an argument. No text of the server is kept.
+- One request, or parts that become visible together. ``If-None-Match: *`` keeps an object from being written twice
+  under one key. A SHA-256 of each part lets the server refuse what changed on the way.
+- If the bucket has object lock without a default rule, each object is kept for RETAIN_DAYS (governance mode).
+- A failed upload is taken back. One that a dead writer left is removed a day later, by the next upload of its profile.
+  If the answer to the last request is lost, an object may exist that no record names: the sweep lists and removes it.
+- Credentials come from a file or from the machine's role, never from an argument. No text from the server is kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from byokeep.adapters.blobs.local import PIECE, Passing, in_thread, sealed_only
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.sealed_record import ArtifactKey, StoredArtifact, parse_artifact_key
 
-PART: Final = 8 << 20  # bytes of a part; a profile may have 10,000 of them
+PART: Final = 8 << 20  # bytes of a part; a profile may have 10,000 parts
 RETAIN_DAYS: Final = 7
 _PROBE: Final = "probe"
 _ABANDONED: Final = timedelta(days=1)
@@ -44,11 +44,11 @@ class S3Artifacts:
     Args:
         bucket: Its name.
         prefix: What every key begins with, ``""`` or ``.../``.
-        endpoint: Base URL of a server that is not AWS; empty = AWS.
+        endpoint: Base URL of a server other than AWS; empty = AWS.
         region: Empty = the machine's.
         credentials_file: In AWS's format, 0600; ``None`` = the machine's role.
         ca_file: PEM of the server's issuer; ``None`` = the system's.
-        may_remove: Whether :meth:`delete` is allowed to this process.
+        may_remove: Whether this process may :meth:`delete`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class S3Artifacts:
             _must_be_private(credentials_file)
             session.set_config_variable("credentials_file", str(credentials_file))
         config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2, "mode": "standard"})
-        # S3 of other makers wants no region, but the signature does.
+        # Other makers' S3 needs no region, but the signature does.
         region = region or session.get_config_variable("region") or "us-east-1"
         verify = str(ca_file) if ca_file is not None else None
         self._s3: Any = boto3.Session(botocore_session=session).client(
@@ -114,13 +114,13 @@ class S3Artifacts:
         return await in_thread(self._list, self.prefix + (f"{client_id}/" if client_id else ""))
 
     async def probe(self) -> None:
-        """Write one small object, ``probe``, that is there for good, and see that no second one takes its place.
+        """Write one small object, ``probe``, that stays, and check that no second one can replace it.
 
         Raises:
             Rejected: ``artifact_store_overwrites``: the server ignores ``If-None-Match``.
             Unavailable, Denied: As :meth:`put`.
         """
-        with suppress(Conflict):  # it is there: that is what has to be refused
+        with suppress(Conflict):  # it exists, and that is what must be refused
             await self._write_probe(in_parts=False)
         for in_parts in (False, True):
             try:
@@ -140,11 +140,11 @@ class S3Artifacts:
             await in_thread(upload.take_back)
 
     def ask(self, call: str, **given: object) -> Any:
-        """Make one call about this bucket, with our errors for those of the library."""
+        """Make one call about this bucket, and translate the library's errors into ours."""
         return _told(lambda: getattr(self._s3, call)(Bucket=self._bucket, **given))
 
     def retention(self) -> dict[str, Any]:
-        """Return what an upload must say so that the bucket's lock holds it; nothing where there is no lock."""
+        """Return what an upload must say so that the bucket's lock holds it; nothing if there is no lock."""
         if self._lock is None:
             try:
                 found = self._s3.get_object_lock_configuration(Bucket=self._bucket)["ObjectLockConfiguration"]
@@ -212,7 +212,7 @@ class S3Files:
             raise
 
     def pieces(self, name: str) -> Iterator[bytes]:
-        """Yield an object, of which the server's own sums are compared."""
+        """Yield an object; the server's own checksums are compared."""
         body: Any = self._bucket.ask("get_object", Key=self._bucket.prefix + name)["Body"]
         try:
             while piece := _told(lambda: body.read(PIECE)):
@@ -229,7 +229,7 @@ class S3Files:
         return f"s3://{self._name}/{self._bucket.prefix}{name}"
 
     def held(self, name: str) -> bool:
-        """Whether the bucket's lock keeps an object, as far as the credentials may see that."""
+        """Whether the bucket's lock keeps an object, as far as the credentials can see."""
         found = self._bucket.ask("head_object", Key=self._bucket.prefix + name)
         until = found.get("ObjectLockRetainUntilDate")
         return found.get("ObjectLockLegalHoldStatus") == "ON" or (until is not None and until > datetime.now(UTC))
@@ -239,14 +239,14 @@ class S3Files:
         self._bucket.remove(self._bucket.prefix + name)
 
     def probe(self) -> None:
-        """Write one small object, ``probe``, that is there for good, and see that the bucket can be listed."""
-        with suppress(Conflict):  # it is there, which who may not write is not told
+        """Write one small object, ``probe``, that stays, and check that the bucket can be listed."""
+        with suppress(Conflict):  # it exists; whoever may not write is not told that
             _Upload(self._bucket, self._bucket.prefix + _PROBE).finish(b"probe")
         self._bucket.ask("list_objects_v2", Prefix=self._bucket.prefix, MaxKeys=1)
 
 
 class _Upload:
-    """One object on its way. Small ones go in one request; it may be taken back at any time before its end."""
+    """One object on its way; small ones go in one request. It can be taken back at any time before its end."""
 
     def __init__(self, bucket: S3Artifacts, name: str) -> None:
         self._bucket, self._name = bucket, name
@@ -270,7 +270,7 @@ class _Upload:
         self._parts.append({"PartNumber": number, "ETag": reply["ETag"], "ChecksumSHA256": _sha256(data)})
 
     def finish(self, rest: bytes) -> None:
-        """Send what is left and make the object visible. Raises Conflict(``artifact_exists``)."""
+        """Send the rest and make the object visible. Raises Conflict(``artifact_exists``)."""
         if not self._id:
             given = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _sha256(rest), **self._bucket.retention()}
             self._bucket.ask("put_object", Key=self._name, Body=rest, IfNoneMatch="*", **given)

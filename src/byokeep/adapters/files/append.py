@@ -2,8 +2,8 @@
 
 Rules
 - A call either adds all of its lines durably or leaves the file as it was: a short write is cut back (ENOSPC).
-- A torn last line is what a crash leaves behind; opening cuts it off. Nothing before it is ever rewritten.
-- After a failed fsync nobody knows what is on the disk: the object refuses to go on (a new one starts from the file).
+- A crash leaves a torn last line; opening the file cuts it off. Nothing before it is ever rewritten.
+- After a failed fsync nobody knows what is on the disk, so the object refuses to go on. A new one starts from the file.
 - A file moved, replaced or truncated under us is noticed before the next line is added.
 
 It may not know what a line means.
@@ -33,7 +33,7 @@ class AppendOnlyFile:
         path: The file; created with mode 0600 when missing. Its directory must exist.
 
     Raises:
-        Integrity: ``not_our_file``; a link, another owner's file, not a regular file.
+        Integrity: ``not_our_file``: a link, another owner's file, or not a regular file.
         Unavailable: ``file_unusable`` with the operating system's error number.
     """
 
@@ -76,7 +76,7 @@ class AppendOnlyFile:
         """Return the file's size in bytes.
 
         Raises:
-            Integrity: ``file_replaced``; the name no longer leads to this file.
+            Integrity: ``file_replaced``: the name no longer leads to this file.
             Unavailable: ``file_suspect`` after a failed sync.
         """
         if self._suspect:
@@ -85,7 +85,7 @@ class AppendOnlyFile:
         return os.fstat(self._fd).st_size
 
     def lines(self, start: int = 0) -> Iterator[bytes]:
-        """Yield whole lines, with their ends, from byte ``start`` on."""
+        """Yield whole lines, with their line ends, from byte ``start`` on."""
         rest, offset = b"", start
         while chunk := os.pread(self._fd, _CHUNK, offset):
             offset += len(chunk)
@@ -95,7 +95,7 @@ class AppendOnlyFile:
                 yield line + b"\n"
 
     def tail(self, size: int) -> Iterator[bytes]:
-        """Yield the whole lines, with their ends, that lie in the last ``size`` bytes; at least the last line."""
+        """Yield the whole lines, with their line ends, in the last ``size`` bytes; at least the last line."""
         end = self.size()
         start = max(0, end - size)
         if start:
@@ -107,7 +107,7 @@ class AppendOnlyFile:
         yield from self.lines(start)
 
     def append(self, lines: Sequence[bytes]) -> int:
-        """Add lines, given without their ends; return the file's new size.
+        """Add lines, given without line ends; return the file's new size.
 
         Raises:
             ValueError: A line holds a line end.
@@ -163,5 +163,5 @@ class AppendOnlyFile:
 
 
 def unusable(error: OSError) -> Unavailable:
-    """Return our error for an operating system's error: its number, never its text."""
+    """Return our error for one of the operating system's: its number, never its text."""
     return Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0)

@@ -1,11 +1,11 @@
-"""Binds a file to the place where it was written, so that a copy of it is known for one.
+"""Binds a file to the place where it was written, so that a copy of it is recognised as one.
 
 Rules
-- A bound file ends with a digest over its text and what a copy cannot take along: the machine's id, and number and
-  birth of the file itself and of files beside it. A restart and a reboot change none of them.
-- Whatever does not add up - absent, torn, a link, a second name, another machine - is not bound. It fails closed.
+- A bound file ends with a digest over its text and what a copy cannot carry along: the machine's id, and the number and
+  birth time of the file itself and of files beside it. A restart or a reboot changes none of them.
+- Anything that does not add up (absent, torn, a link, a second name, another machine) is not bound. It fails closed.
 
-It cannot tell a copy that is made below the files: of a whole disk or virtual machine, with the same machine id.
+It cannot recognise a copy made below the files: of a whole disk or virtual machine, with the same machine id.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def write_bound(file: Path, text: str, *, beside: Sequence[Path] = ()) -> None:
     """Write ``text`` and its binding, whole or not at all, mode 0600.
 
     Args:
-        file: Where; its directory exists.
-        text: ASCII lines, each with its end.
-        beside: Files that were made in the same place and are never replaced while it lives.
+        file: Where to write; its directory must exist.
+        text: ASCII lines, each with its line end.
+        beside: Files made in the same place and never replaced while this one lives.
 
     Raises:
         Unavailable: ``file_unusable``.
     """
     try:
         with draft(file) as out:
-            # A rename keeps number and birth of the draft, so it can speak of itself.
+            # A rename keeps the draft's number and birth time, so the draft can hold its own.
             out.write(f"{text}{_digest(text, [Path(out.name), *beside])}\n".encode("ascii"))
     except OSError as error:
         step = "Free disk space, or fix the directory."
@@ -52,7 +52,7 @@ def write_bound(file: Path, text: str, *, beside: Sequence[Path] = ()) -> None:
 
 
 def read_bound(file: Path, *, beside: Sequence[Path] = ()) -> tuple[str, bool]:
-    """Return the text of a bound file, and whether it is where it was written; of an unreadable one ``("", False)``."""
+    """Return the text of a bound file, and whether it is where it was written; ``("", False)`` if unreadable."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as source:
@@ -78,7 +78,7 @@ def _machine() -> str:
 
 
 def _identity(file: Path) -> str:
-    """Number, birth and count of names of a file; the device's number may change with a reboot and is left out."""
+    """Return a file's number, birth time and count of names; not the device's number, which a reboot may change."""
     found = file.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise OSError("not a file")
@@ -86,7 +86,7 @@ def _identity(file: Path) -> str:
 
 
 def _birth(file: Path, found: os.stat_result) -> str:
-    """When a file was made; empty where the system does not tell. Number alone may come again on a fresh disk."""
+    """Return when a file was created; empty if the system does not say. A fresh disk may repeat a number alone."""
     if sys.platform != "linux":
         return str(getattr(found, "st_birthtime", ""))
     answer = ctypes.create_string_buffer(256)  # struct statx

@@ -1,14 +1,14 @@
 """The checkpoint directory: signed epochs, and the second copy of the audit log.
 
 Rules
-- ``epochs.jsonl`` holds one line for each epoch; the state is its replay, and an epoch that does not continue it is
-  refused: who restores an older database cannot make this directory forget (S-TLOG-3).
+- ``epochs.jsonl`` holds one line for each epoch. The state is their replay. An epoch that does not continue it is
+  refused, so whoever restores an older database cannot make this directory forget (S-TLOG-3).
 - ``checkpoint`` is the newest signed note as plain text, for anybody's verifier.
-- ``copy/audit.jsonl`` holds the export lines of all chains, mixed. It is read once at the start, checked as it is read.
-  After a rebased epoch N a new copy begins, ``copy/audit-N.jsonl``; the one before stays, for it holds what was lost.
-- Where an earlier record became covered is found from marks in memory, by reading at most ``MARK_EVERY`` epochs.
+- ``copy/audit.jsonl`` holds the export lines of all chains, mixed. It is read once at the start, and checked as it is
+  read. After a rebased epoch N a new copy begins, ``copy/audit-N.jsonl``. The one before stays: it holds what was lost.
+- Marks in memory show where an earlier record became covered, by reading at most ``MARK_EVERY`` epochs.
 
-It may hold no key: signatures are checked by who reads. Put the directory where the database's user cannot write.
+It may hold no key: whoever reads it checks the signatures. Put the directory where the database's user cannot write.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from byokeep.kernel.durable_write import durable_write
 EPOCHS = "epochs.jsonl"
 NEWEST = "checkpoint"
 COPY = "copy/audit.jsonl"
-MARK_EVERY = 512  # epochs between two places from which a replay can begin
+MARK_EVERY = 512  # epochs between two points where a replay can begin
 TAIL = 64 * 1024  # bytes from the end of a file that hold its last lines
 _COPY = re.compile(r"audit-([1-9][0-9]{0,15})\.jsonl")
 
@@ -41,7 +41,7 @@ class CheckpointDirectory:
     """Implements :class:`byokeep.kernel.ports.CheckpointStore` on a local or mounted directory.
 
     Args:
-        path: The directory; created with mode 0700 when missing.
+        path: The directory; created with mode 0700 if missing.
         origin: Whose log it keeps, ``byokeep/<installation id>``.
 
     Raises:
@@ -83,7 +83,7 @@ class CheckpointDirectory:
             return await asyncio.to_thread(self._latest)
 
     async def publish(self, epoch: SignedEpoch) -> None:
-        """Keep one more epoch, durably."""
+        """Store one more epoch, durably."""
         async with self._one_at_a_time:
             await asyncio.to_thread(self._publish, epoch)
 
@@ -134,7 +134,7 @@ class CheckpointDirectory:
 
     def _move_on(self, state: LogState, note: bytes, read: int) -> None:
         if state.base != self._state.base:
-            self._marks = [(self._epochs_read, self._state)]  # of what came before it nothing counts any more
+            self._marks = [(self._epochs_read, self._state)]  # nothing from before it counts any more
             self._open_copy(state.base)
         elif state.size % MARK_EVERY == 0:
             self._marks.append((read, state))

@@ -2,9 +2,9 @@
 
 Rules
 - Directories 0700, files 0600. A file appears whole or not at all.
-- The address of a browser goes away with it. Its file is held as long as the worker lives that has the browser: one
-  that nobody holds is a dead worker's, is believed by nobody, and goes away at the next start.
-- A proof stays as long as its profile, is named by its own digest and is never written again.
+- A browser's address is removed together with it. The worker that has the browser holds the file while it lives. A file
+  that nobody holds is a dead worker's: it is not believed, and the next start removes it.
+- A proof stays as long as its profile, is named by its own digest and is never rewritten.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from byokeep.process import hold, is_held, is_what_it_says
 
 
 class HandOffNotes:
-    """Addresses of browsers that wait, one file each: ``{work}.json``."""
+    """Addresses of waiting browsers, one file each: ``{work}.json``."""
 
     def __init__(self, place: Path) -> None:
         self._place = place
         self._held: dict[UUID, int] = {}
 
     def clear(self) -> int:
-        """Remove what dead workers left; returns how many files that were."""
+        """Remove what dead workers left; returns how many files."""
         gone = 0
         for file in self._place.iterdir() if self._place.is_dir() else ():
             if not is_held(file):
-                with contextlib.suppress(OSError):  # it is gone already, or no file of ours
+                with contextlib.suppress(OSError):  # it is already gone, or not a file of ours
                     file.unlink()
                     gone += 1
         return gone
 
     async def leave(self, work_id: UUID, window: Window) -> None:
-        """Leave an address. Raises Unavailable(``run_dir_unusable``)."""
+        """Write an address. Raises Unavailable(``run_dir_unusable``)."""
         text = json.dumps({"address": window.address, "instructions": window.instructions}) + "\n"
         handle = await asyncio.to_thread(
             _put, self._place, f"{work_id}.json", text.encode(), "run_dir_unusable", held=True
@@ -66,9 +66,9 @@ class ProofFiles:
         self._place = place
 
     async def keep(self, client_id: UUID, profile_id: UUID, generation: int, shot: Shot) -> str:
-        """Keep a picture; returns its name below the place. Raises Unavailable(``proofs_dir_unusable``).
+        """Keep a picture; returns its name below the directory. Raises Unavailable(``proofs_dir_unusable``).
 
-        What is there under its name and is not what the name says is written over.
+        A file of that name with other content is overwritten.
         """
         folder = self._place / str(client_id) / str(profile_id)
         name = f"{generation}-{shot.sha256}.png"
@@ -101,7 +101,7 @@ class ProofFiles:
 
 
 def _put(place: Path, name: str, data: bytes, code: str, *, held: bool = False) -> int:
-    """Write a file whole or not at all; returns its handle, which is open if it is to be held."""
+    """Write a file whole or not at all; returns its handle, which stays open if it is to be held."""
     handle = -1
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)

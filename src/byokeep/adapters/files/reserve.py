@@ -2,7 +2,7 @@
 
 Rules
 - The space is really allocated: a sparse file would reserve nothing.
-- It is given back in an emergency only, and taken again as soon as there is room for twice of it.
+- It is given back only in an emergency, and taken again as soon as there is room for twice as much.
 
 It may not decide what an emergency is: the caller does, on ENOSPC or on too little free space.
 """
@@ -42,7 +42,7 @@ class DiskReserve:
         return min(found.st_size, found.st_blocks * 512) if stat.S_ISREG(found.st_mode) else 0
 
     def hold(self) -> bool:
-        """Set the space aside; False when there is not room for twice of it.
+        """Set the space aside; False if there is not room for twice as much.
 
         Raises:
             Unavailable: ``file_unusable``.
@@ -77,7 +77,7 @@ class DiskReserve:
         return system.f_bavail * system.f_frsize < self._size
 
     def release(self) -> int:
-        """Give the space back; returns how many bytes that were.
+        """Give the space back; returns how many bytes.
 
         Raises:
             Unavailable: ``file_unusable``.
@@ -95,10 +95,10 @@ class Reserves:
     """The reserves of all file systems that an act must be recorded on, as one.
 
     Args:
-        home: Of the installation; the first reserve is ``reserve.bin`` in it.
+        home: The installation's; the first reserve is ``reserve.bin`` in it.
         audit_logs: Files that the store must append to.
 
-    The embedded database and the store's logs get one of their own where they lie on file systems of their own.
+    The embedded database and the store's logs get their own if they are on file systems of their own.
     """
 
     def __init__(self, home: Path, audit_logs: Iterable[Path]) -> None:
@@ -112,12 +112,12 @@ class Reserves:
                 self._parts.append(DiskReserve(place / "reserve.bin", size=size))
 
     def hold(self) -> bool:
-        """Set all of them aside; False when one has no room. Raises as :meth:`DiskReserve.hold`."""
+        """Set all of them aside; False if one has no room. Raises as :meth:`DiskReserve.hold`."""
         held = [part.hold() for part in self._parts]  # all are tried
         return all(held)
 
     def kept(self) -> bool:
-        """Return whether none of the files is gone."""
+        """Return whether every file is still there."""
         return all(part.held() for part in self._parts)
 
     def short(self) -> bool:
@@ -125,5 +125,5 @@ class Reserves:
         return any(part.short() for part in self._parts)
 
     def release(self) -> int:
-        """Give back those whose file system is short. Raises as :meth:`DiskReserve.release`."""
+        """Give back the reserves of the file systems that are short. Raises as :meth:`DiskReserve.release`."""
         return sum(part.release() for part in self._parts if part.short())

@@ -1,13 +1,13 @@
-"""Port Slots: where a reply of a token endpoint lies from the moment it came in until the store has it.
+"""Port Slots: where a token endpoint's reply stays from the moment it arrives until the store has it.
 
 Rules
-- A slot is made, of full size and synced, before the request leaves; a full disk is then a delay, not a lost token.
+- A slot is made, of full size and synced, before the request leaves. A full disk is then a delay, not a lost token.
 - A reply is sealed (AES-256-GCM) with a key that lies in the store; format, journal and version are bound to it.
-- One write, one sync. What a crash tore is told by its digest and counts as no reply.
-- One process a directory, by a lock; 0700, files 0600. ``owner`` names the directory and its installation and is bound
-  to its place: one that belongs to another installation is refused, and so is a copy's until somebody adopts it.
+- One write, one sync. A digest shows what a crash tore; a torn reply counts as none.
+- One process per directory, by a lock; 0700, files 0600. ``owner`` names the directory and its installation and is
+  bound to its place. Another installation's directory is refused, and so is a copy, until somebody adopts it.
 
-The format is docs/spec/landing-slot.md. It may not know keys beyond a call, or what a reply says.
+The format is docs/spec/landing-slot.md. It may not keep a key beyond a call, or know what a reply says.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from byokeep.wire.tokens import LandedReply, pack_reply, unpack_reply
 
 FORMAT: Final = "byokeep-landing-slot/1"
 MAGIC: Final = b"BKSLOT1\n"
-SIZE: Final = 352 * 1024  # bytes: the largest reply that is read, in its stored form
+SIZE: Final = 352 * 1024  # bytes: the largest reply that is read, as stored
 HEADER: Final = 64
 # A reply sealed by another implementation of AES-256-GCM, Tink's.
 _KNOWN: Final = bytes.fromhex(
@@ -63,14 +63,14 @@ class SealedSlot:
 
 
 def encode(sealed: SealedSlot) -> bytes:
-    """Return the bytes at the beginning of a slot; the rest of it is zero."""
+    """Return the bytes at the beginning of a slot; the rest is zero."""
     digest = hashlib.sha256(sealed.text).digest()
     numbers = sealed.base.to_bytes(4, "big") + len(sealed.text).to_bytes(4, "big")
     return (MAGIC + numbers + sealed.nonce + digest).ljust(HEADER, b"\0") + sealed.text
 
 
 def decode(slot: bytes) -> SealedSlot | None:
-    """Return what a slot holds; None for an empty one, a torn one, and one that no writer wrote."""
+    """Return what a slot holds; None for an empty one, a torn one, and one that no writer of ours wrote."""
     base, length = int.from_bytes(slot[8:12], "big"), int.from_bytes(slot[12:16], "big")
     if len(slot) != SIZE or not slot.startswith(MAGIC) or not 16 < length <= SIZE - HEADER or base < 1:
         return None
@@ -84,7 +84,7 @@ def seal(key: Secret, journal_id: UUID, reply: LandedReply, nonce: bytes) -> Sea
     """Seal a reply.
 
     Raises:
-        ValueError: A key that is none.
+        ValueError: Not a key.
     """
     plain = pack_reply(reply)
     try:
@@ -116,7 +116,7 @@ def unseal(key: Secret, journal_id: UUID, sealed: SealedSlot) -> LandedReply:
 
 
 def self_test() -> None:
-    """Ask a known answer: a reply seals to it, it opens, and does not when one bit differs.
+    """Check a known answer: a reply seals to it, opens again, and does not open when one bit differs.
 
     Raises:
         Unavailable: ``sealing_self_test_failed``.
@@ -138,13 +138,13 @@ def _held() -> bool:
 
 
 def is_copy(place: Path) -> bool:
-    """Whether a directory of slots is not where it was made; one that cannot be read is not known for a copy."""
+    """Whether a directory of slots is not where it was made. One that cannot be read does not count as a copy."""
     text, bound = read_bound(place / _OWNER_FILE)
     return _OWNER.match(text) is not None and not bound
 
 
 def adopt(place: Path) -> None:
-    """Bind a directory of slots to where it is now, after its installation was closed. Repeating it is fine.
+    """Bind a directory of slots to where it is now, after its installation was closed. It may be repeated.
 
     Raises:
         Unavailable: ``file_unusable``.
@@ -154,11 +154,11 @@ def adopt(place: Path) -> None:
 
 
 class SlotDirectory:
-    """The slots of one refresher. The known answer is asked before anything is touched.
+    """The slots of one refresher. The known answer is checked before anything is touched.
 
     Args:
-        place: The directory; made when missing.
-        installation: Whose it is.
+        place: The directory; created if missing.
+        installation: The installation it belongs to.
 
     Raises:
         Conflict: ``already_running``: another process has it.
@@ -222,7 +222,7 @@ class SlotDirectory:
         await asyncio.to_thread(self._land, self._file(journal_id), data)
 
     async def landed(self, journal_id: UUID, key: Secret) -> tuple[int, int, Secret, datetime] | None:
-        """Return base, status, body and time of a landed reply, None when the slot holds none."""
+        """Return base, status, body and time of a landed reply; None if the slot holds none."""
         sealed = await asyncio.to_thread(self._read, self._file(journal_id))
         if sealed is None:
             return None
@@ -234,7 +234,7 @@ class SlotDirectory:
         return await asyncio.to_thread(self._read, self._file(journal_id)) is not None
 
     async def clear(self, journal_id: UUID) -> None:
-        """Remove a slot; one that is not there is fine."""
+        """Remove a slot; a missing one is fine."""
         await asyncio.to_thread(self._clear, self._file(journal_id))
 
     async def all(self) -> list[UUID]:
@@ -249,7 +249,7 @@ class SlotDirectory:
         try:
             with _opened(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as fd:
                 os.posix_fallocate(fd, 0, SIZE)
-                # Written, not only reserved: a file system may need room to write into what it has only promised.
+                # Written, not only reserved: a file system may need room to write into space it has only promised.
                 _write(fd, bytes(SIZE))
                 os.fsync(fd)
             sync_directory(self._place)

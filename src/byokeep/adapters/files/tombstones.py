@@ -1,12 +1,12 @@
 """Port Tombstones: what was destroyed, revoked or stopped, in a file that only grows, apart from database and store.
 
 Rules
-- One id a line; or, of what people may give back later, its name and the record that withdrew it: chain, number, hash.
-  Of lines of one name the last counts.
-- What others added is read at each call, so that several brokers can share the file.
-- A file that lost lines, or holds one that is none of ours, is not believed.
+- One id per line. For something that people may give back later: its name, and the record that withdrew it (chain,
+  number, hash). Of several lines with one name the last counts.
+- Each call reads what others added, so several brokers can share the file.
+- A file that lost lines, or holds a line that is not ours, is not believed.
 
-It may hold no key and no person's name: an id says nothing to who has no database.
+It may hold no key and no person's name: an id tells nothing to somebody without the database.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TombstoneFile:
             return dict(self._withdrawn)
 
     async def withdraw(self, what: Mapping[str, ChainHead]) -> None:
-        """Note what is withdrawn by another record than noted last, durably: all or none. Raises as :meth:`all`."""
+        """Note what another record than the noted one withdraws, durably: all or none. Raises as :meth:`all`."""
         async with self._one_at_a_time:
             await asyncio.to_thread(self._add, frozenset(), dict(what))
 
@@ -83,7 +83,7 @@ class TombstoneFile:
                 self._catch_up()
 
     def _catch_up(self) -> None:
-        """Read what was added. Nothing is believed of a file that is shorter than it was, or holds another line."""
+        """Read what was added. A file that is shorter than it was, or holds a foreign line, is not believed."""
         size = self._file.size()
         if size < self._read:
             raise Integrity("tombstones_lost", next_step=_NEXT)

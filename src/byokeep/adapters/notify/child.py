@@ -1,7 +1,7 @@
-"""The process that one message leaves in: address, title, body and weight come in over a pipe, an exit code goes out.
+"""The process that sends one message: address, title, body and weight come in over a pipe, an exit code goes out.
 
 Rules
-- It runs by itself and imports nothing of ours. It is given nothing else, and what Apprise says is seen by nobody.
+- It runs by itself and imports nothing of ours. It is given nothing else, and nobody sees what Apprise says.
 - Redirects are not followed. A target without TLS, or one that checks no certificate, is refused (``plain`` is for
   this machine, outside production).
 """

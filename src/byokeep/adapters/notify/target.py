@@ -1,13 +1,13 @@
-"""Where messages go: private files with an address each, and Apprise in a process of its own for every message.
+"""Where messages go: private files with one address each, and Apprise in a process of its own for every message.
 
 Rules
 - A target is a file ``NAME.url``, closed to others. It is read for each message, so a new one counts at once.
-- Only the schemes of :data:`SCHEMES` are taken: encrypted, certificates checked, redirects not followed. What has no
-  TLS leads to this machine, and not in production.
-- Apprise speaks HTTP and SMTP by itself. It runs in a child that has no connection of ours, no credential and nothing
-  of the environment that leads elsewhere; the address comes to it over a pipe (ADR 0067).
-- What went wrong is a code.
-- ``portal.url`` is no target of messages: it is the mail server by which contact persons are sent their codes.
+- Only the schemes of :data:`SCHEMES` are accepted: encrypted, certificates checked, redirects not followed. A target
+  without TLS must be on this machine, and not in production.
+- Apprise speaks HTTP and SMTP by itself. It runs in a child that has none of our connections or credentials and nothing
+  in its environment that leads elsewhere. It gets the address over a pipe (ADR 0067).
+- A failure is a code.
+- ``portal.url`` is no target of messages: it is the mail server that sends contact persons their codes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class AppriseTargets:
     """The targets of a directory.
 
     Args:
-        place: The directory; one that is not there holds none.
+        place: The directory; a missing one holds none.
         read: Returns a private file's content, or raises Unavailable.
         production: Whether everything must be encrypted.
     """
@@ -57,18 +57,18 @@ class AppriseTargets:
         return sorted(found - {PORTAL})
 
     def mails(self) -> bool:
-        """Whether there is a server that mails contact persons."""
+        """Whether there is a server that sends mail to contact persons."""
         return (self._place / f"{PORTAL}.url").is_file()
 
     async def mail(self, to: str, title: str, body: str) -> str:
-        """Mail one person, by the server of ``portal.url``; returns a code of what went wrong, empty = delivered."""
+        """Mail one person through the server of ``portal.url``; returns a code of what went wrong, empty = sent."""
         return await self.send(PORTAL, title, body, "info", to=to)
 
     async def send(self, target: str, title: str, body: str, weight: str, *, to: str = "") -> str:
         """Deliver a message; returns a code of what went wrong, empty = delivered.
 
         Args:
-            to: Whom to mail, instead of whom the target names.
+            to: Whom to mail, instead of the target's own recipient.
         """
         try:
             address = Secret(self._read(self._place / f"{target}.url").strip())
@@ -85,7 +85,7 @@ class AppriseTargets:
             address.wipe()
 
     def _plain(self, address: Secret) -> bool:
-        """Whether an address without TLS is meant, which leads to this machine. Raises ValueError: not allowed."""
+        """Whether an address is one without TLS on this machine. Raises ValueError: not allowed."""
         parts = urlsplit(address.reveal().decode())
         plain = parts.scheme in _PLAIN and parts.hostname in _HERE and not self._production
         if not plain and parts.scheme not in SCHEMES:
@@ -94,7 +94,7 @@ class AppriseTargets:
 
 
 def _to(address: Secret, to: str) -> Secret:
-    """Return a mail server's address with the one person to mail. Raises ValueError: it is no mail server's."""
+    """Return a mail server's address with the one person to mail. Raises ValueError: not a mail server's address."""
     text = address.reveal().decode()
     parts = urlsplit(text)
     if not parts.scheme.startswith("mailto") or "to=" in parts.query:
