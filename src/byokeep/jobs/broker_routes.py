@@ -1,8 +1,8 @@
-"""Routes of jobs, leases, effects, what is to be done later, and the release of kill switches.
+"""Routes of jobs, leases, effects, scheduled effects, and the release of kill switches.
 
 Rules
-- A login token stands in the reply of its lease and nowhere else.
-- What stops something works on a full disk, too; what starts something is refused then.
+- A login token is in the reply of its lease and nowhere else.
+- On a full disk, what stops something still works; what starts something is refused.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ class TemplatesReply(Reply):
 
 
 def lease_out(grant: IssuedLease) -> dict[str, Any]:
-    """Return the wire form of a lease as :class:`LeaseReply` describes it; by hand, for it is hot."""
+    """Return the wire form of a lease as :class:`LeaseReply` describes it; built by hand because it is a hot path."""
     return {
         "lease_id": str(grant.lease_id),
         "kind": grant.kind.value,
@@ -413,7 +413,7 @@ def _leases(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
 
 
 async def _wish(request: Request) -> effect.EffectRequest | None:
-    """Read a wish; None when it cannot be understood: the gate answers that itself, with a denial."""
+    """Read a request for a permit; None if it cannot be understood: the gate itself denies that."""
     try:
         body = await json_body(PermitBody)(request)
     except Rejected:
@@ -515,7 +515,7 @@ def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) 
 
 
 def switches_router(app: BrokerApp, auth: Authenticator, emergency: Emergency, *, follow: Authenticator) -> APIRouter:
-    """Return the routes; ``follow`` lets in whoever follows the switches, and keeps nobody waiting who stops."""
+    """Return the routes; ``follow`` authenticates whoever follows the switches, so that a kill never waits for them."""
     routes = kill_router(app, auth, emergency, follow=follow)
 
     @routes.post(

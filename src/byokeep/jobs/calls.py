@@ -1,10 +1,10 @@
-"""What a runner tells of the calls that its job made with a credential.
+"""What a runner reports of the calls that its job made with a credential.
 
 Rules
-- It is the runner's word: it shows how a credential was used, and nothing is decided by it.
-- A call is told of under the lease of whoever tells it, for a secret of that lease; the same id twice is one call.
-- How many there were is said once, on record. Without that, or with some missing, the calls of a lease are unknown.
-- Arguments come as a digest; what is kept is a keyed digest of it, which nobody outside can guess at (S-TLOG-11).
+- It is only the runner's word: it shows how a credential was used, and decides nothing.
+- A call is reported under the caller's own lease, for a secret of that lease. The same id twice is one call.
+- The total is reported once, on record. Without it, or if some calls are missing, a lease's calls are unknown.
+- Arguments come as a digest. What is stored is a keyed digest of that, at which nobody outside can guess (S-TLOG-11).
 
 It may not hold up a job: it takes no lock and opens no switch.
 """
@@ -45,11 +45,11 @@ class ToolCall:
 async def tell_calls(
     app: BrokerApp, actor: Actor, lease_id: UUID, calls: Sequence[ToolCall], total: int | None
 ) -> None:
-    """Put calls down, and how many there were when the holder is done with its lease.
+    """Store reported calls, and their total once the holder is done with its lease.
 
     Raises:
         NotFound: Not this runner's lease.
-        Rejected: ``bad_tool``, ``secret_like_content``, ``too_many_calls``; nothing was put down.
+        Rejected: ``bad_tool``, ``secret_like_content``, ``too_many_calls``; nothing was stored.
     """
     client_id = await client_for(app, actor, Verb.LEASE_USE, "lease", lease_id)
     async with recorded(app, actor, Verb.LEASE_USE, client_id=client_id, object_id=lease_id):

@@ -1,11 +1,11 @@
-"""Dry runs: what a client's regular jobs do is tried with a new key, before the key is cut over to.
+"""Dry runs: a client's regular jobs are tried with a new key before its cutover.
 
 Rules
-- A template is what a regular job declares, registered by its dispatcher. Its effects are no part of it.
-- A dry run is a job of a template for one rotation: it alone is given the new version, which is verified; all other
-  jobs go on with the current one. It gets no permit: the gate refuses every effect.
-- One to three of one version; the database counts.
-- What one came to is read from the calls that its runner told of (:mod:`byokeep.keys.rotation`).
+- A template is what a regular job declares, without its effects. Its dispatcher registers it.
+- A dry run is a job of a template for one rotation. Only it is given the new version, which is verified; all other jobs
+  keep the current one. It gets no permit: the gate refuses every effect.
+- A version has one to three dry runs; the database counts them.
+- The result of one is read from the calls that its runner reported (:mod:`byokeep.keys.rotation`).
 
 It may not decide on a cutover.
 """
@@ -30,13 +30,13 @@ from byokeep.kernel.locate import remember
 from byokeep.kernel.record import record
 from byokeep.tenancy.scopes import client_scopes, hold_open
 
-MOST: Final = 3  # of one version
+MOST: Final = 3  # for one version
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,40}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobTemplate:
-    """What a regular job of a client declares; ``ended_at``: dry runs ask for it no more."""
+    """What a regular job of a client declares; after ``ended_at`` rotations need no dry run of it."""
 
     client_id: ClientId
     name: str
@@ -49,7 +49,7 @@ class JobTemplate:
     ended_at: datetime | None
 
     def spec(self) -> JobSpec:
-        """Return what a dry run of it declares."""
+        """Return what a dry run of the template declares."""
         return JobSpec(
             client_id=self.client_id, runner_id=self.runner_id, kind=LeaseKind.USE, secrets=self.secrets,
             platforms=self.platforms, lanes=self.lanes,
@@ -81,7 +81,8 @@ async def set_template(app: BrokerApp, actor: Actor, name: str, spec: JobSpec) -
 
 
 async def end_template(app: BrokerApp, actor: Actor, client_id: ClientId, name: str) -> JobTemplate:
-    """Let rotations ask for dry runs of a template no more. Raises as :func:`set_template`, NotFound(``not_found``)."""
+    """End a template, so that rotations need no dry run of it. Raises as :func:`set_template`, NotFound(``not_found``).
+    """
     async with command(app, actor, Verb.JOB_OPEN, client_id=client_id) as tx:
         if (ended := await tx.maybe(JobTemplate, "template_end", client_id=client_id, name=name)) is None:
             raise NotFound("not_found")
@@ -100,8 +101,8 @@ async def open_dry_run(app: BrokerApp, actor: Actor, client_id: ClientId, name: 
 
     Raises:
         Denied, NotFound: As :func:`byokeep.jobs.jobs.open_job`; no such template or rotation of the client.
-        Rejected: ``template_without_key``: it declares another provider's.
-        Conflict: ``not_verified``: the new version is not verified, so nobody is given it; ``not_to_rehearse``: the
+        Rejected: ``template_without_key``: it declares another provider's key.
+        Conflict: ``not_verified``: the new version is not verified, so nobody may have it; ``not_to_rehearse``: the
             rotation is past its rehearsal; ``too_many_dry_runs``.
     """
     async with command(app, actor, Verb.JOB_OPEN, client_id=client_id, object_id=run_id) as tx:

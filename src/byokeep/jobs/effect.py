@@ -1,16 +1,16 @@
 """Effect permits and identity comparison: what stands between a runner and a post on somebody's account.
 
 Rules
-- A permit is one transaction: locks of every scope, facts, :func:`byokeep.core.gate.check_effect`, record, row.
-  Whatever goes wrong in between means there is no permit (R1.5).
-- A fact that is not there or not understood becomes ``None``, which denies.
-- One permit, one act, one idempotency key. A key frees itself only when its act surely did not happen (R1.5-6).
+- A permit is one transaction: locks of every scope, facts, :func:`byokeep.core.gate.check_effect`, record, row. If
+  anything goes wrong in between, there is no permit (R1.5).
+- A fact that is missing or not understood becomes ``None``, which denies.
+- One permit is for one act and one idempotency key. A key becomes free only if its act surely did not happen (R1.5-6).
 - An act of a canary is taken under the lock of the platform's row, by compare-and-set, before anything is recorded, so
-  that parallel jobs together never take more than the stage has.
-- The caller never says what is true: it names what it wants, and what it saw of an account; the broker compares.
+  that parallel jobs together never take more acts than the stage has.
+- The caller never says what is true. It names what it wants, and what it saw of an account; the broker compares.
 - Whatever is not understood is denied as ``bad_request`` (R12-1).
 
-It may not act: the runner does, after it has the permit.
+It may not act: the runner does, once it has the permit.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _COULD_NOT_CHECK = frozenset({Why.COULD_NOT_CHECK, Why.NO_ACCOUNT, Why.NO_ID})
 
 
 def account_facts(row: Row) -> dict[str, Any]:
-    """Return what the facts of a decision say about the account; the names are those of ``GateInput``."""
+    """Return the facts of a decision that are about the account, named as in ``GateInput``."""
     stage, free = _stage(row["way_back"])
     grant: Mapping[str, Any] | None = row["account_grant"]
     identity, identity_at = row["identity"], row["identified_at"]
@@ -75,7 +75,7 @@ def against_grant(
     """Compare an account with its consent's fingerprint: ``match``, ``drift``, ``mismatch`` or ``unknown``.
 
     Args:
-        names: Which names there can be: a website does not show each that the platform tells an app.
+        names: Which names are compared: a website does not show all that the platform gives to an app.
     """
     app_id = str(grant["app_id"])
     told = {name: grant[name] if name in names else None for name in ("username", "display_name")}
@@ -87,8 +87,8 @@ def against_grant(
 
 
 def given_away(row: Row, seen: Face | None, *, names: tuple[str, ...]) -> str:
-    """Return the characters that give a look-alike away (``0456,0430``), of the right id under a name made to look the
-    same; else empty. ``row`` = the account's, with what its grant says; ``names`` as for :func:`against_grant`.
+    """Return the characters that give a look-alike away (``0456,0430``): the right id under a name made to look the
+    same. Otherwise empty. ``row`` = the account's, with what its grant says; ``names`` as for :func:`against_grant`.
     """
     grant = row["account_grant"]
     said = grant or {"external_id": row["account"], "username": row["username"], "display_name": row["display_name"]}
@@ -110,7 +110,9 @@ def _stage(way_back: Row | None) -> tuple[str | None, bool | None]:
 def _since(
     opened_at: str | None, identity: str | None, identified_at: datetime | None
 ) -> tuple[str | None, datetime | None]:
-    """What a job saw in the open profile; another lane's proof is none of this one. A mismatch stays."""
+    """Return what a job saw in the open profile: a proof from another lane does not count in this one. A mismatch
+    stays.
+    """
     if identity == "mismatch":
         return identity, identified_at
     if opened_at is None or identified_at is None or identified_at < datetime.fromisoformat(opened_at):
@@ -121,7 +123,9 @@ def _since(
 def _newest(
     grant: Mapping[str, Any], identity: str | None, identified_at: datetime | None
 ) -> tuple[str | None, datetime | None]:
-    """The later of what a job saw and what a verification of ours did; a mismatch stays until somebody looked."""
+    """Return the later of what a job saw and what our own verification found. A mismatch stays until somebody has
+    looked.
+    """
     if identity == "mismatch" or grant["verified_at"] is None:
         return identity, identified_at
     verified_at = datetime.fromisoformat(grant["verified_at"])
@@ -130,8 +134,8 @@ def _newest(
     return "match", verified_at
 
 
-# What a decision may end with besides a permit. Anything else, also a statement that the database refused, is the
-# gate itself failing.
+# How a decision may end besides with a permit. Anything else, including a statement that the database refused, means
+# that the gate itself failed.
 _EXPECTED: Final = frozenset(DenyReason) | {
     "not_found", "already_done", "in_progress", "outcome_unknown", "idempotency_key_reused",
     "database_unavailable", "database_busy", "commit_outcome_unknown", "no_connection_free",
@@ -154,7 +158,7 @@ class EffectRequest:
 
 @dataclass(frozen=True, slots=True)
 class IssuedPermit:
-    """Leave for one act until ``expires_at``."""
+    """Permission for one act until ``expires_at``."""
 
     id: PermitId
     expires_at: datetime
@@ -163,9 +167,9 @@ class IssuedPermit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedAccount:
-    """What the platform said about the account; ``None`` = it said nothing usable.
+    """What the platform said about the account; ``None`` = nothing usable.
 
-    In the browser lane a name that is ``None`` is one that the website does not show: the id decides there.
+    In the browser lane, a name that is ``None`` is one that the website does not show; the id decides there.
     """
 
     id: str | None
@@ -180,7 +184,7 @@ class ObservedAccount:
         return every if self.lane is Lane.API else tuple(n for n in every if n == "id" or getattr(self, n) is not None)
 
     def face(self) -> Face | None:
-        """The account as a platform's answer; None when there was no id in it."""
+        """The account as a platform's answer; None if it had no id."""
         if self.id is None or _NOT_A_NAME.search(self.id):
             return None
         return Face(account_id=self.id, username=self.username, display_name=self.display_name)
@@ -193,7 +197,7 @@ async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Effec
         app: The broker.
         actor: The runner that holds the lease.
         lease_id: Its lease.
-        wish: What it wants; ``None`` = it could not be understood.
+        wish: What the runner wants; ``None`` = it could not be understood.
 
     Raises:
         NotFound: No such lease for this runner.
@@ -211,7 +215,7 @@ async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Effec
         raise
     try:
         return await _decide(app, actor, client_id, lease_id, wish)
-    except Exception as error:  # a gate that breaks is a gate that denies (R1.5-4)
+    except Exception as error:  # a gate that breaks denies (R1.5-4)
         expected = isinstance(error, ByokeepError) and error.code in _EXPECTED
         failure = error if isinstance(error, ByokeepError) and expected else deny(DenyReason.GATE_ERROR)
     if not isinstance(failure, Unavailable):
@@ -237,7 +241,9 @@ def _well_formed(wish: EffectRequest) -> bool:
 
 
 def _what(app: BrokerApp, client_id: ClientId, wish: EffectRequest) -> dict[str, FieldValue]:
-    """The wish as audit fields. A key may say anything and be guessed, so a keyed digest stands for it (S-TLOG-11)."""
+    """Return the request as audit fields. An idempotency key may say anything and can be guessed, so a keyed digest
+    stands for it (S-TLOG-11).
+    """
     digest = app.token_key(f"idempotency/{client_id}/{wish.idempotency_key}".encode()).hex()
     return {"effect": wish.effect, "platform": wish.platform, "lane": wish.lane, "idempotency": digest}
 
@@ -284,13 +290,13 @@ async def _decide(
             fields={**_what(app, client_id, wish), "lease": str(lease_id), "job": str(row["job_id"]),
                     "account": str(row["account_id"])},
         )  # fmt: skip
-        insert = tx.last if taken is None else tx.all  # a canary's act is not committed when the key is taken
+        insert = tx.last if taken is None else tx.all  # a canary's act is not committed if the key is taken
         inserted = await insert(
             lambda row: row["expires_at"], "permit_insert", id=permit_id, job_id=row["job_id"],
             ttl_s=app.limits.permit_ttl_s, way=None if taken is None else taken.way,
             stage=None if taken is None else taken.number, **place, **record_params(event),
         )  # fmt: skip
-        if not inserted and taken is not None:  # the act goes back to its stage with the transaction
+        if not inserted and taken is not None:  # the rollback gives the act back to its stage
             raise await tx.one(_holder, "permit_holder", **by_key)
     if not inserted:  # another transaction took the key between the two statements; nothing was written
         held = await app.db.read(_holder, "permit_holder", by_key, client_id=client_id)
@@ -304,7 +310,7 @@ def _holder(row: Row) -> Conflict:
 
 
 def _same_key(permit_id: UUID, state: str) -> Conflict:
-    """The conflict of a repeated idempotency key, by the state of the permit that holds it."""
+    """Return the conflict for a repeated idempotency key, by the state of the permit that holds it."""
     code = {"done": "already_done", "issued": "in_progress"}.get(state, "outcome_unknown")
     steps = {
         "already_done": "The effect happened under this key. Do not repeat it.",
@@ -318,7 +324,7 @@ _AS_FOUND: Final = ("client_active", "job_open", "dry_run", "job_sealing", "leas
 
 
 def gate_input(app: BrokerApp, wish: EffectRequest, row: Row, account: Mapping[str, Any]) -> GateInput:
-    """Put what was found before the gate. What is missing in the row is ``None``, which denies."""
+    """Return the gate's input from what was found. What the row lacks is ``None``, which denies."""
     return GateInput(
         version=wish.version,
         effect=wish.effect,
@@ -338,7 +344,7 @@ def gate_input(app: BrokerApp, wish: EffectRequest, row: Row, account: Mapping[s
 
 
 async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: str) -> str:
-    """Say how an act ended; returns the permit's state.
+    """Report how an act ended; returns the permit's state.
 
     Args:
         app: The broker.
@@ -346,8 +352,8 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
         permit_id: The permit.
         outcome: ``done``, or ``failed`` = it surely did not happen, which frees the key.
 
-    A late ``done`` is taken even after the sweep made the permit *unknown*: it can only tell the truth. A late
-    ``failed`` is not: it would free a key whose effect somebody may already be looking for.
+    A late ``done`` is accepted even after the sweep made the permit *unknown*, because it can only tell the truth. A
+    late ``failed`` is not: it would free a key whose effect somebody may already be looking for.
 
     Raises:
         NotFound: No such permit for this runner.
@@ -364,7 +370,7 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
             raise NotFound("not_found")
         if row["state"] == outcome:
             return outcome
-        # Before the record takes the client's chain: what was announced is done, and the canary hears of it.
+        # Mark what was announced as done, and tell the canary, before the record takes the client's chain.
         if row["state"] in from_states and outcome == "done" and row["announced"] is True:
             await tx.all(UUID, "permit_announced_done", client_id=client_id, id=permit_id)
         if row["state"] in from_states and row["way"] is not None:
@@ -386,9 +392,9 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
 def compare(registered: Mapping[str, str], seen: ObservedAccount) -> str:
     """Compare an account with its registered fingerprint: ``match``, ``mismatch`` or ``unknown``.
 
-    Exact after Unicode composition (NFC): no trimming, no case folding. What is missing, empty or looks like a
-    page instead of a name could not be checked, and that is not a match (R1.5-2). A name that a website does not show
-    is not asked for.
+    The comparison is exact after Unicode composition (NFC): no trimming, no case folding. What is missing, empty or
+    looks like a page instead of a name could not be checked, and that is not a match (R1.5-2). A name that a website
+    does not show is not needed.
     """
     for name in seen.shown:
         text = getattr(seen, name)
@@ -406,13 +412,13 @@ async def report_identity(
     app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, account: str, lease_id: UUID,
     seen: ObservedAccount,
 ) -> str:  # fmt: skip
-    """Compare what a runner saw of an account with its fingerprint and keep the result.
+    """Compare what a runner saw of an account with its fingerprint, and store the result.
 
-    After a mismatch the account's lanes are off, and no later word of a runner takes the mismatch back: a person sets
-    the lanes again, of a connected account once our own verification has found the right one.
+    After a mismatch the account's lanes are off, and no later report of a runner takes the mismatch back. A person sets
+    the lanes again; for a connected account, only after our own verification has found the right one.
 
     Returns:
-        ``match``, ``mismatch`` (a critical alert is raised), ``unknown``, or, of a connected account, ``drift``: the
+        ``match``, ``mismatch`` (a critical alert is raised), ``unknown`` or, for a connected account, ``drift``: the
         same id under another name, which a person must confirm before the next effect.
 
     Raises:

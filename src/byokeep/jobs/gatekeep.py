@@ -1,17 +1,19 @@
-"""The gate closes by itself: when the database is not the one that it was, when what was stopped came back, in a copy.
+"""What closes the gate automatically: a database that lost records, a withdrawal that was undone, a copied
+installation.
 
 Rules
-- A log that does not continue what stands outside engages the global kill switch, once; two people release it, and
-  their word makes the database as it stands the new base (:func:`byokeep.audit.log.rebase`).
-- What is stopped (kill switches, people and machines, clients, tokens) is kept outside the database with the record
-  that withdrew it. While that record stands in the database, the database has the last word. Where it is gone, its
-  history was put back, and what it withdrew is withdrawn again, on record and with an alert, before the first lease.
-- At the start the store is asked as well: whom it refuses, though no switch in the database does, gets one engaged.
-- A revoked token needs no record: it never comes back. Of one that has expired nothing is kept.
-- An installation that is not where it was made comes up closed, as by a person: on record, open jobs end, the store is
-  cut off, two people open it. A store that the copy only points at belongs to the original, and is left as it is.
+- A log that does not continue the one outside the database engages the global kill switch, once. Two people release it,
+  and their approval makes the database as it stands the new base (:func:`byokeep.audit.log.rebase`).
+- What is withdrawn (kill switches, people and machines, clients, tokens) is kept outside the database, with the record
+  that withdrew it. While that record is in the database, the database has the last word. If it is gone, an older
+  history was restored, and what it withdrew is withdrawn again, on record and with an alert, before the first lease.
+- At the start the store is asked, too: a switch is engaged for whomever it refuses while no switch in the database
+  does.
+- A revoked token needs no record: it never comes back. Nothing is kept about one that has expired.
+- An installation that is not where it was made comes up closed, as if by a person: on record, open jobs end, the store
+  is cut off, two people open it. A store that the copy only points at belongs to the original, and is left alone.
 
-It may not release or give back anything, nor tell a copy from an original that was moved: a person knows.
+It may not release or give back anything, or tell a copy from an original that was moved: only a person knows.
 """
 
 from __future__ import annotations
@@ -40,10 +42,10 @@ _CHANGED: Final = {"operator": EventName.OPERATOR_CHANGED, "machine": EventName.
 
 
 async def hold(app: BrokerApp) -> int:
-    """Keep what is withdrawn, and withdraw again what came back; returns how much that was.
+    """Save outside what is withdrawn, and withdraw again what came back; returns how many that were.
 
     Raises:
-        Integrity, Unavailable: As the port says; or the database.
+        Integrity, Unavailable: As the port; or the database.
     """
     async with app.db.begin(every_client=True) as tx:
         standing = await _standing(tx)
@@ -64,12 +66,12 @@ async def hold(app: BrokerApp) -> int:
 
 
 async def _standing(tx: Tx) -> dict[str, ChainHead]:
-    """Return what is withdrawn now, each with the record that says so."""
+    """Return what is withdrawn now, each with its record."""
     return dict(await tx.all(lambda row: (str(row["what"]), reader(ChainHead)(row)), "withdrawals"))
 
 
 async def _undone(app: BrokerApp, standing: dict[str, ChainHead]) -> list[str]:
-    """What is kept, does not stand, and whose record is not in the database."""
+    """Return what was saved outside, is no longer withdrawn, and whose record is not in the database."""
     kept = {what: head for what, head in (await app.tombstones.withdrawn()).items() if what not in standing}
     if not kept:
         return []
@@ -85,7 +87,7 @@ async def _again(app: BrokerApp, what: str) -> None:
     if kind != "switch":
         await _end(app, kind, UUID(name))
         return
-    with suppress(NotFound, Unavailable):  # a client that is not there has nothing to stop; the store is told again
+    with suppress(NotFound, Unavailable):  # a client that does not exist has nothing to stop; the store is told again
         scope = scope_from_name(name)
         await switches.engage(app, app.system(), scope, REASON)
         async with app.db.begin(every_client=True) as tx:
@@ -109,24 +111,24 @@ async def _end(app: BrokerApp, kind: str, one: UUID) -> None:
 
 
 T = TypeVar("T")
-# A place that is gone or was moved tells nothing of the database: an alert, and the next checkpoint covers the gap.
+# A place that is gone or was moved says nothing about the database: an alert, and the next checkpoint covers the gap.
 _OF_THE_PLACE: Final = frozenset({"file_replaced", "not_our_file"})
 
 
 async def at_start(app: BrokerApp) -> None:
-    """Look at everything once, before anything is served.
+    """Check everything once, before anything is served.
 
     Raises:
-        Unavailable: It could not be looked at; nothing may be served then.
+        Unavailable: It could not be checked; then nothing may be served.
     """
-    with suppress(Integrity):  # the gate is closed then, and people are told
+    with suppress(Integrity):  # then the gate is closed, and people are told
         await closing(app, log.look(app))
     await hold(app)
     await switches.follow_store(app)
 
 
 async def closing(app: BrokerApp, work: Awaitable[T]) -> T:
-    """Do what compares the database with what stands outside; close the gate if they do not fit.
+    """Await a comparison of the database with what is kept outside, and close the gate if they do not match.
 
     Raises:
         What ``work`` raises; Unavailable: the gate could not be closed.
@@ -143,7 +145,7 @@ async def _close(app: BrokerApp) -> None:
     found = await app.db.read(dict, "switch_read", {"scope": GLOBAL})
     if any(row["closed"] and row["reason"] == log.REASON for row in found):
         return
-    with suppress(Unavailable):  # the row is closed; the broker goes on telling the store
+    with suppress(Unavailable):  # the row is closed; the broker keeps telling the store
         await switches.engage(app, app.system(), scope_from_name(GLOBAL), log.REASON)
     await raise_alert(app, reason=log.REASON, key=log.KEY, severity="critical")
 
@@ -153,13 +155,13 @@ async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
 
     Args:
         app: The broker's ports, before it serves.
-        own_store: Whether the store was copied with it; its entities are then disabled by the broker's next round.
+        own_store: Whether the store was copied with it; then the broker's next round disables its entities.
 
     Returns:
-        False when there is no switch yet: this is a first start, and everything counts as closed.
+        False if there is no switch yet: this is a first start, and everything counts as closed.
 
     Raises:
-        Unavailable: The database; nothing may be started then.
+        Unavailable: The database; then nothing may be started.
     """
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "switch_lock_exclusive", scope=GLOBAL)

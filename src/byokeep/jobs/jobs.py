@@ -1,11 +1,11 @@
-"""Jobs: the context in which secrets may be used, issued by the server (R4.1-2); and what ends by time.
+"""Jobs: the server-issued context in which secrets may be used (R4.1-2); and what expires.
 
 Rules
-- A job is for one client, one runner, and what it declares; what it does not declare it may not have (R4.1-4).
+- A job is for one client, one runner, and what it declares. It may not have what it does not declare (R4.1-4).
 - A job ends once: closed, expired or killed. Nothing reopens it.
 - Only a use job may name effects.
-- Expiry is enforced by time wherever it is read; :func:`expire` only writes down what is so already (R4.1-3).
-- A permit nobody closed is *unknown*, never done and never failed: a person looks.
+- Expiry is enforced by time wherever a job is read; :func:`expire` only records what has already happened (R4.1-3).
+- A permit that nobody closed is *unknown*, never done and never failed: a person looks.
 
 It may not hand out access: that is :mod:`byokeep.jobs.lease`.
 """
@@ -48,11 +48,11 @@ from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """What is asked for. Words are checked by :func:`check_spec`.
+    """What is asked for. :func:`check_spec` checks its words.
 
     Attributes:
-        client_id: The tenant.
-        runner_id: The machine that will do it; ``None`` = the longest-standing custodian (custody only).
+        client_id: The client.
+        runner_id: The machine that will do it; ``None`` = the longest-standing custodian (only custody).
         kind: ``use`` or ``custody``.
         secrets: Providers whose secret may be read; ``profile`` = the browser profiles of the declared platforms'
             accounts.
@@ -81,7 +81,7 @@ _KNOWN: Final = {
 
 
 def check_spec(app: App, spec: JobSpec) -> None:
-    """Refuse a job that could not be meant.
+    """Refuse a job that nobody can mean.
 
     Raises:
         Rejected: ``unknown_name``, ``repeated_name``, ``custody_has_no_effects``, ``nothing_declared``,
@@ -111,10 +111,10 @@ def _check_use(spec: JobSpec) -> None:
 
 
 async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec, **of: str) -> DeclaredJob:
-    """Open a job inside a caller's transaction; switches are the caller's business.
+    """Open a job in the caller's transaction; the caller checks the switches.
 
-    The system's own jobs (verification) have no dispatcher, so their custodian stands in that column; the audit
-    record names the real opener, and says ``of`` besides.
+    The system's own jobs (verification) have no dispatcher, so their custodian is in that column. The audit record
+    names the real opener, and has ``of`` as more fields.
 
     Raises:
         Rejected: As :func:`check_spec`, or ``unknown_runner``.
@@ -152,10 +152,10 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec, **of: str) -> 
 async def custody_job(
     app: App, close: Callable[[UUID], Awaitable[None]], client_id: ClientId, secret: str, *, by: Actor | None = None
 ) -> AsyncIterator[UUID]:
-    """Open a custody job for one secret of a client and close it with the block; one that stays open ends by itself.
+    """Open a custody job for one secret of a client, and close it with the block; one that stays open expires.
 
     Args:
-        close: Ends a job, in the name of the custodian who is given it.
+        close: Ends a job as the custodian to whom it was given.
         by: Whose request it is; default the process itself.
 
     Raises:
@@ -172,7 +172,7 @@ async def custody_job(
 
 
 async def dispatch(app: App, actor: Actor, spec: JobSpec) -> DeclaredJob:
-    """Open a job for a dispatcher, unless a kill switch is closed.
+    """Open a job for a dispatcher, unless a kill switch is engaged.
 
     Raises:
         Denied: ``switch_closed``, ``switch_unknown``, and as :func:`open_job`.
@@ -189,7 +189,7 @@ async def read_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
     """Return a job to its dispatcher, its runner, or a person who may look.
 
     Raises:
-        NotFound: Not there, or not the actor's.
+        NotFound: There is no such job, or it is not the actor's.
     """
     client_id = await client_for(app, actor, Verb.JOB_READ, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
@@ -199,7 +199,7 @@ async def read_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
 
 
 async def list_jobs(app: App, actor: Actor, client_id: ClientId) -> list[DeclaredJob]:
-    """Return a client's newest jobs, at most ``MAX_JOBS``; to a machine those that it opened or runs.
+    """Return a client's newest jobs, at most ``MAX_JOBS``; for a machine, those that it opened or runs.
 
     Raises:
         Denied: ``not_permitted``.
@@ -215,7 +215,7 @@ async def close_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
     """End a job; closing an ended job changes nothing and returns it as it is.
 
     Raises:
-        NotFound: Not there, or not the actor's.
+        NotFound: There is no such job, or it is not the actor's.
     """
     client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
@@ -228,15 +228,15 @@ async def close_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
 
 
 async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> None:
-    """Tell people that a job could not go on: what failed was not the broker, so only the runner knows (R1.5-1).
+    """Tell people that a job could not go on: the broker did not fail, so only the runner knows (R1.5-1).
 
-    Jobs of one client that one cause blocks are one alert, counted up; it names the first of them.
+    Jobs of one client that one cause blocks share one alert with a count; it names the first of them.
 
     Args:
         reason: The runner's error code.
 
     Raises:
-        NotFound: Not there, or not the actor's.
+        NotFound: There is no such job, or it is not the actor's.
         Rejected: ``bad_reason``.
     """
     if not _REASON.match(reason):
@@ -251,7 +251,9 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
 
 
 def _own(actor: Actor, job: DeclaredJob) -> None:
-    """A machine sees the jobs it opened or runs; another machine's job answers like none (S-VAULT-7)."""
+    """Check that a machine opened or runs the job; another machine's job answers like one that does not exist
+    (S-VAULT-7).
+    """
     if actor.roles & MACHINE_ROLES and actor.id not in (job.dispatcher_id, job.runner_id):
         raise NotFound("not_found")
 
@@ -266,10 +268,10 @@ def _pair(row: Row) -> tuple[UUID, UUID]:
 
 
 async def expire(app: App) -> tuple[int, int]:
-    """Write down what has ended; returns (jobs expired, permits unknown). At most 500 of each at a time.
+    """Record what has expired, at most 500 of each at a time; returns (jobs expired, permits unknown).
 
     Raises:
-        Unavailable: The database; nothing is lost, the next run goes on.
+        Unavailable: The database; nothing is lost, and the next run continues.
     """
     async with app.db.begin(every_client=True) as tx:
         jobs = await tx.all(_pair, "job_expired")
@@ -287,7 +289,7 @@ async def expire(app: App) -> tuple[int, int]:
             row = await tx.maybe(dict, "permit_unknown", client_id=client_id, id=permit_id)
             if row is None:
                 continue
-            if row["way"] is not None:  # nobody knows how an act of a canary ended: that closes the platform again
+            if row["way"] is not None:  # nobody knows how a canary's act ended, which closes the platform again
                 told = EffectResult(ok=None, way=row["way"], number=row["stage"])
                 await canary_ended(tx, app, actor, client_id, row["platform"], told)
             await open_alert(

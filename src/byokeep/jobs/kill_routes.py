@@ -1,9 +1,9 @@
-"""Routes that stop things: the kill switches as a person engages them. The kill process serves these and no others.
+"""Routes that stop things: the kill switches as a person engages them. The kill process serves only these.
 
 Rules
 - What stops something works on a full disk, too.
 
-It may not release anything: that is the broker's.
+It may not release anything: only the broker does.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def kill_router(
     """Return the routes.
 
     Args:
-        follow: What whoever follows the switches is let in by, where ``auth`` is kept for those who stop something.
-        lane: What a kill and its login use, where ``app`` and ``auth`` serve others.
+        follow: Authenticates whoever follows the switches, if ``auth`` is kept for those who stop something.
+        lane: What a kill and its login use, if ``app`` and ``auth`` serve others.
     """
     routes = Routes("switches", auth, 403)
     kill_app, kill_auth = lane or (app, auth)

@@ -1,19 +1,20 @@
-"""Leases: leave for one runner to log in at the store for one job, for seconds; and what holders tell of their use.
+"""Leases: permission for one runner to log in at the store for one job, for seconds; and what holders tell of their
+use.
 
 Rules
 - The record of the lease is committed before the store's key signs anything: no lease without its record.
-- The signed token stands in the reply only (the signer remembers signatures for the reconciliation, not tokens); it is
-  worthless after ``lease_jwt_ttl_s``, and the store's own token after ``lease_token_ttl_s``. So a job that ended is
-  refused by the store itself within their sum (R4.1-3).
-- A holder shows life every few seconds (:func:`heartbeat`); it must stop by itself when nobody answers.
-- The database's clock decides; a doubt denies.
-- A holder counts before it tries, so what it tells is an upper bound. It tells once, when the lease can be used no
-  more; each telling is a record, so nobody takes one back, and the least that was told counts.
-- Enrolment: no process may create an entity or an alias; the store does, when a token signed for exactly this client
-  logs in under a role without any policy. So nothing can bind a client to another's entity. Doing it twice changes
-  nothing; an entity that comes to life while a kill switch is engaged is disabled at once.
+- The signed token is only in the reply (for the reconciliation, the signer remembers signatures, not tokens). It
+  expires after ``lease_jwt_ttl_s``, and the store's own token after ``lease_token_ttl_s``, so within their sum the
+  store itself refuses a job that has ended (R4.1-3).
+- A holder sends a heartbeat every few seconds (:func:`heartbeat`). It must stop by itself if nobody answers.
+- The database's clock decides. A doubt denies.
+- A holder counts before it tries, so what it tells is an upper bound. It tells once, when the lease can no longer be
+  used. Each telling is a record, so nobody can take it back, and the lowest one counts.
+- Enrolment: no process may create an entity or an alias. The store does, when a token signed for exactly this client
+  logs in under a role without any policy, so nothing can bind a client to another's entity. Enrolling twice changes
+  nothing. An entity created while a kill switch is engaged is disabled at once.
 
-It may not read a value. It cannot know who told: whoever has the broker's identity can tell of a lease whose holder
+It may not read a value. It cannot know who told: whoever has the broker's identity can tell for a lease whose holder
 never does.
 """
 
@@ -43,15 +44,15 @@ from byokeep.tenancy.scopes import client_scopes, hold_open, require_open, switc
 
 AUDIENCE: Final = "openbao"
 _REDIRECTED: Final = "reference_redirected"
-_CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed", "quarantined"})  # the leaked one is ended, too
+_CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed", "quarantined"})  # a leaked one must be ended, too
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedSecret:
-    """Where a secret lies and which version; 0 = nothing is pinned (custody of a place not yet filled).
+    """Where a secret is and which version; 0 = nothing is pinned (custody of a place that is still empty).
 
-    Of a browser profile's record also whose it is, which generation, and the sealed blob's key; "" = none yet. Of a
-    keyless credential how its client's identity token is swapped, and where at the store that is.
+    For a browser profile's record also whose it is, which generation, and the sealed blob's key; "" = none yet. For a
+    keyless credential how its client's identity token is swapped, and where the store makes that token.
     """
 
     path: str
@@ -65,17 +66,17 @@ class PinnedSecret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedLease:
-    """What a runner gets. The token is shown once and kept nowhere.
+    """What a runner gets. The token is shown once and stored nowhere.
 
     Attributes:
         jwt: Login token for the store.
         roles: Name of a secret -> role to log in with.
-        secrets: Name -> pinned place. A name is a provider, or ``platform/account`` of a connected account; with
-            ``/webhook`` behind a provider it is the signing secret, and with ``/webhook/previous`` the one before it
-            while both hold. ``profile/platform/account`` is the record of the sealed browser profile of an account, and
-            in custody ``profile/id`` of the one that is sealed.
+        secrets: Name -> pinned place. A name is a provider, or ``platform/account`` for a connected account. With
+            ``/webhook`` after a provider it is the signing secret, and with ``/webhook/previous`` the one before it
+            while both are valid. ``profile/platform/account`` is the record of an account's sealed browser profile; in
+            custody, ``profile/id`` is that of the profile being sealed.
         expires_at: When the lease ends at the latest: with its job.
-        life_s: Seconds it holds without a heartbeat.
+        life_s: Seconds for which it is valid without a heartbeat.
         epoch: Unix second of issue, by the database's clock.
     """
 
@@ -96,7 +97,7 @@ def _verb(actor: Actor) -> Verb:
 
 def claims(app: BrokerApp, *, client_id: UUID, job_id: UUID, lease_id: UUID, kind: str, secrets: list[str],
            iat: int) -> dict[str, object]:  # fmt: skip
-    """Return the claims of a lease's token; the same lease gives the same bytes for ever."""
+    """Return the claims of a lease's token; the same lease always gives the same bytes."""
     return {
         "iss": f"byokeep/{app.installation_id}",
         "aud": AUDIENCE,
@@ -127,7 +128,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> IssuedLease
             ``missing_credential``, ``credential_not_usable``.
         RateLimited: ``too_many_leases``.
         Unavailable: Database or store; nothing was released. ``store_not_recording``: no audit device of the store is
-            proved to record. ``audit_chain_held``: the broker can put nothing on record.
+            proved to record. ``audit_chain_held``: the broker cannot record anything.
     """
     verb = _verb(actor)
     await permit(app, actor, verb)
@@ -161,8 +162,8 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> IssuedLease
 
 
 async def _alarm(app: BrokerApp, client_id: ClientId, job_id: UUID, refusal: Denied | RateLimited) -> str:
-    """The alert that a refusal deserves: a storm, a reference that was made to name another place, or a secret asked
-    for after its end (S-OWASP-1); empty for none.
+    """Return the alert for a refusal: a storm, a reference that was redirected to another place, or a request for an
+    ended secret (S-OWASP-1); empty for none.
     """
     if isinstance(refusal, RateLimited):
         return "lease_storm"
@@ -170,7 +171,7 @@ async def _alarm(app: BrokerApp, client_id: ClientId, job_id: UUID, refusal: Den
         return _REDIRECTED
     if refusal.code not in ("missing_credential", DenyReason.CREDENTIAL_NOT_USABLE):
         return ""
-    with suppress(ByokeepError):  # the refusal stands, whatever becomes of its reason
+    with suppress(ByokeepError):  # the refusal stands even if its reason cannot be found
         asked = {"client_id": client_id, "job_id": job_id, "environment": app.environment.value}
         (ended,) = await app.db.read(str, "lease_ended_secret", asked, client_id=client_id)
         return ended
@@ -180,7 +181,7 @@ async def _alarm(app: BrokerApp, client_id: ClientId, job_id: UUID, refusal: Den
 async def _record(
     app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, lease_id: LeaseId
 ) -> tuple[Row, Mapping[str, PinnedSecret]]:
-    """Decide and write the lease with its audit record, in one transaction."""
+    """Decide on the lease, and write it with its audit record in one transaction."""
     scopes = client_scopes(client_id)
     async with app.db.begin(client_id=client_id) as tx:
         await hold_open(tx, scopes)
@@ -204,7 +205,8 @@ async def _record(
 
 
 def _kind(row: Row) -> LeaseKind:
-    """A use job that seals its profile is in custody of it, and of nothing else (ADR 0026)."""
+    """Return the kind of lease: a use job that seals its profile has custody of that, and of nothing else (ADR 0026).
+    """
     return LeaseKind.CUSTODY if row["sealing"] else LeaseKind(row["kind"])
 
 
@@ -213,13 +215,15 @@ def _secrets(row: Row) -> list[str]:
 
 
 def _role(row: Row, name: str) -> str:
-    """The store's role for a secret. Who seals only wraps a key there: it reaches no record of any profile."""
+    """Return the store's role for a secret. A job that seals can only wrap a key there, and reads no profile's record.
+    """
     secret = name.partition("/")[0]
     return f"{SEAL}-{secret}" if row["sealing"] else f"{_kind(row)}-{secret}"
 
 
 def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mapping[str, PinnedSecret]:
-    """Let a lease pass, or raise; the first reason that applies, most severe first.
+    """Check that a lease may be issued, and return its pins; the first reason that applies is raised, most severe
+    first.
 
     Raises:
         NotFound, Denied, RateLimited: As :func:`issue_lease`.
@@ -243,7 +247,7 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
         if provider in (PROFILE, SEAL):
             continue
         connected = [account for account in row["accounts"] if account["platform"] == provider]
-        # A platform has no key of its own: there the signing secret alone is something to lease.
+        # A platform has no key of its own, so its signing secret alone is enough for a lease.
         alone = provider in PLATFORMS and f"{provider}/webhook" in pins and provider not in refs
         if connected and not (alone and not any(account["usable"] is True for account in connected)):
             pins |= _account_pins(client_id, provider, connected)
@@ -255,12 +259,12 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
 
 
 def _profile_pins(client_id: ClientId, row: Row) -> dict[str, PinnedSecret]:
-    """The records of every profile that may be opened; in custody those of the work at hand."""
+    """Return the records of every profile that may be opened; in custody, those of the current work."""
     if _kind(row) is LeaseKind.CUSTODY:
         if row["sealing"] and not row["profiles_in_custody"]:
             raise Denied("profile_not_open", next_step="The profile's opening has ended. Changes since then are lost.")
         pins = {f"{PROFILE}/{one['profile']}": _profile_pin(client_id, one) for one in row["profiles_in_custody"]}
-        # A worker's custody also reaches the client's key itself, which guards them all.
+        # A worker's custody also reaches the client's key itself, which guards all profiles.
         return pins if row["sealing"] else pins | {PROFILE: PinnedSecret(f"kv/clients/{client_id}/profiles", 0)}
     usable = [one for one in row["profiles"] if one["usable"] is True]
     if not usable:
@@ -277,7 +281,7 @@ def _profile_pin(client_id: ClientId, one: Mapping[str, Any]) -> PinnedSecret:
 
 
 def _account_pins(client_id: ClientId, platform: str, accounts: Sequence[Mapping[str, Any]]) -> dict[str, PinnedSecret]:
-    """The access tokens of every usable account; an account that was lost takes none of the others with it."""
+    """Return the access tokens of every usable account; a lost account does not affect the others."""
     pins = {
         f"{platform}/{account['account']}": PinnedSecret(
             SecretRef(client_id, Provider(platform), SecretPart.ACCESS, UUID(account["account_id"])).path,
@@ -329,18 +333,18 @@ def _keyless(app: BrokerApp, client_id: ClientId, provider: str, pin: PinnedSecr
 
 
 def _unusable(provider: str, **why: str) -> Denied:
-    """There is a key, and it may not be used: not verified, suspended, expired, revoked, compromised or elsewhere."""
+    """Return the refusal for an unusable key: not verified, suspended, expired, revoked, compromised or elsewhere."""
     reason = DenyReason.CREDENTIAL_NOT_USABLE
     return Denied(reason.value, next_step=NEXT_STEPS[reason], provider=provider, **why)
 
 
 async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
-    """Tell a holder for how many seconds it may go on.
+    """Return for how many seconds a holder may go on.
 
     Raises:
         NotFound: No such lease for this runner.
-        Denied: It must stop: job ended, client not active, switch closed or unknown.
-        Unavailable: The store does not serve, or it could not be checked; the holder stops when its life runs out.
+        Denied: It must stop: job ended, client not active, switch engaged or unknown.
+        Unavailable: The store does not serve, or that could not be checked; the holder stops when its time runs out.
     """
     try:
         client_id = await client_for(app, actor, _verb(actor), "lease", lease_id)
@@ -355,7 +359,7 @@ async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
         raise
     try:
         _must_go_on(app, row)
-    except Denied as refusal:  # on the client's own chain: a kill makes every holder ask once more
+    except Denied as refusal:  # on the client's own chain, because a kill makes every holder ask once more
         await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=client_id, object_id=lease_id)
         raise
     return app.limits.lease_life_s
@@ -370,13 +374,13 @@ def _must_go_on(app: BrokerApp, row: Row) -> None:
         raise deny(DenyReason.JOB_NOT_OPEN)
 
 
-MOST: Final = 10_000  # logins, or reads of one secret, of one lease
-_MOST_TOLD: Final = 2  # different tellings of one lease: the second is an alert, more say nothing new
+MOST: Final = 10_000  # logins, or reads of one secret, under one lease
+_MOST_TOLD: Final = 2  # different tellings for one lease: the second is an alert, further ones are ignored
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """What a holder counted of one lease: attempts to log in, and to read each declared secret."""
+    """What a holder counted for one lease: attempts to log in, and to read each declared secret."""
 
     lease_id: UUID
     logins: int
@@ -384,15 +388,15 @@ class Telling:
 
 
 async def tell(app: BrokerApp, actor: Actor, tellings: Sequence[Telling]) -> None:
-    """Put on record what a holder counted of its leases; the same once more is no second record.
+    """Record what a holder counted for its leases; repeating the same makes no second record.
 
     Args:
         app: The broker.
-        actor: The runner or custodian whose leases they are; they may be over.
+        actor: The runner or custodian whose leases they are; they may have ended.
         tellings: At most a hundred.
 
     Raises:
-        NotFound: A lease is not this runner's, or there is none; the others are on record.
+        NotFound: A lease is not this runner's, or does not exist; the others are on record.
         Rejected: ``bad_count``; nothing is on record.
         Unavailable: The database.
     """
@@ -423,7 +427,7 @@ async def tell(app: BrokerApp, actor: Actor, tellings: Sequence[Telling]) -> Non
 
 
 def _new(said: Telling, lease: Row) -> str | None:
-    """The counts of a telling that says something new of its lease, as its record has them."""
+    """Return the counts of a telling as its record has them; None if it says nothing new about its lease."""
     counted = ",".join(str(said.reads.get(secret, 0)) for secret in lease["secrets"])
     before = set(lease["told"])
     if len(before) >= _MOST_TOLD or f"{said.logins} {counted}" in before:
@@ -433,7 +437,7 @@ def _new(said: Telling, lease: Row) -> str | None:
 
 
 def told(row: Row) -> tuple[int | None, Mapping[str, int]]:
-    """Return the least that was told of a lease: logins, and reads of each secret; ``None``: nothing was told."""
+    """Return the lowest counts told for a lease: logins, and reads of each secret; ``None``: nothing was told."""
     tellings = row["told"] or []
     reads = [str(one.get("reads", "")).split(",") for one in tellings]
     return (
@@ -444,18 +448,18 @@ def told(row: Row) -> tuple[int | None, Mapping[str, int]]:
 
 
 def _count(said: object = None) -> int:
-    """A count as a record has it. What is none counts as nothing done: a forged one cannot stop the comparison."""
+    """Read a count from a record. What is not a count is 0, so that a forged one cannot stop the comparison."""
     return int(text) if (text := str(said)).isdecimal() else 0
 
 
 async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> str:
-    """Bring a new client to life; returns its state.
+    """Enrol a new client at the store; returns its state.
 
     Raises:
         NotFound: No such client.
         Denied: ``switch_closed``, ``switch_unknown``, ``not_permitted``.
         Conflict: ``client_not_enrolling``, ``entity_differs``.
-        Unavailable: Store or database; it can be tried again.
+        Unavailable: Store or database; try again.
     """
     authorise(actor, Verb.CLIENT_CHANGE, client_id=client_id)
     job_id, lease_id = app.ids.uuid(), app.ids.uuid()
@@ -466,7 +470,7 @@ async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> st
         if row["client_state"] != "enrolling":
             raise Conflict("client_not_enrolling", next_step="Nothing to do: only a new client can be enrolled.")
         require_open(row)
-        # A login at the store needs a lease to explain it, and a lease needs a job; this one is over as it begins.
+        # A login at the store needs a lease to explain it, and a lease needs a job; this one ends as it begins.
         await tx.one(
             lambda row: UUID(str(row["id"])), "job_insert", id=job_id, client_id=client_id, dispatcher_id=actor.id,
             runner_id=actor.id, kind="custody", secrets=[], platforms=[], lanes=[], effects=[], state="closed",
@@ -485,7 +489,7 @@ async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> st
 
 
 async def _enroll_facts(tx: Tx, app: BrokerApp, client_id: ClientId) -> Row:
-    """Return what decides about an enrolment; the client's switches stay as they are until the transaction ends."""
+    """Return the facts for an enrolment; the client's switches stay as they are until the transaction ends."""
     scopes = client_scopes(client_id)
     await hold_open(tx, scopes)
     asked = {"client_id": client_id, "scopes": scopes, "installation_id": app.installation_id}

@@ -1,11 +1,12 @@
-"""The way back of a platform, kept: who lost it, which step it is at, and how many acts its canary has given.
+"""The stored way back of a platform: how it was lost, which step it has reached, and how many acts its canary has
+given.
 
 Rules
-- Call these before the transaction appends its first audit record. The order everywhere is: the platform's scope, its
-  row, the client's chain; whoever turned it round would wait for ever.
-- Every change is a compare-and-set on the revision. The rules are :mod:`byokeep.core.reenable`'s, and nobody else's.
-- Losing a platform waits until no decision that still saw it open is uncommitted; then nothing can start any more.
-- What cannot be read is closed.
+- Call these before the transaction appends its first audit record. Everywhere the order of locks is: the platform's
+  scope, its row, the client's chain. Any other order would deadlock.
+- Every change is a compare-and-set on the revision. All rules are in :mod:`byokeep.core.reenable`.
+- Losing a platform waits until no decision that still saw it open is uncommitted. After that nothing can start.
+- What cannot be read counts as closed.
 
 It may not open anything: only a person's login and the acts of the canary do.
 """
@@ -31,7 +32,7 @@ from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
-# What a loss opens an incident of (runbook 6.3): not what a check or a canary of the way back found.
+# Losses that open an incident (runbook 6.3): not those that a check or a canary on the way back found.
 _INCIDENTS: Final = {
     RecoveryCause.LOCKOUT: IncidentKind.LOCKOUT, RecoveryCause.REVOKED: IncidentKind.TOKEN_REVOKED,
     RecoveryCause.COMPROMISED: IncidentKind.TOKEN_COMPROMISED,
@@ -43,7 +44,7 @@ _LONGEST: Final = 128  # characters of a field of a record
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Where an act of a canary was taken: which way back, and which of its stages."""
+    """Where a canary's act was taken: on which way back, and in which of its stages."""
 
     way: int
     number: int
@@ -53,7 +54,7 @@ def state_of(row: Row) -> Reenable:
     """Return the state in a row.
 
     Raises:
-        Integrity: ``reenabling_unreadable`` - it contradicts itself or says what nobody knows.
+        Integrity: ``reenabling_unreadable`` - it contradicts itself or holds an unknown word.
     """
     numbers = {name: int(row[name]) for name in ("number", "taken", "done", "way", "revision")}
     with refusing("reenabling_unreadable", next_step="Close the platform again: that repairs its state."):
@@ -70,9 +71,9 @@ async def lose(
     """Close a platform of a client, on record and with an alert. Losing it again for the same cause changes nothing.
 
     Args:
-        tx: The caller's transaction, which has not appended to the audit trail yet.
-        account_id: The account whose grant it was, when that is known.
-        locked: Wait for the decisions under way. A caller that sets it to False waits by itself.
+        tx: The caller's transaction, which has not yet appended to the audit log.
+        account_id: The account whose grant it was, if known.
+        locked: Wait for decisions in progress; False if the caller waits for them itself.
     """
     if locked:
         await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:platform:{platform}")
@@ -90,12 +91,12 @@ async def lose(
 async def step(
     tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, event: Event, *, account_id: UUID | None = None
 ) -> Reenable | None:
-    """Take a step on the way back, on record; None when the platform is open or was never closed.
+    """Take a step on the way back, on record; None if the platform is open or was never closed.
 
-    A check that fails is no error: it leads back to *closed*, with an alert, and the caller looks at ``stage``.
+    A check that fails is not an error: it leads back to *closed*, with an alert, and the caller looks at ``stage``.
 
     Args:
-        tx: The caller's transaction, which has not appended to the audit trail yet.
+        tx: The caller's transaction, which has not yet appended to the audit log.
         event: ``Reauthorised``, ``IdentityChecked``, ``ScopesChecked`` or ``CanaryStarted``.
         account_id: Whose login or check it was.
 
@@ -122,7 +123,7 @@ async def step(
 
 
 async def refuse_machine(tx: Tx, client_id: UUID, platform: str, *, by_person: bool) -> None:
-    """Refuse a login that may not lead back, before it is known whether it is the last one that is missing.
+    """Refuse a login that may not lead back, before it is known whether it is the last one missing.
 
     Raises:
         Denied: ``reauth_needs_a_person``.
@@ -136,17 +137,17 @@ async def closed_since(tx: Tx, client_id: UUID, platform: str, since: datetime) 
     """Whether a platform was closed at or after a moment.
 
     Args:
-        tx: Has appended to the client's chain: a close does, too, so that no uncommitted one is missed.
+        tx: Has appended to the client's chain, as a close does, so that no uncommitted close is missed.
     """
     return await tx.one(bool, "reenabling_closed_since", client_id=client_id, platform=platform, since=since)
 
 
 async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:
-    """Take one act of a canary's stage for the permit that this transaction issues; None when the platform is open.
+    """Take one act of a canary's stage for the permit that this transaction issues; None if the platform is open.
 
     Raises:
         Denied: ``platform_closed``, ``canary_stage_full``.
-        NotFound, Integrity: There is no such way back, or it cannot be read.
+        NotFound, Integrity: There is no way back of this platform, or it cannot be read.
     """
     seen = await tx.one(state_of, "reenabling_hold", client_id=client_id, platform=platform)
     state = reenable.next_state(seen, reenable.Take())
@@ -160,7 +161,7 @@ async def ended(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, 
     """Count the end of an act that a canary took; a failed or unknown one closes the platform again, with an alert."""
     try:
         seen = await tx.maybe(state_of, "reenabling_hold", client_id=client_id, platform=platform)
-    except Integrity:  # that is closed already
+    except Integrity:  # then it is already closed
         return None
     if seen is None or (state := reenable.next_state(seen, event)) == seen:
         return seen
@@ -174,28 +175,28 @@ async def ended(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, 
 
 
 async def is_person(tx: Tx, client_id: UUID, subject_id: UUID) -> bool:
-    """Whether a login of this subject counts as a person's: an active operator of this client, no machine."""
+    """Whether a login of this subject counts as a person's: an active operator of this client, not a machine."""
     return await tx.maybe(UUID, "reenabling_person", client_id=client_id, id=subject_id) is not None
 
 
 async def lost_by(tx: Tx, client_id: UUID, platform: str) -> RecoveryCause | None:
-    """Return what a closed platform was lost by; None when it is open, or was never closed.
+    """Return why a closed platform was lost; None if it is open, or was never closed.
 
     Args:
-        tx: Has not appended to the audit trail yet.
+        tx: Has not yet appended to the audit log.
     """
     state = await _way_back(tx, client_id, platform)
     return None if state is None else state.cause
 
 
 async def _way_back(tx: Tx, client_id: UUID, platform: str) -> Reenable | None:
-    """The row, locked; None when the platform is open or was never closed."""
+    """Lock the row and return its state; None if the platform is open or was never closed."""
     state = await tx.maybe(state_of, "reenabling_hold", client_id=client_id, platform=platform)
     return None if state is None or state.stage is Stage.OPEN else state
 
 
 async def _hold(tx: Tx, client_id: UUID, platform: str, cause: RecoveryCause) -> Reenable:
-    """The row, locked; one that cannot be read counts as a state that is about to be closed."""
+    """Lock the row and return its state; one that cannot be read counts as open, about to be closed."""
     row = await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform)
     try:
         return state_of(row)

@@ -1,10 +1,10 @@
-"""What is to be done at a later time: announced by a dispatcher, held while it may not be, never dropped.
+"""Scheduled effects: announced by a dispatcher, held while they may not happen, never dropped.
 
 Rules
-- What is announced does nothing: when its time comes the job asks the gate like any other, under the same key. While
-  it is *held*, *missed* or *cancelled* the gate denies that key.
-- It is held while its platform, lane or client is closed, and goes on by itself when that opens before its time. When
-  its time passes meanwhile it is *missed*, with an alert: only a person puts it back, with a new time, or cancels it.
+- An announcement does nothing by itself. When its time comes, the job asks the gate like any other, under the same key.
+  While it is *held*, *missed* or *cancelled*, the gate denies that key.
+- It is held while its platform, lane or client is closed, and continues automatically if that opens before its time. If
+  its time passes meanwhile, it is *missed*, with an alert: only a person can requeue it with a new time, or cancel it.
 - Every change of state is on record.
 
 It may not cause an effect.
@@ -37,7 +37,7 @@ _CAN_BE_PUT_BACK: Final = frozenset({"scheduled", "held", "missed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledEffect:
-    """One act that is to be done."""
+    """One announced act."""
 
     id: UUID
     client_id: UUID
@@ -68,7 +68,7 @@ class EffectPlan:
 
 
 async def schedule(app: BrokerApp, actor: Actor, plan: EffectPlan) -> ScheduledEffect:
-    """Announce an act. The same announced again under the same key is that one.
+    """Announce an act. Announcing the same act again under the same key returns the first one.
 
     Raises:
         Rejected: ``bad_effect``, ``bad_due_at``, ``unknown_account``.
@@ -105,7 +105,7 @@ async def schedule(app: BrokerApp, actor: Actor, plan: EffectPlan) -> ScheduledE
 
 
 async def list_scheduled(app: BrokerApp, actor: Actor, client_id: ClientId) -> list[ScheduledEffect]:
-    """Return what a client has announced, what is to come first; to a dispatcher what it announced itself."""
+    """Return what a client has announced, what is due next first; for a dispatcher, what it announced itself."""
     await authorise_for(app, actor, Verb.EFFECT_LIST, client_id)
     machine = actor.id if actor.roles & MACHINE_ROLES else None
     async with app.db.begin(client_id=client_id) as tx:
@@ -115,7 +115,7 @@ async def list_scheduled(app: BrokerApp, actor: Actor, client_id: ClientId) -> l
 async def move_by_person(
     app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime | None
 ) -> ScheduledEffect:
-    """Put an act back with a new time; without one call it off.
+    """Requeue an act with a new time; without one, cancel it.
 
     Raises:
         NotFound: No such announcement for this actor.
@@ -141,10 +141,10 @@ async def move_by_person(
 
 
 async def move_scheduled(app: BrokerApp) -> int:
-    """Hold, put back and miss what the switches, the platform's way back and the clock say; returns how many moved.
+    """Hold, requeue or miss effects as the switches, the platform's way back and the clock say; returns how many moved.
 
     Raises:
-        Unavailable: The database; nothing is lost, the next run goes on.
+        Unavailable: The database; nothing is lost, and the next run continues.
     """
     rows = await app.db.read(dict, "scheduled_to_move", {"installation_id": app.installation_id}, every_client=True)
     actor, moved = app.system(), 0
@@ -172,7 +172,7 @@ def _next(row: Row) -> tuple[str, EventName, str]:
 
 
 def well_formed(platform: str, account: str, lane: str, effect: str, key: str) -> bool:
-    """Whether an act is named by published names, an account that there can be, and a key."""
+    """Whether an act has published names, a possible account name, and a well-formed key."""
     published = platform in PLATFORMS and lane in set(Lane) and effect in set(EffectKind)
     return published and ACCOUNT_NAME.match(account) is not None and is_key(key)
 
@@ -188,7 +188,8 @@ def _check(plan: EffectPlan) -> None:
 async def _say(
     tx: Tx, app: BrokerApp, name: EventName, actor: Actor, one: ScheduledEffect, key: str, **why: FieldValue
 ) -> None:
-    """Record a change; the key may say anything, so a keyed digest stands for it, as in a permit's record."""
+    """Record a change. The idempotency key may say anything, so a keyed digest stands for it, as in a permit's record.
+    """
     await record(
         tx, actor, name, why, client_id=one.client_id, object_id=one.id, platform=one.platform,
         account=str(one.account_id or ""), lane=one.lane, effect=one.effect,

@@ -1,15 +1,15 @@
-"""The kill switch: close alone and at once, open in pairs (runbook section 7).
+"""The kill switch: one person closes it at once, two people open it (runbook section 7).
 
 Rules
-- Closing: exclusive lock, then row, record and commit, and at the same time the store's own switch, the client's
-  entity. It is acknowledged only when both hold, and that is on record; if the store cannot be reached the switch stays
-  closed and the broker goes on trying. Each trip to the database or the store is one that the answer needs.
+- Closing takes an exclusive lock, then row, record and commit; at the same time the store disables the client's entity.
+  It is acknowledged only when both are done and on record. If the store cannot be reached, the switch stays closed and
+  the broker keeps trying. There is no trip to the database or the store that the answer does not need.
 - No session of the database keeps a close waiting for long: it is ended (:mod:`.blockers`), by the kill process within
-  a few hundredths of a second, by the broker after about one.
-- Opening: an operator asks, another person approves within 15 minutes, once, for exactly the state that was seen
-  (the epoch). Anything that happened in between voids it.
-- An entity is let in only when neither the global nor the client's own switch is closed; one that was let in past us
-  is disabled again within half a minute.
+  a few hundredths of a second, by the broker after about one second.
+- Opening: an operator asks, and another person approves within 15 minutes, once, for exactly the state that was seen
+  (the epoch). Anything that happens in between voids the request.
+- An entity is let in only if neither the global nor the client's own switch is closed. One that somebody else let in is
+  disabled again within half a minute.
 
 It may not judge why: a reason is a code.
 """
@@ -55,14 +55,14 @@ from byokeep.tenancy.scopes import (
     scope_from_name,
 )
 
-CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
-DECISIONS_END_S: Final = 3.2  # seconds after which a statement of a decision under way has ended or was cut
-UNDER_WAY_S: Final = 5.0  # seconds for which a cut-off is left to whoever engages the switch
-_LOST_S: Final = 1.0  # seconds within which a lost session was ended, and not a database that hangs
-WAIT_S: Final = 0.03  # for which a kill waits for whom it stops anyway
+CUT_OFF_WITHIN_S: Final = 3.0  # seconds that the store has before the caller is told that the cut-off is pending
+DECISIONS_END_S: Final = 3.2  # seconds after which a statement of a decision in progress has ended or was cut off
+UNDER_WAY_S: Final = 5.0  # seconds for which a cut-off is left to whoever engaged the switch
+_LOST_S: Final = 1.0  # seconds within which a lost session means that it was ended, not that the database hangs
+WAIT_S: Final = 0.03  # seconds that a kill waits for a transaction that it stops anyway
 COPIED: Final = "installation_copied"  # why a copy comes up closed
-COPIED_KEY: Final = f"state/{COPIED}"  # of the alert, which the opening ends
-MOST_JOBS: Final = 500  # that a preview names
+COPIED_KEY: Final = f"state/{COPIED}"  # key of the alert, which opening the switch ends
+MOST_JOBS: Final = 500  # that a preview lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,10 @@ class Switch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Killed(Switch):
-    """A switch engaged just now; of everything or of a client, the jobs it ended and whom the store must refuse.
+    """A switch just engaged; for everything or a client, also the jobs that it ended and the entities to refuse.
 
-    ``keyless``: providers that swap identity tokens; no call of ours takes back what they gave before, which lives
-    until ``keyless_until``.
+    ``keyless``: providers that swap identity tokens. No call of ours revokes the tokens that they gave before, which
+    live until ``keyless_until``.
     """
 
     jobs: int
@@ -111,14 +111,14 @@ async def install(tx: Tx, app: BrokerApp) -> bool:
     """Create the global switch, open, once for a new installation; without it everything counts as closed.
 
     Returns:
-        False when there is one already, also one of another installation (a restored copy stays closed).
+        False if there already is one, even of another installation (a restored copy stays closed).
     """
     made = await tx.maybe(str, "switch_install", by=app.installation_id, installation_id=app.installation_id)
     return made is not None
 
 
 async def close(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Killed:
-    """Stop a scope. Returns when no act can start any more; closing again renews the state and voids requests.
+    """Stop a scope. Returns when no act can start; closing again renews the state and voids requests.
 
     Args:
         app: The broker.
@@ -144,8 +144,8 @@ class Preview:
 
     Attributes:
         scope: The switch.
-        ends_jobs: Whether the jobs end for good; else they go on, and their acts in the scope are refused.
-        jobs: The open jobs, of the clients that the actor may see.
+        ends_jobs: Whether the jobs end for good; otherwise they go on, and their acts in the scope are refused.
+        jobs: The open jobs of the clients that the actor may see.
         more: Whether there are more than these.
     """
 
@@ -172,13 +172,13 @@ async def preview(app: App, actor: Actor, scope: Scope) -> Preview:
 
 
 async def tell_panic(app: KillApp, client_id: UUID | None) -> None:
-    """Raise the alert that somebody cut off at the store, past the kill process. Raises Unavailable."""
+    """Raise the alert that somebody cut off at the store without the kill process. Raises Unavailable."""
     key = f"kill_panic/{client_id or 'global'}"
     await raise_alert(app, reason="kill_panic", key=key, severity="critical", client_id=client_id)
 
 
 async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Killed:
-    """:func:`close` without a person: for what the broker stops by itself. Raises as it does."""
+    """:func:`close` without a person, for what the broker stops automatically. Raises the same."""
     locked, ended = True, Ended()
     try:
         try:
@@ -186,8 +186,8 @@ async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Kille
         except Unavailable as error:
             if error.code != "database_busy":
                 raise
-            # Whoever holds the scope may not keep a kill out: the row is closed without its lock, the store refuses,
-            # and the answer waits until a decision that still read the row as open is over.
+            # Whoever holds the scope's lock must not block a kill: the row is closed without it, the store refuses, and
+            # the answer waits until any decision that still read the row as open has ended.
             locked = False
             killed, cutting = await _close_row(app, actor, scope, reason, ended, locked=False)
         switch: Switch = killed
@@ -198,13 +198,13 @@ async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Kille
             if not locked:
                 await asyncio.sleep(DECISIONS_END_S)
     finally:
-        app.views.due.set()  # whoever follows hears of it now
+        app.views.due.set()  # whoever follows the switches is told now
         tell_later(app, scope.name, ended)
     return _outliving(app, scope, replace(killed, **{one.name: getattr(switch, one.name) for one in fields(Switch)}))
 
 
 def _outliving(app: KillApp, scope: Scope, killed: Killed) -> Killed:
-    """Say which providers' tokens outlive a kill, and until when: by the last swap that there can be."""
+    """Return ``killed`` with the providers whose tokens outlive it, and until when, assuming the last possible swap."""
     calls = scope.platform is None and scope.lane != Lane.BROWSER
     lives = {name: one.life_s for name, one in app.limits.exchanges.items() if calls and name in killed.keyless}
     until = killed.at + timedelta(seconds=IDENTITY_LIFE_S + max(lives.values())) if lives else None
@@ -215,7 +215,7 @@ _Cutting = asyncio.Task[int]  # microseconds until the store refused
 
 
 async def _closed_row(app: KillApp, actor: Actor, scope: Scope, reason: str, ended: Ended) -> tuple[Killed, _Cutting]:
-    """Close the row under its lock; once more where the session was lost: closing twice does no harm."""
+    """Close the row under its lock; try once more if the session was lost, since closing twice does no harm."""
     started = app.clock.monotonic()
     try:
         return await _close_row(app, actor, scope, reason, ended, locked=True)
@@ -249,9 +249,9 @@ async def _close_row(
 
 
 def _cutting(app: KillApp, entities: Sequence[str]) -> _Cutting:
-    """Begin to make the store refuse; under the switch's lock, while the row becomes durable.
+    """Begin to make the store refuse, under the switch's lock, while the row becomes durable.
 
-    A row that does not leaves the store narrower than itself: the reconciliation then engages the switch.
+    If the row does not, the store is stricter than the row, and the reconciliation then engages the switch.
     """
 
     async def disable() -> int:
@@ -262,7 +262,7 @@ def _cutting(app: KillApp, entities: Sequence[str]) -> _Cutting:
     task = asyncio.create_task(disable())
     app.telling.add(task)
     task.add_done_callback(app.telling.discard)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # of a row that was not closed: seen
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # reads the error, if any
     return task
 
 
@@ -277,7 +277,7 @@ async def _cut_off(
     *,
     mark: str = "switch_mark_cut_off",
 ) -> Switch:
-    """Wait until the store refuses ``count`` entities, record that it does, and say so."""
+    """Wait until the store refuses ``count`` entities, record that, and return the switch."""
     try:
         async with asyncio.timeout(CUT_OFF_WITHIN_S):
             event = Event(
@@ -304,16 +304,16 @@ async def _cut_off(
 
 
 async def cut_off_pending(app: KillApp, *, older_s: float = 0.0) -> int:
-    """Try again whatever cut-off the store has not confirmed; returns how many hold now.
+    """Retry every cut-off that the store has not confirmed; returns how many are now in force.
 
-    Broker and kill process run it at their start and every second.
+    Broker and kill process run it when they start and every second.
 
     Args:
         app: Either of them.
-        older_s: Leave alone what was engaged since, for whoever engaged it is still at it.
+        older_s: Leave alone what was engaged in these last seconds: whoever engaged it is still working on it.
 
     Raises:
-        Pending: ``store_cut_off_pending`` - at least one still does not hold.
+        Pending: ``store_cut_off_pending`` - at least one is still not in force.
     """
     pending = await app.db.read(Switch, "switch_pending_cut_off", {"older_s": older_s}, every_client=True)
     failed: Pending | None = None
@@ -337,10 +337,10 @@ async def cut_off_pending(app: KillApp, *, older_s: float = 0.0) -> int:
 
 
 async def cut_off_again(app: BrokerApp) -> int:
-    """Disable at the store whatever entity a closed switch had cut off and somebody let in; returns how many.
+    """Disable again each entity that a closed switch had cut off and somebody let in; returns how many.
 
-    Each is an alert. Where the store does not let us look, they are disabled anew without one: whoever changed an
-    entity is found by the reconciliation.
+    Each raises an alert. If the store does not let us look, they are disabled again without one; the reconciliation
+    finds whoever changed an entity.
 
     Raises:
         Unavailable: Store or database; the next round tries again.
@@ -350,7 +350,7 @@ async def cut_off_again(app: BrokerApp) -> int:
         if not entity.cut_off or (disabled := await app.cutoff.disabled(entity.entity_id)):
             continue
         async with app.db.begin(every_client=True) as tx, asyncio.timeout(STORE_WITHIN_S):
-            await hold_open(tx, client_scopes(entity.client_id))  # nobody opens meanwhile
+            await hold_open(tx, client_scopes(entity.client_id))  # so that nobody opens meanwhile
             now = await tx.one(_entity, "switch_entities", client_id=entity.client_id, opening="")
             if not now.cut_off:
                 continue
@@ -363,12 +363,12 @@ async def cut_off_again(app: BrokerApp) -> int:
 
 
 async def follow_store(app: BrokerApp) -> list[UUID | None]:
-    """Engage the switch of whom the store refuses and the database does not: the stricter of the two holds.
+    """Engage the switch of whomever the store refuses and the database does not: the stricter of the two holds.
 
-    So a kill outlives a database that lost it. Where the store refuses everybody it was everything.
+    So a kill survives a database that lost it. If the store refuses everybody, it was the global switch.
 
     Returns:
-        Whose switches were engaged; None: that of everything.
+        Whose switches were engaged; None: the global one.
 
     Raises:
         Unavailable: Store or database, also ``cut_off_unreadable``: nobody knows, and nothing may be served.
@@ -383,7 +383,7 @@ async def follow_store(app: BrokerApp) -> list[UUID | None]:
             if error.code != "entity_unknown":
                 raise
             continue
-        if refused is None:  # we may not look, and a kill that the database lost would be released by that
+        if refused is None:  # we may not look, so a kill that the database lost would be released
             step = "Update the store's set-up: `byokeep up`, or `byokeep init` for your own store."
             raise Unavailable("cut_off_unreadable", next_step=step)
         if refused:
@@ -405,7 +405,7 @@ async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) 
 
     Raises:
         NotFound: No such client for this actor.
-        Denied: ``not_permitted``: the switch of everything is opened by people of all clients alone.
+        Denied: ``not_permitted``: only people of all clients can open the global switch.
         Conflict: ``switch_not_closed``.
         Rejected: ``bad_reason``.
     """
@@ -432,22 +432,21 @@ async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) 
 
 
 async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch:
-    """Open a switch on a second person's word.
+    """Open a switch on a second person's approval.
 
-    The approval is used up first, so that a crash cannot let it be used twice. Then, under the switch's exclusive
-    lock, the store lets the entity in and the row opens; whoever closes meanwhile waits for that and then wins.
+    The approval is used up first, so that a crash cannot let it be used twice. Then, under the switch's exclusive lock,
+    the store lets the entity in and the row opens. Whoever closes meanwhile waits for that and then wins.
 
-    A database that lost records becomes the new base of the log on the same word, before everything opens.
+    The same approval makes a database that lost records the new base of the log, before everything opens.
 
     Raises:
         NotFound: No such request for this actor.
-        Integrity: The log cannot go on from this database; the switch is still closed.
-        Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``epoch_changed``,
-            ``approval_changed``.
-        Conflict: ``lease_key_suspect`` - an alert says that leases were signed past us, and the key was not rotated
+        Integrity: The log cannot continue from this database; the switch is still closed.
+        Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``epoch_changed``, ``approval_changed``.
+        Conflict: ``lease_key_suspect`` - an alert says that somebody else signed leases, and the key was not rotated
             since; ``cut_off_pending`` - the store has not confirmed the close yet; ``vault_incident_open`` - the
             browser lane stays off until the new profiles are proved (R7.3-6); ``incident_holds_kill``,
-            ``rotation_not_complete`` - the playbook of a leaked key is not there yet (R7.1-10).
+            ``rotation_not_complete`` - the playbook of a leaked key has not come that far (R7.1-10).
         Unavailable: The store or the database; the switch is still closed.
     """
     async with command(app, actor, Verb.SWITCH_APPROVE_OPEN, object_id=request_id) as tx:
@@ -464,14 +463,15 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
             await log.rebase(app, actor)
         switch = await _open(app, actor, scope, wish)
         if scope.name == GLOBAL:
-            with suppress(Unavailable):  # people close them by hand then
+            with suppress(Unavailable):  # then people close them by hand
                 await state_over(app, log.KEY)
                 await state_over(app, COPIED_KEY)
         return switch
 
 
 def _must_reach(actor: Actor, scope: Scope) -> None:
-    """Whoever is assigned to some clients may stop everything, and let none of the others back in."""
+    """Refuse to open everything for whoever is assigned to only some clients; such a person may still stop everything.
+    """
     if scope.client_id is None and actor.clients is not None:
         raise Denied("not_permitted", next_step="Only people of all clients can release the global switch.")
 
@@ -518,7 +518,7 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
                 epoch=switch.epoch, reason=wish.reason,
             )  # fmt: skip
     except BaseException as error:
-        # The row did not open, or nobody knows: the store must not be wider than the row.
+        # The row did not open, or nobody knows: the store must not allow more than the row.
         await asyncio.shield(_put_out(app, entered))
         if isinstance(error, TimeoutError):
             raise Unavailable("store_timeout", next_step="The switch is still engaged. Ask again.") from None
@@ -532,14 +532,14 @@ async def _put_out(app: BrokerApp, entity_ids: list[str]) -> None:
 
 
 async def _lock(tx: Tx, scope: Scope) -> None:
-    """Lock a scope for change, and hold what is wider as it is."""
+    """Lock a scope for change, and keep the wider scopes as they are."""
     if scope.wider:
-        await hold_open(tx, scope.wider, at_once=True)  # each wait has an end of its own
+        await hold_open(tx, scope.wider, at_once=True)  # each wait has its own limit
     await tx.ahead("switch_lock_exclusive", scope=scope.name)
 
 
 async def list_requests(app: App, actor: Actor) -> list[Approval]:
-    """Return the requests to open that an approver could approve now, of the switches the actor may see."""
+    """Return the requests to open that an approver can approve now, for switches that the actor may see."""
     authorise(actor, Verb.SWITCH_READ)
     return await app.db.read(Approval, "switch_requests_live", {"clients": scope_of(actor)}, every_client=True)
 
