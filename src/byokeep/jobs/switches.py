@@ -262,7 +262,7 @@ def _cutting(app: KillApp, entities: Sequence[str]) -> _Cutting:
     task = asyncio.create_task(disable())
     app.telling.add(task)
     task.add_done_callback(app.telling.discard)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # reads the error, if any
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved if the row was not closed
     return task
 
 

@@ -1,5 +1,5 @@
-"""Clients, people and machines: who there is, what they may, and how they prove who they are.
+"""Clients, people and machines: who they are, what they may do, and how they prove who they are.
 
 Rules
-- The first of the domains: it imports the kernel alone.
+- It is the first of the domains and imports only the kernel.
 """

@@ -1,23 +1,22 @@
 """From a bearer token to an actor. Shared by every process that answers over HTTP.
 
 Rules
-- The database holds ``HMAC(key, token)`` only, with a key for people's tokens and one for machines'; a token is looked
-  up by it, so no comparison of ours takes time that depends on the token. An unknown, malformed, expired or revoked
-  token costs the same and answers the same.
-- A token that was one once and has ended raises an alert: somebody kept it (S-OWASP-1).
-- A subject or token whose row its record does not carry is nobody's, and an alert (``objects/subjects.sql``). Rows are
-  held against their records when a process sees them first, and again whenever one of them has changed.
-- A session of the console also ends when it was not used for 30 minutes, which is no alert. One that is older than 5
-  minutes does nothing that takes a fresh proof of who it is (:data:`byokeep.core.policy.FRESH`). So it is with one of
-  the command line that a code of the console opened; one that a password opened proves nobody who has a passkey.
+- The database holds only ``HMAC(key, token)``, with one key for people's tokens and one for machines'. A token is
+  looked up by that, so none of our comparisons takes time that depends on the token. An unknown, malformed, expired or
+  revoked token costs the same and gets the same answer.
+- A token that was valid once and has ended raises an alert: somebody kept it (S-OWASP-1).
+- A subject or token whose row does not match its record is nobody's, and raises an alert (``objects/subjects.sql``). A
+  process checks rows against their records when it first sees them, and again whenever one of them has changed.
+- A console session also ends after 30 idle minutes, without an alert. One that is older than 5 minutes cannot do what
+  needs a fresh proof (:data:`byokeep.core.policy.FRESH`). The same applies to a command line session that a code of the
+  console opened. One that a password opened is no proof for a person who has a passkey.
 - A code opens a session; it authenticates nobody itself.
-- A contact person of a client's is let in by the portal alone, with a session of its own kind; the portal lets in
-  nobody else.
+- Only the portal lets in a client's contact person, with a session of its own kind, and it lets in nobody else.
 - An invitation authenticates a person with no role that may do anything: it sets its holder's password.
-- Roles, state and assignments are read at every call: a change holds for the next request (R4.1-12).
+- Roles, state and assignments are read at every call: a change takes effect at the next request (R4.1-12).
 - What a request says about itself (headers, body) never adds to the actor (S-ASVS-12).
 
-It may not create or prolong a token.
+It may not create or extend a token.
 """
 
 from __future__ import annotations
@@ -38,18 +37,18 @@ _ENTRY: Final = (
     "This token has ended or is unknown. A person: `byokeep operator login NAME`; a locked-out admin, on the host:"
     " `byokeep operator recover NAME`; a machine: an admin issues another."
 )
-MAX_TOKEN: Final = 128  # characters looked at
+MAX_TOKEN: Final = 128  # characters that are read
 _SHAPE: Final = re.compile(r"bk[a-z]_[A-Za-z0-9_-]{43}\Z")
 _CODES: Final = ("code", "cli_code", "mailed")
 _INVITED: Final = frozenset({Role.INVITED})
 _MACHINE_PREFIX: Final = {"bkd_": Role.DISPATCHER, "bkr_": Role.RUNNER, "bkc_": Role.CUSTODIAN}
 
 
-MAX_MARKS: Final = 10_000  # tokens whose rows are remembered as recorded
+MAX_MARKS: Final = 10_000  # tokens whose rows are remembered as matching their records
 
 
 async def has_ended(app: WebApp, token: str) -> bool:
-    """Whether a session has ended, for a page that asks by itself: a browser that still has it open kept nothing.
+    """Whether a session has ended, for a page that polls: a browser that still has it open is not reusing a token.
 
     Raises:
         Unavailable: The database could not be asked.
@@ -59,10 +58,10 @@ async def has_ended(app: WebApp, token: str) -> bool:
 
 
 async def _found(app: WebApp | KillApp, token: str) -> Row | None:
-    """Return the one row of a token, ended or not. Raises Unavailable: the database could not be asked."""
+    """Return the one row of a token, ended or not. Raises Unavailable if the database could not be asked."""
     shown = token[:MAX_TOKEN].encode("utf-8", "replace")
     hashes = [app.token_key(shown)]
-    if isinstance(app, KillApp):  # machines' tokens of earlier releases stand under the other key until they end
+    if isinstance(app, KillApp):  # machines' tokens of earlier releases use the other key until they end
         hashes.append(app.machine_key(shown))
     rows = await app.db.read(dict, "auth_token", {"hashes": hashes}, every_client=True)
     return rows[0] if len(rows) == 1 else None
@@ -75,12 +74,11 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, p
         app: The process; its key hashes the token.
         token: As sent, without the scheme.
         request_id: Ours, never the caller's.
-        portal: Whether it is the clients' portal that asks: it lets contact persons in and nobody else, and nothing
-            else lets them in.
+        portal: Whether the clients' portal asks: it lets in only contact persons, and nothing else lets them in.
 
     Raises:
-        Unauthenticated: ``bad_token``; no reason is told apart, but ``session_over``: a session of the console that
-            ended by time, or any that ended because its owner's passkeys changed.
+        Unauthenticated: ``bad_token``, whatever the reason; except ``session_over``: a console session that ended by
+            time, or any session that ended because its owner's passkeys changed.
         Unavailable: The database could not be asked.
     """
     found = await _found(app, token)
@@ -88,7 +86,7 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, p
         if found["lapsed"] is True:  # a browser keeps its cookie when a session ends by time
             step = "The session has ended: sign in again; on the command line, `byokeep operator login`."
             raise Unauthenticated("session_over", next_step=step)
-        with suppress(ByokeepError):  # the refusal stands, recorded or not
+        with suppress(ByokeepError):  # the refusal stands, with or without the alert
             await raise_alert(app, reason="token_reuse", key=f"token/{found['token_id']}", severity="warning",
                               object_id=found["subject_id"])  # fmt: skip
         found = None
@@ -107,7 +105,7 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, p
             token_id=found["token_id"],
         )  # fmt: skip
     roles = frozenset(Role(name) for name in found["roles"])
-    # The prefix is for people and scanners; it must not promise another kind of identity than the row.
+    # The prefix is for people and scanners. It must not claim another kind of identity than the row.
     expected = _MACHINE_PREFIX.get(token[:4])
     if not roles or (roles != {expected} if expected is not None else not roles <= HUMAN_ROLES):
         raise Unauthenticated("bad_token", next_step=_ENTRY)
@@ -115,7 +113,9 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, p
 
 
 async def authenticate_on_host(app: BrokerApp, token: str, request_id: UUID) -> Actor:
-    """As :func:`authenticate`, for break glass on the host: no passkey works there, and its socket takes the host."""
+    """As :func:`authenticate`, for break glass on the host: no passkey works there, and its socket needs access to the
+    host.
+    """
     return replace(await authenticate(app, token, request_id), proved=True)
 
 
@@ -130,7 +130,7 @@ def _actor(found: Row, request_id: UUID) -> Actor:
 
 
 async def _recorded(app: WebApp | KillApp, found: Row) -> bool:
-    """Whether the rows of a token and its subject say what their records say; raises an alert where they do not."""
+    """Whether the rows of a token and its subject match their records; raises an alert if they do not."""
     token_id, mark = found["token_id"], (found["mark"], frozenset(found["clients"]))
     if app.marks.get(token_id) == mark:
         return True

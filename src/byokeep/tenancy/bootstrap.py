@@ -1,10 +1,11 @@
 """The first minutes of an installation: its id, its first admin, the machine identities of the embedded stack.
 
 Rules
-- An installation has one id and one environment for ever; a copy that says another environment is refused.
-- Nothing here gives a person rights: the first admin's token lives a day and can only name others (S-ASVS-23).
-- Tokens of local machines live the runbook's 30 days (6.1) and are renewed, at a start and while running, when half of
-  that is over. How long one has is asked of the database, by the token in its file: a file's own time can be anybody's.
+- An installation keeps one id and one environment forever. A copy that claims another environment is refused.
+- Nothing here gives a person rights: the first admin's token lives a day and can only create others (S-ASVS-23).
+- Tokens of local machines live the runbook's 30 days (6.1). They are renewed, at a start and while running, when half
+  of that has passed. The database says how long one has left, by the token in its file; a file's own time proves
+  nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from byokeep.kernel.record import record
 from byokeep.tenancy.tokens import Subject, new_token, put, revoke_all
 
 LOCAL_TOKEN_S: Final = 30 * 24 * 3600  # runbook 6.1
-RENEW_LEFT_S: Final = LOCAL_TOKEN_S // 2  # a token with less left is renewed: two weeks are left for what fails
-OVERLAP_S: Final = 7 * 24 * 3600  # who read the file before it was renewed goes on for so long
+RENEW_LEFT_S: Final = LOCAL_TOKEN_S // 2  # a token with less left is renewed, which leaves two weeks for failures
+OVERLAP_S: Final = 7 * 24 * 3600  # how long whoever read the file before a renewal can go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Installation:
 
 
 async def installation(db: Database, ids: Ids, environment: Environment) -> Installation:
-    """Return this installation, creating it at the very first start; event 0 of its chain says so (R1.4-2).
+    """Return this installation, creating it at the first start; event 0 of its chain records that (R1.4-2).
 
     Raises:
         Conflict: ``other_environment``: the database belongs to another environment.
@@ -62,17 +63,17 @@ async def known_installation(db: Database) -> Installation:
     """Return this installation.
 
     Raises:
-        NotFound: Nothing was installed yet.
+        NotFound: Nothing is installed yet.
     """
     async with db.begin() as tx:
         return await tx.one(Installation, "installation_get")
 
 
 async def store_provisioned(app: App, component: str = "store") -> None:
-    """Put on record that the store was set up or changed; it is what explains those requests in the store's own log.
+    """Record that the store was set up or changed, which explains those requests in the store's own log.
 
     Args:
-        app: Of ``web``, or of the host.
+        app: That of ``web``, or of the host.
         component: What was changed; ``lease-key``: the key that signs leases.
     """
     about, changed = app.installation_id, EventName.CONFIG_CHANGED
@@ -81,20 +82,21 @@ async def store_provisioned(app: App, component: str = "store") -> None:
 
 
 async def token_left_s(app: BrokerApp, name: str, token: bytes) -> float:
-    """Return for how many seconds a token works, as a machine's of this name; 0 or less: not any more, or never."""
+    """Return for how many seconds a token still works for the machine of this name; 0 or less: no longer, or never did.
+    """
     asked = {"keyed_hash": app.machine_key(token), "name": name}
     found = await app.db.read(lambda row: float(row["left_s"]), "token_left", asked, every_client=True)
     return found[0] if found else 0.0
 
 
 async def local_machine(app: BrokerApp, *, name: str, role: Role, overlap_s: int = 0) -> Secret | None:
-    """Make sure that a machine of the embedded stack exists, and give it a new token; older ones end.
+    """Make sure that a machine of the embedded stack exists, and issue it a new token; older ones end.
 
     Args:
-        overlap_s: How long older tokens go on working, in seconds; 0 = they end now.
+        overlap_s: How long older tokens keep working, in seconds; 0 = they end now.
 
     Returns:
-        The token, for a file that only the machine reads; None for a machine that an admin disabled.
+        The token, for a file that only the machine reads; None if an admin disabled the machine or changed its role.
     """
     actor = app.system()
     async with app.db.begin(every_client=True) as tx:

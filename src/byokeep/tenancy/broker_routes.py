@@ -1,4 +1,4 @@
-"""Routes of people, machines, their sessions, passwords and tokens, of what takes a second admin, and of transfers."""
+"""Routes of people, machines, their sessions, passwords and tokens, of what needs a second admin, and of transfers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from byokeep.tenancy.tokens import Passkey, Subject, SubjectToken
 from byokeep.tenancy.transfers import TransferRequest
 
 CODES_PER_MINUTE: Final = 60  # tried from one address; a code has 256 random bits
-CHALLENGES_PER_MINUTE: Final = 600  # asked for from one address, which may be the reverse proxy's, and so everybody's
+CHALLENGES_PER_MINUTE: Final = 600  # from one address, which may be the reverse proxy's, and so everybody's
 Word = Annotated[str, Field(max_length=64)]
 
 
@@ -229,8 +229,8 @@ def sessions(
 
     Args:
         check: ``None`` = passkeys are off.
-        elsewhere: ``None`` = people sign in here alone.
-        console: Whether the console's are among them.
+        elsewhere: ``None`` = there is no OpenID provider.
+        console: Whether to include the console's routes.
     """
     routes = Routes("sessions", auth)
     brake = LoginBrake(app.clock)
@@ -299,7 +299,7 @@ def _console_sessions(
             raise Rejected("bad_request", next_step="Send a code, or a passkey, or a name and a password.")
         if body.name or body.password:
             return await with_password(request, body.name, body.password, "console")
-        if body.code or not given.waits(passkeys.place_of(body.browser)):  # who was asked may answer
+        if body.code or not given.waits(passkeys.place_of(body.browser)):  # a browser that was asked may answer
             codes.spend(source_of(request))
         if body.code:
             issued = await logins.redeem_code(app, shown=body.code, request_id=request_id(request))
@@ -326,7 +326,7 @@ def _console_sessions(
 
 
 def passkey_routes(routes: Routes, app: BrokerApp, check: PasskeyCheck | None, given: Challenges) -> None:
-    """Add the routes of passkeys, for whom ``routes`` let in."""
+    """Add the routes of passkeys, for those whom ``routes`` let in."""
     budget = Budget(app.clock, per_minute=CHALLENGES_PER_MINUTE)
 
     @routes.post(
@@ -382,7 +382,7 @@ def _sso(routes: Routes, app: BrokerApp, auth: Authenticator, check: SsoCheck | 
     )  # fmt: skip
     async def end_sso(request: Request, body: SsoAnswerBody) -> dict[str, Any]:
         """Open a session of the console for who signed in there."""
-        if not given.waits(sso.place_of(body.browser)):  # who was asked may answer
+        if not given.waits(sso.place_of(body.browser)):  # a browser that was asked may answer
             budget.spend(source_of(request))
         said = sso.Said(state=body.state, code=body.code, issuer=body.issuer, error=body.error)
         issued, to = await sso.sign_in(

@@ -1,13 +1,13 @@
-"""Clients: create, look at, suspend, resume; the names behind ids, and what a name stands for.
+"""Clients: create, read, suspend, resume; the names behind ids, and what a name stands for.
 
 Rules
 - Only an active client's keys can be written or leased; every other state denies.
-- A name of ours cannot be taken by a client, in whatever spelling (S-VAULT-9), nor one that reads like another's.
-- Suspending and resuming are the broker's: ``web`` passes them on, and can turn no client's work on.
-- The store's entity of a client is made by the broker's enrolment, which turns ``enrolling`` into ``active``.
-- Whoever wants names gives the ids; nobody lists people here. An id without a name, or of a client that is not the
-  actor's, is left out: nothing can be told from its absence.
-- A name is looked up here and nowhere else, for whoever may look at that kind of thing, among the actor's clients.
+- A client cannot take one of our names in any spelling (S-VAULT-9), or a name that reads like another client's.
+- The broker suspends and resumes clients: ``web`` forwards such calls, and cannot turn a client's work on.
+- The broker's enrolment creates a client's entity at the store, and turns ``enrolling`` into ``active``.
+- Whoever wants names gives the ids; people cannot be listed here. An id without a name, or of a client that is not the
+  actor's, is left out, so nothing can be learned from its absence.
+- Names are looked up only here, for whoever may see that kind of thing, among the actor's clients.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Cli
     Raises:
         Denied: ``not_permitted``.
         Rejected: ``bad_name``, ``mixed_scripts``, ``secret_like_content``, ``reserved_name``.
-        Conflict: The name is taken; ``name_like_another``: it is read as that of another client.
+        Conflict: The name is taken; ``name_like_another``: it reads like another client's.
     """
     async with command(app, actor, Verb.CLIENT_CREATE, refused_as=EventName.CLIENT_CREATED) as tx:
         check_not_reserved("name", name)
@@ -57,7 +57,7 @@ async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Cli
 
 
 def _refuse_twin(name: str, taken: Sequence[str]) -> None:
-    """Refuse a name that differs from another only in case or in letters that look the same; old ones stay."""
+    """Refuse a name that differs from another only in case or in letters that look alike. Old names stay."""
     if any(name != other and reads_alike(name, other) for other in taken):
         raise Conflict("name_like_another", next_step="It reads like another client's name; see `byokeep client list`.")
 
@@ -84,7 +84,7 @@ async def get_client(app: App, actor: Actor, client_id: ClientId) -> Client:
 
 
 async def suspend_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> Client:
-    """Stop all work for a client: no lease is given from now on, and those out die within seconds.
+    """Stop all work for a client: no lease is issued from now on, and existing ones end within seconds.
 
     Raises:
         Conflict: ``client_state``: it is not active.
@@ -102,7 +102,7 @@ async def resume_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> Cl
 
 
 async def require_active(tx: Tx, client_id: ClientId) -> Client:
-    """Return the client when work may be done for it.
+    """Return the client if work may be done for it.
 
     Raises:
         NotFound: ``not_found``.
@@ -122,7 +122,7 @@ async def require_active(tx: Tx, client_id: ClientId) -> Client:
 
 
 def scope_of(actor: Actor) -> list[UUID] | None:
-    """Return the clients a list may show; ``None`` = all."""
+    """Return the clients that a list may show; ``None`` = all."""
     return None if actor.clients is None else sorted(actor.clients)
 
 
@@ -147,7 +147,7 @@ async def _record(tx: Tx, actor: Actor, name: EventName, client: Client) -> None
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Something with a name; ``live`` = what the name means now."""
+    """Something with a name; ``live`` = it is what the name means now."""
 
     id: UUID
     kind: str
@@ -155,26 +155,26 @@ class Named:
     live: bool
 
 
-# What can be found by its name, and who may; a job by the first eight characters of its id, or more of them.
+# What can be found by name, and who may find it. A job is found by at least the first eight characters of its id.
 KINDS: Final[Mapping[str, Verb]] = MappingProxyType({
     "client": Verb.CLIENT_READ, "operator": Verb.SUBJECT_READ, "machine": Verb.CLIENT_READ,
     "key": Verb.KEY_METADATA, "account": Verb.PLATFORM_READ, "profile": Verb.PROFILE_READ, "job": Verb.JOB_READ,
     "incident": Verb.INCIDENT_READ,
 })  # fmt: skip
-_BY_ID: Final = ("client", "operator", "machine")  # named to everybody who may look at clients and knows the id
+_BY_ID: Final = ("client", "operator", "machine")  # shown to everybody who may see clients and knows the id
 _MOST_NAMES: Final = 20_000
-_MOST_COMPARED: Final = 2000  # names that are looked through for one like it
-_NEAR: Final = 5  # names that are offered instead of one that nothing has
+_MOST_COMPARED: Final = 2000  # names that are searched for a similar one
+_NEAR: Final = 5  # names that are offered if nothing has the name
 _SHORT_ID: Final = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}\Z")
 
 
 async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID, str]:
-    """Return the names of those ids that have one for this actor. Raises as :func:`named_of`."""
+    """Return the names of those ids whose names this actor may know. Raises as :func:`named_of`."""
     return {one.id: one.name for one in await named_of(app, actor, wanted)}
 
 
 async def named_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> list[Named]:
-    """Return what of those ids has a name for this actor.
+    """Return those ids, with names, whose names this actor may know.
 
     Raises:
         Denied: ``not_permitted``.
@@ -193,14 +193,14 @@ async def named_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> list[Named
 
 
 async def find_named(app: App, actor: Actor, kinds: Sequence[str], name: str) -> tuple[list[Named], list[Named]]:
-    """Return what a name stands for among the actor's clients, and, when that is nothing, what is named like it.
+    """Return what a name stands for among the actor's clients and, if that is nothing, what has a similar name.
 
-    Case and the way in which letters are composed make no difference. Of things that had the name one after the other,
-    those are returned that live. More than one = the name is ambiguous.
+    Case and the composition of letters make no difference. If several things had the name one after the other, only
+    live ones are returned. More than one = the name is ambiguous.
 
     Args:
-        kinds: Of :data:`KINDS`.
-        name: ``Acme``, ``Acme/openai``, ``Acme/x/acme``; of a job, how its id begins.
+        kinds: Some of :data:`KINDS`.
+        name: ``Acme``, ``Acme/openai``, ``Acme/x/acme``; for a job, how its id begins.
 
     Raises:
         Denied: ``not_permitted`` for one of the kinds.
@@ -220,7 +220,7 @@ async def find_named(app: App, actor: Actor, kinds: Sequence[str], name: str) ->
 
 
 def _like(spelt: str, every: Sequence[Named]) -> tuple[list[Named], list[Named]]:
-    """Return those of that spelling, for the database knows fewer letters' cases, or else what is named like it."""
+    """Return what has that spelling, since the database folds the case of fewer letters; otherwise what is similar."""
     if same := [one for one in every if _spelt(one.name) == spelt]:
         return [one for one in same if one.live] or same, []
     names = {_spelt(one.name): one for one in every}

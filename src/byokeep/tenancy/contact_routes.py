@@ -1,7 +1,7 @@
 """The broker's routes of contact persons, and of their sessions at the portal.
 
 Rules
-- Operators invite over the API. What the portal asks for has no route at ``web``: it passes its visitors' calls on.
+- Operators invite over the API. What the portal needs has no route at ``web``: the portal forwards its visitors' calls.
 - Whoever asks for a code is answered before anything is looked up.
 """
 
@@ -33,7 +33,7 @@ from byokeep.tenancy.schemas import IssuedReply, issued_out
 from byokeep.tenancy.tokens import Issued
 
 INVITATIONS_PER_MINUTE: Final = 60  # tried from one address; an invitation has 256 random bits
-_MOST_MAILS: Final = 20  # under way at once
+_MOST_MAILS: Final = 20  # being sent at once
 
 
 class InviteBody(Strict):
@@ -144,7 +144,7 @@ def router(app: BrokerApp, auth: Authenticator, mails_now: Callable[[], bool]) -
 def portal(
     app: BrokerApp, mail: Mail, mails_now: Callable[[], bool], check: PasskeyCheck | None = None
 ) -> APIRouter:  # fmt: skip
-    """Return the routes that the portal passes its visitors' calls on to. ``check``: ``None`` = passkeys are off."""
+    """Return the routes to which the portal forwards its visitors' calls. ``check``: ``None`` = passkeys are off."""
     own: Authenticator = partial(authenticate, app, portal=True)
     routes, door, given = Routes("portal", own, prefix="/v1/portal"), _Door(app, mail, mails_now), Challenges(app.clock)
     _invitations(routes, app, door)
@@ -157,7 +157,7 @@ _OPEN: Final[dict[str, Any]] = {"openapi_extra": PUBLIC, "responses": refusals(4
 
 
 class _Door:
-    """What those who come in share: the brakes on guessing, and the mails that are under way."""
+    """What all visitors share: the brakes on guessing, and the mails that are being sent."""
 
     def __init__(self, app: BrokerApp, mail: Mail, mails_now: Callable[[], bool]) -> None:
         self.mail, self.mails_now = mail, mails_now
@@ -166,14 +166,14 @@ class _Door:
         self._mails: set[asyncio.Task[None]] = set()
 
     def later(self, sending: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Mail something once who asked is answered."""
+        """Mail something after the caller is answered."""
         if len(self._mails) < _MOST_MAILS:
             task = asyncio.create_task(_quietly(sending()))
             self._mails.add(task)
             task.add_done_callback(self._mails.discard)
 
     def let_in(self, request: Request, issued: Issued, address: str = "") -> dict[str, Any]:
-        """Return a new session; what was tried for the address is forgotten."""
+        """Return a new session; forget the failed attempts for the address."""
         for brake in (self.codes, self.asks) if address else ():
             brake.succeeded(address, source_of(request))
         request.scope["state"]["actor"] = issued.token.subject_id
@@ -229,7 +229,7 @@ def _sessions(
     async def sign_in(request: Request, body: PortalLoginBody) -> dict[str, Any]:
         """Sign in with a code that was mailed, or a passkey; the session ends after 8 hours or 30 idle minutes."""
         if body.passkey:
-            if not given.waits(passkeys.place_of(body.browser)):  # who was asked may answer
+            if not given.waits(passkeys.place_of(body.browser)):  # a browser that was asked may answer
                 door.tries.spend(source_of(request))
             issued = await passkeys.sign_in(
                 app, on(check), given, said=body.passkey, browser=body.browser, request_id=request_id(request),
@@ -237,7 +237,7 @@ def _sessions(
             )  # fmt: skip
             return door.let_in(request, issued)
         address, source = contacts.checked_address(body.address), source_of(request)
-        door.codes.attempt(address, source)  # as it is looked up: another spelling is no other name
+        door.codes.attempt(address, source)  # spelt as it is looked up: another spelling is not another name
         issued = await contacts.sign_in(app, address=address, code=body.code, request_id=request_id(request))
         return door.let_in(request, issued, address)
 
@@ -250,7 +250,7 @@ def _sessions(
 
 
 async def no_mail(_address: str, _title: str, _body: str) -> str:
-    """Send nothing: there is nothing to send with."""
+    """Send nothing, because no mail server is set up."""
     return "no_target"
 
 

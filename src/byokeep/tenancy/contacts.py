@@ -1,17 +1,18 @@
-"""People of clients: invited to the portal by an operator, once, and signed in again by a code that is mailed.
+"""People of clients: invited to the portal by an operator, once, and signed in afterwards by a mailed code or a
+passkey.
 
 Rules
-- A contact person is a subject with the one role ``contact``, of one client for good; database and authentication let
-  it be nothing else, and it holds no token but a session of the portal (``objects/subjects.sql``).
-- Who is invited again under a name, and cannot come in any more, is a new person with a number behind the name: names
-  stay with whom the records name. The one before ends.
-- An invitation is for one client. Looking at it changes nothing; whoever redeems it is that client's contact person. It
-  takes the code that was mailed to their address, too: it is good for this address and this person alone.
-- A code is for one address, works once, for ten minutes, and is mailed by a process that keeps it nowhere. Asking for
-  one is answered alike whether the address is anybody's or not, before anything is looked up.
-- Who has a passkey signs in with it alone: they are mailed no code, and none signs them in. Who lost theirs is ended,
-  and invited anew.
-- Guesses are braked by :mod:`.login_brake`, those who ask for codes as well.
+- A contact person is a subject with the single role ``contact``, of one client permanently. Database and authentication
+  allow it nothing else, and it holds no token but a portal session (``objects/subjects.sql``).
+- If a person who can no longer sign in is invited again under the same name, a new person is created, with a number
+  after the name, because a name stays with the person in the records. The earlier person ends.
+- An invitation is for one client. Looking at it changes nothing; whoever redeems it is that client's contact person.
+  Redeeming also needs the code that was mailed to their address, which is valid only for this address and this person.
+- A code is for one address, works once, for ten minutes, and is mailed by a process that stores it nowhere. A request
+  for one is answered the same whether or not the address is anybody's, before anything is looked up.
+- Whoever has a passkey can sign in only with it: they are mailed no code, and no code signs them in. Whoever lost
+  theirs is ended and invited again.
+- :mod:`.login_brake` slows down guesses, and requests for codes as well.
 
 It may not decide what a contact person may do: that is :mod:`byokeep.core.policy`.
 """
@@ -42,7 +43,7 @@ from byokeep.tenancy.tokens import DAY_S, SESSION_S, Issued, Subject, SubjectTok
 INVITE_DAYS: Final = 7
 MAX_INVITE_DAYS: Final = 30
 MAILED_S: Final = 600
-MOST_CLIENTS: Final = 5  # whose person one address may be: each is mailed a code of its own
+MOST_CLIENTS: Final = 5  # how many clients' contact person one address may be: it is mailed a code for each
 _ADDRESS: Final = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+\Z")
 _PASSKEY: Final = (
     "Somebody asked for a code for the portal of {}. You have a passkey there: sign in with it. If you lost it, ask the"
@@ -74,7 +75,7 @@ class Contact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """What is mailed to somebody; it holds a code."""
+    """What is mailed to somebody; it may hold a code."""
 
     address: str
     body: str = field(repr=False)
@@ -90,15 +91,15 @@ class Invitation(SubjectToken):
 
 
 async def invite(app: BrokerApp, actor: Actor, client_id: ClientId, *, name: str, days: int) -> tuple[Contact, Issued]:
-    """Make a contact person and the invitation, whose token is shown this once.
+    """Create a contact person and the invitation, whose token is shown only this once.
 
     Args:
-        name: For whom it is; empty = one is made. One of a person who cannot come in any more gets a number.
+        name: For whom it is; empty = one is made. The name of a person who can no longer sign in gets a number.
         days: How long it works, 1 to 30.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.command`.
-        Rejected: ``bad_invite_days``, ``client_not_active``; ``bad_name`` and its like.
+        Rejected: ``bad_invite_days``, ``client_not_active``; ``bad_name`` and similar.
         Conflict: ``contact_can_come_in``: a person of this name still can; or the name is somebody else's.
     """
     made = EventName.OPERATOR_CREATED
@@ -136,7 +137,7 @@ async def list_contacts(app: BrokerApp, actor: Actor, client_id: ClientId) -> li
 
 
 async def end_contact(app: BrokerApp, actor: Actor, contact_id: UUID) -> Contact:
-    """End a contact person: the invitation, sessions and codes end now, and none is made any more.
+    """End a contact person: the invitation, sessions and codes end now, and no new ones can be made.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.find`.
@@ -158,7 +159,7 @@ async def _end(tx: Tx, app: BrokerApp, actor: Actor, contact_id: UUID) -> None:
 
 
 async def _anew(tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, name: str) -> str:
-    """Return the name that this client's next person of a name gets; those before, who cannot come in, end.
+    """Return the name for this client's next person of a name; earlier ones, who can no longer sign in, end.
 
     Raises:
         Conflict: ``contact_can_come_in``.
@@ -178,7 +179,7 @@ async def look(app: BrokerApp, shown: str) -> Invitation:
     """Return what an invitation says; nothing changes.
 
     Raises:
-        Unauthenticated: ``bad_invitation``: nobody's, used, withdrawn, or over.
+        Unauthenticated: ``bad_invitation``: unknown, used, withdrawn, or expired.
     """
     async with app.db.begin(every_client=True) as tx:
         found = await tx.maybe(Invitation, "token_invited", keyed_hash=_hash(app, shown))
@@ -188,7 +189,7 @@ async def look(app: BrokerApp, shown: str) -> Invitation:
 
 
 async def prove(app: BrokerApp, *, shown: str, address: str, request_id: UUID) -> Letter:
-    """Return what is mailed to an address so that whoever holds an invitation shows that they read its mails.
+    """Return the letter with which whoever holds an invitation proves that they read an address's mails.
 
     Raises:
         Rejected: ``bad_address``.
@@ -204,11 +205,11 @@ async def prove(app: BrokerApp, *, shown: str, address: str, request_id: UUID) -
 
 
 async def redeem(app: BrokerApp, *, shown: str, address: str, code: str, request_id: UUID) -> Issued:
-    """Use an invitation up with the code that was mailed to an address for it, and open a session of the portal.
+    """Redeem an invitation with the code that was mailed for it, and open a portal session.
 
     Raises:
-        Rejected: ``bad_address``; ``address_full``, which only who reads its mails is told. The invitation stays.
-        Unauthenticated: ``bad_mailed_code``: the invitation stays; ``bad_invitation``.
+        Rejected: ``bad_address``; ``address_full``, told only to whoever reads its mails. The invitation stays valid.
+        Unauthenticated: ``bad_mailed_code``: the invitation stays valid; ``bad_invitation``.
     """
     address = checked_address(address)
     async with app.db.begin(every_client=True) as tx:
@@ -218,11 +219,11 @@ async def redeem(app: BrokerApp, *, shown: str, address: str, code: str, request
             actor, hashes = _as(subject, request_id), [_code_hash(app, subject.id, code, proves=address)]
             proof = await tx.maybe(SubjectToken, "token_mailed", hashes=hashes)
             if proof is not None:
-                await tx.all(None, "subject_lock")  # several invitations at once: each counts those before it
+                await tx.all(None, "subject_lock")  # if several are redeemed at once, each counts those before it
                 if len(await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)) == MOST_CLIENTS:
                     step = f"This address is used for {MOST_CLIENTS} clients already: enter another one of yours."
                     raise Rejected("address_full", next_step=step)
-            # Two at once: one of them.
+            # Of two at once, one succeeds.
             if proof is not None and await tokens.end_token(tx, actor, found) is not None:
                 await tokens.end_token(tx, actor, proof)
                 where = {"subject_id": subject.id, "client_id": found.client_id, "address": address}
@@ -232,7 +233,7 @@ async def redeem(app: BrokerApp, *, shown: str, address: str, code: str, request
 
 
 def checked_address(text: str) -> str:
-    """Return an address as we compare it.
+    """Return an address in the form in which addresses are compared.
 
     Raises:
         Rejected: ``bad_address``.
@@ -244,9 +245,9 @@ def checked_address(text: str) -> str:
 
 
 async def mail_code(app: BrokerApp, mail: Mail, *, address: str, request_id: UUID) -> None:
-    """Mail a code to everybody who is reached at an address; an address of nobody's gets none.
+    """Mail a code to every contact person with this address; if there is none, mail nothing.
 
-    What went wrong is an alert: whoever asked has been answered already.
+    A failure raises an alert, because the caller has already been answered.
     """
     async with app.db.begin(every_client=True) as tx:
         found = await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)
@@ -258,7 +259,7 @@ async def mail_code(app: BrokerApp, mail: Mail, *, address: str, request_id: UUI
 
 
 async def send(app: BrokerApp, mail: Mail, letter: Letter) -> None:
-    """Mail a letter; that it could not be mailed is an alert."""
+    """Mail a letter; a failure raises an alert."""
     if failure := await mail(letter.address, "Your code", letter.body):
         async with app.db.begin(every_client=True) as tx:
             key = f"portal_mail_failing/{failure}"
@@ -266,7 +267,7 @@ async def send(app: BrokerApp, mail: Mail, letter: Letter) -> None:
 
 
 async def _letter(tx: Tx, app: BrokerApp, actor: Actor, address: str, client: str, *, proves: str = "") -> Letter:
-    """Make a person's code, in the place of the one before. ``proves``: the address, of an invitation's."""
+    """Make a person's code, which replaces the one before. ``proves``: the address, if it is for an invitation."""
     subject = await tx.one(Subject, "subject_get", id=actor.id)
     await tokens.revoke_all(tx, actor, subject.id, kind="mailed")
     if await tokens.passkeys_of(tx, subject.id):
@@ -284,7 +285,7 @@ async def _letter(tx: Tx, app: BrokerApp, actor: Actor, address: str, client: st
 
 
 async def sign_in(app: BrokerApp, *, address: str, code: str, request_id: UUID) -> Issued:
-    """Open a session of the portal for whoever has the code that was mailed to an address, as that is compared.
+    """Open a portal session for whoever has the code that was mailed to an address (see :func:`checked_address`).
 
     Raises:
         Unauthenticated: ``bad_mailed_code``, whatever was wrong.
@@ -328,6 +329,6 @@ def _hash(app: BrokerApp, shown: str) -> bytes:
 
 
 def _code_hash(app: BrokerApp, subject_id: UUID, code: str, *, proves: str = "") -> bytes:
-    """What a code is known by. One that proves an address does that, and signs nobody in later."""
+    """Return the hash under which a code is stored. A code that proves an address does not sign anybody in later."""
     plain = code.upper().replace("-", "").replace(" ", "")[:32]
     return app.token_key(f"mailed to {proves or 'the address of'} {subject_id}: {plain}".encode("utf-8", "replace"))

@@ -1,18 +1,20 @@
-"""People's sessions: by a password or a code, of the command line and of the console, how they end; and passwords.
+"""People's sessions on the command line and in the console, opened by a password or a code, and how they end; and
+passwords.
 
 Rules
-- A login answers the same for an unknown name, a wrong password and a disabled person, at the same cost (S-ASVS-24).
-- A session of the console is opened by a password, or by a code that its owner made on the command line: one use,
-  two minutes. Signing in again opens another, which proves who it is anew; nobody's session is prolonged (ADR 0081).
-- So one of the command line is opened by a code that its owner made in the console, just signed in to, whichever way.
-  It proves who it is for five minutes, and makes no code (ADR 0092).
-- Whoever has a passkey comes into the console by it alone: neither a password nor a code opens a session there. A
-  password that an invitation set takes the passkeys away: that is how who lost them is let in again (ADR 0086).
-  Their password opens a session of the command line, which proves nobody; given to the console it is an alert.
-- A new password ends every session of its owner (S-ASVS-21). Nobody sets another's.
+- A login gets the same answer for an unknown name, a wrong password and a disabled person, at the same cost
+  (S-ASVS-24).
+- A password opens a console session, and so does a code that its owner made on the command line, which works once, for
+  two minutes. Signing in again opens another session with a fresh proof; no session is extended (ADR 0081).
+- In the same way, a code that its owner made in the console, just after signing in by any means, opens a command line
+  session. That is a fresh proof for five minutes, and can make no code (ADR 0092).
+- Whoever has a passkey can sign in to the console only with it: neither a password nor a code opens a session there.
+  Setting a password by an invitation removes the passkeys, which is how whoever lost them gets in again (ADR 0086).
+  Their password opens a command line session, which is no proof; given to the console, it raises an alert.
+- A new password ends every session of its owner (S-ASVS-21). Nobody can set another person's.
 
-It may not say what a token is, or make one past :func:`byokeep.tenancy.tokens.new_token`. Other ways in to the console
-are :mod:`byokeep.tenancy.passkeys` and :mod:`byokeep.tenancy.sso`.
+It may not define what a token is, or make one without :func:`byokeep.tenancy.tokens.new_token`. Other ways in to the
+console are :mod:`byokeep.tenancy.passkeys` and :mod:`byokeep.tenancy.sso`.
 """
 
 from __future__ import annotations
@@ -64,10 +66,11 @@ class PasswordCheck(Protocol):
 async def log_in(
     app: BrokerApp, passwords: PasswordCheck, *, name: str, password: Secret, request_id: UUID, kind: str = "session"
 ) -> Issued:
-    """Open a session of 8 hours for a person: ``kind`` is ``session``, or ``console`` for a browser's.
+    """Open a session of 8 hours for a person: ``kind`` is ``session``, or ``console`` for a browser.
 
     Raises:
-        Unauthenticated: ``bad_login``, whatever was wrong; ``passkey_needed``: nothing was, but for the console.
+        Unauthenticated: ``bad_login``, whatever was wrong; ``passkey_needed``: the login is right, but the console
+            needs the passkey.
     """
     async with app.db.begin(every_client=True) as tx:
         found = await tx.maybe(
@@ -87,7 +90,7 @@ async def log_in(
     async with app.db.begin(every_client=True) as tx:
         if kind != "console" or not await passkeys_of(tx, subject.id):
             return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
-        # Its owner signs in without it: whoever gives it may have stolen it.
+        # Its owner signs in without it, so whoever entered it may have stolen it.
         await open_alert(
             tx, app, None, reason="password_without_passkey", severity="warning", object_id=subject.id
         )  # fmt: skip
@@ -102,7 +105,7 @@ async def issue_code(app: BrokerApp, actor: Actor) -> Issued:
     The command line makes one for the console, and the console one for the command line.
 
     Raises:
-        Denied: ``not_permitted``: a machine; ``no_code_here``: neither a token nor a session was shown that makes one;
+        Denied: ``not_permitted``: a machine; ``no_code_here``: the token or session that was shown makes none;
             ``passkey_in_its_place``.
         Unauthenticated: ``step_up_required``: in the console.
     """
@@ -124,10 +127,10 @@ async def issue_code(app: BrokerApp, actor: Actor) -> Issued:
 
 
 async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID, kind: str = "console") -> Issued:
-    """Open a session for whoever made a code, which is used up; ``kind`` is ``console``, or ``cli``.
+    """Open a session for whoever made a code, which is used up; ``kind`` is ``console`` or ``cli``.
 
     Raises:
-        Unauthenticated: ``bad_code``: nobody's, used, over, or made for the other place.
+        Unauthenticated: ``bad_code``: unknown, used, expired, or made for the other place.
     """
     keyed_hash, made_as = app.token_key(shown.encode("utf-8", "replace")), "cli_code" if kind == "cli" else "code"
     async with app.db.begin(every_client=True) as tx:
@@ -135,7 +138,7 @@ async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID, kind: str
         if found is not None:
             subject = await tx.one(Subject, "subject_get", id=found.subject_id)
             actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
-            if await end_token(tx, actor, found) is not None:  # two at once: one of them
+            if await end_token(tx, actor, found) is not None:  # of two at once, one succeeds
                 return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
     where = 'on the page "You" of the console' if kind == "cli" else "with `byokeep operator console`"
     step = f"A code works once, for two minutes. Make another {where}."
@@ -145,22 +148,22 @@ async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID, kind: str
 
 
 async def session_seen(app: WebApp, actor: Actor) -> None:
-    """Say that a session of the console is in use, so that it does not end idle. Raises Unavailable."""
+    """Note that a console session is in use, so that it does not end as idle. Raises Unavailable."""
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "session_seen", id=actor.token_id)
 
 
 async def log_out_everywhere(app: BrokerApp, actor: Actor) -> None:
-    """End all the actor's sessions, of the command line and of the console; API tokens work on."""
+    """End all the actor's sessions, on the command line and in the console; API tokens keep working."""
     async with unblocked(app) as tx:
         await revoke_all(tx, actor, actor.id, kind="session")
 
 
 async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
-    """End the session whose token was shown; for any other token nothing is ended.
+    """End the session whose token was shown; another kind of token is not ended.
 
     Raises:
-        NotFound: ``no_session``: the token is no session's.
+        NotFound: ``no_session``: the token is not a session's.
     """
     async with unblocked(app) as tx:
         session = await tx.maybe(
@@ -174,10 +177,10 @@ async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
 async def set_password(
     app: BrokerApp, passwords: PasswordCheck, actor: Actor, subject_id: UUID, *, password: Secret, length: int
 ) -> None:
-    """Set one's own password; all one's sessions end, the invitations, and the token of the first admin.
+    """Set one's own password. All one's sessions and invitations end, and the token of the first admin.
 
     Args:
-        length: Number of bytes of ``password``; a :class:`Secret` does not tell.
+        length: Number of bytes of ``password``, which a :class:`Secret` does not tell.
 
     Raises:
         Denied: ``not_yours``.

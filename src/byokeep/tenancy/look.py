@@ -1,9 +1,9 @@
 """How a client's pages of the portal look: its colour and its logo.
 
 Rules
-- The colour is a ground with white words on it, in both themes; one on which they are hard to read is refused when it
-  is set (WCAG 2: 4.5 to 1).
-- The logo is a PNG that was written anew (:mod:`byokeep.core.png`), on a white ground beside the client's name.
+- The colour is a background for white text, in both themes. One on which white is hard to read is refused when it is
+  set (WCAG 2: 4.5 to 1).
+- The logo is a PNG that was written again (:mod:`byokeep.core.png`), on a white background beside the client's name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ async def set_colour(app: WebApp, actor: Actor, client_id: ClientId, colour: str
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.command`.
-        Rejected: ``bad_colour``; ``too_little_contrast``: white words on it are hard to read.
+        Rejected: ``bad_colour``; ``too_little_contrast``: white text on it is hard to read.
     """
     async with command(
         app, actor, Verb.CONTACT_INVITE, client_id=client_id, refused_as=EventName.CLIENT_LOOK_SET, on_client=True
@@ -54,7 +54,7 @@ async def colour_of(app: WebApp, client_id: ClientId) -> str:
 
 
 async def set_logo(app: WebApp, actor: Actor, client_id: ClientId, raw: bytes) -> int:
-    """Give a client's pages a logo, a PNG; returns its bytes as it is kept. Empty = it is taken away.
+    """Give a client's pages a logo, a PNG; returns its size in bytes as stored. Empty = remove it.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.command`.
@@ -82,7 +82,7 @@ async def logo_of(app: WebApp, client_id: ClientId) -> bytes:
 
 
 def contrast_with_white(colour: str) -> float:
-    """Return the contrast of a colour (``#rrggbb``) with white, 1 to 21, as WCAG 2 reckons it."""
+    """Return the contrast of a colour (``#rrggbb``) with white, 1 to 21, as WCAG 2 defines it."""
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)

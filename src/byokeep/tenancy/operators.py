@@ -1,13 +1,15 @@
 """Who may do what: people and machines, their roles, states and assignments.
 
 Rules
-- Nobody changes their own roles, state or assignments; the last admin cannot be taken away (R4.1-12).
-- Roles that must not meet in one hand are refused as a whole request.
-- A machine, its wider assignment, an approver or an admin takes two people once two admins can sign in: one asks,
-  another approves. Narrowing is one person's act, and nobody in the database keeps it waiting (:mod:`.blockers`).
-- One admin stops another at once, with an alert; for a day that makes nobody the only one, and is undone by one person.
-- A change holds for the next call: authentication reads roles each time; a disabled subject's tokens end.
-- A fresh installation has no identity at all. :func:`bootstrap` makes the first admin, once (S-ASVS-23).
+- Nobody can change their own roles, state or assignments. The last admin cannot be removed (R4.1-12).
+- A request for roles that one person may not hold together is refused as a whole.
+- Creating a machine, an approver or an admin, or widening a machine's assignment, takes two people once two admins can
+  sign in: one asks, another approves. One person can narrow rights, and no session of the database keeps that waiting
+  (:mod:`.blockers`).
+- One admin can stop another at once, with an alert. For a day the stopped admin still counts as one, and one person can
+  undo it.
+- A change takes effect at the next call: authentication reads roles each time. A disabled subject's tokens end.
+- A fresh installation has no identity at all. :func:`bootstrap` creates the first admin, once (S-ASVS-23).
 """
 
 from __future__ import annotations
@@ -37,14 +39,14 @@ from byokeep.tenancy.tokens import Subject
 
 BOOTSTRAP_S: Final = 24 * 3600
 FIRST_ADMIN: Final = "first-admin"
-_ONE_PERSON: Final = frozenset({Role.OPERATOR, Role.AUDITOR})  # what one admin gives alone
+_ONE_PERSON: Final = frozenset({Role.OPERATOR, Role.AUDITOR})  # what one admin can give alone
 
 
 async def bootstrap(app: BrokerApp) -> Secret:
     """Create the first admin and return its token, which ends after 24 hours.
 
     Raises:
-        Conflict: ``already_set_up``: there is an identity already.
+        Conflict: ``already_set_up``: there already is an identity.
     """
     actor = app.system()
     async with app.db.begin(every_client=True) as tx:
@@ -58,14 +60,14 @@ async def bootstrap(app: BrokerApp) -> Secret:
 
 
 async def recover(app: BrokerApp, name: str) -> Secret | Approval:
-    """Return an invitation for an admin who is locked out: whoever has the host's own credentials may ask.
+    """Return an invitation for an admin who is locked out. Whoever has the host's own credentials may ask.
 
-    Where another admin can sign in it takes their approval: the request is returned, and the same call once more
-    collects it. One that nobody answers for the time of a hold is let pass: they may have lost their way in as well. An
-    admin whom another stopped within the last day is one again, without asking that other.
+    If another admin can sign in, it needs their approval: the request is returned, and calling again collects the
+    invitation. A request that nobody answers for the length of a hold passes, because they may be locked out as well.
+    An admin whom another stopped within the last day is an admin again, without asking that other.
 
     Raises:
-        NotFound: ``no_such_admin``: no such admin of that name.
+        NotFound: ``no_such_admin``: there is no admin of that name.
     """
     host = app.system()
     async with app.db.begin(every_client=True) as tx:
@@ -85,7 +87,7 @@ async def recover(app: BrokerApp, name: str) -> Secret | Approval:
 
 
 async def _ask_to_recover(tx: Tx, app: BrokerApp, admin: Subject) -> Approval | None:
-    """Return the request that another admin must still approve; None: go on."""
+    """Return the request that another admin must still approve; None if it may go on."""
     host, hold_s = app.system(), app.limits.approval_hold_s
     if not await tx.one(int, "admins_others", id=admin.id):
         return None
@@ -109,11 +111,11 @@ async def create_subject(
     app: BrokerApp, actor: Actor, *, name: str, roles: frozenset[Role], clients: frozenset[UUID], all_clients: bool,
     machine: bool,
 ) -> Subject | Approval:  # fmt: skip
-    """Create a person, or a dispatcher, runner or custodian, without any credential, or ask where it takes two people.
+    """Create a person, or a dispatcher, runner or custodian, without any credential, or ask if it takes two people.
 
     Raises:
         Denied: ``not_permitted``.
-        Rejected: As :func:`byokeep.core.policy.check_roles`; ``bad_name`` and its like; ``unknown_client``.
+        Rejected: As :func:`byokeep.core.policy.check_roles`; ``bad_name`` and similar; ``unknown_client``.
         Conflict: The name is taken.
     """
     event = EventName.MACHINE_CREATED if machine else EventName.OPERATOR_CREATED
@@ -130,9 +132,9 @@ async def create_subject(
 
 
 async def list_subjects(app: App, actor: Actor) -> tuple[list[Subject], bool]:
-    """Return whom the actor may see, people first, and whether that is everybody.
+    """Return whom the actor may see, people first, and whether the list is complete.
 
-    Who may be seen is as :func:`byokeep.tenancy.tokens.seen_by` says.
+    :func:`byokeep.tenancy.tokens.seen_by` decides who may be seen.
 
     Raises:
         Denied: ``not_permitted``.
@@ -153,14 +155,14 @@ async def change_subject(
     clients: frozenset[UUID] | None = None,
     all_clients: bool | None = None,
 ) -> Subject | Approval:
-    """Change roles, state or assignments, or ask for it where it takes two people; disabling ends all tokens.
+    """Change roles, state or assignments, or ask for it if it takes two people; disabling ends all tokens.
 
-    ``None`` leaves a thing as it is. Who takes an admin's access or role raises an alert.
+    ``None`` leaves a thing as it is. Taking away an admin's access or role raises an alert.
 
     Raises:
         Denied: ``not_permitted``, ``own_rights``: it is the actor itself.
         NotFound: ``not_found``.
-        Rejected: ``forbidden_role_pair`` and its like, ``bad_state``, ``unknown_client``, ``nothing_to_change``.
+        Rejected: ``forbidden_role_pair`` and similar, ``bad_state``, ``unknown_client``, ``nothing_to_change``.
         Conflict: ``last_admin``.
     """
     async with _changing(app, actor, subject_id, opened=unblocked(app)) as tx:
@@ -210,7 +212,7 @@ async def list_approvals(app: BrokerApp, actor: Actor) -> list[Approval]:
     """Return the requests that wait for a second admin.
 
     Raises:
-        Denied: ``not_permitted``, also for an auditor of some clients: they name people and clients of all.
+        Denied: ``not_permitted``, also for an auditor of only some clients: requests name all people and clients.
     """
     async with command(app, actor, Verb.SUBJECT_READ) as tx:
         if Role.ADMIN not in actor.roles:
@@ -219,7 +221,7 @@ async def list_approvals(app: BrokerApp, actor: Actor) -> list[Approval]:
 
 
 async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
-    """Do what another admin asked for, as the second person; a machine's token is then collected by who asked.
+    """Do what another admin asked for, as the second person; whoever asked for a machine's token then collects it.
 
     Raises:
         Denied: ``not_permitted``, ``approval_held``, ``same_person``, ``own_rights``, ``approval_expired``,
@@ -283,10 +285,10 @@ async def _apply(
 
 
 def staying(subject: Subject, given: frozenset[Role], governed: frozenset[Role]) -> frozenset[Role]:
-    """Return the roles that groups elsewhere leave somebody; empty: none.
+    """Return the roles that the groups at the provider leave somebody; empty: none.
 
-    Those that a group gives stay, and those that no group could give. Where none does, one is given that one admin
-    gives alone: that of an auditor, if it is among them.
+    Roles that a group gives stay, and so do those that no group could give. If none is left, the groups give what one
+    admin can give alone; only the auditor's role, if that is among it.
     """
     kept = subject.roles & given | subject.roles - governed
     return kept or given & {Role.AUDITOR} or given & _ONE_PERSON
@@ -295,11 +297,11 @@ def staying(subject: Subject, given: frozenset[Role], governed: frozenset[Role])
 async def follow(
     tx: Tx, app: BrokerApp, subject: Subject, roles: frozenset[Role], *, clients: frozenset[UUID], all_clients: bool
 ) -> Subject:
-    """Leave a person what their groups elsewhere give, inside a caller's transaction; returns them as they are then.
+    """Apply what a person's groups at the provider give, in the caller's transaction; returns the person afterwards.
 
     Args:
-        roles: What is left to them (:func:`staying`); with none they are disabled.
-        clients, all_clients: What the groups give; an id that is no client's gives nothing.
+        roles: The roles left to them (:func:`staying`); without any they are disabled.
+        clients, all_clients: What the groups give; an id that is not a client's gives nothing.
 
     Raises:
         Conflict: ``last_admin``.
@@ -316,7 +318,8 @@ async def follow(
 
 
 async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) -> bool:
-    """Whether somebody gets a role, or a machine a client, that one admin does not give alone; so asks the database.
+    """Whether somebody gets a role, or a machine a client, that one admin cannot give alone, as the database checks,
+    too.
 
     Raises:
         Denied: ``second_admin_needed``: it takes two, and the other was stopped less than a day ago.
@@ -331,7 +334,7 @@ async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) 
 
 
 def _is_wider(before: Subject, wanted: Subject) -> bool:
-    """Whether a machine gets a client that it has not, in use or not."""
+    """Whether a machine gets a client that it does not have, active or not."""
     more = wanted.all_clients or bool(wanted.clients - before.clients)
     return before.kind == "machine" and not before.all_clients and more
 
@@ -341,7 +344,7 @@ def _is_admin(one: Subject) -> bool:
 
 
 def _counts_on(app: App, one: Subject) -> bool:
-    """Whether another stopped this admin, so lately that they count on as one."""
+    """Whether another admin stopped this one so recently that they still count as an admin."""
     return one.admin_until is not None and one.admin_until > app.clock.now()
 
 
@@ -359,11 +362,11 @@ async def _ask(
 
 
 def in_words(before: Subject | None, wanted: Subject, *, held: bool) -> str:
-    """Return what an approver is asked for, as a sentence; clients by their ids.
+    """Return what an approver is asked for, as a sentence, with the ids of clients.
 
     Args:
-        before: The account as it is; None = it is made.
-        wanted: As it is to be.
+        before: The account as it is; None = it is created.
+        wanted: The account as it will be.
         held: Whether its approvals are held: whatever a second admin approves ends that.
     """
     if before is None:

@@ -1,15 +1,15 @@
-"""Passkeys of people: added, used to sign in to the console or, by a contact person, to the portal, removed.
+"""People's passkeys: adding and removing one, and signing in with it to the console or, for a contact person, the
+portal.
 
 Rules
-- A passkey signs in by itself: what holds it has verified its owner (a finger, a PIN), which is asked for each time.
-- A challenge is made here, given to one browser or session, for five minutes, and used up by the first answer to it.
-- Its owner adds and removes it in a session of the console or portal, just proved; the owner's other sessions end. One
-  that was added is an alert: whoever stole a password may have added theirs.
-- The row holds a public key, and stands with the record that says which. One that its record does not carry signs
-  nobody in.
-- A passkey that did not count on since its last use is in two hands: refused, and an alert.
+- A passkey is enough to sign in: its device verifies the owner (a finger, a PIN), which is demanded each time.
+- A challenge is made here, given to one browser or session for five minutes, and used up by its first answer.
+- The owner adds and removes a passkey in a session of the console or portal with a fresh proof; the owner's other
+  sessions end. Adding one raises an alert, because whoever stole a password may have added their own.
+- The row holds a public key and must match its record. One that does not match its record signs nobody in.
+- A passkey whose counter has not increased since its last use was copied: it is refused, with an alert.
 
-It may not read what a browser sent: that is :class:`PasskeyCheck`, which knows the origin of the console.
+It may not read what a browser sent: only :class:`PasskeyCheck` does, which knows the origin of the console.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from byokeep.tenancy.tokens import (
 )
 
 CHALLENGE_S: Final = 300.0
-REMEMBERED: Final = 10_000  # challenges that wait for an answer
+REMEMBERED: Final = 10_000  # challenges waiting for an answer
 MOST: Final = 10  # passkeys of a person
 _STEP: Final = "This passkey did not sign you in. Load the page again, and try once more."
 
@@ -53,30 +53,30 @@ class PasskeyCheck(Protocol):
     """Asks browsers for passkeys of one origin, and checks what they answer. Raises Rejected(``bad_passkey``)."""
 
     def to_add(self, challenge: bytes, user: UUID, name: str, known: Sequence[bytes]) -> str:
-        """Return what a browser is asked for a new one, as JSON."""
+        """Return the options for a browser to make a new one, as JSON."""
 
     def to_sign_in(self, challenge: bytes) -> str:
-        """Return what a browser is asked to sign in, as JSON."""
+        """Return the options for a browser to sign in, as JSON."""
 
     def made(self, challenge: bytes, said: str) -> tuple[bytes, bytes, int]:
-        """Return identifier, public half and number of uses of a new one that answers a challenge."""
+        """Return identifier, public half and use counter of a new one that answers a challenge."""
 
     def identifier(self, said: str) -> bytes:
-        """Return which one an answer is of; nothing is checked."""
+        """Return the identifier of the passkey that an answer names; nothing is checked."""
 
     def uses(self, challenge: bytes, said: str, public_half: bytes) -> int:
-        """Return how often the passkey that answers a challenge was used."""
+        """Return the use counter of the passkey that answers a challenge."""
 
 
 class Challenges:
-    """The newest challenge of each browser or session, until it is answered or over; kept in this process alone."""
+    """The newest challenge of each browser or session, until it is answered or expires; kept only in this process."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._given: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
 
     def give(self, whose: str, challenge: bytes) -> bytes:
-        """Remember a challenge in the place of the one before; returns it."""
+        """Remember a challenge, which replaces the one before; returns it."""
         self._given.pop(whose, None)
         self._given[whose] = challenge, self._clock.monotonic() + CHALLENGE_S
         if len(self._given) > REMEMBERED:
@@ -84,7 +84,7 @@ class Challenges:
         return challenge
 
     def waits(self, whose: str) -> bool:
-        """Whether an answer may come."""
+        """Whether a challenge is waiting for an answer."""
         return self._given.get(whose, (b"", 0.0))[1] > self._clock.monotonic()
 
     def take(self, whose: str) -> bytes:
@@ -110,12 +110,12 @@ async def mine(app: App, actor: Actor) -> list[Passkey]:
 
 
 def ask_to_sign_in(app: App, check: PasskeyCheck, given: Challenges, browser: str) -> str:
-    """Return what a browser is asked, as JSON; ``browser`` is a digest of its cookie."""
+    """Return the options for a browser to sign in, as JSON; ``browser`` is a digest of its cookie."""
     return check.to_sign_in(given.give(place_of(browser), app.ids.token().encode()))
 
 
 def place_of(browser: str) -> str:
-    """Return where a browser's challenge to sign in is kept."""
+    """Return the key under which a browser's challenge to sign in is kept."""
     return f"sign in:{browser}"
 
 
@@ -123,10 +123,10 @@ async def sign_in(
     app: BrokerApp, check: PasskeyCheck, given: Challenges, *, said: str, browser: str, request_id: UUID,
     portal: bool = False,
 ) -> Issued:  # fmt: skip
-    """Open a session of the console for the owner of the passkey that answers the browser's challenge.
+    """Open a console session for the owner of the passkey that answers the browser's challenge.
 
     Args:
-        portal: A session of the portal, for a contact person and nobody else; the console's is for nobody of them.
+        portal: Open a portal session, only for a contact person; a contact person gets no console session.
 
     Raises:
         Unauthenticated: ``bad_passkey``, whatever was wrong.
@@ -167,10 +167,10 @@ async def _shown(app: BrokerApp, identifier: bytes) -> _Shown:
 
 
 async def ask_to_add(app: BrokerApp, check: PasskeyCheck, given: Challenges, actor: Actor) -> str:
-    """Return what the browser of a session is asked for a new passkey, as JSON.
+    """Return the options for a session's browser to make a new passkey, as JSON.
 
     Raises:
-        Denied: ``not_in_the_console``: no session of it was shown.
+        Denied: ``not_in_the_console``: no session of the console or portal was shown.
         Unauthenticated: ``step_up_required``.
     """
     async with recorded(app, actor, Verb.SUBJECT_CHANGE, object_id=actor.id), app.db.begin(every_client=True) as tx:
@@ -181,7 +181,7 @@ async def ask_to_add(app: BrokerApp, check: PasskeyCheck, given: Challenges, act
 
 
 async def add(app: BrokerApp, check: PasskeyCheck, given: Challenges, actor: Actor, *, said: str, name: str) -> Passkey:
-    """Add a passkey of the actor's, who has none of that name; the actor's other sessions end.
+    """Add a passkey for the actor under a name that none of theirs has; the actor's other sessions end.
 
     Raises:
         Denied, Unauthenticated: As :func:`ask_to_add`.
@@ -216,7 +216,7 @@ async def add(app: BrokerApp, check: PasskeyCheck, given: Challenges, actor: Act
 
 
 async def remove(app: BrokerApp, actor: Actor, passkey: UUID) -> None:
-    """Remove a passkey of the actor's; the actor's other sessions end.
+    """Remove one of the actor's passkeys; the actor's other sessions end.
 
     Raises:
         Denied, Unauthenticated: As :func:`ask_to_add`.
@@ -232,7 +232,7 @@ async def remove(app: BrokerApp, actor: Actor, passkey: UUID) -> None:
 
 
 async def _session(app: BrokerApp, actor: Actor) -> UUID:
-    """Return the session of the console or portal that was shown, and just proved."""
+    """Return the session of the console or portal that was shown; it must have a fresh proof."""
     async with app.db.begin(every_client=True) as tx:
         shown = None if actor.token_id is None else await tx.one(SubjectToken, "token_get", id=actor.token_id)
     if shown is None or shown.kind not in ("console", "portal"):

@@ -1,4 +1,4 @@
-"""Routes of clients, of people and machines, and of the names behind ids. Logins and passwords are the broker's."""
+"""Routes of clients, of people and machines, and of the names behind ids. The broker has logins and passwords."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def sessions(app: WebApp, auth: Authenticator) -> APIRouter:
 
 
 def people(app: WebApp, auth: Authenticator) -> APIRouter:
-    """Return what people are asked about here; whoever makes or changes one does so at the broker."""
+    """Return the routes that read people and machines; creating and changing them is for the broker."""
     routes = Routes("people", auth, 403)
 
     @routes.get("/operators", response_model=SubjectsReply)
@@ -166,7 +166,7 @@ def names(app: WebApp, auth: Authenticator) -> APIRouter:
 
 
 def clients_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
-    """Return the routes of clients. ``writes``: of one client in a minute, with all others of its kind."""
+    """Return the routes of clients. ``writes``: the budget a minute that one client's writes share."""
     routes = Routes("clients", auth, 403, prefix="/v1/clients")
 
     @routes.post("", status_code=201, response_model=ClientReply, responses=refusals(409))

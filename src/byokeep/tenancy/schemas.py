@@ -1,4 +1,4 @@
-"""The wire form of clients, people, machines, tokens and what waits for a second admin: web and broker answer alike."""
+"""The wire form of clients, people, machines, tokens and what waits for a second admin, shared by web and broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ClientReply(Reply, of=Client, shows="id name state risk created_at created
     """A client."""
 
 
-# Where a login comes from, as web saw it: for the brake on guessing, and for nothing else.
+# Where a login comes from, as web saw it; used only for the brake on guessing.
 SOURCE: Final = "Byokeep-Login-From"
 
 
@@ -61,12 +61,12 @@ class ApprovalReply(Reply, of=Approval, shows="id action what reason requested_b
 
 
 def issued_out(issued: Issued) -> dict[str, Any]:
-    """Return a new token, with the token; this once."""
+    """Return a new token's reply with the token itself, which is shown only this once."""
     return ApiTokenReply.fields(issued.token) | {"token": issued.text}
 
 
 def approval_out(approval: Approval) -> dict[str, Any]:
-    """Return a request that takes a second person."""
+    """Return a request that needs a second person."""
     asked = json.loads(approval.asked)
     what = asked.pop("what", f"{approval.reason} {asked['name']}")
     return ApprovalReply.fields(approval, what=what, asked=asked | {"all_clients": bool(asked["all_clients"])})

@@ -1,12 +1,12 @@
 """The names of kill switches and the locks that order an effect and a kill.
 
 Rules
-- Whoever acts holds the shared lock of every scope of the act until commit; whoever closes takes the exclusive
-  one. So when a close is acknowledged, no act that saw the switch open is still uncommitted. (Row locks starved
-  the closer; advisory locks are granted in the order of asking.)
+- Whoever acts holds the shared lock of every scope of the act until commit; whoever closes takes the exclusive one. So
+  when a close is acknowledged, no act that saw the switch open is still uncommitted. (Row locks starved the closer;
+  advisory locks are granted in the order in which they are requested.)
 - Locks are taken in one order, from wide to narrow, so that they cannot deadlock.
-- Absent, unreadable, or another installation's record of the global switch counts as closed.
-- What the store is asked meanwhile has a bound, because a kill waits for it.
+- A missing or unreadable global switch, or one of another installation, counts as closed.
+- Calls to the store under these locks have a time limit, because a kill waits for them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from byokeep.core.model import PLATFORMS, Lane
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
 
-STORE_WITHIN_S: Final = 2.0  # for what is asked of the store while the switches are held open
+STORE_WITHIN_S: Final = 2.0  # for calls to the store while the switches are held open
 GLOBAL: Final = "global"
 LANES_OF_ALL: Final = frozenset({Lane.BROWSER})  # lanes with a switch for every client at once (runbook 7.3)
 BROWSER_LANE: Final = f"lane:{Lane.BROWSER.value}"  # how the names of the browser lane's switches end
@@ -58,13 +58,13 @@ class Scope:
 
     name: str
     client_id: UUID | None
-    cuts_store: bool  # whole client or everything: the store itself refuses as well
+    cuts_store: bool  # a whole client or everything: the store itself refuses, too
     platform: str | None = None
     lane: str | None = None
 
     @property
     def wider(self) -> list[str]:
-        """Scopes that hold this one, wide to narrow."""
+        """The scopes that contain this one, wide to narrow."""
         if self.name == GLOBAL:
             return []
         own = f"client:{self.client_id}"
@@ -118,7 +118,7 @@ async def hold_open(tx: Tx, scopes: list[str], *, at_once: bool = False) -> None
     Args:
         tx: The transaction.
         scopes: Wide to narrow.
-        at_once: Take them before returning, for whoever waits for more locks than these.
+        at_once: Take them before returning, for a caller that then waits for more locks.
     """
     keys = [lock_key(scope) for scope in scopes]
     if at_once:
@@ -129,7 +129,7 @@ async def hold_open(tx: Tx, scopes: list[str], *, at_once: bool = False) -> None
 
 @asynccontextmanager
 async def while_held() -> AsyncIterator[None]:
-    """Bound what the store is asked in the block, for whoever closes a switch waits for its end.
+    """Limit the time of calls to the store in the block, because whoever closes a switch waits for its end.
 
     Raises:
         Unavailable: ``store_timeout``.
@@ -149,7 +149,7 @@ def switches_open(row: Row) -> bool | None:
 
 
 def switch_refusal(row: Row) -> Denied:
-    """Return the refusal of the widest engaged switch of a facts row: which it is, why, and who may release it."""
+    """Return the refusal for the widest engaged switch of a facts row: which it is, why, and who may release it."""
     scope, _, reason = row["switch_engaged"].partition(" ")
     who = "An operator asks to release it (`byokeep kill off`), an approver lets it."
     step = f"Kill switch {scope} is engaged: {reason}. {who}"
@@ -157,7 +157,7 @@ def switch_refusal(row: Row) -> Denied:
 
 
 def require_open(row: Row) -> None:
-    """Let pass when every switch of the facts row is open.
+    """Check that every switch of the facts row is open.
 
     Raises:
         Denied: ``switch_closed`` or ``switch_unknown``.
@@ -169,7 +169,7 @@ def require_open(row: Row) -> None:
 
 
 def require_working(row: Row) -> None:
-    """Let pass while a job may go on: as :func:`require_open`, and its client works and the job is open.
+    """Check that a job may go on: as :func:`require_open`, and its client is active and the job is open.
 
     Raises:
         Denied: As :func:`require_open`; ``client_not_active``, ``job_not_open``.

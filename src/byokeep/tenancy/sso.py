@@ -1,22 +1,24 @@
 """People who sign in to the console at the organisation's OpenID provider.
 
 Rules
-- A person is who an admin made here. Somebody at the provider, known by issuer and subject and never by an address of
-  mail, is linked to that person once, by an invitation that is shown at the same sign-in; nobody comes to be by one.
-- Groups at the provider are read at each sign-in. A role that the settings have a group for and none of theirs gives
-  goes; who has none left is disabled. What one admin gives alone (operator, auditor) they give, too, and clients where
-  the settings say so, for the roles that stay. What takes two admins (approver, admin) they only keep. The last admin
-  stays, and does not come in so. Who has no group at all there is refused and loses nothing: it may be a fault there.
-- A link is another way in: people are told, passkeys of before end, and it ends with the next invitation that is used,
-  when the person is disabled, and when its owner or an admin ends it. Since when there is one is shown; whose account
-  it is there, never.
-- A sign-in is begun by a browser and ended by the same one, within five minutes, once: state, nonce and verifier are
-  kept in this process, by the digest of its cookie.
-- Each sign-in is a fresh proof, so it is also the step up. A passkey is not asked for besides: who linked, chose so.
-- The link stands with its record. One that its record does not carry signs nobody in.
-- Whatever does not hold is a login that was denied, on record. A provider that is not reached signs nobody in.
+- People are created here, by an admin; a sign-in creates nobody. An account at the provider, known by issuer and
+  subject and never by e-mail address, is linked to a person once, by an invitation that is shown at the same sign-in.
+- Groups at the provider are read at each sign-in. A person loses a role that the settings have a group for if none of
+  their groups gives it; whoever has no role left is disabled. Groups also give what one admin can give alone (operator,
+  auditor) and, if the settings say so, clients for the roles that stay. What takes two admins (approver, admin) they
+  can only keep. The last admin stays, but cannot sign in like this. Whoever has no group at all is refused and loses
+  nothing, because the fault may be at the provider.
+- A link is another way in: people are told, and earlier passkeys end. It ends with the next invitation that is used,
+  when the person is disabled, and when its owner or an admin ends it. The date of the link is shown; the account at the
+  provider never is.
+- The browser that began a sign-in must end it, once, within five minutes: state, nonce and verifier are kept in this
+  process, by the digest of its cookie.
+- Each sign-in is a fresh proof, so it also serves as step-up. No passkey is asked for in addition: whoever linked chose
+  that.
+- A link must match its record. One that does not match signs nobody in.
+- Whatever fails is a denied login, on record. A provider that cannot be reached signs nobody in.
 
-It may not read a token: that is :class:`SsoCheck`.
+It may not read a token: only :class:`SsoCheck` does.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ class Asked:
     Attributes:
         at: When, in seconds since 1970.
         to: The page that the person wants.
-        invitation: The id of the one that was shown; ``whose``: the person's. Empty = none was.
+        invitation: The id of the invitation that was shown; ``whose``: the person's. Empty = none was.
     """
 
     state: str = field(repr=False)
@@ -80,7 +82,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a browser brought back. ``error``: of the provider's; it is not repeated."""
+    """What a browser brought back. ``error``: the provider's; it is not repeated."""
 
     state: str = field(repr=False)
     code: str = field(default="", repr=False)
@@ -89,15 +91,15 @@ class Said:
 
 
 class SsoCheck(Protocol):
-    """Knows the provider (:class:`byokeep.adapters.openid.OpenIdProvider`)."""
+    """The provider (:class:`byokeep.adapters.openid.OpenIdProvider`)."""
 
     async def address(self, state: str, nonce: str, verifier: str) -> str:
-        """Return where a browser goes. Raises Unavailable."""
+        """Return the address to which a browser goes. Raises Unavailable."""
 
     async def person(
         self, nonce: str, verifier: str, asked_at: int, code: str, issuer: str
     ) -> tuple[bytes, frozenset[str]]:
-        """Return a digest of who signed in, and the groups. Raises Rejected, Unavailable."""
+        """Return a digest of who signed in, and their groups. Raises Rejected, Unavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,18 +109,18 @@ class _Linked:
 
 
 def place_of(browser: str) -> str:
-    """Return where a browser's sign-in is kept."""
+    """Return the key under which a browser's sign-in is kept."""
     return f"sso:{browser}"
 
 
 async def begin(
     app: BrokerApp, check: SsoCheck, given: Challenges, *, browser: str, to: str, invited: Actor | None
 ) -> str:
-    """Return where a browser goes to sign in.
+    """Return the address to which a browser goes to sign in.
 
     Args:
         browser: A digest of its cookie.
-        invited: Whose invitation was shown with it.
+        invited: The person whose invitation was shown with it.
 
     Raises:
         Rejected: ``bad_invitation``.
@@ -140,14 +142,13 @@ async def begin(
 async def sign_in(
     app: BrokerApp, check: SsoCheck, given: Challenges, *, said: Said, browser: str, request_id: UUID
 ) -> tuple[Issued, str]:
-    """Open a session of the console for who came back from the provider; returns it and the page that was wanted.
+    """Open a console session for whoever came back from the provider; returns it and the page that was wanted.
 
     Raises:
         Rejected: ``sso_not_begun``, ``sso_answer_refused``, ``sso_refused_there``, ``sso_groups_missing``,
-            ``sso_unknown``, ``sso_taken``, ``sso_no_group``, ``bad_invitation``:
-            each is on record as a login that was denied.
-        Conflict: ``last_admin``, as well.
-        Unavailable: ``sso_unreachable``, as well.
+            ``sso_unknown``, ``sso_taken``, ``sso_no_group``, ``bad_invitation``: each is on record as a denied login.
+        Conflict: ``last_admin``, also on record.
+        Unavailable: ``sso_unreachable``, also on record.
     """
     whose = None
     try:
@@ -172,14 +173,14 @@ async def sign_in(
                     tx, app, actor, subject, kind="console", life_s=SESSION_S, event=EventName.LOGIN, by=by
                 )
                 return issued, asked.to
-        raise Rejected("sso_no_group", next_step=_NO_GROUP)  # and what their groups took is gone
+        raise Rejected("sso_no_group", next_step=_NO_GROUP)  # and the roles that their groups do not give are gone
     except (Rejected, Conflict, Unavailable) as error:
         await refuse_login(app, request_id, error, whose)
         raise
 
 
 def _begun(given: Challenges, browser: str, said: Said) -> Asked:
-    """Return the sign-in that this browser began, which is over now. Raises Rejected(``sso_not_begun``)."""
+    """Return the sign-in that this browser began, and forget it. Raises Rejected(``sso_not_begun``)."""
     if not given.waits(place_of(browser)):
         raise Rejected("sso_not_begun", next_step=_BEGIN)
     kept = parse_canonical(given.take(place_of(browser)))
@@ -190,7 +191,7 @@ def _begun(given: Challenges, browser: str, said: Said) -> Asked:
 
 
 async def _subject(tx: Tx, asked: Asked, identity: bytes) -> Subject:
-    """Return who this is here: whoever is linked, or whose invitation was shown."""
+    """Return the person here: the one who is linked, or whose invitation was shown."""
     linked = await tx.maybe(_Linked, "sso_linked", identity=identity)
     if asked.invitation:
         whose = UUID(asked.whose)
@@ -209,9 +210,9 @@ async def _subject(tx: Tx, asked: Asked, identity: bytes) -> Subject:
 
 
 async def _follow(tx: Tx, app: BrokerApp, subject: Subject, groups: frozenset[str], *, new: bool) -> Subject:
-    """Return a person as the groups leave it; one who is being linked is not disabled but refused.
+    """Return a person after applying the groups; one who is just being linked is refused rather than disabled.
 
-    Clients come from the groups whose role stays, and from those that stand for no role.
+    Clients come from the groups whose role stays, and from those that give no role.
     """
     every = {group: frozenset(words.split(" ")) for group, words in app.limits.sso_groups.items()}
     words = frozenset[str]().union(*every.values())
@@ -228,9 +229,10 @@ async def _follow(tx: Tx, app: BrokerApp, subject: Subject, groups: frozenset[st
 
 
 async def _link(tx: Tx, app: BrokerApp, actor: Actor, identity: bytes) -> None:
-    """Link a person here to one there, until the next invitation; sessions, tokens and passkeys of before end.
+    """Link a person to an account at the provider, until the next invitation. Earlier sessions, passkeys and tokens
+    that others issued end.
 
-    People are told, as of a passkey: it is another way in.
+    People are told, as of a new passkey, because it is another way in.
     """
     fields = {"subject": str(actor.id), "digest": identity.hex()}
     said = Event(name=EventName.SSO_LINKED, actor=actor, outcome=Outcome.OK, object_id=actor.id, fields=fields)
@@ -247,11 +249,12 @@ async def linked_at(app: App, actor: Actor) -> datetime | None:
 
 
 async def end_link(app: BrokerApp, actor: Actor, subject_id: UUID) -> None:
-    """End one's own link to the provider or, as an admin, somebody's; all their sessions but the one that asks end.
+    """End one's own link to the provider or, as an admin, somebody's; all their sessions end, but not the one that
+    asks.
 
     Raises:
-        Denied: ``not_permitted``; ``only_way_in``: of another admin who has no password.
-        NotFound: ``not_linked``: also who is not there at all.
+        Denied: ``not_permitted``; ``only_way_in``: the link of another admin who has no password.
+        NotFound: ``not_linked``: also if there is no such person.
     """
     own = subject_id == actor.id and Role.INVITED not in actor.roles
     if not own:

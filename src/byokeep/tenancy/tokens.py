@@ -1,22 +1,23 @@
-"""People and machines as rows, and their credentials: tokens and invitations, how each is made and how it ends.
+"""People and machines as rows, and their tokens and invitations: how each is made and how it ends.
 
 Rules
 - A row exists only with the record that says what it says: functions of the database write both
-  (``objects/subjects.sql``). A row that its record does not carry signs nobody in.
-- Changes take the one lock of all subjects, so that rules about all of them hold under concurrency.
-- A token is 256 random bits, shown once, stored as a keyed hash, and always expires (S-ASVS-3, S-ASVS-19). People's
-  and machines' are hashed with keys of their own; only the broker has the machines'. Only the broker checks a password
-  and issues a session; ``web`` passes both on.
-- What an admin issues for a person is an invitation: it sets that person's password, once, and does nothing else.
-  Passwords, and sessions by a password or a code: :mod:`byokeep.tenancy.logins`.
-- The broker looks every hour for machines whose last token ends within 14 days, or has ended: one open alert for each.
-  The same for people's API tokens, but for those given for 14 days or less. That no admin can sign in is an alert too,
-  until one can. A custodian, which is a process of ours, renews its own token; nobody else's is prolonged by itself.
-- What renews is the token that is shown; it works on for a day at least, so that whoever else holds it is not put out
-  at once. One that is renewed a second time is in two hands, or a renewal was cut off: it is renewed, for hosts may
-  share one, and people are told (``machine_token_forked``). A machine with ``MOST_LIVE`` that work renews none.
+  (``objects/subjects.sql``). A row that does not match its record signs nobody in.
+- Changes take one lock on all subjects, so that rules about all of them hold under concurrency.
+- A token is 256 random bits, shown once, stored as a keyed hash, and always expires (S-ASVS-3, S-ASVS-19). There is one
+  hash key for people's tokens and one for machines'; only the broker has the latter. Only the broker checks a password
+  and issues a session; ``web`` forwards both.
+- What an admin issues for a person is an invitation: it sets that person's password, once, and does nothing else. For
+  passwords, and sessions by a password or a code, see :mod:`byokeep.tenancy.logins`.
+- Every hour the broker looks for machines whose last token ends within 14 days, or has ended: one open alert for each.
+  It does the same for people's API tokens, except those issued for 14 days or less. If no admin can sign in, that is an
+  alert, too, until one can. A custodian, which is a process of ours, renews its own token; no other is renewed
+  automatically.
+- A renewal ends the token that is shown after at least a day, so that whoever else holds it is not locked out at once.
+  A token that is renewed a second time has two holders, or a renewal was interrupted: it is renewed, because hosts may
+  share one, and people are told (``machine_token_forked``). A machine with ``MOST_LIVE`` working tokens renews none.
 
-It may not decide who may do what: that is :mod:`byokeep.tenancy.operators`. It may not remember a token: what its
+It may not decide who may do what: that is :mod:`byokeep.tenancy.operators`. It may not remember a token: one that its
 holder forgot is replaced.
 """
 
@@ -56,12 +57,12 @@ class Subject:
 
     Attributes:
         clients: What it is assigned to unless ``all_clients``.
-        password_mark: A digest of the stored password string, or nothing.
-        held_until: Until when it approves nothing, UTC.
-        admin_until: Until when an admin whom another stopped counts on as one, UTC.
-        record_seq: The number of the record that says what the row says.
+        password_mark: A digest of the stored password string, or empty.
+        held_until: Until when it may approve nothing, UTC.
+        admin_until: Until when an admin whom another stopped still counts as one, UTC.
+        record_seq: The sequence number of the record that says what the row says.
         token_until: Until when the last of its own tokens works, UTC; sessions and invitations do not count.
-        linked_at: Since when a person is linked to an account at the OpenID provider, UTC.
+        linked_at: When a person was linked to an account at the OpenID provider, UTC.
     """
 
     id: UUID
@@ -92,7 +93,7 @@ class Subject:
 
     @property
     def rights(self) -> str:
-        """The digest of all that the row says; ``byokeep.subject_rights`` makes the same."""
+        """The digest of everything in the row; ``byokeep.subject_rights`` computes the same."""
         clients = ",".join(sorted(str(client) for client in self.clients))
         said = (str(self.id), self.kind, self.name, self.roles_text, self.state,
                 "all" if self.all_clients else "some", clients, self.password_mark)  # fmt: skip
@@ -101,7 +102,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectToken:
-    """A token as the database knows it: everything but the token."""
+    """A token as the database knows it: everything except the token itself."""
 
     id: UUID
     subject_id: UUID
@@ -113,7 +114,7 @@ class SubjectToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """A new token, whose value is shown this once."""
+    """A new token, whose value is shown only this once."""
 
     token: SubjectToken
     text: str = field(repr=False)
@@ -126,7 +127,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A credential of a person that somebody else issued. ``by`` is a name, or nothing for the installation itself."""
+    """A credential of a person that somebody else issued. ``by`` is a name, or empty for the installation itself."""
 
     kind: str
     by: str = ""
@@ -135,7 +136,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passkey:
-    """A passkey as its owner knows it. ``used_at``: when it was used last, UTC."""
+    """A passkey as its owner knows it. ``used_at``: when it was last used, UTC."""
 
     id: UUID
     name: str
@@ -144,7 +145,7 @@ class Passkey:
 
 
 async def require_clients(tx: Tx, clients: Iterable[UUID]) -> None:
-    """Let clients pass that exist.
+    """Check that clients exist.
 
     Raises:
         Rejected: ``unknown_client``.
@@ -157,11 +158,11 @@ async def require_clients(tx: Tx, clients: Iterable[UUID]) -> None:
 async def put(
     tx: Tx, app: App, actor: Actor, subject: Subject, *, new: bool, approval: UUID | None = None, reason: str = ""
 ) -> Subject:
-    """Make or change a person or machine, with its record; returns the row as it is then.
+    """Create or change a person or machine, with its record; returns the new row.
 
     Args:
-        subject: As it is to be.
-        new: Whether it is made.
+        subject: As it will be.
+        new: Whether it is created.
         approval: The request that ``actor`` approved, as the second admin, in this transaction.
         reason: What was asked for: ``create``, ``change`` or ``vouch``.
 
@@ -182,7 +183,7 @@ def asked(subject: Subject, what: str) -> str:
     """Return what an approver is shown, as canonical JSON.
 
     Args:
-        subject: As it is to be.
+        subject: As it will be.
         what: The same as a sentence.
     """
     said = {
@@ -207,9 +208,9 @@ SESSION_S: Final = 8 * 3600  # absolute life of a session
 DAY_S: Final = 86_400
 TOKEN_DAYS: Final = 30  # runbook 6.1: internal service tokens
 MAX_TOKEN_DAYS: Final = 90
-SHORT: Final = timedelta(days=14)  # a token of no longer life is renewed by whoever took it so short
+SHORT: Final = timedelta(days=14)  # a token with a life no longer than this is renewed by whoever made it that short
 MAX_OVERLAP_S: Final = 7 * DAY_S
-LEAST_OVERLAP_S: Final = DAY_S  # of a renewal
+LEAST_OVERLAP_S: Final = DAY_S  # for a renewal
 MOST_LIVE: Final = 8
 
 
@@ -221,12 +222,12 @@ async def issue_token(
 ) -> Issued | Approval:
     """Issue a token for a machine or for oneself, or an invitation for somebody else; older ones of its kind end.
 
-    A machine's takes a second admin, who approves the request that is returned; asked for once more it is issued then.
-    A custodian renews its own: where several hold one token, each ends the one that it showed and no other's.
+    A machine's token needs a second admin, who approves the request that is returned; calling again then issues it. A
+    custodian renews its own: if several hold one token, each ends only the one that it showed.
 
     Args:
-        days: Life: of a machine's 1 to 30, of a person's 1 to 90.
-        overlap_s: How long older tokens go on working, in seconds; 0 = they end now.
+        days: Life in days: 1 to 30 for a machine, 1 to 90 for a person.
+        overlap_s: How long older tokens keep working, in seconds; 0 = they end now.
 
     Raises:
         Denied: ``not_permitted``, ``approval_held``, ``second_admin_needed``.
@@ -274,7 +275,7 @@ async def issue_token(
 
 
 async def _look_at_renewal(tx: Tx, app: BrokerApp, actor: Actor, shown: UUID) -> None:
-    """Tell people of a token that is renewed once more, and refuse when the machine has too many."""
+    """Tell people of a token that is renewed again, and refuse if the machine has too many."""
     renewed, live = await tx.one(lambda row: (row["renewed"], row["live"]), "token_renewals", id=shown)
     if live >= MOST_LIVE:
         step = "End what nobody uses: `byokeep operator revoke TOKEN`, or give each host a machine of its own."
@@ -287,12 +288,12 @@ async def _look_at_renewal(tx: Tx, app: BrokerApp, actor: Actor, shown: UUID) ->
 
 
 def _is_long(actor: Actor) -> bool:
-    """Whether the token that was shown was given for long: a short one ends by the will of who gave it."""
+    """Whether the token that was shown was issued for long: whoever issued a short one wants it to end."""
     return bool(actor.token_since and actor.token_until and actor.token_until - actor.token_since > SHORT)
 
 
 async def _approval(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject, days: int) -> Approval | UUID | None:
-    """Return the request that waits for a second admin, what a second approved, or nothing: it takes one person."""
+    """Return the request that waits for a second admin, or what a second approved; None if it takes one person."""
     if subject.kind != "machine" or await tx.one(bool, "machine_own", id=subject.id, actor=actor.id):
         return None
     if not await approvals.takes_two(tx):
@@ -313,13 +314,13 @@ async def _approval(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject, days
 
 
 def intended(actor: Actor, subject: Subject) -> Event:
-    """Return the record that somebody asks for, or approves, a machine's token or an admin's recovery."""
+    """Return the record of asking for, or approving, a machine's token or an admin's recovery."""
     kind = "api" if subject.kind == "machine" else "invitation"
     return _event(EventName.TOKEN_ISSUED, actor, subject.id, Outcome.INTENDED, kind=kind)
 
 
 async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
-    """Somebody who can sign in already gets a second way in from another's hand: people look at that."""
+    """Raise an alert if somebody who can already sign in gets a second way in from another person."""
     if subject.has_password or await tx.all(SubjectToken, "tokens_list", subject_id=subject.id, limit=1):
         reason = "credentials_of_another_issued"
         key = f"{reason}:{subject.id}:{actor.id}"
@@ -327,15 +328,16 @@ async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Sub
 
 
 async def tell_of_stopped(tx: Tx, app: BrokerApp, actor: Actor, admin: UUID) -> None:
-    """An admin takes another's access or role: people look at that."""
+    """Raise the alert that an admin took away another's access or role."""
     key = f"admin_stopped:{admin}:{actor.id}"
     await open_alert(tx, app, actor, reason="admin_stopped", object_id=admin, key=key)
 
 
 def seen_by(actor: Actor, one: Subject) -> Subject | None:
-    """Return what an actor may see of somebody.
+    """Return what an actor may see of somebody; None if nothing.
 
-    Whoever is assigned to some clients, and makes no people, sees who shares one of them, and no client but these.
+    Whoever is assigned to only some clients, and is not an admin, sees those who share one of them, and of clients only
+    the shared ones.
     """
     if actor.clients is None or Role.ADMIN in actor.roles or one.id == actor.id:
         return one
@@ -348,7 +350,7 @@ async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Subje
 
     Raises:
         Denied: ``not_permitted``.
-        NotFound: ``not_found``: somebody whom the actor does not see, or nobody.
+        NotFound: ``not_found``: somebody whom the actor may not see, or nobody.
     """
     async with command(app, actor, Verb.SUBJECT_READ) as tx:
         subject = await tx.maybe(Subject, "subject_get", id=subject_id)
@@ -363,7 +365,7 @@ async def issued_by_others(app: WebApp, actor: Actor) -> list[Given]:
 
 
 async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> SubjectToken:
-    """End a token now; ending an ended one changes nothing. Another admin's only way in: an alert.
+    """End a token now; ending an ended one changes nothing. Ending another admin's only way in raises an alert.
 
     Raises:
         Denied: ``not_permitted``.
@@ -379,7 +381,7 @@ async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> SubjectT
 
 
 async def end_older(tx: Tx, actor: Actor, subject_id: UUID, *, passkeys: bool) -> None:
-    """End what somebody came in by until now: sessions, invitations, tokens that others gave, and passkeys if asked."""
+    """End somebody's earlier ways in: sessions, invitations, tokens that others issued, and passkeys if asked."""
     lost = await passkeys_of(tx, subject_id) if passkeys else []
     for one in lost:
         await end_passkey(tx, actor, one.id)
@@ -389,7 +391,7 @@ async def end_older(tx: Tx, actor: Actor, subject_id: UUID, *, passkeys: bool) -
 
 
 async def unlink(tx: Tx, actor: Actor, subject_id: UUID) -> None:
-    """End a person's link to the OpenID provider, with its record; nothing where there is none."""
+    """End a person's link to the OpenID provider, with its record; do nothing if there is none."""
     digest = await tx.maybe(str, "sso_digest", subject_id=subject_id)
     if digest is not None:
         fields = {"subject": str(subject_id), "digest": digest}
@@ -412,12 +414,12 @@ async def new_token(
     value: str = "",
     keyed_hash: bytes = b"",
 ) -> Issued:
-    """Make a token inside a caller's transaction, with its record.
+    """Make a token in the caller's transaction, with its record.
 
     Args:
-        shown: What it renews.
-        by: How its owner proved who it is, if not by a password: ``passkey`` or ``sso``.
-        value, keyed_hash: Of one that is not our usual random text.
+        shown: The token that it renews.
+        by: How its owner proved their identity, if not by a password: ``passkey`` or ``sso``.
+        value, keyed_hash: For a token that is not our usual random text.
     """
     prefix = next((PREFIX[role] for role in subject.roles if role in PREFIX), "bko_")
     value = value or f"{prefix}{app.ids.token()}"
@@ -437,13 +439,13 @@ async def end_token(
     tx: Tx, actor: Actor, token: SubjectToken, *, in_s: int = 0, event: EventName = EventName.TOKEN_REVOKED,
     reason: str = "",
 ) -> SubjectToken | None:  # fmt: skip
-    """End a token inside a caller's transaction, with its record, now or when ``in_s`` have passed.
+    """End a token in the caller's transaction, with its record, now or in ``in_s`` seconds.
 
     Args:
-        reason: Why, if a reason is known; of a token that ended with :data:`PASSKEYS_CHANGED` no alert is raised.
+        reason: Why, if known. Later use of a token that ended with :data:`PASSKEYS_CHANGED` raises no alert.
 
     Returns:
-        The token as it is then; None when it had ended.
+        The token afterwards; None if it had already ended.
     """
     more: dict[str, FieldValue] = {"life_s": in_s} if in_s else {}
     more |= {"reason": reason} if reason else {}
@@ -455,11 +457,11 @@ async def revoke_all(
     tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None, but: UUID | None = None, in_s: int = 0,
     given: bool = False, reason: str = "",
 ) -> None:  # fmt: skip
-    """End every token of a subject ``but`` one inside a caller's transaction, now or when ``in_s`` have passed.
+    """End every token of a subject ``but`` one in the caller's transaction, now or in ``in_s`` seconds.
 
     Args:
         given: Only those that the subject did not issue to itself.
-        reason: As of :func:`end_token`.
+        reason: As for :func:`end_token`.
     """
     for live in await tx.all(
         SubjectToken, "tokens_live", subject_id=subject_id, except_id=but or UUID(int=0), kind=kind, given=given
@@ -468,12 +470,12 @@ async def revoke_all(
 
 
 async def passkeys_of(tx: Tx, subject_id: UUID) -> list[Passkey]:
-    """Return the passkeys of a person, whether or not they stand as on record: each is a reason to ask for one."""
+    """Return the passkeys of a person, whether or not they match their records: each is a reason to ask for one."""
     return await tx.all(Passkey, "passkeys_of", subject_id=subject_id)
 
 
 async def end_passkey(tx: Tx, actor: Actor, passkey: UUID) -> None:
-    """End a passkey of the actor's inside a caller's transaction, with its record. Raises NotFound(``not_found``)."""
+    """End one of the actor's passkeys in the caller's transaction, with its record. Raises NotFound(``not_found``)."""
     said = record_params(_event(EventName.PASSKEY_REMOVED, actor, actor.id, passkey=str(passkey)))
     await tx.one(UUID, "passkey_end", id=passkey, **said)
 
@@ -486,7 +488,7 @@ def _event(
 
 
 async def watch_admins(app: BrokerApp) -> None:
-    """Raise the alert ``no_admin_can_sign_in`` as long as it is so. Raises Unavailable."""
+    """Raise the alert ``no_admin_can_sign_in`` while no admin can, and close it when one can. Raises Unavailable."""
     async with app.db.begin(every_client=True) as tx:
         able = await tx.one(lambda row: int(row["able"]), "admins_able")
         if not able:

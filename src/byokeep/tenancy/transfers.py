@@ -1,12 +1,12 @@
-"""An account of a platform goes from one client to another (R5.2-15).
+"""Moving a platform's account from one client to another (R5.2-15).
 
 Rules
-- What one client had is connected for another only on a second person's word: an operator of the new client asks, an
-  admin approves, within a day, and one consent uses it up.
-- Who approves names client, login and account; a request for anything else is not approved.
-- The answer to a request is the same whether anybody had the account or not: nobody learns of another client.
+- An account that one client had is connected for another only with a second person's approval: an operator of the new
+  client asks, an admin approves within a day, and one consent uses the approval up.
+- Whoever approves names client, login and account; a request for anything else is not approved.
+- The answer to a request is the same whether or not anybody had the account, so nobody learns about another client.
 
-It may not end the grant that there is: the present client's operator disconnects.
+It may not end the existing grant: the present client's operator disconnects the account.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TransferRequest:
     """Which account goes to which client.
 
     Args:
-        login: As `byokeep account logins` lists it; ids hold within one.
+        login: As `byokeep account logins` lists it; ids are valid within one login.
         external_id: The platform's id of the account.
     """
 
@@ -46,12 +46,12 @@ class TransferRequest:
 
     @property
     def scope(self) -> str:
-        """The one text that an approval is for."""
+        """The exact text that an approval is for."""
         return f"transfer:{self.client_id}:{self.login}:{self.external_id}"
 
 
 async def request_transfer(app: BrokerApp, actor: Actor, wish: TransferRequest, reason: str) -> Approval:
-    """Ask for an account to go to a client. There is one live request for it: asking again returns that one.
+    """Ask for an account to move to a client. There is one live request for it: asking again returns that one.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
@@ -71,13 +71,13 @@ async def request_transfer(app: BrokerApp, actor: Actor, wish: TransferRequest, 
 
 
 async def approve_transfer(app: BrokerApp, actor: Actor, request_id: UUID, wish: TransferRequest) -> Approval:
-    """Let an account go to a client, as the second person.
+    """Approve, as the second person, that an account moves to a client.
 
     Args:
-        wish: What the approver means to approve; it must be what was asked for.
+        wish: What the approver means to approve; it must equal what was asked for.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``, also for another wish.
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``, also if it does not.
         Denied: As :func:`byokeep.kernel.approvals.give`.
         Rejected: ``bad_login``, ``bad_account``.
     """
