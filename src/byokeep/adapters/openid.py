@@ -1,15 +1,16 @@
 """The OpenID provider at which people sign in: where a browser is sent, and who it says came back.
 
 Rules
-- Authorization code with PKCE (S256) and a secret of ours; state, nonce and verifier are the caller's, of one sign-in.
-- Each sign-in is a new proof: the provider is told to ask the person again, and must say that it did so since.
-- An ID token counts when a key that the provider publishes now has signed it, by an algorithm of ``ALGORITHMS``, and
-  each claim of ours holds. Its keys are read after the token, each time: one that is not among them is unknown.
+- Authorization code with PKCE (S256) and our own client secret. State, nonce and verifier are the caller's, for one
+  sign-in.
+- Each sign-in is a new proof: the provider is told to ask the person again, and must say that it has done so since.
+- An ID token counts if a key that the provider publishes now has signed it, with an algorithm of ``ALGORITHMS``, and
+  each claim of ours holds. The keys are read after the token, each time; a key that is not among them is unknown.
 - Calls go through :mod:`byokeep.wire.transport`: https to public addresses, or this machine for a provider on loopback.
-- A failure is a code and, of a token, the name of the claim; what the provider says of it is dropped, and so is its
+- A failure is a code and, for a token, the name of the claim. What the provider says about it is dropped, and so is its
   access token.
 
-It may not keep anything, nor decide who somebody is here: :mod:`byokeep.tenancy.sso`.
+It may not keep anything, or decide who somebody is here: :mod:`byokeep.tenancy.sso` does.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from byokeep.wire.address import is_loopback
 from byokeep.wire.transport import NotGot, Outbound, exchange
 
 ALGORITHMS: Final = ("ES256", "PS256", "RS256")
-SKEW_S: Final = 60  # seconds that two clocks may differ
+SKEW_S: Final = 60  # seconds by which two clocks may differ
 MOST_KEYS: Final = 50
 MOST_GROUPS: Final = 2000
 _CALL_S: Final = 10.0  # seconds for one call
 _ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9._~:/?&=%+@,;\[\]-]{1,1000}\Z")
-_RSA_2048: Final = 342  # characters of its modulus
+_RSA_2048: Final = 342  # characters of the modulus
 _STEP: Final = "This sign-in does not count. Start again. If it persists, tell an admin the code and the claim."
 
 
@@ -51,8 +52,8 @@ class OpenIdProvider:
         issuer: As the provider calls itself.
         client_id: Our client's public id.
         secret: Reads the client's secret.
-        redirect: Our address as it is registered there; no other is ever named.
-        scopes: With blanks between them.
+        redirect: Our address as registered there; no other is ever named.
+        scopes: Separated by blanks.
         groups_claim: The claim that lists a person's groups.
         acr: What a sign-in must have been; empty = anything.
     """
@@ -66,7 +67,7 @@ class OpenIdProvider:
         self._loopback = is_loopback(urlsplit(issuer).hostname or "", named=True)
 
     async def address(self, state: str, nonce: str, verifier: str) -> str:
-        """Return where the browser goes. Raises Unavailable(``sso_unreachable``, ``sso_address_refused``)."""
+        """Return where to send the browser. Raises Unavailable(``sso_unreachable``, ``sso_address_refused``)."""
         at = _endpoint(await self._described(), "authorization_endpoint", self._loopback)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
@@ -82,13 +83,13 @@ class OpenIdProvider:
         """Return who signed in, for the code that a browser brought back: a digest of issuer and subject, and groups.
 
         Args:
-            asked_at: When the sign-in was begun, in seconds since 1970.
+            asked_at: When the sign-in began, in seconds since 1970.
             issuer: ``iss`` as the browser brought it, or empty.
 
         Raises:
             Rejected: ``sso_answer_refused``: the code or a claim does not hold; ``sso_groups_missing``.
-            Unavailable: ``sso_unreachable``, ``sso_address_refused``; ``sso_secret_refused``: our secret is not taken;
-                and as the secret's reading.
+            Unavailable: ``sso_unreachable``, ``sso_address_refused``; ``sso_secret_refused``: our secret is refused;
+                and as reading the secret raises.
         """
         said = await self._described()
         if issuer != self._issuer and (issuer or said.get("authorization_response_iss_parameter_supported") is True):
@@ -115,7 +116,7 @@ class OpenIdProvider:
         found = (await self._call("GET", _endpoint(said, "jwks_uri", self._loopback))).get("keys")
         keys: list[Key] = []
         for one in found[:MOST_KEYS] if isinstance(found, list) else []:
-            # One that the library does not know is passed over (RFC 7517, 5).
+            # A key that the library does not know is skipped (RFC 7517, 5).
             with contextlib.suppress(JoseError, ValueError, TypeError, KeyError, AttributeError):
                 if _is_good(one):
                     keys.append(import_key(one))
@@ -124,13 +125,13 @@ class OpenIdProvider:
         return KeySet(keys)
 
     def _checked(self, token: str, keys: KeySet, asked: str, asked_at: int) -> tuple[bytes, frozenset[str]]:
-        """Return whom an ID token speaks of (OpenID Connect Core 3.1.3.7)."""
+        """Return the person whom an ID token is about (OpenID Connect Core 3.1.3.7)."""
         try:
             claims = jwt.decode(token, keys, algorithms=list(ALGORITHMS)).claims
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise _refused("signature") from None
         now, audience = int(self._clock.now().timestamp()), claims.get("aud")
-        since = range(asked_at - SKEW_S, now + SKEW_S + 1)  # whole seconds: a text, or a part of one, is in none
+        since = range(asked_at - SKEW_S, now + SKEW_S + 1)  # whole seconds: no text or fraction is in it
         subject, nonce = claims.get("sub"), claims.get("nonce")
         holds = {
             "iss": claims.get("iss") == self._issuer,
@@ -185,7 +186,7 @@ class OpenIdProvider:
 
 
 def _endpoint(said: Mapping[str, Any], name: str, loopback: bool) -> str:
-    """Return an address of the provider's: https, or on this machine where the provider is."""
+    """Return an address of the provider's: https, or on this machine if the provider is."""
     at = str(said.get(name))
     parts = urlsplit(at) if _ADDRESS.match(at) else urlsplit("")
     here = loopback and is_loopback(parts.hostname or "", named=True)
@@ -195,7 +196,7 @@ def _endpoint(said: Mapping[str, Any], name: str, loopback: bool) -> str:
 
 
 def _is_good(key: object) -> bool:
-    """Whether a key may have signed: no shared secret, none too short. The library looks at what it is for."""
+    """Whether a key may have signed: not a shared secret, not too short. The library checks what it is for."""
     if not isinstance(key, dict):
         return False
     return key.get("kty") == "EC" or (key.get("kty") == "RSA" and len(str(key.get("n"))) >= _RSA_2048)

@@ -1,10 +1,10 @@
-"""Passkeys as the WebAuthn library knows them: what browsers are asked, and whether what they answer holds.
+"""Passkeys as the WebAuthn library knows them: what browsers are asked, and whether their answers hold.
 
 Rules
-- One origin, that of the console, and its host as the id of the relying party. Whose passkey it is, and whether it was
+- One origin, the console's, with its host as the id of the relying party. Whose passkey it is, and whether it was
   copied, is decided elsewhere (:mod:`byokeep.tenancy.passkeys`).
-- The owner is verified by the authenticator, each time. No attestation is asked for: any maker's will do.
-- A failure is one code; what the library says of it is dropped.
+- The authenticator verifies the owner each time. No attestation is asked for: any maker's passkey will do.
+- A failure is one code. What the library says about it is dropped.
 
 It may not keep anything.
 """
@@ -51,7 +51,7 @@ class Passkeys:
         self._origin, self._party = origin, urlsplit(origin).hostname or ""
 
     def to_add(self, challenge: bytes, user: UUID, name: str, known: Sequence[bytes]) -> str:
-        """Return what a browser is asked for a new one, as JSON."""
+        """Return what a browser is asked in order to add one, as JSON."""
         return options_to_json(
             generate_registration_options(
                 rp_id=self._party, rp_name="byokeep", user_id=user.bytes, user_name=name, challenge=challenge,
@@ -64,7 +64,7 @@ class Passkeys:
         )  # fmt: skip
 
     def to_sign_in(self, challenge: bytes) -> str:
-        """Return what a browser is asked to sign in, as JSON."""
+        """Return what a browser is asked in order to sign in, as JSON."""
         return options_to_json(
             generate_authentication_options(
                 rp_id=self._party, challenge=challenge, timeout=_WITHIN_MS, user_verification=_ALWAYS
@@ -81,12 +81,12 @@ class Passkeys:
             return found.credential_id, found.credential_public_key, found.sign_count
 
     def identifier(self, said: str) -> bytes:
-        """Return which one an answer is of; nothing is checked. Raises Rejected(``bad_passkey``)."""
+        """Return which passkey an answer is from; nothing is checked. Raises Rejected(``bad_passkey``)."""
         with _checking():
             return parse_authentication_credential_json(said).raw_id
 
     def uses(self, challenge: bytes, said: str, public_half: bytes) -> int:
-        """Return how often the passkey that answers a challenge was used. Raises Rejected(``bad_passkey``)."""
+        """Return how often the passkey that answers a challenge has been used. Raises Rejected(``bad_passkey``)."""
         with _checking():
             return verify_authentication_response(
                 credential=said, expected_challenge=challenge, expected_rp_id=self._party, expected_origin=self._origin,

@@ -36,7 +36,7 @@ class Passwords:
         self._hasher = PasswordHasher(
             time_cost=time_cost, memory_cost=memory_kib, parallelism=LANES, hash_len=32, salt_len=16, type=Type.ID
         )
-        # What is checked when there is no such person: same parameters, a password nobody has.
+        # Checked when there is no such person: same parameters, a password that nobody has.
         self._nobody = self._hasher.hash(Secret(b"no such person").reveal())
         self._slots = asyncio.Semaphore(_AT_ONCE)
 

@@ -16,11 +16,11 @@ class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> datetime:
-        """Aware UTC time."""
+        """Return the aware UTC time."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards."""
+        """Return seconds that never run backwards."""
         return time.monotonic()
 
 
@@ -28,9 +28,9 @@ class SystemIds:
     """The kernel's random source."""
 
     def uuid(self) -> UUID:
-        """A random UUID (version 4)."""
+        """Return a random UUID (version 4)."""
         return uuid4()
 
     def token(self) -> str:
-        """256 random bits, base64url without padding."""
+        """Return 256 random bits, base64url without padding."""
         return secrets.token_urlsafe(32)

@@ -1,25 +1,25 @@
 """Port StoreAudit: OpenBao's own audit trail, over its file devices.
 
-OpenBao never notices that a log file was deleted or replaced, and never syncs one to disk. So health is proven at each
-call: a request is made, and the store's own id of it must stand in every device's file, at the same inode as before,
+OpenBao never notices that a log file was deleted or replaced, and never syncs one to disk. So health is proved at each
+call: a request is made, and the store's own id of it must appear in every device's file, at the same inode as before,
 with room on the disk, and the disk must take a sync.
 
-Each node of a cluster writes its own file of each device, named ``node/device`` here. Each node is asked, and what it
-answers must stand in its files. A node that passes all requests on to the active one writes nothing while it does, and
-``records`` is false for it. An answer that stands in none of the files came from a node that is not named: that is a
-device of its own here, ``OTHER_NODE``, and nobody can read it.
+Each node of a cluster writes its own file of each device, named ``node/device`` here. Each node is asked, and its
+answer must appear in its files. A node that passes all requests on to the active one writes nothing meanwhile; its
+``records`` is false. An answer that appears in none of the files came from a node that is not named. That is a device
+of its own here, ``OTHER_NODE``, which nobody can read.
 
-A file that is moved away on purpose, to its name and ``.1``, is taken for rotated once the store itself writes to the
-new one (SIGHUP); what reaches further back is read from the moved one. Until then it reads ``missing`` or
-``inode_changed``.
+A file moved away on purpose, to its name and ``.1``, counts as rotated once the store itself writes to the new one
+(SIGHUP). What reaches further back is read from the moved one. Until then it reads ``missing`` or ``inode_changed``.
 
 Rules
 - Entries keep allow-listed fields only. A whole line that is no entry makes the file unreadable; nothing is skipped.
-- A crash or a full disk can tear a line. Torn at the end of the file: not there yet. Torn in the middle, with a whole
-  entry behind it: an entry of kind ``torn`` stands for what was lost, and the other device's file has it.
-- A line has a bound; a file may be of any size and is searched from ``since`` on.
+- A crash or a full disk can tear a line. A line torn at the end of the file is not there yet. For one torn in the
+  middle, with a whole entry behind it, an entry of kind ``torn`` stands for what was lost; the other device's file
+  has it.
+- A line has a limit. A file may be of any size and is searched from ``since`` on.
 
-It may not put anything of what it read into an error.
+It may not put anything that it read into an error.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from byokeep.wire.bao_http import BaoHttp, BaoReply
 MAX_LINE: Final = 64 << 20  # bytes; a request may have 32 MiB, and each short string in it becomes a hash
 LOGIN_PATHS: Final = frozenset({"auth/lease/cel/login", "auth/lease/login"})
 ENTITY_PATH: Final = "identity/entity/id/"
-UNWRAPS: Final = ("sys/wrapping/unwrap", "sys/wrapping/rewrap")  # each uses a wrapping token up
+UNWRAPS: Final = ("sys/wrapping/unwrap", "sys/wrapping/rewrap")  # each uses up a wrapping token
 NAMED_PATH: Final = f"transit/keys/{HASHED_NAME}"
 _START: Final = b'{"time":"'
 _SLACK: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
-_SMALL: Final = 1 << 20  # bytes below which a file is read from its start
+_SMALL: Final = 1 << 20  # bytes; a smaller file is read from its start
 
 
 def _first_offset(file: Any, since: datetime) -> int:
-    """Return an offset at a line start with every entry at or after ``since`` behind it. Raises Unavailable."""
+    """Return the offset of a line start before every entry at or after ``since``. Raises Unavailable."""
     wanted = since - _SLACK
     low, high = 0, os.fstat(file.fileno()).st_size
     while high - low > _SMALL:
@@ -72,7 +72,7 @@ def _first_offset(file: Any, since: datetime) -> int:
 
 
 def first_time(path: Path) -> datetime | None:
-    """Return when the first entry of a file was written; None when there is no file, no entry or no time in it."""
+    """Return when the first entry of a file was written; None if there is no file, no entry or no time in it."""
     try:
         with path.open("rb") as file:
             return _entries("", file.readline(MAX_LINE), None)[0].at
@@ -85,7 +85,7 @@ def _rotated(path: Path) -> Path:
 
 
 def _unread(path: Path, device: str, since: datetime, read: set[int]) -> Iterator[list[StoreEntry]] | None:
-    """Return the entries of a log's next file that was not read, the one rotated away first. Raises Unavailable."""
+    """Return the entries of a log's next unread file, the one rotated away first. Raises Unavailable."""
     begins = first_time(path)
     reaches = begins is not None and begins <= since - _SLACK
     for name in (path,) if reaches or not _rotated(path).exists() else (_rotated(path), path):
@@ -128,7 +128,7 @@ def _opened(path: Path) -> Any:
 
 
 def _entries(device: str, line: bytes, last: datetime | None) -> list[StoreEntry]:
-    """Parse one line: one entry, or a torn one and the entry that was written behind it."""
+    """Parse one line: one entry, or a torn one and the entry written behind it."""
     try:
         return [_entry(device, line)]
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
@@ -183,19 +183,19 @@ def _text(value: object) -> str:
 
 
 def _machine(auth: Any) -> str:
-    """Return the AppRole that a token is of; a token made without a login is named otherwise."""
+    """Return the AppRole that a token belongs to; a token made without a login gets another name."""
     return _text((auth.get("metadata") or {}).get("role_name")) if auth.get("display_name") == "approle" else ""
 
 
 def _version(metadata: object) -> int:
-    """Return the version that an answer names; a number stands in the log as it is."""
+    """Return the version that an answer names; numbers appear in the log as they are."""
     version = metadata.get("version") if isinstance(metadata, dict) else None
     return version if type(version) is int and 0 < version < 2**31 else 0
 
 
 OTHER_NODE: Final = "other-node"
 _POLL_S: Final = 0.02
-_ASKED: Final = NAMED_PATH  # the answer shows with which key a device hashes
+_ASKED: Final = NAMED_PATH  # the answer shows which key a device hashes with
 _BEHIND_S: Final = (0.02, 0.1)  # seconds before each new attempt at a node that may not know our token yet
 _MARK: Final = re.compile(r"[0-9a-f-]{36}\Z")  # the store's id of a request
 _REASONS: Final = {"store_timeout": "hung", "store_audit_failed": "not_written"}
@@ -217,10 +217,10 @@ class FileStoreAudit:
 
     Args:
         login: The broker's identity.
-        files: Device name -> its file, on this host; in a cluster ``node/device`` -> the node's file.
-        nodes: Returns every node of the store's cluster; default: there is one.
-        deadline_s: Until when a marker must be in the file, and a sync be done, in seconds.
-        min_free_bytes: Less free space than this reads ``disk_low``.
+        files: Device name -> its file on this host; in a cluster ``node/device`` -> the node's file.
+        nodes: Returns every node of the store's cluster; default: only one.
+        deadline_s: Seconds within which a marker must be in the file, and a sync done.
+        min_free_bytes: With less free space a device reads ``disk_low``.
     """
 
     def __init__(
@@ -240,11 +240,11 @@ class FileStoreAudit:
         self._first = {name: look.inode for name, look in self._look_all().items() if not look.problem}
 
     async def devices(self) -> list[DeviceHealth]:
-        """Return every declared device's health, proven by a probe written just now.
+        """Return every declared device's health, proved by a probe written just now.
 
         ``reason`` is ``missing``, ``unreadable``, ``inode_changed``, ``truncated``, ``not_written``, ``disk_low``,
-        ``hung``, ``node_not_named``, or the code for which the probe could not be made at all. No device declared is an
-        empty list, which is not health.
+        ``hung``, ``node_not_named``, or the code why the probe could not be made at all. With no device declared the
+        list is empty, which is not health.
         """
         before = await asyncio.to_thread(self._look_all)
         marks, failed, several = await self._probe()
@@ -256,7 +256,7 @@ class FileStoreAudit:
             recording = {node_of(name) for name, (_, records) in written.items() if records}
             for name, (reason, _) in written.items():
                 if not strange and reason == "not_written" and node_of(name) not in recording:
-                    written[name] = "", False  # it has passed everything on to the active node
+                    written[name] = "", False  # it passed everything on to the active node
         else:
             strange = False
         found = list(await asyncio.gather(*(self._device(name, *written[name]) for name in self._files)))
@@ -305,7 +305,7 @@ class FileStoreAudit:
         return {name: _look(path) for name, path in self._files.items()}
 
     async def _probe(self) -> tuple[list[bytes], str, bool]:
-        """Return the store's ids of requests that were answered, why one was not, and whether there are more nodes."""
+        """Return the store's ids of the answered requests, why one was not answered, and whether more nodes exist."""
         nodes: Sequence[BaoHttp] = ()
         failed, marks = "", []
         try:
@@ -339,7 +339,7 @@ class FileStoreAudit:
         return await node.request("GET", _ASKED, token=await self._login.token(), timeout_s=self._deadline_s)
 
     async def _in_no_file(self, before: Mapping[str, _Look], marks: Sequence[bytes], until: float) -> bool:
-        """Whether an answer stands in none of the files, after waiting for it."""
+        """Whether an answer is in none of the files, after waiting for it."""
         while True:
             for name, path in self._files.items():
                 held = [mark for mark in marks if await asyncio.to_thread(_holds, path, before[name].size, [mark])]
@@ -368,7 +368,7 @@ class FileStoreAudit:
     async def _written(
         self, name: str, before: _Look, marks: Sequence[bytes], failed: str, until: float
     ) -> tuple[str, bool]:
-        """Return what is wrong, and whether one of the marks was found behind the size seen before."""
+        """Return what is wrong, and whether one of the marks was found beyond the size seen before."""
         if not marks:
             return failed, False
         if before.problem:
@@ -402,7 +402,7 @@ def _look(path: Path) -> _Look:
 
 
 def _holds(path: Path, start: int, marks: Sequence[bytes]) -> bool:
-    """Whether one of the marks stands behind ``start``."""
+    """Whether one of the marks is found after ``start``."""
     try:
         with path.open("rb") as file:
             file.seek(start)

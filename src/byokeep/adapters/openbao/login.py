@@ -2,9 +2,9 @@
 
 Rules
 - A private file is its owner's alone: no link is followed, and no mode is widened.
-- The service token lives in memory alone; it is renewed by logging in again, before it runs out or on a 403.
-- Many callers, one login at a time; a token younger than a second is not replaced because of a 403.
-- Only a 403 is answered by a second attempt: the store has then not acted.
+- The service token exists only in memory. It is renewed by logging in again, before it expires or on a 403.
+- Many callers share one login at a time. A token younger than a second is not replaced because of a 403.
+- Only a 403 is retried: the store has then not acted.
 
 It may not log in as anybody else, and may not write the credentials file (:mod:`.provisioning` does).
 """
@@ -28,7 +28,7 @@ from byokeep.wire.bao_http import BaoHttp, BaoReply
 
 
 def private_dir(path: Path) -> Path:
-    """Create ``path`` with mode 0700, or check that it is a directory of ours closed to others.
+    """Create ``path`` with mode 0700, or check that it is our own directory, closed to others.
 
     Raises:
         Unavailable: ``directory_unsafe``.
@@ -70,7 +70,7 @@ class AppRoleLogin:
 
     Args:
         http: The store.
-        credentials: File ``{"role_id": ..., "secret_id": ...}``, mode 0600; read anew at every login.
+        credentials: File ``{"role_id": ..., "secret_id": ...}``, mode 0600; read again at every login.
     """
 
     def __init__(self, http: BaoHttp, credentials: Path) -> None:
@@ -82,7 +82,7 @@ class AppRoleLogin:
         self._lock = asyncio.Lock()
 
     async def token(self) -> Secret:
-        """Return a live token, logging in when there is none.
+        """Return a live token, logging in if there is none.
 
         Raises:
             Unavailable: ``credentials_missing``, ``credentials_unsafe``, ``credentials_refused``, and what
@@ -108,7 +108,7 @@ class AppRoleLogin:
         )
 
     async def retrying(self, send: Callable[[Secret], Awaitable[T]]) -> T:
-        """Run ``send`` with a live token, and once more with a new one when the store answers 403."""
+        """Run ``send`` with a live token, and once more with a new one if the store answers 403."""
         token = await self._fresh(None)
         try:
             return await send(token)
@@ -121,7 +121,7 @@ class AppRoleLogin:
         return await send(renewed)
 
     async def write(self) -> None:
-        """Log in anew and end what that gave: a token is written to the store's storage, and taken out of it again.
+        """Log in again and end the new token: this writes to the store's storage and removes it again.
 
         Raises:
             Unavailable: As :meth:`token`, and what :meth:`BaoHttp.request` raises.
@@ -141,7 +141,7 @@ class AppRoleLogin:
             token.wipe()
 
     async def _fresh(self, refused: Secret | None) -> Secret:
-        """Return the current token, replacing it when it is old, absent, or the one that was just refused."""
+        """Return the current token, replacing it if it is old, absent, or the one that was just refused."""
         async with self._lock:
             age = time.monotonic() - self._since
             current = self._token
@@ -153,9 +153,9 @@ class AppRoleLogin:
 
 
 async def log_in(http: BaoHttp, credentials: Path) -> tuple[Secret, float]:
-    """Log in by a credentials file; returns the token and its life in seconds.
+    """Log in with a credentials file; returns the token and its life in seconds.
 
-    One that was replaced while it was shown, as a rotation does, is read and shown once more.
+    If the file was replaced meanwhile, as by a rotation, it is read and used once more.
 
     Raises:
         Unavailable: ``credentials_missing``, ``credentials_unsafe``, ``credentials_refused``, ``store_garbage``.

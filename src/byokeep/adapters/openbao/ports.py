@@ -1,27 +1,27 @@
 """What the identities ``web`` and ``broker`` do at the store: values and records, signatures, the cut-off of a client.
 
-The signature of a lease must come out the same when the reconciler signs its claims again, also after the key was
-rotated. So the key version is a function of the claims: the newest version that was at least ``SETTLE_S`` old at
-``iat``, else the oldest. A new version is thus also known to every verifier before it is used.
+The signature of a lease must come out the same when the reconciler signs its claims again, even after a rotation of the
+key. So the key version is a function of the claims: the newest version that was at least ``SETTLE_S`` old at ``iat``,
+else the oldest. Every verifier therefore also knows a new version before it is used.
 
 Once the active node has committed a write to a client's entity it refuses the client's live tokens and every new
 login. A standby that serves reads may lag (0.1 s was seen), so in a cluster the act is done when every node has applied
 the write.
 
 Rules
-- ``web`` writes clients' values and the secrets of our own apps, and looks at versions; it reads neither.
+- ``web`` writes clients' values and the secrets of our own apps, and looks at versions. It reads neither.
 - The one key that ``web`` may read is that of the leak fingerprints, which is no client's value. It is read for each
   use and not kept (docs/adr/0019-fingerprints-of-live-values.md).
 - ``broker`` reads the record of a profile that a runner has open, and writes the next one. A record holds a wrapped key
-  and no value. A runner's own login reaches none, so it can neither read nor touch another profile's; the store could
-  not tell two profiles of one client apart.
-- Signing again is only ever asked for by the reconciliation, within a minute or two. So the signature of a login token
-  is remembered for that long, by the digest of what was signed: a function of the claims alone, whoever computes it.
-  The token is worthless by then, and the claims it would take to put it together again stand elsewhere.
-- Of a cut-off each node is asked for its own view, which is the one that it decides logins and live tokens by. It holds
-  when every node has applied it; or, with a node that cannot be asked, when everything signed before it has run out.
-  Until then it is not acknowledged. A release is held up by no node that cannot be asked: it refuses.
-- A probe of health asks ``sys/leader``: no token, no entry in the audit logs. A node that is sealed, or knows no active
+  and no value. A runner's own login reaches none, so it can neither read nor touch another profile's record; the store
+  could not tell two profiles of one client apart.
+- Only the reconciliation ever asks to sign again, within a minute or two. So the signature of a login token is
+  remembered for that long, by the digest of what was signed: it depends on the claims alone, whoever computes it. By
+  then the token is worthless, and the claims needed to put it together again are elsewhere.
+- For a cut-off each node is asked for its own view, which is what it judges logins and live tokens by. The cut-off
+  holds when every node has applied it or, if a node cannot be asked, when everything signed before it has expired.
+  Until then it is not acknowledged. A node that cannot be asked does not hold up a release: that node refuses.
+- A health probe asks ``sys/leader``: no token, no entry in the audit logs. A node that is sealed, or knows no active
   node, does not serve. Never probed counts as not serving. The decision whether the store serves asks nobody: it looks
   at the age of the last good answer.
 
@@ -68,17 +68,17 @@ class _Kv:
         return Written(version=stored.version, request_id=stored.request_id)
 
     async def _versions(self, path: str) -> tuple[int, list[int]]:
-        """The newest version's number, 0 when the path was never written, and those that live."""
+        """Return the newest version's number, 0 if the path was never written, and the live ones."""
         return await self._login.retrying(lambda token: live_versions(self._login.http, token, path))
 
 
 PUBLIC_FOR_S: Final = 60.0  # seconds for which a public document is kept
-PUBLIC_FAILED_FOR_S: Final = 2.0  # and that it could not be read
+PUBLIC_FAILED_FOR_S: Final = 2.0  # seconds for which a failure to read it is kept
 
 
 @dataclass(slots=True)
 class _Public:
-    """A public document as it was read last, or why it could not be."""
+    """A public document as last read, or why it could not be read."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     until: float = float("-inf")
@@ -89,7 +89,7 @@ class _Public:
 class BaoIntake(_Kv):
     """Writes values, and the secrets of our own apps, as the identity ``web``, which cannot read them.
 
-    Anybody may ask for the public documents, and each request at the store is on record there: they are kept.
+    Public documents are cached: anybody may ask for them, and the store records each request.
     """
 
     def __init__(self, login: AppRoleLogin) -> None:
@@ -107,11 +107,11 @@ class BaoIntake(_Kv):
         return await self._write(ref.path, value, cas)
 
     async def current_version(self, ref: SecretRef | AppRef) -> int:
-        """Return the newest version's number, 0 when the path was never written. Raises Unavailable."""
+        """Return the newest version's number, 0 if the path was never written. Raises Unavailable."""
         return (await self._versions(ref.path))[0]
 
     async def live_versions(self, ref: SecretRef) -> list[int]:
-        """Return versions neither deleted nor destroyed. Raises Unavailable."""
+        """Return the versions that are neither deleted nor destroyed. Raises Unavailable."""
         return (await self._versions(ref.path))[1]
 
     async def value_fingerprint(self, value: Secret) -> str:
@@ -125,15 +125,15 @@ class BaoIntake(_Kv):
         return digest.hex()
 
     async def trust(self, ref: SecretRef, audience: str) -> None:
-        """Let the store make identity tokens of a client for a provider; again changes nothing. Raises Unavailable."""
+        """Let the store make identity tokens of a client for a provider. It may be repeated. Raises Unavailable."""
         key = f"identity/oidc/key/{ref.client_id}"
         await self._login.request("POST", key, body=IDENTITY_KEY)
         role = {"key": str(ref.client_id), "client_id": audience, "ttl": IDENTITY_TTL}
         await self._login.request("POST", identity_path(ref.client_id, ref.provider.value, "role"), body=role)
-        self._public = {}  # a new client's public key is shown at once, also where an older read is under way
+        self._public = {}  # a new client's public key is shown at once, even while an older read is under way
 
     async def discovery(self, name: str) -> dict[str, Any]:
-        """Return a public document of the store as issuer, a minute old at most. Raises Unavailable.
+        """Return a public document of the store as issuer, at most a minute old. Raises Unavailable.
 
         The store is asked once a minute, or every two seconds while it fails, however many ask here.
         """
@@ -142,12 +142,12 @@ class BaoIntake(_Kv):
             if time.monotonic() >= kept.until:
                 await self._publish(name, kept)
         if kept.failure is not None:
-            raise copy(kept.failure)  # each asker's own: whether it is on record is noted at it
+            raise copy(kept.failure)  # one for each caller: the error itself notes whether it is on record
         return dict(kept.said)
 
     async def _publish(self, name: str, kept: _Public) -> None:
         kept.until = time.monotonic() + PUBLIC_FAILED_FOR_S
-        kept.failure = Unavailable("store_timeout")  # should the caller go away
+        kept.failure = Unavailable("store_timeout")  # in case the caller goes away
         try:
             reply = await self._login.http.request("GET", f"identity/oidc/.well-known/{name}")
         except ByokeepError as error:
@@ -160,7 +160,7 @@ class BaoScanKey(_Kv):
     """Reads the key of the leak fingerprints, makes digests with it, and hands it out for a scan."""
 
     async def digests(self, value: Secret) -> list[str]:
-        """Return the digests of a value's windows in hex; none when it is too weak to be known again.
+        """Return the digests of a value's windows in hex; none if it is too weak to be recognised.
 
         Raises:
             Unavailable: As :meth:`shown`.
@@ -168,7 +168,7 @@ class BaoScanKey(_Kv):
         key = await self._key()
         try:
             return [digest.hex() for digest in fingerprints_of(value.reveal(), key.reveal())]
-        except Rejected:  # it can be stored, not looked for
+        except Rejected:  # it can be stored, but not searched for
             return []
         finally:
             key.wipe()
@@ -177,7 +177,7 @@ class BaoScanKey(_Kv):
         """Return the key as 64 hex digits.
 
         Raises:
-            Unavailable: ``scan_key_missing`` - the store was set up by a release that had none; or the store is away.
+            Unavailable: ``scan_key_missing``: a release without one set up the store; or the store is away.
         """
         key = await self._key()
         text = key.reveal().hex()
@@ -199,7 +199,7 @@ class BaoProfileRecords(_Kv):
     """Reads and writes as the identity ``broker``, under no lease."""
 
     async def newest(self, ref: ProfileRef) -> int:
-        """Return the newest version's number, 0 when the path was never written. Raises Unavailable."""
+        """Return the newest version's number, 0 if the path was never written. Raises Unavailable."""
         return (await self._versions(ref.path))[0]
 
     async def read(self, ref: ProfileRef, version: int) -> bytes:
@@ -214,7 +214,7 @@ class BaoProfileRecords(_Kv):
             return await record_from(reading)
         except NotFound:
             raise
-        except Denied:  # of this process, and not of the runner that asked
+        except Denied:  # this process was refused, not the runner that asked
             step = "Update the store's set-up: `byokeep up`, or `byokeep init` for your own store."
             raise Unavailable("records_refused", next_step=step) from None
 
@@ -224,8 +224,8 @@ class BaoProfileRecords(_Kv):
 
 
 MAX_JWT_LIFE_S: Final = 30  # seconds
-_KEEP_S: Final = 60.0  # seconds for which a list of versions is believed; less than SETTLE_S
-_REMEMBER_S: Final = 120.0  # seconds; in its usual rounds a reconciliation looks back no further
+_KEEP_S: Final = 60.0  # seconds for which a list of versions is trusted; less than SETTLE_S
+_REMEMBER_S: Final = 120.0  # seconds; a usual round of the reconciliation looks back no further
 _REMEMBERED: Final = 50_000  # signatures at most
 _PURPOSES: Final = frozenset({"leases", "checkpoints", "evidence"})
 
@@ -251,7 +251,7 @@ class TransitSigner:
 
         Raises:
             Rejected: ``bad_claims``: no integer ``iat`` and ``exp``, or more than 30 s between them. The store itself
-                sets no bound to a token's life.
+                does not limit a token's life.
             Unavailable: Not signed.
         """
         issued, expires = claims.get("iat"), claims.get("exp")
@@ -342,7 +342,7 @@ def _unb64(text: str) -> bytes:
         return b""
 
 
-# What the store's status says of its health, where it does not serve.
+# What the store's status says about its health when it does not serve.
 _STATES: Final = {429: "standby", 472: "standby", 473: "standby", 501: "not_set_up", 503: "sealed"}
 
 
@@ -351,9 +351,9 @@ class ProbedStoreHealth:
 
     Args:
         http: The store.
-        login: Whose login is the write of a look.
-        believed_s: For how many seconds a good answer is believed.
-        deadline_s: Of one probe, in seconds.
+        login: The identity whose login is the write of a look.
+        believed_s: For how many seconds a good answer counts.
+        deadline_s: The limit of one probe, in seconds.
         clock: Seconds that only grow.
     """
 
@@ -374,11 +374,11 @@ class ProbedStoreHealth:
         self._answered.proved(asked_at)
 
     def require(self) -> None:
-        """Raise Unavailable (``store_unreachable``) when the last good answer is too old."""
+        """Raise Unavailable (``store_unreachable``) if the last good answer is too old."""
         self._answered.require(self._clock())
 
     async def look(self) -> StoreLook:
-        """Ask the store how it is, and write to it. Raises Unavailable: it does not answer, or takes no write."""
+        """Ask the store how it is, and write to it. Raises Unavailable: no answer, or the write was refused."""
         reply = await self._http.request("GET", "sys/health", accept=frozenset(_STATES), timeout_s=2 * self._deadline_s)
         state, at = _STATES.get(reply.status, "serving"), reply.data.get("server_time_utc")
         if not isinstance(at, int) or self._login is None:
@@ -395,17 +395,17 @@ def _unreachable() -> Unavailable:
 
 
 LOOK_AGAIN_S: Final = 0.02
-_LOOK_S: Final = 0.005  # for one more entity at one node
+_LOOK_S: Final = 0.005  # seconds for one more entity at one node
 
 
 class StoreNodes:
-    """Every node of the cluster that a store's address leads to.
+    """Every node of the cluster behind a store's address.
 
     Args:
         login: The broker's identity.
-        ca_file: PEM file of the only CA to trust; default the system's.
-        outlived_s: Seconds after which no login token and no store token from before a cut-off lives.
-        within_s: For how many seconds the nodes are waited for at a time.
+        ca_file: PEM file of the only CA to trust; default: the system's.
+        outlived_s: Seconds after which no login token or store token from before a cut-off is alive.
+        within_s: For how many seconds to wait for the nodes at a time.
         clock: Seconds that only grow.
     """
 
@@ -418,7 +418,7 @@ class StoreNodes:
         self._outlived_s, self._within_s = outlived_s, within_s
         self._clock = clock
         self._nodes: dict[str, BaoHttp] = {}
-        self._cut_off_at: dict[str, float] = {}  # of those not confirmed yet
+        self._cut_off_at: dict[str, float] = {}  # those not confirmed yet
 
     async def close(self) -> None:
         """Close all connections."""
@@ -426,7 +426,7 @@ class StoreNodes:
             await self._nodes.popitem()[1].close()
 
     async def confirm(self, entity_ids: Sequence[str], disabled: bool) -> None:
-        """Return once every node has applied what was just written; which nodes there are is asked once.
+        """Return once every node has applied what was just written; the list of nodes is asked for once.
 
         Raises:
             Unavailable: ``store_node_behind``: a node has not, or cannot be asked; a cut-off does not hold there yet.
@@ -467,7 +467,7 @@ class StoreNodes:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def all(self) -> list[BaoHttp]:
-        """Return every node. Raises Unavailable: a member of the cluster has not told the active node its address."""
+        """Return every node. Raises Unavailable: a member has not told the active node its address."""
         status = await self._login.request("GET", "sys/ha-status")
         addresses = {str(node.get("api_address")) for node in status.data.get("nodes", [])}
         if len(addresses) < await self._members():
@@ -477,7 +477,7 @@ class StoreNodes:
         return [self._nodes[address] for address in addresses]
 
     async def _members(self) -> int:
-        """How many nodes have a copy of the data, as far as the storage knows; 0 when it is no raft."""
+        """Return how many nodes have a copy of the data, as far as the storage knows; 0 if it is not raft."""
         try:
             reply = await self._login.request("GET", "sys/storage/raft/configuration")
         except (NotFound, Rejected):
@@ -489,11 +489,11 @@ class StoreNodes:
 
 
 _LEASE_MOUNT: Final = "auth/lease/"
-_AT_ONCE: Final = 32  # entities switched side by side
+_AT_ONCE: Final = 32  # entities switched in parallel
 
 
 class EntityCutoff:
-    """Flips ``disabled`` of a client's entity as the identity ``broker``, and looks at it.
+    """Sets ``disabled`` on a client's entity as the identity ``broker``, and looks at it.
 
     Args:
         login: The broker's identity.
@@ -523,11 +523,11 @@ class EntityCutoff:
         return _entity(reply.auth.get("entity_id"), Unavailable("store_garbage"))
 
     async def disable(self, *entity_ids: str) -> None:
-        """Return only when every token of these entities is refused; all are tried, then the first failure is raised.
+        """Return once every token of these entities is refused. All are tried; then the first failure is raised.
 
         Raises:
             Rejected: ``bad_entity_id``.
-            Unavailable: ``entity_unknown``, or the store did not acknowledge: count the clients as not cut off.
+            Unavailable: ``entity_unknown``, or the store did not acknowledge: treat the clients as not cut off.
         """
         await self._set(entity_ids, disabled=True)
 
@@ -536,7 +536,7 @@ class EntityCutoff:
         await self._set(entity_ids, disabled=False)
 
     async def disabled(self, entity_id: str) -> bool | None:
-        """Return whether the store refuses this entity; None where the policy does not let us look.
+        """Return whether the store refuses this entity; None if the policy does not let us look.
 
         Raises:
             Rejected: ``bad_entity_id``.
@@ -561,7 +561,7 @@ class EntityCutoff:
         """
         try:
             found = (await self._login.request("LIST", "identity/entity/id")).data.get("key_info")
-        except NotFound:  # it has none
+        except NotFound:  # there are none
             return []
         if not isinstance(found, dict):
             raise Unavailable("store_garbage")

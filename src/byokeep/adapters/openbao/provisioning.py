@@ -1,16 +1,16 @@
-"""What a provisioned OpenBao holds, as data (mounts, keys, policies, roles, quotas), and how it comes to hold it.
+"""What a provisioned OpenBao holds, as data (mounts, keys, policies, roles, quotas), and how it gets there.
 
 Rules
 - A second run changes nothing that matters; what we no longer want is removed. Every field of a role is written out, so
-  that nothing of an earlier version of it can stay.
-- Nothing secret is written before an audit device has been proven (R1.4-2).
-- An existing mount or key of another kind is not repaired: that is somebody else's store.
+  that nothing of an earlier version can stay.
+- Nothing secret is written before an audit device is proved (R1.4-2).
+- An existing mount or key of another kind is not repaired: it means somebody else's store.
 - :func:`content_hash` covers all of it: the same hash means the same rights. It is recorded last, readable by the
-  identity ``provisioner``, so that a later start may skip.
+  identity ``provisioner``, so that a later start may skip the work.
 - A new root token needs two things held apart: the machine identity ``provisioner`` and a quorum of recovery keys.
-  After use every root token of the store is revoked, and the store must say so.
+  After use every root token of the store is revoked, and the store must confirm it.
 
-It may not store a token. Who brought the admin token revokes it.
+It may not store a token. Whoever brought the admin token revokes it.
 """
 
 from __future__ import annotations
@@ -46,31 +46,31 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write
 from byokeep.wire.bao_http import LEASE_HEADER, BaoHttp, BaoReply
 
-MINIMUM: Final = (2, 6, 2)  # before it a standby does not pass on every request that it must not answer itself
+MINIMUM: Final = (2, 6, 2)  # an older standby does not pass on every request that it must not answer itself
 _VERSION: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
 AUDIENCE: Final = "openbao"
 LOGIN_PATH: Final = "auth/lease/cel/login"
 MAX_TOKEN_TTL_S: Final = 60
-LOGIN_LIFE_S: Final = 5  # seconds after its issue at which the store takes no login token, whatever it says itself
+LOGIN_LIFE_S: Final = 5  # seconds after issue; then the store accepts no login token, whatever the token says
 _BATCH: Final = 2  # the store's number of a batch token
 _CLIENT_ID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 MACHINES: Final = ("web", "broker", "killswitch", "backup", "provisioner")
 MACHINE_TTL_S: Final = 20 * 60
-SETTLE_S: Final = 120  # seconds for which a new key of leases is believed and not yet signed with
+SETTLE_S: Final = 120  # seconds for which a new key of leases is accepted but not yet signed with
 KV_MAX_VERSIONS: Final = KEPT
 TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path; keys the hashes of people's tokens
-MACHINE_KEY_PATH: Final = "kv/data/platform/machine-key"  # the same for machines' tokens
+MACHINE_KEY_PATH: Final = "kv/data/platform/machine-key"  # the same, for machines' tokens
 SCAN_KEY_PATH: Final = "kv/data/platform/scan-key"
 APPS_PATH: Final = "kv/data/platform/apps"
 KEK_MOUNT: Final = kek.MOUNT
 PROFILE: Final = "profile"  # what a lease for browser profiles declares as its secret
 _SEALING: Final = f"{SEAL}-{PROFILE}"
-GLASS: Final = "breakglass"  # the one role that gives a person a token, wrapped; its claims say what it opens
+GLASS: Final = "breakglass"  # the one role that gives a person a token, wrapped; the claims say what it opens
 GLASS_POLICY: Final = "glass"  # and a secret: what a job may read of it, without the client's identity
 GLASS_MAX_S: Final = 3600
-DRILL: Final = "drill"  # what a drill of it reads: a marker of ours
+DRILL: Final = "drill"  # what a drill reads: a marker of ours
 DRILL_PATH: Final = "kv/data/platform/breakglass-drill"
-BATCH_ONLY: Final = "token_type: 2u"  # what every other role gives
+BATCH_ONLY: Final = "token_type: 2u"  # what every other role issues
 _PARTS_OF_KV: Final = ("kv/data/", "kv/metadata/", "kv/destroy/")
 _BELOW: Final = re.compile(
     r"(/webhook|/admin|/accounts/\+/(tokens|access|landing|verifier|code))?"
@@ -78,7 +78,7 @@ _BELOW: Final = re.compile(
 _OF_KEK: Final = re.compile(r"tenant/((encrypt|decrypt|rewrap)/<KEK>|keys/<KEK>(/rotate|/config)?)")
 _POLICY_BLOCK: Final = re.compile(r"^[^#\n]*\bpath\b", re.MULTILINE)
 _POLICY_PATH: Final = re.compile(r'^path "([^"]*)" \{$', re.MULTILINE)
-# Signs a client's identity tokens, one key for each. Providers fetch the public halves, of the newest and of the next.
+# Signs a client's identity tokens, one key per client. Providers fetch the public halves of the newest and the next.
 IDENTITY_TTL: Final = f"{IDENTITY_LIFE_S}s"
 IDENTITY_KEY: Final = {
     "algorithm": "RS256", "rotation_period": "720h", "verification_ttl": "1h", "allowed_client_ids": ["*"],
@@ -110,7 +110,7 @@ class Desired:
         environment: Part of the name of each client's KEK, so that no lease of this installation opens another's.
         oidc_issuer: Address under which providers find the public keys of identity tokens: ``https://host[:port]``,
             without a path; empty = nobody outside finds them.
-        per_second: Cap of signatures, and of logins, for each client address; None = no cap. Over a unix socket there
+        per_second: Limit of signatures, and of logins, per client address; None = no limit. Over a unix socket there
             is no address, and OpenBao answers 500 to every request that a quota covers.
     """
 
@@ -132,7 +132,7 @@ class Desired:
 
 
 def lease_roles(desired: Desired) -> dict[str, dict[str, Any]]:
-    """Role name -> body: ``use-<secret>``, ``custody-<secret>`` for each provider and for profiles, and two more.
+    """Return role name -> body: ``use-<secret>``, ``custody-<secret>`` for providers and profiles, and two more.
 
     ``enroll`` has no right at all; ``seal-profile`` is for a runner that seals the profile it had open.
     """
@@ -146,7 +146,7 @@ def lease_roles(desired: Desired) -> dict[str, dict[str, Any]]:
 
 
 def _lease_role(desired: Desired, kind: str, secret: str, policies: list[str]) -> dict[str, Any]:
-    """A program, for no other setting of the store bounds how long its signer lets a token live (ADR 0037)."""
+    """Return a program: no other setting of the store limits how long its signer lets a token live (ADR 0037)."""
     checks = [
         f"claims.kind == '{kind}'",
         *([f"'{secret}' in claims.secrets"] if secret else []),
@@ -163,7 +163,7 @@ def _lease_role(desired: Desired, kind: str, secret: str, policies: list[str]) -
 
 
 def _glass_role() -> dict[str, Any]:
-    """One client, what the claims name and nothing else, read only; not renewed, and over at its end."""
+    """Return a role for one client and exactly what the claims name: read-only, not renewed, over at its end."""
     known = [*(provider.value for provider in Provider), DRILL]
     checks = [
         f"claims.kind == '{GLASS}'",
@@ -204,7 +204,7 @@ def _texts(words: Sequence[str]) -> str:
 
 
 def machine_role(name: str) -> dict[str, Any]:
-    """Body of the AppRole of a machine identity; its policy has its name."""
+    """Return the body of a machine identity's AppRole; its policy has the same name."""
     return {
         "bind_secret_id": True,
         "secret_id_bound_cidrs": [],
@@ -223,7 +223,7 @@ def machine_role(name: str) -> dict[str, Any]:
 
 
 def policies(lease_accessor: str, environment: Environment = Environment.DEVELOPMENT) -> dict[str, str]:
-    """Policy name -> HCL text. ``lease_accessor`` is that of the auth mount ``lease``; KEKs are of ``environment``.
+    """Return policy name -> HCL text. ``lease_accessor`` is the auth mount ``lease``'s; KEKs are of ``environment``.
 
     Raises:
         Rejected: ``lease_policy_too_wide``, ``lease_policy_unreadable``: a lease's policy reaches beyond its client.
@@ -239,7 +239,7 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
             stored = (text + accounts if provider in PLATFORMS else text).replace("<<provider>>", provider.value)
             one = stored + identity.replace("<<provider>>", provider.value)
             found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider)
-            if kind is LeaseKind.USE:  # a provider's own token, got by an identity token, would outlive a grant
+            if kind is LeaseKind.USE:  # a provider's own token, got with an identity token, would outlive a grant
                 found[f"{GLASS_POLICY}-{provider.value}"] = _narrow(stored, lease_accessor, provider)
     found[f"{GLASS_POLICY}-{DRILL}"] = f'path "{DRILL_PATH}" {{\n  capabilities = ["read"]\n}}\n'
     for name in (*(f"{kind.value}-{PROFILE}" for kind in LeaseKind), _SEALING):
@@ -251,7 +251,7 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
 
 
 def _narrow(text: str, lease_accessor: str, provider: Provider) -> str:
-    """Return a lease's policy unchanged, if each of its paths is one provider's of the client that the lease names."""
+    """Return a lease's policy unchanged if each of its paths is one provider's, of the client that the lease names."""
     own = f"clients/{_client(lease_accessor)}/providers/"
     for path in _paths(text):
         mount, found, rest = path.partition(own)
@@ -264,9 +264,9 @@ def _narrow(text: str, lease_accessor: str, provider: Provider) -> str:
 
 
 def _narrow_profile(text: str, lease_accessor: str, environment: Environment, *, records: bool) -> str:
-    """Return a policy for profiles unchanged, if each of its paths is the KEK of the lease's client.
+    """Return a policy for profiles unchanged if each of its paths is the KEK of the lease's client.
 
-    With ``records`` a record of one of its profiles is fine, too.
+    With ``records``, a record of one of its profiles is allowed too.
     """
     client = _client(lease_accessor)
     kek, own = f"{environment.value}-{client}", f"clients/{client}/profiles/+"
@@ -289,7 +289,7 @@ def _paths(text: str) -> list[str]:
 
 
 def quotas(desired: Desired) -> dict[str, dict[str, Any]]:
-    """Rate limits of signing and of logging in, for each client address."""
+    """Return the rate limits of signing and of logging in, per client address."""
     if desired.per_second is None:
         return {}
     paths = {"byokeep-sign": "transit/sign/leases", "byokeep-login": LOGIN_PATH}
@@ -297,7 +297,7 @@ def quotas(desired: Desired) -> dict[str, dict[str, Any]]:
 
 
 def content_hash(desired: Desired) -> str:
-    """SHA-256 in hex over everything that provisioning writes, but for keys, values and server-made ids."""
+    """Return SHA-256 in hex over everything that provisioning writes, except keys, values and server-made ids."""
     everything = {
         "mounts": MOUNTS,
         "auth": AUTH_MOUNTS,
@@ -329,7 +329,7 @@ class _Admin:
         while True:
             try:
                 return await self.http.request(method, path, token=self._token, body=body, timeout_s=30)
-            except Unavailable as error:  # one that surely was not done, so it may be repeated
+            except Unavailable as error:  # surely not done, so it may be repeated
                 if error.code != "store_mount_not_ready" or time.monotonic() > until:
                     raise
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -337,13 +337,13 @@ class _Admin:
     async def hold(
         self, path: str, wanted: Mapping[str, Mapping[str, Any]], *, ours: tuple[str, ...] = ("",), anew: bool = False
     ) -> None:
-        """Let a path hold what is wanted, and of the names that begin with one of ``ours`` nothing else.
+        """Make a path hold what is wanted and, of the names that begin with one of ``ours``, nothing else.
 
         Args:
-            path: Where it is listed and written.
+            path: Where names are listed and written.
             wanted: Name -> body.
-            ours: Beginnings of names.
-            anew: Writing keeps fields that are not named, so an old one goes first. It is missing for that moment.
+            ours: Prefixes of names.
+            anew: Writing keeps fields that are not named, so the old one goes first and is missing for a moment.
         """
         for name in await self.names(path):
             if name.startswith(ours) and name not in wanted:
@@ -354,7 +354,7 @@ class _Admin:
             await self("POST", f"{path}/{name}", body)
 
     async def names(self, path: str) -> list[str]:
-        """List a path; nothing there is an empty list."""
+        """List a path; an empty path gives an empty list."""
         try:
             return [str(name) for name in (await self("LIST", path)).data.get("keys", [])]
         except NotFound:
@@ -392,7 +392,7 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     await admin.hold("sys/quotas/rate-limit", quotas(desired), ours=("byokeep-",))
     for path in (TOKEN_KEY_PATH, MACHINE_KEY_PATH, SCAN_KEY_PATH, DRILL_PATH):
         key = Secret(base64.b64encode(secrets.token_bytes(32)))
-        with suppress(Conflict):  # it is there, and stays: every digest made with it depends on it
+        with suppress(Conflict):  # it exists, and stays: every digest made with it depends on it
             await admin("POST", path, {"options": {"cas": 0}, "data": {"value": key}})
     for machine in MACHINES:
         await _credentials(admin, machine, private_dir(credentials_dir))
@@ -402,7 +402,7 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
 
 
 async def require_version(http: BaoHttp) -> str:
-    """Let pass a store of the minimum release or a later one; return what it says, and the minimum.
+    """Check that a store is of the minimum release or later; return its release and the minimum.
 
     Raises:
         Rejected: ``openbao_too_old``.
@@ -418,10 +418,10 @@ async def require_version(http: BaoHttp) -> str:
 
 
 async def prove_audit(http: BaoHttp, admin_token: Secret) -> tuple[str, ...]:
-    """Return the names of the audit devices, having seen that each hashes and that the store answers with them on.
+    """Return the names of the audit devices, once each is seen to hash and the store answers with them on.
 
     A store with devices answers an audited request only after at least one of them has taken the entry; with none it
-    answers everything and records nothing, which is why the list must not be empty.
+    answers everything and records nothing, so the list must not be empty.
 
     Raises:
         Unavailable: ``no_audit_device``, ``audit_device_raw`` (a device that logs values in clear).
@@ -439,7 +439,7 @@ async def prove_audit(http: BaoHttp, admin_token: Secret) -> tuple[str, ...]:
 
 
 async def recorded_content(http: BaoHttp, provisioner: Secret) -> str:
-    """Return the hash that the last provisioning recorded; empty when there is none. Raises Unavailable."""
+    """Return the hash that the last provisioning recorded; empty if there is none. Raises Unavailable."""
     try:
         reply = await http.request("GET", RECORD_PATH, token=provisioner)
     except NotFound:
@@ -448,10 +448,10 @@ async def recorded_content(http: BaoHttp, provisioner: Secret) -> str:
 
 
 async def rotate_leases(http: BaoHttp, admin_token: Secret) -> int:
-    """Give the leases a new signing key, and let the store believe no other: whatever was signed before is worthless.
+    """Give the leases a new signing key and let the store accept no other: whatever was signed before is worthless.
 
     The broker signs with it once it is settled (:data:`~.signer.SETTLE_S`); until then the store refuses every lease.
-    Earlier versions go on existing for the reconciliation, which explains the logins of before.
+    Earlier versions stay for the reconciliation, which explains earlier logins.
 
     Returns:
         The new version's number.
@@ -469,17 +469,17 @@ async def rotate_leases(http: BaoHttp, admin_token: Secret) -> int:
 
 
 async def _believe(admin: _Admin) -> None:
-    """Let the store believe the keys of leases that count. What is not named in this place is forgotten there."""
+    """Let the store accept the keys of leases that count. It forgets what is not named here."""
     found = (await admin("GET", "auth/lease/config")).data
     kept = {name: found[name] for name in ("jwt_supported_algs", "bound_issuer", "default_role")}
     await admin("POST", "auth/lease/config", kept | {"jwt_validation_pubkeys": await _lease_keys(admin)})
 
 
 async def rotate_signing_keys(http: BaoHttp, admin_token: Secret, *, public: bool) -> int:
-    """Give the leases a new signing key while they are issued, and with ``public`` checkpoints and evidence as well.
+    """Give the leases a new signing key while they are issued and, with ``public``, checkpoints and evidence as well.
 
-    The new key of leases is believed at once and signed with once it is settled; believed besides is the one that is
-    settled now. Of the other two every version verifies what it signed.
+    The new key of leases is accepted at once and signed with once it is settled. The one that is settled now is
+    accepted as well. Every version of the other two verifies what it signed.
 
     Returns:
         How many keys.
@@ -504,16 +504,16 @@ async def rotate_signing_keys(http: BaoHttp, admin_token: Secret, *, public: boo
 
 
 async def rotate_secret_ids(http: BaoHttp, admin_token: Secret, *, credentials_dir: Path, alone: bool) -> int:
-    """Give each machine whose credentials lie here a new secret id, and end the old one when the new one has logged in.
+    """Give each machine with credentials here a new secret id, and end the old one once the new one has logged in.
 
-    Cut off anywhere, it ends what it left alive when it is repeated: which that is stands beside the file before the
-    file is written.
+    Cut off anywhere, it ends what it left alive when it is repeated: a note beside the file says which that is, and is
+    written before the file.
 
     Args:
         http: The store.
         admin_token: As :func:`provision`.
         credentials_dir: Where the files are.
-        alone: No other host has credentials: every secret id but the new one ends, whoever made it.
+        alone: No other host has credentials: every secret id except the new one ends, whoever made it.
 
     Returns:
         How many machines.
@@ -570,7 +570,7 @@ async def _lease_method(admin: _Admin, desired: Desired) -> None:
         "default_role": "",
     }
     await admin("POST", "auth/lease/config", config)
-    await admin.hold("auth/lease/role", {})  # of releases before: they took whatever end a token named
+    await admin.hold("auth/lease/role", {})  # roles of earlier releases: they accepted whatever end a token named
     await admin.hold("auth/lease/cel/role", lease_roles(desired), anew=True)
 
 
@@ -582,7 +582,7 @@ async def _lease_keys(admin: _Admin) -> list[str]:
 
 
 async def _recorded(admin: _Admin) -> dict[str, str]:
-    """Return what provisioning keeps for the next time; nothing at first."""
+    """Return what provisioning keeps for the next time; at first nothing."""
     try:
         return dict((await admin("GET", RECORD_PATH)).data.get("custom_metadata") or {})
     except NotFound:
@@ -590,7 +590,7 @@ async def _recorded(admin: _Admin) -> dict[str, str]:
 
 
 async def _credentials(admin: _Admin, machine: str, directory: Path) -> None:
-    """Keep a credentials file that still logs in; write a new one otherwise."""
+    """Keep a credentials file that still logs in; otherwise write a new one."""
     try:
         token, _ = await log_in(admin.http, directory / f"{machine}.approle")
     except ByokeepError:
@@ -619,7 +619,7 @@ async def _issue(admin: _Admin, machine: str, directory: Path, *, old: Secret | 
 
 
 async def _ending(admin: _Admin, role: str, old: Secret, note: Path) -> set[str]:
-    """Return the accessors of the secret id that is replaced, and of those that a rotation which was cut off left."""
+    """Return the accessors of the secret id that is replaced, and of those that a cut-off rotation left."""
     left = read_json(await asyncio.to_thread(read_private, note)) if await asyncio.to_thread(note.exists) else []
     if not isinstance(left, list):
         raise Integrity("note_unreadable", next_step=f"Remove {note.name} from the credentials directory, then repeat.")
@@ -664,7 +664,7 @@ async def retire_roots(http: BaoHttp, root: Secret) -> None:
 
     Raises:
         Integrity: ``root_token_alive``.
-        Unavailable: What :meth:`BaoHttp.request` raises; then count it as alive.
+        Unavailable: What :meth:`BaoHttp.request` raises; then treat it as alive.
     """
     own = (await http.request("GET", "auth/token/lookup-self", token=root)).data.get("accessor")
     listed = await http.request("LIST", "auth/token/accessors", token=root)
@@ -685,7 +685,7 @@ async def _is_root(http: BaoHttp, root: Secret, accessor: str) -> bool:
             "POST", "auth/token/lookup-accessor", token=root, body={"accessor": Secret(accessor)}
         )
     except ByokeepError as gone:
-        # A token that ran out between the listing and the look is no root: those do not run out.
+        # A token that expired between the listing and the look is no root: those do not expire.
         if isinstance(gone, Unavailable):
             raise
         return False

@@ -1,14 +1,15 @@
 """Snapshots of the store, and markers that prove after a restore that each version of each KEK is there.
 
 Rules
-- Taken by an identity of its own, which reads no value: a snapshot is encrypted under the seal.
+- An identity of its own takes them, and reads no value: a snapshot is encrypted under the seal.
 - A store without raft storage has no snapshots, and says so before anything is made.
-- A restored snapshot brings back every token of its time, root tokens included: all of them end before anything else,
+- A restored snapshot brings back every token of its time, root tokens included. All of them end before anything else;
   machines get new secret ids, and the leases another key.
-- The embedded store reads in a snapshot of another place while it has no audit device, for those of the snapshot name
-  files there. It is then started without any, which removes them, and once more with its own. Nobody is served then.
+- The embedded store loads a snapshot of another place while it has no audit device, because the snapshot's devices name
+  files there. It is then started without any, which removes them, and once more with its own. Nobody is served
+  meanwhile.
 
-It may not start a store, nor decide which snapshot is the right one.
+It may not start a store, or decide which snapshot is the right one.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ async def markers(login: AppRoleLogin, backup: UUID) -> tuple[Marker, ...]:
 
 
 async def must_open(http: BaoHttp, admin: Secret, backup: UUID, expected: Sequence[Marker]) -> None:
-    """See that the store has every version of every KEK. Raises BackupRefused(``kek_missing``), Unavailable."""
+    """Check that the store has every version of every KEK. Raises BackupRefused(``kek_missing``), Unavailable."""
     for marker in expected:
         try:
             found = (await http.request("GET", f"{MOUNT}/keys/{marker.key}", token=admin)).data["keys"]
@@ -97,7 +98,7 @@ async def restore(store: EmbeddedOpenBao, snapshot: Path) -> None:
         snapshot: The file.
 
     Raises:
-        BackupRefused: ``seal_key``: the store does not take it, so the seal key is another one.
+        BackupRefused: ``seal_key``: the store does not accept it, so the seal key is another one.
         Unavailable: As :meth:`EmbeddedOpenBao.start`.
     """
     keys = {path: path.read_bytes() for path in (store.home / "keys").glob("recovery*.key")}
@@ -128,7 +129,7 @@ async def restore(store: EmbeddedOpenBao, snapshot: Path) -> None:
 
 
 async def _taken_over(http: BaoHttp, credentials: Path) -> None:
-    """Wait until the store answers from a snapshot that it says to have taken; in vain, its next start shows why."""
+    """Wait until the store serves from a snapshot that it has accepted; if in vain, its next start shows why."""
     for _ in range(40):
         with contextlib.suppress(ByokeepError):
             await AppRoleLogin(http, credentials).write()
@@ -154,9 +155,9 @@ async def _held(http: BaoHttp, admin: Secret, folder: str) -> dict[str, Versions
 async def renew_rights(
     store: EmbeddedOpenBao, desired: provisioning.Desired, backup: UUID, expected: Sequence[Marker]
 ) -> tuple[dict[str, bytes], dict[str, Versions]]:
-    """End every right of the time of the backup, having seen that every KEK is there; write new credentials.
+    """End every right from the time of the backup, once every KEK is seen to be there; write new credentials.
 
-    Returns the public keys of evidence, by their numbers, and what is held of clients, by path.
+    Returns the public keys of evidence, by number, and what is stored of clients, by path.
 
     Raises:
         Denied: ``recovery_quorum_missing``.

@@ -1,21 +1,21 @@
 """Connections of one role, kept warm, each used by one transaction at a time; one trip to the server; its failures.
 
 Rules
-- Nobody waits without end: two seconds for a free connection, two to connect, and :class:`PipelineWatch` cuts the
-  connection of a trip that takes too long. The server limits what a caller may have forgotten: a statement, a lock
-  wait, an idle transaction. Names resolve in our schemas only.
-- A server that is away is felt at once by who asks, not by a thread that tries again in the background.
-- A login that was replaced (:mod:`.logins`) is felt at the next transaction: it gets a connection of the new one, and
-  those of the old one end as they come back to be used. One under way goes on.
-- A connection goes back only when it stands outside a transaction; any other is thrown away.
-- The statements of a trip run one after the other, each seeing what was committed when its turn came, exactly as if
-  sent one by one; after the first that fails none runs. What differs is how often this process and the server wait for
-  each other. Each statement is prepared once for each connection, on its first trip.
-- Not knowing is Unavailable. A constraint that says "already there" is Conflict; one that says "not well-formed" is
-  Rejected; a row policy, a missing grant or a refusal by the audit functions is Denied. The driver's text holds rows
-  and parameters: it is dropped, and with it the exception that carried it.
+- Every wait ends: two seconds for a free connection, two to connect, and :class:`PipelineWatch` cuts the connection of
+  a trip that takes too long. The server limits what a caller may have forgotten: a statement, a lock wait, an idle
+  transaction. Names resolve in our schemas only.
+- Whoever asks a server that is down learns it at once. No background thread retries.
+- A replaced login (:mod:`.logins`) takes effect at the next transaction, which gets a connection of the new one. The
+  old one's connections end as they come back; a transaction under way goes on.
+- A connection goes back only when it is outside a transaction; any other is discarded.
+- The statements of a trip run one after the other. Each sees what was committed when its turn came, exactly as if sent
+  one by one, and after the first failure none runs. Only this process and the server wait for each other less often.
+  Each statement is prepared once per connection, on its first trip.
+- Not knowing is Unavailable. A constraint that says "already there" is Conflict, one that says "not well-formed" is
+  Rejected. A row policy, a missing grant or a refusal by the audit functions is Denied. The driver's text holds rows
+  and parameters, so it is dropped together with the exception that carried it.
 
-It may not hold a password (peer authentication, a client certificate or the driver's password file do), nor decide what
+It may not hold a password (peer authentication, a client certificate or the driver's password file do), or decide what
 belongs together: :mod:`.database` does.
 
 Why not a pool from a library: each of those we measured either hides "no server" behind its own retries until the
@@ -48,7 +48,7 @@ from psycopg.waiting import Ready, Wait
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 
-CONNECT_S: Final = 2  # seconds to connect, or to be given a connection from a pool
+CONNECT_S: Final = 2  # seconds to connect, or to get a connection from a pool
 OPTIONS: Final = (
     "-c timezone=UTC -c search_path=byokeep,procrastinate -c statement_timeout=5000 -c lock_timeout=3000"
     " -c idle_in_transaction_session_timeout=10000"
@@ -58,7 +58,7 @@ OPTIONS: Final = (
 def address_of(url: str) -> dict[str, Any]:
     """Return the driver's arguments for a URL ``postgresql+psycopg://role@/database?host=...``. Raises Unavailable.
 
-    Where the URL's password file begins with a login of its role (:mod:`.logins`), that logs in.
+    If the URL's password file begins with a login of its role (:mod:`.logins`), that one logs in.
     """
     try:
         found = dict(conninfo_to_dict(f"postgresql://{url.partition('://')[2]}"))
@@ -69,7 +69,7 @@ def address_of(url: str) -> dict[str, Any]:
 
 
 def read_logins(file: Path) -> list[tuple[str, bytes]]:
-    """Return the logins that byokeep wrote to a password file, each with its line; what cannot be read holds none."""
+    """Return the logins that byokeep wrote to a password file, each with its line; an unreadable file holds none."""
     with contextlib.suppress(OSError):
         lines = file.read_bytes().splitlines()
         return [(login[1].decode("ascii"), line) for line in lines if (login := _LOGIN.match(line))]
@@ -77,7 +77,7 @@ def read_logins(file: Path) -> list[tuple[str, bytes]]:
 
 
 def driver_arguments(url: str, application_name: str) -> dict[str, Any]:
-    """Return the driver's arguments for a URL, with our limits of every wait."""
+    """Return the driver's arguments for a URL, with our limits on every wait."""
     every = {"connect_timeout": CONNECT_S, "options": OPTIONS, "application_name": application_name}
     return address_of(url) | every
 
@@ -91,7 +91,7 @@ _AUDIT_RULES: Final = MappingProxyType(
         "BK005": "row_unrecorded", "BK007": "not_yours",
     }
 )  # fmt: skip
-# What has the name that was asked for, and where it is listed.
+# What has the requested name, and where it is listed.
 _WHERE_LISTED: Final = MappingProxyType(
     {
         "client_exists": "This name is taken: see `byokeep client list`. If it is enrolling: `byokeep client enroll`.",
@@ -106,12 +106,12 @@ _GONE: Final = frozenset({"08", "53", "57", "58"})
 
 
 def unavailable() -> Unavailable:
-    """The database did not answer, or not in time."""
+    """Return the error for a database that did not answer, or not in time."""
     return Unavailable("database_unavailable", next_step="Try again. If it persists, check that PostgreSQL is running.")
 
 
 def busy() -> Unavailable:
-    """The database works for others; the same question may be answered in a moment."""
+    """Return the error for a database that is working for others; it may answer the same question in a moment."""
     return Unavailable("database_busy", next_step="Try again in a moment.")
 
 
@@ -151,7 +151,7 @@ def translate(error: BaseException) -> ByokeepError:
 
 
 CALL_S: Final = 3.2  # seconds a trip may take before its connection is cut; just over the lock timeout
-_GRACE_S: Final = 0.05  # of them: for an answer that came while the loop was busy elsewhere
+_GRACE_S: Final = 0.05  # of these seconds: for an answer that came while the loop was busy
 _PREPARED_MOST: Final = 400  # statements kept prepared by one connection; there are fewer names than that
 _SYNC: Final = ExecStatus.PIPELINE_SYNC
 _ROWS: Final = ExecStatus.TUPLES_OK
@@ -160,12 +160,12 @@ _ENCODING: Final = "utf-8"
 _BIND: Final = re.compile(r"%(?:\(([a-z_][a-z0-9_]*)\)s|%)")
 
 Rows: TypeAlias = list[dict[str, Any]]
-# A statement and its parameters; None = sent as it stands and not prepared, for BEGIN, COMMIT and ROLLBACK.
+# A statement and its parameters; None = sent as it is and not prepared, for BEGIN, COMMIT and ROLLBACK.
 Asked: TypeAlias = tuple[str, Mapping[str, object] | None]
 _Key: TypeAlias = tuple[bytes, tuple[int, ...]]
 
 
-_Stamp: TypeAlias = tuple[int, int]  # of a password file: which one it is, and of when
+_Stamp: TypeAlias = tuple[int, int]  # of a password file: which one it is, and its time
 
 
 class PipelineConnection(psycopg.AsyncConnection[dict[str, Any]]):
@@ -173,7 +173,7 @@ class PipelineConnection(psycopg.AsyncConnection[dict[str, Any]]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.prepare_threshold = None  # the driver would throw away our statements with its own
+        self.prepare_threshold = None  # the driver would discard our statements along with its own
         self.prepared: dict[_Key, bytes] = {}
         self.columns: dict[bytes, list[str]] = {}
         self.adapting: Transformer | None = None
@@ -182,7 +182,7 @@ class PipelineConnection(psycopg.AsyncConnection[dict[str, Any]]):
 
 @dataclass(slots=True)
 class Answers:
-    """What came back: the rows of each statement that ran, and why the next one did not."""
+    """What came back: the rows of each statement that ran, and why the next one did not run."""
 
     rows: list[Rows] = field(default_factory=list)
     error: psycopg.Error | None = None
@@ -191,8 +191,8 @@ class Answers:
 class PipelineWatch:
     """Cuts a connection's socket when time is up: the driver then sees its end at once, whatever the server does.
 
-    Cancelling instead would make the driver ask the hung server to cancel, and wait for that. When time is up because
-    this process did not come round to its loop, an answer that lies there meanwhile is taken first.
+    Cancelling instead would make the driver ask the hung server to cancel, and wait for that. If time is up because
+    this process did not get round to its loop, an answer that has arrived meanwhile is taken first.
     """
 
     def __init__(self, connection: PipelineConnection) -> None:
@@ -237,7 +237,7 @@ class _Query:
 
 @dataclass(slots=True)
 class _Sent:
-    """One command under way; ``name`` and ``key`` of one that prepares, ``name`` alone of one that runs prepared."""
+    """One command under way. One that prepares has ``name`` and ``key``; one that runs prepared has ``name`` only."""
 
     name: bytes
     key: _Key | None = None
@@ -274,7 +274,7 @@ def _query(adapting: Transformer, statement: str, params: Mapping[str, object] |
 
 @lru_cache(maxsize=1024)
 def _spelled(statement: str) -> tuple[bytes, tuple[str, ...]]:
-    """A statement with its binds as the server numbers them, and their names in that order."""
+    """Return a statement with its binds as the server numbers them, and their names in that order."""
     names: list[str] = []
 
     def number(found: re.Match[str]) -> str:
@@ -312,7 +312,7 @@ def _send(connection: PipelineConnection, queries: Sequence[_Query]) -> list[_Se
 
 
 def _next(connection: PipelineConnection) -> PQGen[PGresult | None]:
-    """The next result; None = the command has no more."""
+    """Return the next result; None = the command has no more."""
     pgconn = connection.pgconn
     while pgconn.is_busy():
         if (yield Wait.R):
@@ -359,10 +359,10 @@ class Connections:
         self._closed = False
 
     async def take(self) -> tuple[PipelineConnection, bool]:
-        """Return a connection, and whether it is a new one; one that lay idle may have died meanwhile.
+        """Return a connection, and whether it is new; one that was idle may have died meanwhile.
 
         Raises:
-            Unavailable: ``no_connection_free``: none was in time; ``database_unavailable``: there is no server.
+            Unavailable: ``no_connection_free``: none became free in time; ``database_unavailable``: no server.
         """
         try:
             async with asyncio.timeout(CONNECT_S if self._free.locked() else None):
@@ -382,7 +382,7 @@ class Connections:
             raise
 
     def give(self, connection: PipelineConnection) -> None:
-        """Take a connection back; one inside a transaction, or broken, is thrown away."""
+        """Take a connection back. One that is inside a transaction, or broken, is discarded."""
         self._free.release()
         if not self._closed and not connection.closed and connection.pgconn.transaction_status == _IDLE:
             self._idle.append(connection)
@@ -390,18 +390,18 @@ class Connections:
             _throw_away(connection)
 
     def drop(self, connection: PipelineConnection) -> None:
-        """Throw a connection away without asking its server anything."""
+        """Discard a connection without asking its server anything."""
         self._free.release()
         _throw_away(connection)
 
     async def close(self) -> None:
-        """Close what lies idle, and the others as they come back."""
+        """Close the idle connections, and the others as they come back."""
         self._closed = True
         while self._idle:
             _throw_away(self._idle.pop())
 
     def _login(self) -> _Stamp | None:
-        """Return which password file there is now: a login that was replaced is used by no connection any more."""
+        """Return which password file there is now: no connection uses a replaced login any more."""
         if self._passfile is not None:
             with contextlib.suppress(OSError):
                 found = os.stat(self._passfile)  # noqa: PTH116 - asked for each transaction

@@ -2,15 +2,15 @@
 
 Rules
 - A transaction is opened for one client, for every client by name, or for none; the row policies hold it to that.
-- Every wait has an end. A server that hangs costs a caller three seconds and the connection, never a thread of ours.
+- Every wait ends. A hung server costs a caller three seconds and the connection, never a thread of ours.
 - A block that swallowed a failed statement does not commit: leaving it raises the failure again.
-- No append, no action: an audit record, the rows it speaks of and the tasks that follow commit together.
+- No append, no action: an audit record, the rows it is about and the tasks that follow commit together.
 - Append to a client's chain before the platform's: the chains stay locked until commit.
 - What needs no answer of its own travels with what follows: the opening and the locks with the first question, the
   commit with the last write. Their order, and what each statement sees, is as if they went alone.
-- All SQL that is not a migration lives in ``sql/*.sql``. A file opens with a comment saying what it is about, a
-  statement with ``-- name: lower_snake``. Parameters are ``:name`` binds, never text put together. A name exists once.
-- The queue is procrastinate on the same PostgreSQL. Arguments of tasks are ids; the queue prints them, and a constraint
+- All SQL that is not a migration is in ``sql/*.sql``. A file opens with a comment saying what it is about, a statement
+  with ``-- name: lower_snake``. Parameters are ``:name`` binds; text is never put together. A name exists once.
+- The queue is procrastinate on the same PostgreSQL. Arguments of tasks are ids: the queue prints them, and a constraint
   of its table refuses anything else. What a task raises reaches the queue's log as one of our errors, without its text.
 
 It may not hold SQL or define tasks: the worker does that.
@@ -96,14 +96,14 @@ def _without_comments(text: str) -> str:
 
 
 _CONNECTIONS: Final = 4
-_PATIENCE_S: Final = 30.0  # the worker ends when the queue's connections fail it for longer
+_PATIENCE_S: Final = 30.0  # seconds; the worker ends if the queue's connections fail for longer
 _WAKE: Final = '{"type": "job_inserted", "job_id": 0}'
 
 
 class _Waking(PsycopgConnector):
-    """The queue's connector; a notification wakes its worker and says nothing, for any role may send one.
+    """The queue's connector. A notification wakes its worker and says nothing else: any role may send one.
 
-    The queue itself would stop a task, or the worker, by what stands in it. A task is stopped by its row alone.
+    The queue itself would let a notification stop a task or the worker. Here only its row stops a task.
     """
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
@@ -130,13 +130,13 @@ def build_app(url: str) -> App:
 
 
 def quiet() -> None:
-    """Keep the queue's and the driver's running commentary, arguments included, out of every log."""
+    """Keep the running commentary of the queue and the driver, arguments included, out of every log."""
     for name in ("procrastinate", "psycopg", "psycopg.pool"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 async def own_errors_only(call_next: Callable[[], Awaitable[Any]], _context: Any, _worker: Any) -> Any:
-    """Run a task; what it raises is ours, or becomes ``task_failed`` with the exception's class and nothing else."""
+    """Run a task. What it raises is ours, or becomes ``task_failed`` with only the exception's class."""
     try:
         return await call_next()
     except ByokeepError as error:
@@ -147,14 +147,14 @@ async def own_errors_only(call_next: Callable[[], Awaitable[Any]], _context: Any
     raise failure.with_traceback(None)
 
 
-# A commit wakes the worker; the poll is for what was committed while the worker was not listening yet.
+# A commit wakes the worker; the poll is for what was committed before the worker listened.
 _WORKER: Final[WorkerOptions] = {"worker_middleware": [own_errors_only], "fetch_job_polling_interval": 2.0}
 
 
 _CAN_ROLL_BACK: Final = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
 _IN_DOUBT: Final = frozenset({TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN})
-_OUTDATED: Final = frozenset({"0A000", "26000"})  # what was prepared does not fit the schema any more, or is gone
-_OURS: Final = "BK"  # raised by functions of ours, at a commit too: nothing was committed then
+_OUTDATED: Final = frozenset({"0A000", "26000"})  # what was prepared no longer fits the schema, or is gone
+_OURS: Final = "BK"  # raised by our own functions, also at a commit: nothing was committed then
 _POOL: Final = 10
 _BEGIN: Final[Asked] = ("BEGIN", None)
 _COMMIT: Final[Asked] = ("COMMIT", None)
@@ -171,14 +171,14 @@ class PostgresDatabase:
 
     Args:
         url: URL, ``postgresql+psycopg://role@/database?host=...``.
-        pool_size: Connections at most.
-        statements: Named statements; the packaged ones unless given.
+        pool_size: Maximum of connections.
+        statements: Named statements; default: the packaged ones.
     """
 
     def __init__(self, url: str, *, pool_size: int = _POOL, statements: Mapping[str, str] | None = None) -> None:
         quiet()
         self._queries = load() if statements is None else statements
-        # The driver commits by itself; a transaction sends BEGIN together with its first statement.
+        # The driver autocommits; a transaction sends BEGIN together with its first statement.
         self._connections = Connections(url, size=pool_size, name="byokeep")
 
     @asynccontextmanager
@@ -187,7 +187,7 @@ class PostgresDatabase:
     ) -> AsyncIterator[PostgresTransaction]:
         """Open a transaction; leaving the block commits, an exception rolls back.
 
-        The server hears of it with the first statement, so a server that is away is felt there.
+        The server hears of it with the first statement, so a server that is down is noticed there.
 
         Args:
             client_id: The client whose rows are visible and writable.
@@ -210,7 +210,7 @@ class PostgresDatabase:
         self, shape: Shape[T], statement: str, params: Mapping[str, object], *, client_id: UUID | None = None,
         every_client: bool = False,
     ) -> list[T]:  # fmt: skip
-        """Run one statement in a transaction of its own that may not write, in one trip; the trip is the transaction.
+        """Run one statement in a read-only transaction of its own, in one trip; the trip is the transaction.
 
         Raises:
             Unavailable: ``database_unavailable``, ``database_busy``.
@@ -261,7 +261,7 @@ class PostgresTransaction:
 
     @property
     def pid(self) -> int:
-        """The server's number for this session, from the driver; 0 when the transaction has ended."""
+        """Return the server's number for this session, from the driver; 0 if the transaction has ended."""
         return 0 if self._connection is None or self._connection.closed else self._connection.info.backend_pid
 
     async def one(self, shape: Shape[T], statement: str, /, **params: object) -> T:
@@ -281,7 +281,7 @@ class PostgresTransaction:
         return rows[0] if rows else None
 
     async def all(self, shape: Shape[T], statement: str, /, **params: object) -> list[T]:
-        """Return all rows; a statement without rows gives none.
+        """Return all rows; a statement without rows gives an empty list.
 
         Raises:
             Conflict: ``conflict`` with ``constraint``: the row is there already.
@@ -293,11 +293,11 @@ class PostgresTransaction:
         return list(map(reader(shape), await self._send(self._asked(statement, params))))
 
     async def ahead(self, statement: str, /, **params: object) -> None:
-        """Keep a statement for the next trip, as its first; its rows are not looked at."""
+        """Keep a statement to go first on the next trip; its rows are ignored."""
         self._waiting.append(self._asked(statement, params))
 
     async def append(self, event: Event, *, commit: bool = False) -> Receipt:
-        """Append to the chain of ``event.client_id``, or the platform's, in this transaction; ``commit`` = and commit.
+        """Append to the chain of ``event.client_id``, or the platform's; with ``commit``, commit as well.
 
         Raises:
             Denied: ``audit_refused`` with ``rule``: this process may not write this event.
@@ -318,14 +318,14 @@ class PostgresTransaction:
         return receipt
 
     async def defer(self, task: str, *, delay_s: float = 0, key: str = "", lock: str = "", **ids: str) -> bool:
-        """Enqueue a task that exists only if this transaction commits. With a ``key``, one waits at a time; with a
-        ``lock``, one is worked on at a time.
+        """Enqueue a task that exists only if this transaction commits. Only one with the same ``key`` waits at a time;
+        only one with the same ``lock`` runs at a time.
 
         Returns:
-            False when one with this ``key`` waits already, so that nothing was enqueued.
+            False if one with this ``key`` already waits, so that nothing was enqueued.
 
         Raises:
-            ValueError: An argument that could be more than an id.
+            ValueError: An argument could be more than an id.
         """
         if not _TASK.match(task) or any(not _ID.match(value) for value in (*ids.values(), key or "-", lock or "-")):
             raise ValueError("tasks take ids only")
@@ -334,11 +334,11 @@ class PostgresTransaction:
         return bool(await self._send(self._asked(_DEFER, asked)))
 
     async def last(self, shape: Shape[T], statement: str, /, **params: object) -> list[T]:
-        """As :meth:`all`, and commit with it. Raises as it does; Unavailable: ``commit_outcome_unknown``."""
+        """Do as :meth:`all` does, and commit with it. Also raises Unavailable: ``commit_outcome_unknown``."""
         return list(map(reader(shape), await self._send(self._asked(statement, params), ends=True)))
 
     async def reach(self) -> None:
-        """Send what waits, be it the opening alone."""
+        """Send what waits, even if that is only the opening."""
         await self._send()
 
     async def commit(self) -> None:
@@ -361,7 +361,7 @@ class PostgresTransaction:
         if self._connection is None:
             return
         if self._connection.pgconn.transaction_status not in _CAN_ROLL_BACK:
-            self._give()  # outside a transaction it goes back, any other is thrown away
+            self._give()  # outside a transaction it goes back, any other is discarded
             return
         try:
             with PipelineWatch(self._connection):
@@ -380,10 +380,10 @@ class PostgresTransaction:
         return self._statements[statement], {name: _plain(value) for name, value in params.items()}
 
     async def _send(self, *asked: Asked, ends: bool = False) -> Rows:
-        """Send what waits, what is asked, and the commit if that is the end, in one trip; the rows of what was asked.
+        """Send what waits, what is asked, and the commit if it ends, in one trip; returns the rows of what was asked.
 
         An idle connection may have died with a server that is back by now, or have prepared for a schema that has grown
-        since: until something was begun, and nothing but reading was to be committed, another one is safe.
+        since. Retrying on another one is safe if nothing was begun and only reading was to be committed.
         """
         first = len(self._waiting)
         trip = [*self._waiting, *asked, *([_COMMIT] if ends and not self._reads else [])]
@@ -443,7 +443,7 @@ def _in_doubt(connection: PipelineConnection) -> bool:
 
 
 def _plain(value: object) -> object:
-    """What the driver should store for a noun of ours."""
+    """Return what the driver should store for one of our types."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, frozenset | set):

@@ -1,8 +1,8 @@
 """Dumps of the database, by PostgreSQL's own programs, and their way back.
 
 Rules
-- The owner's role dumps in one snapshot; it needs no superuser. Roles, and what else belongs to the whole server, are
-  made by the set-up, not by a dump.
+- The owner's role dumps in one snapshot; it needs no superuser. The set-up, not a dump, makes roles and whatever else
+  belongs to the whole server.
 - What a program says stays out: an error of it may quote a row.
 - A dump is proved by having ``pg_restore`` read all of it.
 
@@ -32,7 +32,7 @@ async def dump(url: str, file: BinaryIO, *, major: str) -> None:
     """Write a dump. Raises Unavailable(``database_not_dumped``): the server is away, or the disk is full.
 
     Args:
-        url: Of the owner's role.
+        url: The owner's role's.
         major: The server's major release; an older ``pg_dump`` refuses it.
     """
     options = ("--format=custom", "--compress=gzip:1", "--no-password", f"--dbname={_plain(url)}")
@@ -56,10 +56,10 @@ class DumpProof:
         )  # fmt: skip
 
     def take(self, piece: bytes) -> None:
-        """Take a piece; none is the end of it."""
+        """Take a piece; an empty one is the end."""
         stdin = self._process.stdin
         assert stdin is not None  # noqa: S101 - for the type checker
-        with contextlib.suppress(BrokenPipeError):  # it has read all that it needs, or says so by how it ends
+        with contextlib.suppress(BrokenPipeError):  # it has read all it needs, or its exit says otherwise
             if piece:
                 stdin.write(piece)
                 return
@@ -70,7 +70,7 @@ class DumpProof:
         raise _failed()
 
     def close(self) -> None:
-        """End the program, whatever it is at."""
+        """End the program, whatever it is doing."""
         self._process.kill()
         self._process.wait()
 

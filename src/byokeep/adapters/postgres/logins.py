@@ -1,18 +1,18 @@
-"""Logins of our processes at a PostgreSQL that asks for passwords: made, proved, taken into use, and ended.
+"""Logins of our processes at a PostgreSQL that asks for passwords: made, proved, put into use, and ended.
 
 Rules
-- A process logs in as a member of its role whose name nobody else has, such as ``byokeep_web_3f2a91bc04de``, and acts
-  as its role from then on. Its password lies in a private file of the driver's own format alone; the server is sent a
-  verifier of it, never the password, and what reads the file is the driver.
-- A new login replaces the one in use only when it has logged in with its password. Until then, and for ``GRACE`` after
-  it, the old one works; then the server itself refuses it. Whoever still has a session of it loses that at the rotation
-  after, when the login goes.
-- An end is committed before anything that may fail: a login that cannot be dropped, for it owns something that none of
-  ours does, stays refused. The role itself has no password that works, for whoever acts as it may give it one.
-- Cut off anywhere, it is taken up again: the new login stands beside the file before the server hears of it, and those
-  before it stand in the file until the server has been told when they end.
+- A process logs in as a member of its role under a name nobody else has, such as ``byokeep_web_3f2a91bc04de``, and acts
+  as its role from then on. Its password exists only in a private file in the driver's own format, which the driver
+  reads. The server is sent a verifier, never the password.
+- A new login replaces the one in use only after it has logged in with its password. Until then, and for ``GRACE`` after
+  it, the old one works; then the server itself refuses it. A session of it that is still open ends at the rotation
+  after, when the login is dropped.
+- An end is committed before anything that may fail. A login that cannot be dropped, because it owns something that none
+  of ours does, stays refused. The role itself has no working password, since whoever acts as it may give it one.
+- If it is cut off anywhere, it resumes: the new login is written beside the file before the server hears of it, and
+  earlier ones stay in the file until the server has been told when they end.
 
-It may not make a role, nor touch a login that is not one of these.
+It may not make a role, or touch a login that is not one of these.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from byokeep.kernel.durable_write import durable_write, sync_directory
 MAKER: Final = "byokeep_logins"  # the role that makes them; logins.sql
 ROLES: Final = tuple(f"byokeep_{name}" for name in ("owner", "web", "broker", "killswitch", "worker"))
 GRACE: Final = timedelta(hours=24)
-_KEPT: Final = 10  # lines of a file: the new login, and those before it that may still be accepted
+_KEPT: Final = 10  # lines of a file: the new login, and earlier ones that may still be accepted
 _BOUNDS: Final = {"lock_timeout": "3s", "idle_in_transaction_session_timeout": "10s"}  # as provision.sql has them
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 
 def may_be_made(url: str) -> bool:
-    """Whether whoever runs the server lets :data:`MAKER` log in; asked by any role. Blocking."""
+    """Whether the server's operator lets :data:`MAKER` log in; any role can ask. Blocking."""
     asked = "SELECT FROM pg_roles WHERE rolname = %s AND rolcanlogin AND rolcreaterole"
     try:
         with _connected(url) as connection:
             return connection.execute(asked, [MAKER]).fetchone() is not None
-    except psycopg.Error:  # who needs the database says so
+    except psycopg.Error:  # whoever needs the database reports it
         return False
 
 
 def stands(maker: str, url: str, file: Path) -> bool:
-    """Whether the login of a file is accepted; where it does not come in, whether the server has it. Blocking.
+    """Whether the login of a file is accepted or, if it cannot get in, whether the server has it. Blocking.
 
     Raises:
-        Unavailable: Neither can be told: that is no reason to replace it.
+        Unavailable: Neither is known, which is no reason to replace it.
     """
     if not (held := read_logins(file)):
         return False
@@ -79,8 +79,8 @@ def renew(maker: str, url: str, role: str, file: Path, *, grace: timedelta = GRA
         maker: URL of :data:`MAKER`.
         url: URL of the role.
         role: Whose login it is.
-        file: Password file; there need not be one yet.
-        grace: How long the old login is accepted. None: those of other hosts that are replaced end as well, and so
+        file: Password file; it need not exist yet.
+        grace: How long the old login is accepted. None: replaced ones of other hosts end as well, and so
             do sessions of the role itself.
 
     Raises:
@@ -119,7 +119,7 @@ def _invented(role: str) -> tuple[str, bytes]:
 
 
 def _logs_in(url: str, login: str, file: Path) -> tuple[Any, ...] | None:
-    """Return as whom a login comes in and acts; None when nobody asked for its password, which then proves nothing."""
+    """Return as whom a login gets in and acts; None if nobody asked for its password, which then proves nothing."""
     with _connected(url, user=login, passfile=str(file)) as connection:
         found = connection.execute("SELECT session_user::text, current_user::text").fetchone()
         return found if connection.pgconn.used_password else None
@@ -141,7 +141,7 @@ def _make(connection: Connection, role: str, login: str, word: bytes) -> None:
 
 
 def _end(connection: Connection, role: str, old: Sequence[str], grace: timedelta) -> None:
-    """Give logins their end, unless they have an earlier one; those whose end has come go, of whatever host."""
+    """Set logins an end, unless they have an earlier one; drop those whose end has come, of any host."""
     now, ours = not grace, f"^{role}_[0-9a-f]{{12}}$"
     connection.execute("SET lock_timeout = '1s'")
     ends = connection.execute(
@@ -162,7 +162,7 @@ def _end(connection: Connection, role: str, old: Sequence[str], grace: timedelta
     for login, _ in over:
         with contextlib.suppress(psycopg.errors.DependentObjectsStillExist, psycopg.errors.LockNotAvailable):
             _run(connection, "DROP ROLE {}", login)
-    _terminate(connection, oids)  # whoever was let in just before the end
+    _terminate(connection, oids)  # those let in just before the end
     if old:  # a login of this role is in use since before, so nobody needs the role's own password
         itself = [row[0] for row in connection.execute("SELECT oid FROM pg_roles WHERE rolname = %s", [role])] * now
         with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
@@ -171,7 +171,7 @@ def _end(connection: Connection, role: str, old: Sequence[str], grace: timedelta
 
 
 def _against(connection: Connection, oids: Sequence[int], statement: LiteralString, login: str, *values: str) -> None:
-    """Run a statement on a role whose own sessions may hold it fast; then they end, if they are to end anyhow."""
+    """Run a statement on a role that its own sessions may hold locked; end these, if they are to end anyway."""
     for left in reversed(range(5)):
         try:
             return _run(connection, statement, login, *values)

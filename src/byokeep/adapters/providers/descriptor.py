@@ -1,8 +1,8 @@
 """What each provider of API keys is, from its data file, and whether submitted bytes can be a key of it.
 
 Rules
-- A file with an unknown field, or without one, does not load. Neither does one that could put a key in a URL, or a
-  header anywhere but the provider's host. The set of providers is closed and equals ``core.model.API_PROVIDERS``.
+- A file with an unknown or a missing field does not load. Neither does one that could put a key in a URL, or a header
+  anywhere but at the provider's host. The set of providers is closed and equals ``core.model.API_PROVIDERS``.
 - A refusal of a key carries a code and the provider's name, never the value, its length or a part of it.
 - Nothing is repaired: what would have to be stripped is refused.
 - The loose pattern decides what may be stored; the strict patterns of the others say "wrong slot".
@@ -27,7 +27,7 @@ from byokeep.core.model import API_PROVIDERS
 from byokeep.core.secret import Secret
 
 MAX_ROTATION_DAYS: Final = 90
-MAX_LIFE_S: Final = 3600  # of a token that stands for a key
+MAX_LIFE_S: Final = 3600  # seconds, of a token that stands in for a key
 # How a key is replaced: we mint and revoke; a person brings the new one and we end the old; the new one ends the old at
 # once; a person does both.
 MODES: Final = ("full", "assisted", "cutover", "manual")
@@ -43,7 +43,7 @@ class CheckShape:
         min_length: Shortest accepted key, in characters.
         max_length: Longest accepted key, in characters.
         accept: Loose patterns; one must match the whole key.
-        recognise: Strict patterns by which a key of this provider is known in another provider's slot.
+        recognise: Strict patterns that identify a key of this provider in another provider's slot.
     """
 
     min_length: int
@@ -78,10 +78,10 @@ class IssuingCall:
 class UsageCall(IssuingCall):
     """How an administrator's key asks what the account used, in buckets of time.
 
-    In a bucket ``id`` is its beginning and ``rows`` its list of rows, empty = it is a row itself; in a row ``name`` is
+    In a bucket ``id`` is its beginning and ``rows`` its list of rows, empty = it is itself a row. In a row ``name`` is
     the model and ``value`` the fields that are added up, of ``unit``. ``since`` and ``until`` are fields of the query,
-    as seconds since 1970 if ``unix``; none = the span cannot be chosen. ``sparse``: of so many
-    buckets back from now one that is not listed was not used; else nobody knows of it.
+    as seconds since 1970 if ``unix``; none = the span cannot be chosen. ``sparse``: of so many buckets back from now
+    one that is not listed was not used; else nobody knows of it.
     """
 
     unit: str
@@ -98,7 +98,7 @@ class UsageCall(IssuingCall):
 class IssuingApi:
     """How an administrator's key makes, lists and ends keys.
 
-    ``value``: a second call that tells a minted value. ``public``: how its keys begin that tells none from another.
+    ``value``: a second call that returns a minted value. ``public``: the beginning that all its keys share.
     """
 
     host: str
@@ -201,7 +201,7 @@ def _check_exchange(provider: str, exchange: Exchange) -> None:
 
 
 def exchanges(urls: Mapping[str, str]) -> dict[str, Exchange]:
-    """Return how identity tokens are swapped, by provider; ``urls`` are addresses of simulators."""
+    """Return how identity tokens are exchanged, by provider; ``urls`` are addresses of simulators."""
     found = {name: one.keyless for name, one in DESCRIPTORS.items() if one.keyless is not None}
     for name, base in urls.items():
         if name in found:
@@ -219,7 +219,7 @@ def _load_all() -> Mapping[str, ProviderDescriptor]:
 
 
 def acts(descriptor: ProviderDescriptor) -> frozenset[str]:
-    """Return what an administrator's key can do: ``mint`` and ``revoke`` keys, tell the ``usage``."""
+    """Return what an administrator's key can do: ``mint`` and ``revoke`` keys, report ``usage``."""
     api = descriptor.rotation.api
     if api is None:
         return frozenset()
@@ -288,7 +288,7 @@ def check_format(provider: str, value: bytes, *, accept_shape_mismatch: bool = F
 
 
 def check_secret(provider: str, value: Secret) -> None:
-    """As :func:`check_format`, of a wrapped value: what is refused brings no frame along that holds it in the clear."""
+    """Do as :func:`check_format` does with a wrapped value; no frame of a refusal holds it in the clear."""
     refused = None
     try:
         check_format(provider, value.reveal())
@@ -316,7 +316,7 @@ def _not_a_key(value: bytes, descriptor: ProviderDescriptor) -> str:
         return "pem_not_key"
     if start.startswith((b"{", b"[")):
         return "json_not_key"
-    # Four bytes for each character: a confusable text of the right length is told what is wrong with it.
+    # Four bytes per character, so that a look-alike text of the right length gets the specific refusal.
     return "too_long" if len(value) > 4 * descriptor.shape.max_length else ""
 
 
@@ -346,6 +346,6 @@ def _bad_length(value: bytes, descriptor: ProviderDescriptor) -> str:
 
 
 def _of_another(text: str, provider: str) -> str:
-    """Return the other provider whose key this is for sure, empty when it is nobody's."""
+    """Return the other provider whose key this certainly is; empty if it is nobody's."""
     others = (name for name, one in DESCRIPTORS.items() if any(it.fullmatch(text) for it in one.shape.recognise))
     return next((name for name in others if name != provider), "")

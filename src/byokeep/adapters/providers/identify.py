@@ -1,16 +1,16 @@
 """Asks a provider, once and read-only, whether it knows a key, and says what its answer means.
 
 Rules
-- One GET. Only 429 and 5xx are asked again, at most twice, and never earlier than the provider says.
-- It goes to the provider's own host over HTTPS; or, where overriding is allowed, to a loopback address. Names are
-  judged twice: as written, and by the addresses that they lead to. The key stands in one header, the provider's;
-  anywhere else the request is refused before it is sent.
+- One GET. Only 429 and 5xx are retried, at most twice, and never earlier than the provider says.
+- It goes to the provider's own host over HTTPS or, where overriding is allowed, to a loopback address. Names are judged
+  twice: as written, and by the addresses that they resolve to. The key is in one header, the provider's; anywhere else
+  the request is refused before it is sent.
 - No redirect is followed, no more than 256 KiB is read, no compressed body is unpacked.
 - A status alone never verifies: ``verified`` needs a 200 and a body of the published form. What a provider does not
   explain keeps the meaning of its HTTP status. A live key that was refused is a reason of its own.
-- A reply that holds the key, whole or a run of 20 characters of it, in whatever way it is written, is ``reflected``; a
-  masked label (12 and 4 of 73) is normal.
-- Every failure becomes a status; no exception, text or header of a reply leaves, and the account id only as a hash.
+- A reply that holds the key, or a run of 20 characters of it, in any encoding, is ``reflected``. A masked label (12 and
+  4 of 73) is normal.
+- Every failure becomes a status. No exception, text or header of a reply leaves, and the account id only as a hash.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ S: TypeAlias = OutcomeStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderReply:
-    """A reply as read: ``document`` is the parsed body, None when it was no JSON object or was cut off."""
+    """A reply as read. ``document`` is the parsed body, None if it was no JSON object or was cut off."""
 
     status: int
     headers: Mapping[str, str]
@@ -54,7 +54,7 @@ class ProviderReply:
 
 @dataclass(frozen=True, slots=True)
 class KeyVerdict:
-    """What a reply means; ``account_id`` in clear, to be hashed by the caller."""
+    """What a reply means. ``account_id`` is in clear, to be hashed by the caller."""
 
     status: S
     account_id: str | None = None
@@ -117,7 +117,7 @@ def _number(value: object) -> float | None:
 
 
 def _listed(value: object, name: str, expected: str | None = None) -> bool:
-    """Whether value is a list with items that all have the field; an empty list proves nothing."""
+    """Whether a value is a list whose items all have the field; an empty list proves nothing."""
     if not isinstance(value, list) or not value:
         return False
     return all(isinstance(i, dict) and _text(i, name) and expected in (None, i[name]) for i in value)
@@ -217,7 +217,7 @@ def _heygen_refusal(seen: ProviderReply) -> S:
 
 
 def _heygen_left(data: Mapping[str, Any]) -> float | None:
-    """Return what is left under the billing type in force, None when the reply does not say."""
+    """Return what is left under the billing type in force, None if the reply does not say."""
 
     def part(where: object, name: str) -> Any:
         return where.get(name) if isinstance(where, dict) else None
@@ -268,7 +268,7 @@ def reflects(key: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]], te
         key: ASCII key, at least 8 bytes.
         body: The bytes that were read.
         headers: Raw header pairs.
-        text: The body's JSON written without escapes, empty when it was no JSON.
+        text: The body's JSON written without escapes, empty if it was no JSON.
     """
     texts = [body, text.encode("utf-8", "surrogatepass"), *(name + b": " + value for name, value in headers)]
     joined = b"\n".join(texts)
@@ -278,18 +278,18 @@ def reflects(key: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]], te
 
 
 def _runs(key: bytes) -> list[bytes]:
-    # A key shorter than two runs is compared whole, so that its masked form does not count.
+    # A key shorter than two runs is compared as a whole, so that its masked form does not count.
     if len(key) < 2 * _RUN:
         return [key]
     return [key[at : at + _RUN] for at in range(len(key) - _RUN + 1)]
 
 
 def _base64_forms(key: bytes) -> list[bytes]:
-    """Return what each of the three alignments has in common, in both alphabets."""
+    """Return what the three alignments have in common, in both alphabets."""
     forms = []
     for pad in range(3):
         whole = base64.b64encode(bytes(pad) + key)
-        # Characters that also encode bits of what stands before or after the key are left out.
+        # Characters that also encode bits from before or after the key are left out.
         inner = whole[(0, 2, 3)[pad] : (pad + len(key)) * 8 // 6]
         forms += [inner, inner.replace(b"+", b"-").replace(b"/", b"_")]
     return forms
@@ -360,14 +360,14 @@ async def identify(
     """Make the identity call.
 
     Args:
-        short_lived: It is no key but what an identity token was swapped for.
+        short_lived: It is not a key, but what an identity token was exchanged for.
         base_url: Configured override of the provider's address, None for its own.
-        account_hasher: Keyed hash; gets ``provider:account id`` and returns what may be stored.
+        account_hasher: Keyed hash; takes ``provider:account id`` and returns what may be stored.
         allow_loopback: Whether ``base_url`` may be a loopback address; never in production.
         deadline_s: Seconds for all attempts and the waits between them.
 
     Raises:
-        Rejected: The address or the key is such that nothing was sent: ``host_not_allowed``, ``insecure_scheme``,
+        Rejected: Because of the address or the key nothing was sent: ``host_not_allowed``, ``insecure_scheme``,
             ``bad_base_url``, ``secret_in_url``, ``secret_in_wrong_place``, or a code of :func:`check_format`.
     """
     url, loopback = resolve(descriptor, base_url, allow_loopback=allow_loopback)
@@ -386,7 +386,7 @@ async def identify(
         attempts += 1
         began, status, wait_s = time.monotonic(), None, None
         left_s = max(ends - began, 0.001)
-        within = aiohttp.ClientTimeout(total=left_s, ceil_threshold=math.inf)  # else it waits for the next full second
+        within = aiohttp.ClientTimeout(total=left_s, ceil_threshold=math.inf)  # otherwise it rounds up to a full second
         try:
             async with http.ask("GET", url, headers=headers, loopback=loopback, watch=Watch(), within=within) as reply:
                 verdict = await _verdict(descriptor.provider, reply, key)
@@ -404,12 +404,12 @@ async def identify(
 
 
 def _wait(status: OutcomeStatus, asked: str | None, attempts: int) -> float | None:
-    """Return the seconds before the next attempt, None when there is none."""
+    """Return the seconds before the next attempt, None if there is none."""
     if status not in _RETRIED or attempts >= MAX_ATTEMPTS:
         return None
     if asked is None:
         return float(_FIRST_WAIT_S * 2 ** (attempts - 1) * _JITTER.uniform(0.5, 1.5))
-    # A date, or more than we wait for, means: not now.
+    # A date, or more than we are willing to wait, means: not now.
     if not (asked.isascii() and asked.isdigit() and len(asked) <= 3 and float(asked) <= MAX_RETRY_AFTER_S):
         return None
     return float(asked) + _JITTER.uniform(0.01, 0.1)
@@ -424,7 +424,7 @@ def _failure(problem: BaseException) -> OutcomeStatus:
 
 
 async def _verdict(provider: str, reply: aiohttp.ClientResponse, key: bytes) -> KeyVerdict:
-    """Read the reply and say what it means. A key in it outweighs all else, even when the reply breaks off."""
+    """Read the reply and say what it means. A key in it outweighs everything else, even if the reply breaks off."""
     body = bytearray()
     try:
         whole = await _read(reply, body)
@@ -439,7 +439,7 @@ async def _verdict(provider: str, reply: aiohttp.ClientResponse, key: bytes) -> 
 
 
 async def _read(reply: aiohttp.ClientResponse, body: bytearray) -> bool:
-    """Fill ``body`` and return whether it is the whole, plain body."""
+    """Fill ``body``; return whether it is the whole, uncompressed body."""
     async for chunk in reply.content.iter_any():
         body += chunk[: MAX_BODY + 1 - len(body)]
         if len(body) > MAX_BODY:
@@ -448,9 +448,9 @@ async def _read(reply: aiohttp.ClientResponse, body: bytearray) -> bool:
 
 
 def _parse(body: bytes) -> tuple[dict[str, Any] | None, str]:
-    """Return the body as a JSON object, and its text without escapes; (None, "") when it is none."""
+    """Return the body as a JSON object, and its text without escapes; (None, "") if it is not one."""
     try:
-        text = json.dumps(json.loads(body), ensure_ascii=False)  # whatever a key may hide in
+        text = json.dumps(json.loads(body), ensure_ascii=False)  # a key may hide in any of it
     except (ValueError, RecursionError):
         return None, ""
     try:

@@ -1,13 +1,13 @@
-"""The calls with which a provider's keys are made, listed and ended, and its account's use is told, by the table
-``rotation.api`` of its data file.
+"""The calls that make, list and end a provider's keys and report its account's usage, by the table ``rotation.api`` of
+its data file.
 
 Rules
-- One request for one act, never repeated here: a mint whose reply was lost may have made a key. It has the name that it
-  was asked under, so whoever asks looks for that name first.
-- The administrator's key goes to the provider's own host in one header; what stands in a path is of a closed alphabet.
-- What is minted leaves as a Secret; of a reply nothing else is kept but ids, names and masked labels.
-- Keys are listed to the end, or not at all: among a part of them nobody can tell which one is meant.
-- What was used is told of every page, or not at all; a field that is missing or no number makes the answer none.
+- One request for one act, never repeated here: a mint whose reply was lost may have made a key. The key has the name
+  that the mint asked for, so whoever asks looks for that name first.
+- The administrator's key goes to the provider's own host in one header. Paths are of a closed alphabet.
+- What is minted leaves as a Secret. Of a reply nothing else is kept but ids, names and masked labels.
+- Keys are listed to the end, or not at all: from a part of them nobody can tell which one is meant.
+- Usage is returned for every page, or not at all. A field that is missing or not a number voids the answer.
 - A key that is not there counts as ended: only a call with the key proves that it is.
 """
 
@@ -37,7 +37,7 @@ from byokeep.wire.transport import Outbound, Watch, failing, read_body
 _MOST: Final = 1 << 20
 _WITHIN: Final = aiohttp.ClientTimeout(total=15, ceil_threshold=math.inf)
 _MASK: Final = re.compile(r"[.*\u2026]+")
-_SHOWN: Final = 6  # characters of a masked label beyond what all keys begin with, at least
+_SHOWN: Final = 6  # characters that a masked label shows at least, beyond what all keys begin with
 _PAGES: Final = 50
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _NAMED: Final = re.compile(r"\$([a-z_]+)")
@@ -45,7 +45,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
 
 class ProviderIssuer:
-    """Keys of the providers whose data file has the calls.
+    """Keys of the providers whose data file has these calls.
 
     Args:
         descriptors: By provider.
@@ -60,7 +60,7 @@ class ProviderIssuer:
         self._descriptors, self._http, self._urls, self._loopback = descriptors, http, urls, allow_loopback
 
     async def mint(self, provider: str, admin: Secret, name: str, place: Mapping[str, str]) -> MintedKey:
-        """Make a key under a name.
+        """Make a key with a name.
 
         Raises:
             Unavailable: ``provider_admin_unreachable``: not made, or not known whether.
@@ -81,7 +81,7 @@ class ProviderIssuer:
         """Return the account's keys as the provider lists them, of every page.
 
         Raises:
-            Conflict: ``keys_not_all_listed``: there are more pages than anybody asks for; and as :meth:`mint`.
+            Conflict: ``keys_not_all_listed``: there are more pages than are asked for; and as :meth:`mint`.
             Unavailable: As :meth:`mint`.
         """
         call, found, query = self._api(provider).list, list[ProviderKey](), dict[str, str]()
@@ -105,7 +105,7 @@ class ProviderIssuer:
     async def find(
         self, provider: str, admin: Secret, value: Secret, place: Mapping[str, str], others: Sequence[Secret] = ()
     ) -> str:
-        """Return the id of the one key whose masked label fits a value and none of the others; empty: nobody can tell.
+        """Return the id of the one key whose masked label fits a value and none of the others; empty: cannot be told.
 
         Raises as :meth:`keys`.
         """
@@ -124,7 +124,7 @@ class ProviderIssuer:
     async def usage(
         self, provider: str, admin: Secret, place: Mapping[str, str], since: datetime, until: datetime
     ) -> ProviderUsage:
-        """Return what the account used in a span.
+        """Return what the account used in a span of time.
 
         Raises:
             Conflict, Unavailable: As :meth:`keys`; ``usage_not_all_told``; ``usage_not_allowed``.
@@ -195,14 +195,14 @@ class ProviderIssuer:
             )
             async with asking as reply:
                 status, read = reply.status, await read_body(reply, _MOST)
-        if status == 429 or status >= 500 or (status == 404 and call is api.value):  # it may still be in the making
+        if status == 429 or status >= 500 or (status == 404 and call is api.value):  # it may not be ready yet
             raise Unavailable(unreachable, next_step="It is retried automatically.", status=status)
         if status == 404 and missing:
             return {}
         if status == 404:
             step = "Give the keys' place (`byokeep key admin --at ...`), and check that the key is of this account."
             raise Conflict("bad_provider_place", next_step=step, status=status)
-        if status == 403 and call is api.usage:  # what it may make and end is another right
+        if status == 403 and call is api.usage:  # the right to make and end keys is another one
             step = "The administrator key may not read usage. Give it that right at the provider."
             raise Conflict("usage_not_allowed", next_step=step, status=status)
         if status in (401, 403):
@@ -218,13 +218,13 @@ class ProviderIssuer:
 
 
 def _fits(hint: str, text: str, least: int) -> bool:
-    """Whether a masked label may be a key's, of which it shows at least so many characters."""
+    """Whether a masked label may be a key's, of which it shows at least that many characters."""
     head, *rest = _MASK.split(hint)
     return len(rest) == 1 and len(head) + len(rest[0]) >= least and text.startswith(head) and text.endswith(rest[0])
 
 
 def _filled(template: str, known: Mapping[str, str]) -> str:
-    """Put names and ids into a template. Raises Rejected(``bad_provider_place``): one is missing, or is none."""
+    """Put names and ids into a template. Raises Rejected(``bad_provider_place``): one is missing or not valid."""
 
     def named(found: re.Match[str]) -> str:
         value = known.get(found[1], "")

@@ -2,11 +2,11 @@
 
 Rules
 - A revision is a file of SQL, ``versions/rNNNN_*.sql``, that changes tables. They run in the order of their numbers,
-  but for eight of them; one is frozen once released. Expand first, contract a release later.
-- Functions, triggers, row policies, grants and comments (``objects/*.sql``) are declared, not changed: laid down anew,
-  in one transaction with the revisions, whenever their text differs from what stands in the database.
+  except for eight of them. A released one is frozen. Expand first, contract a release later.
+- Functions, triggers, row policies, grants and comments (``objects/*.sql``) are declared, not changed: they are laid
+  down again, in one transaction with the revisions, whenever their text differs from what is in the database.
 - The database knows exactly the events of the code, and for each the roles that may write it (``writers.toml``).
-- The closed sets of platforms follow the catalog: a constraint that lacks a name gets it, none loses one.
+- The closed sets of platforms follow the catalog: a constraint that lacks a name gets it; none loses one.
 - Two starters do not race: the second waits for an advisory lock and finds nothing to do.
 - No downgrade. A database that a later release migrated is left as it is: this one runs on it or refuses (`fit.py`).
 
@@ -38,7 +38,7 @@ _SETS: Final = (
     " WHERE contype = 'c' AND relnamespace = 'byokeep'::regnamespace"
     " AND conname IN (relname || '_platform_ck', relname || '_provider_ck')"
 )
-# Released in this order, behind 0013; the others in the order of their numbers.
+# Released in this order, after 0013; the others in the order of their numbers.
 _OUT_OF_ORDER: Final = ("0021", "0016", "0018", "0015", "0014", "0023", "0024", "0022")
 _RUNS_FROM: Final = "SELECT runs_from FROM byokeep.schema_objects"
 _LITERAL: Final = re.compile(r"'([a-z0-9_]+)'")
@@ -53,7 +53,7 @@ def migrate(url: str) -> None:
 
     Raises:
         Unavailable: ``database_unavailable``; nothing was changed.
-            ``database_roles_outdated``: a role of this release is missing; only a superuser makes it.
+            ``database_roles_outdated``: a role of this release is missing; only a superuser can create it.
         Conflict: ``schema_newer``, a later release migrated the database and this one does not run on it;
             ``migration_failed``.
     """
@@ -70,7 +70,7 @@ def migrate(url: str) -> None:
             _run_revisions(connection, stands)
             _widen_sets(connection)
             _lay_objects(connection)
-            # Asked for by the revision with which rows began to have records, once the functions are there.
+            # The revision with which rows began to have records asks for this, once the functions are there.
             if _value(connection, "SELECT current_setting('byokeep.state_rows', true)") == "on":
                 connection.execute("SELECT byokeep.state_rows()")
     except psycopg.OperationalError:
@@ -89,7 +89,7 @@ def _require_roles(connection: Connection) -> None:
 
 
 def _run_revisions(connection: Connection, newest: str) -> None:
-    """Run the revisions that the database has not seen; its newest stands in a table that the first releases named."""
+    """Run the revisions that the database has not seen. Its newest is in a table that the first releases named."""
     known = revisions()
     for number in sorted((number for number in known if _place(number) > _place(newest)), key=_place):
         connection.execute(script(f"versions/{known[number]}"))
@@ -137,7 +137,7 @@ def objects_digest() -> str:
 
 
 def _fields(event: EventName) -> str:
-    """The names of an event's fields, in order, each in quotes after a comma."""
+    """Return the names of an event's fields, in order, each in quotes after a comma."""
     return "".join(f',"{name}"' for name in sorted(event.fields))
 
 
