@@ -1,12 +1,12 @@
-"""Backups on this host: made of everything, kept here and away from here, opened to prove them (docs/runbook.md).
+"""Backups on this host: made of everything, kept here and elsewhere, opened to prove them (docs/runbook.md).
 
 Rules
-- First the database, then the sealed profiles, then the store: what a row names is there. How far the audit had come is
-  noted before, so the dump holds at least that.
-- A file appears whole or not at all, closed to others; the copy away from here is read back and compared before the
-  backup counts. What fails is on record and told, and every backup before it stays.
-- Shares of the seal, recovery keys and people's tokens are no parts; of credentials those alone that a restore needs.
-- Plain parts lie in a private directory beside the backups while one is made, which the next one empties.
+- First the database, then the sealed profiles, then the store, so that what a row names is there. How far the audit had
+  come is noted before, so the dump holds at least that.
+- A file appears whole or not at all, closed to others. The copy elsewhere is read back and compared before the backup
+  counts. A failure is on record and people are told; every earlier backup stays.
+- Shares of the seal, recovery keys and people's tokens are not included; of credentials, only those a restore needs.
+- While a backup is made, plain parts are in a private directory beside the backups, which the next one empties.
 
 It may not open a backup without a private key, which no host of an installation keeps.
 """
@@ -53,10 +53,10 @@ from byokeep.settings import Settings, parse_bucket, to_toml
 
 ENDING: Final = ".age"
 _NAMED: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f-]{36}\.age")
-NEEDED: Final = ("provisioner.approle", wiring.ACCOUNT_KEY)  # of the credentials; all others are made anew
+NEEDED: Final = ("provisioner.approle", wiring.ACCOUNT_KEY)  # of the credentials; all others are made again
 _OUTSIDE: Final = ("epochs.jsonl", "checkpoint", TOMBSTONES)
 _WORK: Final = ".work"
-_MOST_ENTRIES: Final = 16  # of a snapshot, which has four
+_MOST_ENTRIES: Final = 16  # in a snapshot, which has four
 _CLOSE_IT: Final = "chmod 600 it, and let this process's user own it. A link is not accepted."
 OTHER_KEY: Final = (
     "This is not a key of this backup: give the private key of one of its `backup_recipients`. Only if you"
@@ -82,7 +82,7 @@ class Made:
 
 
 async def create(settings: Settings) -> Made:
-    """Make a backup of an installation that runs.
+    """Make a backup of a running installation.
 
     Raises:
         Rejected: ``backup_recipient_missing``, ``bad_backup_recipient``, ``backup_target_missing``, ``store_not_raft``.
@@ -93,7 +93,7 @@ async def create(settings: Settings) -> Made:
         try:
             return await _create(settings, app)
         except ByokeepError as error:
-            if error.code != "backup_running":  # the other one says itself what comes of it
+            if error.code != "backup_running":  # the other one reports its own result
                 await backups.failed(app, EventName.BACKUP_CREATED, error)
             raise
         except OSError as error:
@@ -141,13 +141,13 @@ async def _parts(settings: Settings, app: BrokerApp, work: Path) -> _Found:
         schema, number = await tx.one(lambda row: (str(row["schema"]), int(row["number"])), "backup_schema")
     major = str(number // 10_000)
     files = {backup.DATABASE: work / "database", backup.STORE: work / "store", backup.SETTINGS: work / "settings"}
-    await _keep_profiles(settings, app, work)  # those that somebody destroys while the database is dumped
+    await _keep_profiles(settings, app, work)  # those destroyed while the database is dumped
     with _new(files[backup.DATABASE]) as out:
         await dump(wiring.database_url(settings, "byokeep_owner"), out, major=major)
     artifacts, blobs = await _keep_profiles(settings, app, work)
     files |= _small(settings, work) | blobs
     bucket = parse_bucket(settings.artifact_store) is not None
-    # Before the first request: whoever reads the store's own log finds what explains it.
+    # Before the first request, so that whoever reads the store's own log finds what explains it.
     await backups.say(app, EventName.BACKUP_CREATED, {"backup": str(backup_id)}, Outcome.INTENDED)
     async with wiring.store_http(settings) as http:
         login = AppRoleLogin(http, wiring.credentials(settings, "backup.approle"))
@@ -168,12 +168,12 @@ async def _parts(settings: Settings, app: BrokerApp, work: Path) -> _Found:
         heads=tuple(sorted(heads, key=lambda head: (str(head.chain), head.seq))), markers=markers, parts=parts,
         artifacts=tuple(artifacts), not_covered=tuple(sorted(uncovered)),
     )  # fmt: skip
-    backup.parse(manifest.canonical())  # what could not be read back is not written
+    backup.parse(manifest.canonical())  # nothing is written that could not be read back
     return _Found(manifest=manifest, files=files)
 
 
 async def _keep_profiles(settings: Settings, app: BrokerApp, work: Path) -> tuple[list[Part], dict[str, Path]]:
-    """Keep every sealed profile that can be opened now; return their rows, and all files kept so far by their parts."""
+    """Keep every sealed profile that can be opened now; return their rows, and all files kept so far by part."""
     async with app.db.begin(every_client=True) as tx:
         rows = sorted(await tx.all(Part, "backup_artifacts"), key=lambda row: row.name)
     kept = private_dir(work / "artifacts")
@@ -184,8 +184,8 @@ async def _keep_profiles(settings: Settings, app: BrokerApp, work: Path) -> tupl
 
 def _link(place: Path, kept: Path, names: list[str]) -> None:
     for name in names:
-        file = kept / name.replace("/", "+")  # a name of a sealed profile has none
-        with contextlib.suppress(FileExistsError, FileNotFoundError):  # kept already; missing: the manifest says so
+        file = kept / name.replace("/", "+")  # a sealed profile's name has no plus sign
+        with contextlib.suppress(FileExistsError, FileNotFoundError):  # already kept; or missing, as the manifest says
             try:
                 os.link(place / name, file)
             except OSError as error:
@@ -195,7 +195,7 @@ def _link(place: Path, kept: Path, names: list[str]) -> None:
 
 
 def _small(settings: Settings, work: Path) -> dict[str, Path]:
-    """Return what is copied as it is: settings, the needed credentials, what lies outside, targets of messages."""
+    """Return what is copied as it is: settings, the needed credentials, what is outside, targets of messages."""
     (work / "settings").write_text(to_toml(settings))
     copied: dict[str, Path] = {}
     wanted = [("credentials", wiring.credentials(settings, name)) for name in NEEDED]
@@ -204,7 +204,7 @@ def _small(settings: Settings, work: Path) -> dict[str, Path]:
     for place, path in wanted:
         if path.is_file():
             kept = work / f"{place}-{path.name}"
-            shutil.copyfile(path, kept)  # a file that grows is taken as long as it is now
+            shutil.copyfile(path, kept)  # a growing file is taken at its present length
             copied[f"{place}/{path.name}"] = kept
     return copied
 
@@ -217,7 +217,7 @@ def _write(file: Path, found: _Found, signature: bytes, key_id: str, recipients:
 
 
 def backup_target(settings: Settings) -> BackupPlace | None:
-    """Return where backups are copied to; None: nowhere. Raises as :func:`byokeep.processes.wiring.artifact_store`."""
+    """Return where backups are copied to; None: nowhere. Raises as :func:`.wiring.artifact_store`."""
     bucket = parse_bucket(settings.backup_target, setting="backup_target")
     if bucket is None:
         return Directory(Path(settings.backup_target)) if settings.backup_target else None
@@ -230,7 +230,7 @@ def backup_target(settings: Settings) -> BackupPlace | None:
 
 
 def _copy_out(made: Made, target: BackupPlace) -> None:
-    """Copy a backup away from here and read it back. Raises Unavailable(``backup_target_unavailable``)."""
+    """Copy a backup elsewhere and read it back. Raises Unavailable(``backup_target_unavailable``)."""
     name = made.file.name
     try:
         with _at_bucket():
@@ -258,7 +258,7 @@ def _no_room(setting: str, error: OSError) -> Unavailable:
 
 @contextlib.contextmanager
 def _working(settings: Settings) -> Iterator[Path]:
-    """Be the only one who makes a backup here; yield an empty private directory, which is gone afterwards."""
+    """Be the only one who makes a backup here; yield an empty private directory that is gone afterwards."""
     place = private_dir(settings.path("backup_dir"))
     with alone(place / "lock", Conflict("backup_running", next_step="Another backup is running here: wait for it.")):
         shutil.rmtree(place / _WORK, ignore_errors=True)
@@ -269,7 +269,7 @@ def _working(settings: Settings) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def alone(file: Path, refusal: Conflict) -> Iterator[None]:
-    """Hold a lock of its own file, or a directory, for the block; ``refusal`` where another process holds it."""
+    """Hold a lock on a file of its own, or on a directory; raise ``refusal`` if another process holds it."""
     how = os.O_RDONLY if file.is_dir() else os.O_RDWR | os.O_CREAT
     lock = os.open(file, how | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -289,7 +289,7 @@ def _new(file: Path) -> Iterator[BinaryIO]:
 
 
 async def _drop_old(settings: Settings, app: BrokerApp) -> None:
-    """Remove what is kept no longer, here and there, and put it on record. What is on record alone is a backup."""
+    """Remove backups that are kept no longer, here and elsewhere, on record. Only what is on record is a backup."""
     found = await backups.backups(app)
     there: list[Copy] = []
     stays = backups.kept(found, settings.backup_keep, app.clock.now() - timedelta(days=settings.backup_keep_days))
@@ -313,7 +313,7 @@ Copy = tuple[BackupPlace, str]
 
 
 def _places(settings: Settings) -> list[BackupPlace]:
-    """Return the places of this host: here, and where backups are copied to."""
+    """Return this host's places: here, and where backups are copied to."""
     target = backup_target(settings)
     return [Directory(settings.path("backup_dir")), *([target] if target is not None else [])]
 
@@ -325,7 +325,7 @@ def _copies(*places: BackupPlace) -> list[Copy]:
 
 
 def _let_go(copies: Sequence[Copy]) -> list[Copy]:
-    """Return those that no lock keeps for now; none when a place cannot say: the next backup asks again."""
+    """Return those that no lock keeps for now; none if a place cannot say: the next backup asks again."""
     try:
         return [(place, name) for place, name in copies if not place.held(name)]
     except (OSError, ByokeepError):
@@ -337,10 +337,10 @@ def _of(copies: Sequence[Copy], one: Backup) -> list[Copy]:
 
 
 async def listed(settings: Settings) -> list[dict[str, Any]]:
-    """Return the backups on record, each with its files that are there.
+    """Return the backups on record, each with the files that exist.
 
-    While the place that they are copied to is away its address is each one's ``unknown``, and whether one of which
-    there is no file here counts is None.
+    While the place that they are copied to is away, its address is each one's ``unknown``, and a backup without a file
+    here has None for whether it counts.
 
     Raises:
         Unavailable: The database.
@@ -370,7 +370,7 @@ def _told(at: datetime) -> str:
 
 
 def find(settings: Settings, name: str) -> Path:
-    """Return the file of a backup: a path, or its id in the directories of this host. Raises NotFound."""
+    """Return the file of a backup, by its path or by its id in this host's directories. Raises NotFound."""
     with contextlib.suppress(ValueError):
         ending, target = f"-{UUID(name)}{ENDING}", backup_target(settings)
         for place in (Directory(settings.path("backup_dir")), target):
@@ -384,7 +384,7 @@ def find(settings: Settings, name: str) -> Path:
 
 
 def fetch(settings: Settings, name: str, directory: Path) -> tuple[str, Path]:
-    """Bring a backup here from `backup_target`; return where it was and where it is.
+    """Bring a backup here from `backup_target`; return where it was and where it is now.
 
     Args:
         name: Its file's name there, which it keeps, or its id.
@@ -392,7 +392,7 @@ def fetch(settings: Settings, name: str, directory: Path) -> tuple[str, Path]:
     Raises:
         NotFound: ``backup_not_found``.
         Unavailable: ``backup_target_unavailable``.
-        OSError: The file is there already, or cannot be written.
+        OSError: The file already exists, or cannot be written.
     """
     place = backup_target(settings)
     if place is None:
@@ -409,7 +409,7 @@ def fetch(settings: Settings, name: str, directory: Path) -> tuple[str, Path]:
 
 
 def key_from(files: Path | Sequence[Path]) -> bytes:
-    """Return the key that a file (mode 0600) holds, or the shares in several files.
+    """Return the key in a file (mode 0600), or the key that the shares in several files make.
 
     Raises:
         Denied: ``shares_refused``.
@@ -432,7 +432,7 @@ def _private(file: Path) -> bytes:
 async def verify(settings: Settings, name: str, identity: Path | Sequence[Path]) -> tuple[BackupManifest, bool]:
     """Open a backup and check all that can be checked; return its manifest, and whether the result is on record.
 
-    Where an installation of this home runs, the signature is compared and the result is put on record there.
+    If this home's installation is running, the signature is compared and the result is recorded there.
 
     Raises:
         Integrity: ``backup_refused``, ``backup_incomplete``.
@@ -472,7 +472,7 @@ async def verify(settings: Settings, name: str, identity: Path | Sequence[Path])
 
 @contextlib.asynccontextmanager
 async def _running(settings: Settings) -> AsyncIterator[BrokerApp | None]:
-    """Yield the ports of the installation of this home, None where it does not run."""
+    """Yield the ports of this home's installation, None if it is not running."""
     async with contextlib.AsyncExitStack() as stack:
         try:
             app: BrokerApp | None = await stack.enter_async_context(wiring.broker_app(settings))
@@ -482,10 +482,10 @@ async def _running(settings: Settings) -> AsyncIterator[BrokerApp | None]:
 
 
 def opened(file: Path, identities: Any, sinks: archive.Sinks | None = None) -> tuple[BackupManifest, bytes, str]:
-    """Read a backup to its end; besides, the dump is read by PostgreSQL's own program, the snapshot by its own sums.
+    """Read a backup to its end; PostgreSQL's own program reads the dump, the snapshot is checked by its own sums.
 
     Raises:
-        BackupRefused: Anything is not as it was written.
+        BackupRefused: Something is not as it was written.
         Unavailable: The file cannot be read; PostgreSQL's programs are not there.
     """
     with contextlib.ExitStack() as ending:
@@ -532,11 +532,11 @@ def _proved(take: Callable[[bytes], None], piece: bytes) -> None:
 
 
 class _Plain(tarfile.TarInfo):
-    """An entry that is a file. Of a long name or a map of holes, the library would take any size into memory."""
+    """An entry that is a file. Of a long name or a map of holes, the library would load any size into memory."""
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Plain:
-        """Return the entry of a header. Raises ValueError: it is no plain file."""
+        """Return the entry of a header. Raises ValueError: not a plain file."""
         found = super().frombuf(buf, encoding, errors)
         if found.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             raise ValueError("not a file")
@@ -544,7 +544,7 @@ class _Plain(tarfile.TarInfo):
 
 
 def _must_be_snapshot(spool: BinaryIO) -> None:
-    """Compare a snapshot of the store with the sums in it. Raises BackupRefused(``snapshot``)."""
+    """Compare a snapshot of the store with the checksums in it. Raises BackupRefused(``snapshot``)."""
     spool.seek(0)
     found: dict[str, str] = {}
     sums = b""
@@ -567,7 +567,7 @@ def _must_be_snapshot(spool: BinaryIO) -> None:
 
 
 async def backup_if_due(settings: Settings) -> Made | None:
-    """Make the next backup of a stack that runs, if it is due and one can be made; a failure is on record and told."""
+    """Make a running stack's next backup, if it is due and possible; a failure is on record and people are told."""
     if not settings.backup_recipients:
         return None
     async with wiring.broker_app(settings) as app:

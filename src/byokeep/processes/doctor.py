@@ -1,9 +1,9 @@
 """``byokeep doctor``: what is right and wrong with this installation, and what no installation can promise.
 
 Rules
-- Each check is an outcome of :mod:`byokeep.kernel.probes`: what could not be looked at is
-  unknown, and unknown is not green.
-- What is said of a process was looked up at that process, not at this one.
+- Each check is an outcome of :mod:`byokeep.kernel.probes`. What could not be looked at is unknown, and unknown is not
+  green.
+- What is said about a process was looked up at that process, not at this one.
 - What only the embedded stack or another host has is not asked here: in production all checks can be ok.
 - Every outcome that is not ok says what to do; an ok one may advise.
 - It reads modes, sizes and health, never a value.
@@ -72,15 +72,15 @@ from byokeep.wire.address import parse_address
 from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 
 _FREE_BYTES: Final = 512 * 1024 * 1024
-_SLOTS_BYTES: Final = 16 * 352 * 1024  # as many renewals as go on side by side
-_WITHIN_S: Final = 10.0  # a busy machine's OpenBao and PostgreSQL answer within it
+_SLOTS_BYTES: Final = 16 * 352 * 1024  # as many renewals as run in parallel
+_WITHIN_S: Final = 10.0  # even a busy machine's OpenBao and PostgreSQL answer within it
 _WORD: Final = re.compile(r"[a-z0-9_/]{0,64}")  # a code of ours, or none
 _CERTIFICATE_DAYS: Final = 14
 _PROVED: Final = timedelta(days=7)  # the age of a backup that was opened
 
 
 async def examine(settings: Settings) -> list[ProbeOutcome]:
-    """Return what is found, an outcome a check; what another host has is asked of that host's doctor."""
+    """Return the findings, one outcome per check; another host's doctor looks at what that host has."""
     found = stack(settings.home) if is_held(settings.home / "byokeep.pid") else {}
     embedded = settings.embedded_store or settings.embedded_database
     ours = hardening.services(found.get("pids") or {} if embedded else None)
@@ -107,7 +107,7 @@ async def examine(settings: Settings) -> list[ProbeOutcome]:
 
 
 async def _killswitch(settings: Settings, found: Mapping[str, Any], *, embedded: bool) -> ProbeOutcome:
-    """Whether the kill process answers; on one's own servers an installation may do without it."""
+    """Whether the kill process answers; an installation on its own servers may do without it."""
     url = settings.killswitch_url or str(found.get("killswitch_url", "")) or killswitch_url(settings) * (not embedded)
     outcome = await _ready("killswitch", url, settings.file("killswitch_ca_file"))
     if outcome.code != "no_answer" or embedded or settings.killswitch_url or settings.killswitch_listen:
@@ -183,7 +183,7 @@ def _disk(settings: Settings) -> Iterator[ProbeOutcome]:
 
 
 def _rooms(settings: Settings) -> Iterator[ProbeOutcome]:
-    """Where plain profiles would lie on this machine, for a process of this user."""
+    """Where this machine would keep plain profiles, for a process of this user."""
     try:
         weaker = foreseen(settings.file("room_dir"))
     except ByokeepError as error:
@@ -213,7 +213,7 @@ def _profiles(settings: Settings) -> Iterator[ProbeOutcome]:
 
 
 def _audit_files(settings: Settings) -> Iterator[ProbeOutcome]:
-    """The store's own logs, which the broker's host has: two devices at least."""
+    """Whether the broker's host has the store's own logs: at least two devices."""
     devices = store_audit_files(settings)
     if not devices and not _is_brokers(settings):
         return
@@ -241,7 +241,7 @@ def _is_brokers(settings: Settings) -> bool:
 
 
 async def _root_token(db: Database, *, settings: Settings) -> ProbeOutcome:
-    """Whether no root token lives, by the store's logs since the installation was made."""
+    """Whether no root token is alive, by the store's logs since the installation was made."""
     embedded = embedded_store(settings) if settings.embedded_store else None
     markers = (embedded.root_live, embedded.unfinished) if embedded else ()
     [began] = await db.read(datetime, "installation_since", {})
@@ -249,7 +249,7 @@ async def _root_token(db: Database, *, settings: Settings) -> ProbeOutcome:
 
 
 def _refresher(settings: Settings) -> Iterator[ProbeOutcome]:
-    """The process without a listener is told by the lock that it holds on its slots."""
+    """Whether the refresher runs: it has no listener, but holds a lock on its slots."""
     place = settings.path("slots_dir")
     try:
         if not place.is_dir():
@@ -275,7 +275,7 @@ def _refresher(settings: Settings) -> Iterator[ProbeOutcome]:
 
 
 def _worker(settings: Settings) -> Iterator[ProbeOutcome]:
-    """The other process without a listener is told by the file that it holds."""
+    """Whether the worker runs: it has no listener either, but holds a file."""
     file = settings.path("log_dir") / WORKER_READY
     if is_held(file, shared=True):
         yield ok("worker")
@@ -286,7 +286,7 @@ def _worker(settings: Settings) -> Iterator[ProbeOutcome]:
 
 
 def _targets(settings: Settings, *, strict: bool) -> ProbeOutcome:
-    """Whether anybody is told of alerts and of what is due."""
+    """Whether anybody is told about alerts and about what is due."""
     if names := notifier(settings).names():
         return ok("notifications", to=", ".join(names))
     step = "Nobody is notified of alerts and due dates. Put NAME.url (mode 0600) with an address into"
@@ -317,7 +317,7 @@ async def _store(settings: Settings) -> ProbeOutcome:
 
 
 def known_holes(engine: str, version: str) -> str:
-    """Return which known advisories an engine's release does not have the fix of, and what to upgrade to; else ''."""
+    """Return the known advisories that an engine's release lacks the fix for, and what to upgrade to; else ''."""
     table = tomllib.loads(resources.files("byokeep.processes").joinpath("advisories.toml").read_text("utf-8"))
     release, told = _release_of(version), []
     for one in table[engine]:
@@ -333,14 +333,14 @@ def _release_of(version: str) -> tuple[int, ...]:
 
 
 async def _certificates(settings: Settings) -> ProbeOutcome:
-    """Whether what is reached over TLS shows a certificate that is good, and will be for a while."""
+    """Whether what is reached over TLS shows a valid certificate, and will for a while."""
     servers = {name: getattr(settings, f"{name}_url") for name in ("web", "broker", "killswitch")}
     servers |= {"store": settings.store_address, "artifact": settings.artifact_endpoint}
     left: dict[str, int] = {}
     for name, url in servers.items():
         parts = urlsplit(url)
         if parts.scheme != "https":
-            continue  # settings take nothing else but this host's own
+            continue  # settings accept nothing but this host's own
         try:
             trusted = ssl.create_default_context(cafile=settings.file(f"{name}_ca_file"))
             _, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=trusted)
@@ -359,7 +359,7 @@ async def _certificates(settings: Settings) -> ProbeOutcome:
 
 
 def _logins(settings: Settings) -> Iterator[ProbeOutcome]:
-    """How old the database logins are that lie here."""
+    """How old this host's database logins are."""
     if settings.embedded_database:
         return
     files = [file for role in ROLES if (file := login_file(settings, role)).exists()]
@@ -371,7 +371,7 @@ def _logins(settings: Settings) -> Iterator[ProbeOutcome]:
 
 
 async def _database(settings: Settings) -> list[ProbeOutcome]:
-    """What the database knows; each part is looked at by itself, and one that cannot be is unknown."""
+    """Return what the database knows. Each part is looked at by itself; one that cannot be is unknown."""
     strict = settings.environment is Environment.PRODUCTION
     looks: dict[str, Callable[[Database], Awaitable[ProbeOutcome]]] = {
         "database roles": _roles, "clock": _clock, "worker rounds": _rounds, "break-glass drill": _glass,
@@ -394,7 +394,7 @@ async def _database(settings: Settings) -> list[ProbeOutcome]:
 
 
 async def _roles(db: Database) -> ProbeOutcome:
-    """Whether the database bounds what a role may hold, and lets a kill end who keeps it waiting."""
+    """Whether the database limits what a role may hold, and lets a kill end whoever keeps it waiting."""
     try:
         await must_be_bounded(db)
     except Unavailable as error:
@@ -405,7 +405,7 @@ async def _roles(db: Database) -> ProbeOutcome:
 
 
 async def _clock(db: Database) -> ProbeOutcome:
-    """Whether this machine and the database's have one time."""
+    """Whether this machine's clock and the database's agree."""
     before = datetime.now(UTC)
     [theirs] = await db.read(lambda row: row["now"], "clock_now", {})
     apart_s = skew_s(before, theirs, datetime.now(UTC))
@@ -415,7 +415,7 @@ async def _clock(db: Database) -> ProbeOutcome:
 
 
 async def _backup(db: Database, *, strict: bool) -> ProbeOutcome:
-    """When the newest backup was made that was opened since: only that one counts."""
+    """When the newest backup that has been opened since was made: only that one counts."""
     step = "Make one, and have it opened: `byokeep backup create`, `byokeep backup verify`."
     [installation] = await db.read(lambda row: row["id"], "installation_get", {}, every_client=True)
     made = await db.read(Backup, "backups", {"installation_id": installation}, every_client=True)
@@ -428,7 +428,7 @@ async def _backup(db: Database, *, strict: bool) -> ProbeOutcome:
 
 
 def _target(settings: Settings) -> Iterator[ProbeOutcome]:
-    """Whether copies of backups can be written where they belong; asked of the host that makes them."""
+    """Whether copies of backups can be written where they belong; asked on the host that makes them."""
     if not settings.backup_target or not (settings.path("credentials_dir") / "backup.approle").exists():
         return
     strict = settings.environment is Environment.PRODUCTION
@@ -445,14 +445,14 @@ def _target(settings: Settings) -> Iterator[ProbeOutcome]:
 
 
 async def _alerts(db: Database) -> ProbeOutcome:
-    """What is told as critical and stands; each says by itself what to do, so the row advises."""
+    """Which critical alerts are open. Each says by itself what to do, so the row advises."""
     told = await db.read(lambda row: str(row["reason"]), "alerts_critical", {}, every_client=True)
     few = ", ".join(sorted(set(told))[:3])
     return ok("alerts", f"See `byokeep alert list`: {few}." * bool(told), critical=len(told))
 
 
 async def _switches(db: Database) -> ProbeOutcome:
-    """What is stopped, which is somebody's decision, so the row advises."""
+    """What is stopped. That is somebody's decision, so the row advises."""
     [installation] = await db.read(lambda row: row["id"], "installation_get", {}, every_client=True)
     stopped = await db.read(dict, "switch_engaged", {"installation_id": installation}, every_client=True)
     step = "See `byokeep kill status`, and check that each stop is intended."
@@ -460,7 +460,7 @@ async def _switches(db: Database) -> ProbeOutcome:
 
 
 async def _last_drill(db: Database) -> ProbeOutcome:
-    """When a backup was last restored apart and verified, and until when the next one is."""
+    """When a backup was last restored apart and verified, and when the next drill is due."""
     [found] = await db.read(dict, "drill_passed", {}, every_client=True)
     due = (found["at"] or found["since"]) + QUARTER
     step = "None has passed yet: `byokeep drill run`." if found["at"] is None else ""
@@ -471,7 +471,7 @@ async def _last_drill(db: Database) -> ProbeOutcome:
 
 
 async def _tokens(db: Database, figures: ServiceLimits, *, embedded: bool) -> list[ProbeOutcome]:
-    """Until when tokens work."""
+    """How long tokens work."""
     outcomes = []
     for one in await local_tokens(db) if embedded else ():
         name, days = f"{one.name.removeprefix('local-')} token", int((one.left_s or 0.0) // 86_400)
@@ -499,7 +499,7 @@ async def _admins(db: Database) -> ProbeOutcome:
 
 
 async def _rounds(db: Database) -> ProbeOutcome:
-    """Whether the worker does by the clock what it must; a worker that runs need not."""
+    """Whether the worker does its scheduled work, which a running worker may still fail to do."""
     late = await late_rounds(db)
     if not late:
         return ok("worker rounds")
@@ -509,7 +509,7 @@ async def _rounds(db: Database) -> ProbeOutcome:
 
 
 async def _glass(db: Database) -> ProbeOutcome:
-    """When a drill last proved that break glass opens, and that it does on the host."""
+    """When a drill last proved that break glass opens, and that it opens on the host."""
     [found] = await db.read(dict, "glass_last_drill", {}, every_client=True)
     old = {name: at is None or datetime.now(UTC) - at > DRILL_EVERY for name, at in found.items()}
     any_at, host_at = ("never" if at is None else f"{at:%Y-%m-%d}" for at in (found["at"], found["on_host_at"]))
@@ -520,7 +520,7 @@ async def _glass(db: Database) -> ProbeOutcome:
 async def _release(db: Database, *, strict: bool) -> ProbeOutcome:
     try:
         release = await require_release(db)
-    except Rejected as error:  # in production no process starts with it
+    except Rejected as error:  # in production no process starts with this
         return weak(strict, "database", error.code, error.next_step)
     if holes := known_holes("postgresql", release):
         return failed("database", "known_advisory", f"Upgrade PostgreSQL: {holes}", version=release)
@@ -541,7 +541,7 @@ async def _ready(name: str, url: str, ca_file: Path | None) -> ProbeOutcome:
             return ok(name)
         blamed = {key: told.get(key, "") for key in ("code", "part", "reason")}
         if status == 200 or not all(_WORD.fullmatch(word) for word in blamed.values()) or not blamed["code"]:
-            raise ValueError  # a page of somebody else's, whose words are not repeated
+            raise ValueError  # somebody else's page, whose words are not repeated
         return failed(name, blamed.pop("code"), step, **blamed)
     except ByokeepError as error:
         return failed(name, error.code, error.next_step)

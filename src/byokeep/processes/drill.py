@@ -1,13 +1,15 @@
 """A recovery drill on this host: a backup restored apart, verified, reported; and what production keeps of it.
 
 Rules
-- Whatever happens, what was restored is overwritten and removed at the end; what a drill that was killed left, the
-  stack of this home removes within the hour, the next drill first of all. One at a time.
-- Production is opened to choose the backup before, and to sign and record after; in between nothing of it is open.
-- Keys that cannot be read say nothing about a backup: no drill begins. Each that began is on record as intended, and
-  with the digest of its report at its end, a failed and an interrupted one, too: only one that passed counts as done.
+- Whatever happens, what was restored is overwritten and removed at the end. What a killed drill left is removed by this
+  home's stack within the hour, and by the next drill before anything else. One drill at a time.
+- Production is opened before, to choose the backup, and afterwards, to sign and record. In between nothing of it is
+  open.
+- Keys that cannot be read say nothing about a backup, so no drill begins. Each drill that begins is on record as
+  intended and, at its end, with the digest of its report, even if it failed or was interrupted. Only one that passed
+  counts as done.
 
-It may not change anything of production but the record, its alerts and the directory of reports.
+It may not change anything in production except the record, its alerts and the directory of reports.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ _INTERRUPTED: Final = "interrupted"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A drill that is over: its report, and the file and digest of what was signed."""
+    """A finished drill: its report, and the file and digest of what was signed."""
 
     report: DrillReport
     file: Path
@@ -66,17 +68,17 @@ async def run(
     """Run a drill of a backup; whether it passed stands in its report.
 
     Args:
-        name: The backup: a file, or its id; empty = the newest that was opened.
-        brought: As for a restore; ``checkpoints`` is left out, for production's are taken.
-        seed: With which the clients are chosen; None = one of its own.
-        shared_network: Whether what was restored may run where it cannot be taken off the network.
+        name: The backup: a file or an id; empty = the newest that was opened.
+        brought: As for a restore, without ``checkpoints``: production's are used.
+        seed: The seed that chooses the clients; None = a new one.
+        shared_network: Whether what was restored may run even if it cannot be taken off the network.
 
     Raises:
         Conflict: ``drill_running``.
         Denied: ``shares_refused``, which is on record.
         NotFound: ``backup_not_found``.
         Rejected: ``restore_not_embedded``, ``bad_seed``, ``bad_identity_file``.
-        Unavailable: Production's database or store is away: nobody could record it; a key cannot be read;
+        Unavailable: Production's database or store is away, so nobody could record it; a key cannot be read;
             ``drill_not_removed``.
     """
     if not (settings.embedded_store and settings.embedded_database):
@@ -116,7 +118,7 @@ async def run(
 
 
 async def _must_be_keys(app: BrokerApp, brought: Brought) -> None:
-    """Refuse keys that are none before a drill begins. Raises as :func:`run`."""
+    """Refuse what is not a key before a drill begins. Raises as :func:`run`."""
     try:
         archive.identities_of(key_from(brought.identity))
         key_from(brought.seal_key)
@@ -128,7 +130,7 @@ async def _must_be_keys(app: BrokerApp, brought: Brought) -> None:
 
 
 def _who() -> str:
-    """The user of this host who runs the drill, by name where there is one."""
+    """Return the user of this host who runs the drill, by name if there is one."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -136,7 +138,7 @@ def _who() -> str:
 
 
 async def _chosen(settings: Settings, app: BrokerApp, name: str) -> Path:
-    """Return the file of a backup, by default of the newest that was opened. Raises NotFound."""
+    """Return the file of a backup; by default the newest that was opened. Raises NotFound."""
     if name:
         return find(settings, name)
     opened = [one for one in await backups.backups(app) if one.verified_at is not None]
@@ -183,7 +185,7 @@ async def _steps(work: Drilled) -> tuple[list[DrillStep], int | None]:
 
 
 async def _over(settings: Settings, work: Drilled, report: DrillReport) -> Done:
-    """End and remove what was restored; what came of it is put on record, also when that fails."""
+    """End and remove what was restored; the result is recorded, even if that fails."""
     try:
         try:
             await work.close()
@@ -195,7 +197,7 @@ async def _over(settings: Settings, work: Drilled, report: DrillReport) -> Done:
 
 
 async def _kept(settings: Settings, report: DrillReport) -> Done:
-    """Sign a report, keep it, and put it on record."""
+    """Sign a report, keep it, and record it."""
     async with wiring.broker_app(settings) as app:
         payload = evidence.drill_statement(report.members())
         signature, key_id = await app.signer.sign(backups.PURPOSE, evidence.pae(payload))

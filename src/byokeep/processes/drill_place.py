@@ -1,8 +1,8 @@
 """Where a recovery drill works below the home, and how what it had there is removed.
 
 Rules
-- Keys and credentials are overwritten before they are removed; removing ends within a time, done or not.
-- A link in the place of the directory is refused: what it leads to is none of ours.
+- Keys and credentials are overwritten before they are removed. Removing ends within a time limit, done or not.
+- A link in the place of the directory is refused: what it leads to is not ours.
 
 It may not touch a drill that is under way, which holds the lock.
 """
@@ -30,29 +30,29 @@ _PAUSE_S: Final = 0.1
 
 
 def left_behind(home: Path) -> bool:
-    """Whether a drill that was killed left what it restored, keys in clear among it."""
+    """Whether a killed drill left what it restored, including keys in clear."""
     return os.path.lexists(home / PLACE) and not is_held(home / LOCK)
 
 
 def clear(home: Path) -> None:
-    """Remove what a drill that was killed left. Raises Unavailable(``drill_not_removed``)."""
+    """Remove what a killed drill left. Raises Unavailable(``drill_not_removed``)."""
     if left_behind(home):
         with contextlib.suppress(Conflict), alone(home / LOCK, Conflict("drill_running", next_step=RUNNING)):
             shred(home / PLACE)
 
 
 def shred(place: Path, within_s: float = _WITHIN_S) -> None:
-    """Overwrite the keys and credentials of a drill, then remove all of it; one that is not there is fine.
+    """Overwrite a drill's keys and credentials, then remove all of it; a missing one is fine.
 
     Raises:
         Unavailable: ``drill_not_removed``: a link, or something that the system does not let us remove.
     """
     deadline, link = time.monotonic() + within_s, place.is_symlink()
     for file in [] if link else [one for name in _SECRET_PLACES for one in (place / "home" / name).glob("*")]:
-        with contextlib.suppress(OSError):  # a disk that takes no more: it is removed all the same
+        with contextlib.suppress(OSError):  # a full disk: it is removed all the same
             if file.is_file() and not file.is_symlink():
                 overwrite(file)
-    while os.path.lexists(place):  # what was ended may still write there
+    while os.path.lexists(place):  # an ended process may still be writing there
         if link or time.monotonic() > deadline:
             step = "Remove `drill` in the home by hand: it holds keys in clear."
             raise Unavailable("drill_not_removed", next_step=step)

@@ -1,16 +1,16 @@
 """What a recovery drill does with a backup, step by step: restored apart, compared, verified, publishing refused.
 
 Rules
-- It works on what it restored and holds no connection and no credential of production but one: where sealed profiles
-  lie in a bucket, they are read there, and nothing is written. What it restored has credentials of its own, and no
-  network; where the system does not allow that, people say that it may be shared, or the drill fails.
-- It is in the mode of a drill before anything serves there. Then two people of the restored database release its kill
-  switch, for the worst case: a database that says that everything is on. The gate refuses each effect all the same.
-- Providers and platforms are asked by this process alone, and nothing but who a credential belongs to: each other
-  address is refused here, token endpoints first of all. No token is renewed.
-- Each step leaves evidence in ids, codes and counts; the first that fails raises, and what it found stays.
+- It works on what it restored and holds no connection or credential of production, except one: sealed profiles in a
+  bucket are read there, and nothing is written. What it restored has its own credentials and no network. If the system
+  does not allow that, people must say that the network may be shared, or the drill fails.
+- It is in drill mode before anything serves there. Then two people of the restored database release its kill switch, as
+  the worst case: a database that says everything is on. The gate still refuses each effect.
+- Only this process asks providers and platforms, and only who a credential belongs to. Every other address is refused
+  here, token endpoints first of all. No token is renewed.
+- Each step leaves evidence in ids, codes and counts. The first failure raises; what was found stays.
 
-It may not tell anybody, nor write what came of it: :mod:`.drill` does.
+It may not tell anybody or write the result: :mod:`.drill` does.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ from byokeep.wire.transport import Outbound, Transport, not_allowed
 _REASON: Final = "recovery_drill"
 _RELEASED_WITHIN_S: Final = 60.0
 _EXPIRED: Final = "expired"
-# What the home of a drill takes over of production's settings: nothing that names a place, a port or a target.
+# What a drill's home takes from production's settings: nothing that names a place, a port or a target.
 _TAKEN: Final = (
     "environment", "store_program", "store_program_sha256", "log_level", "approval_hold_hours", "provider_urls",
     "platform_urls", "website_urls", "artifact_endpoint", "artifact_ca_file", "artifact_credentials_file",
@@ -73,7 +73,7 @@ _TAKEN: Final = (
 
 
 class Egress(Outbound):
-    """The one way out of a drill.
+    """The only way out of a drill.
 
     Args:
         allowed: (method, address without its query) -> name of the call.
@@ -85,7 +85,7 @@ class Egress(Outbound):
         self.asked: Counter[str] = Counter()
 
     def ask(self, method: str, url: str, **more: Any) -> Any:
-        """As :meth:`Outbound.ask`. Raises Rejected(``host_not_allowed``): it is no identity call."""
+        """Do as :meth:`Outbound.ask` does. Raises Rejected(``host_not_allowed``): not an identity call."""
         name = self._allowed.get((method, url.partition("?")[0]))
         if name is None:
             raise not_allowed()
@@ -94,7 +94,7 @@ class Egress(Outbound):
 
 
 class _Measured:
-    """Takes a profile that is opened, and keeps its size alone."""
+    """Takes a profile that is opened, and keeps only its size."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -117,10 +117,10 @@ class Drilled:
     """A backup under a drill.
 
     Attributes:
-        place: An empty directory, for the drill alone.
+        place: An empty directory, for the drill only.
         file: The backup.
         brought: What people bring to a restore; ``checkpoints`` is production's directory.
-        evidence: Of the step under way.
+        evidence: The evidence of the step under way.
     """
 
     production: Settings
@@ -141,7 +141,7 @@ class Drilled:
 
     @property
     def settings(self) -> Settings:
-        """Of the home of the drill."""
+        """Return the settings of the drill's home."""
         taken = {name: getattr(self.production, name) for name in _TAKEN}
         home = self.place.absolute() / "home"
         if self.production.artifact_store.startswith("s3://"):
@@ -218,7 +218,7 @@ class Drilled:
             self.evidence["clients"] = len(found)
             step = f"A drill verifies {drill.CLIENTS} active clients that have a key. Add what is missing."
             raise Conflict("too_few_clients", next_step=step, clients=len(found))
-        # The leases have another key since the restore, and the store refuses them until that is settled.
+        # The leases have had another key since the restore, and the store refuses them until it has settled.
         await asyncio.sleep(self.restored_at + SETTLE_S + 2.0 - time.monotonic())
         self.clients = random.Random(self.seed).sample(found, drill.CLIENTS)  # noqa: S311 - to be drawn again by anybody
         refused: list[str] = []
@@ -239,7 +239,7 @@ class Drilled:
             raise Integrity("client_not_verified", next_step=step, count=len(refused))
 
     async def _profile(self, keks: KekApp, everybody: list[UUID]) -> dict[str, Fact]:
-        """Open a sealed profile: of a chosen client where one has any, else of another."""
+        """Open a sealed profile: a chosen client's if any has one, else another's."""
         others = [one for one in everybody if one not in self.clients]
         for client in map(ClientId, (*self.clients, *others)):
             async with keks.db.begin(client_id=client) as tx:
@@ -258,7 +258,7 @@ class Drilled:
             try:
                 await switches.approve_open(app, gives, wish.id)
                 break
-            except Conflict as error:  # the broker's round has not confirmed the close at the store yet
+            except Conflict as error:  # the broker's round has not yet confirmed the close at the store
                 if error.code != "cut_off_pending" or app.clock.monotonic() > deadline:
                     raise
             wish = await switches.request_open(app, asks, scope_from_name(GLOBAL), _REASON)
@@ -304,7 +304,7 @@ class Drilled:
 
 
 async def _keys(app: WorkerApp, client: ClientId) -> dict[str, str]:
-    """Ask each provider about the client's key; returns an empty code for each that serves."""
+    """Ask each provider about the client's key; returns an empty code for each key that serves."""
     async with app.db.begin(client_id=client) as tx:
         rows = await tx.all(dict, "drill_keys", client_id=client)
     told = {}
@@ -340,7 +340,7 @@ async def _accounts(app: RefresherApp, client: ClientId) -> dict[str, str]:
 
 
 async def whose(platform: PlatformClient, tokens: TokenSet, external_id: str, now: datetime) -> str:
-    """Ask whose an access token is, unless it has ended; returns as :func:`_keys`."""
+    """Ask whose an access token is, unless it has expired; returns as :func:`_keys`."""
     if tokens.access_expires_at is not None and tokens.access_expires_at <= now:
         return _EXPIRED
     found = await platform.identify(tokens)
@@ -350,7 +350,7 @@ async def whose(platform: PlatformClient, tokens: TokenSet, external_id: str, no
 
 
 def sorted_out(client: ClientId, told: Mapping[str, str]) -> tuple[int, list[str], list[str]]:
-    """Return how many credentials serve, which have ended, and which are refused; none that serves is a refusal."""
+    """Return how many credentials serve, which have expired, and which are refused; none that serves is a refusal."""
     named = {f"{client}/{name}:{code}": code for name, code in told.items()}
     serve = list(told.values()).count("")
     refused = [name for name, code in named.items() if code not in ("", _EXPIRED)]
@@ -372,7 +372,7 @@ async def _opened(app: KekApp, client: ClientId, row: Generation, rows: list[Gen
 
 
 async def _refused(keep: Keep, client: UUID, provider: str, account: Mapping[str, Any], lane: Lane) -> int:
-    """Try to publish; returns 1 when it is refused because this is a drill. Raises Integrity."""
+    """Try to publish; returns 1 if it is refused because this is a drill. Raises Integrity."""
     work = keep.job(client=client, secrets=[provider], platforms=[account["platform"]], effects=["publish"],
                     lanes=[lane.value])  # fmt: skip
     code = "permitted"
@@ -407,16 +407,16 @@ async def _people(app: BrokerApp) -> tuple[Actor, Actor]:
 
 
 def network_of(home: Path) -> str:
-    """Return which network the process of a drill has, by what it said in its home: one of :data:`drill.NETWORKS`."""
+    """Return which network a drill's process has, as it said in its home: one of :data:`drill.NETWORKS`."""
     try:
         theirs, ours = (home / NETWORK).read_text(), str(Path("/proc/self/ns/net").readlink())
-    except OSError:  # no such system, or it does not tell
+    except OSError:  # no such system, or it does not say
         return "unknown"
     return "shared" if theirs == ours else "none"
 
 
 def _copied(place: Path, outside: Path) -> None:
-    """Copy the checkpoints of production, which go on meanwhile: what was published last, last."""
+    """Copy production's checkpoints, which continue meanwhile: the last published go last."""
     shutil.copytree(place, outside)
     shutil.copyfile(place / "epochs.jsonl", outside / "epochs.jsonl")
 

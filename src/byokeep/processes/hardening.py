@@ -1,9 +1,9 @@
 """How far the machine under byokeep is hardened: who may change its code, read its memory, or works beside it.
 
 Rules
-- What production must not have is failed there; elsewhere it is ok, with the same advice.
-- A process is told by what the kernel shows of it now. A number in a file may be anybody's by now.
-- It reads modes, owners and names; of a shell's history and of the store's log it tells how many lines are wrong.
+- What production must not have fails there; elsewhere it is ok, with the same advice.
+- A process is judged by what the kernel shows of it now. A number in a file may belong to anybody by now.
+- It reads modes, owners and names. Of a shell's history and of the store's log it reports how many lines are wrong.
 
 It may not change anything.
 """
@@ -37,20 +37,20 @@ SERVERS: Final = ("web", "broker", "killswitch", "worker", "refresher")
 OURS: Final = ("byokeep", "byokeep-redact", "byokeep-sim")
 _PROC: Final = Path("/proc")
 _BLOCK: Final = Path("/sys/class/block")
-_PEOPLE: Final = range(1000, 65534)  # ids of accounts that are no system's
+_PEOPLE: Final = range(1000, 65534)  # ids of accounts that are not the system's
 _HISTORIES: Final = (
     ".bash_history", ".zsh_history", ".history", ".python_history", ".psql_history", ".local/share/fish/fish_history",
 )  # fmt: skip
 _TAIL: Final = 8 * 1024 * 1024  # bytes of a history
 NONE_SEEN: Final = "No byokeep process is visible here. Run this on its host, as root where /proc hides processes."
 _ROOT: Final = re.compile(rb'"policies": ?\[[^]]*"root"')
-_FIRST: Final = timedelta(hours=1)  # within which an installation is made, its store first
+_FIRST: Final = timedelta(hours=1)  # in which an installation is made, its store first
 _START: Final = ("sitecustomize.py", "usercustomize.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A process of ours: as whom it runs, and whether it may write a core dump (None: nobody can tell)."""
+    """A process of ours: which user runs it, and whether it may write a core dump (None: unknown)."""
 
     name: str
     uid: int
@@ -59,12 +59,12 @@ class Service:
 
 
 def weak(strict: bool, name: str, code: str, step: str, **figures: str | int | float) -> ProbeOutcome:
-    """Return what production must not have: failed there, elsewhere ok with the advice."""
+    """Return the outcome for what production must not have: failed there, elsewhere ok with the advice."""
     return failed(name, code, step, **figures) if strict else ok(name, step, **figures)
 
 
 def services(named: Mapping[str, int] | None) -> list[Service]:
-    """Return our processes that run now: those named, as of an embedded stack; None = those that this machine shows."""
+    """Return our running processes: those named, as of an embedded stack; None = those that this machine shows."""
     found = _shown() if named is None else [(name, pid) for name, pid in named.items() if running(pid)]
     return [one for name, pid in found if (one := _service(name, pid)) is not None]
 
@@ -90,7 +90,7 @@ def _service(name: str, pid: int) -> Service | None:
 
 
 def examine(settings: Settings, found: list[Service]) -> Iterator[ProbeOutcome]:
-    """Look at the machine, with the processes of ours that run on it."""
+    """Look at the machine, and at our processes that run on it."""
     strict = settings.environment is Environment.PRODUCTION
     yield core_dumps(found)
     yield user(found, strict)
@@ -132,14 +132,14 @@ def user(found: Sequence[Service], strict: bool) -> ProbeOutcome:
 
 
 def code_places() -> list[Path]:
-    """Return where the code of this Python lies that byokeep runs: its own, and what is installed beside it."""
+    """Return where the code that this Python runs for byokeep is: its own, and what is installed beside it."""
     here = Path(__file__).parents[1]
     own = [path for name in ("", "_redact", "_sim") if (path := here.with_name(f"byokeep{name}")).is_dir()]
     return [*own, *(Path(place) for place in site.getsitepackages() if Path(place).is_dir())]
 
 
 def own_code(found: Iterable[Service], places: Iterable[Path], strict: bool) -> ProbeOutcome:
-    """Whether the users of our processes can change no file that they run."""
+    """Whether the users of our processes can change none of the files that they run."""
     whose = {(one.uid, one.groups) for one in found}
     if not whose:
         return unknown("own code", "none_seen", NONE_SEEN)
@@ -153,7 +153,7 @@ def own_code(found: Iterable[Service], places: Iterable[Path], strict: bool) -> 
             try:
                 facts = path.stat()
             except FileNotFoundError:
-                continue  # a link that leads nowhere is run by nobody
+                continue  # nobody runs a link that leads nowhere
             except OSError as error:
                 blind.append(error)
                 continue
@@ -175,7 +175,7 @@ def _writes(facts: os.stat_result, uid: int, groups: frozenset[int]) -> bool:
 
 
 def swap(table: str, strict: bool, block: Path = _BLOCK) -> ProbeOutcome:
-    """Whether memory is written to no disk in clear; OpenBao locks none, so swap that is off or encrypted does it."""
+    """Whether memory is never written to disk in clear. OpenBao locks none, so swap must be off or encrypted."""
     used = [line.split()[0] for line in table.splitlines()[1:] if line.strip()]
     plain = [name for name in used if not _encrypted(Path(name).resolve().name, block)]
     if plain:
@@ -207,7 +207,7 @@ def alone(found: Iterable[Service], strict: bool) -> ProbeOutcome:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something is at a place, or nobody may tell."""
+    """Whether something exists at a path, or nobody can tell."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -225,7 +225,7 @@ def _facts(path: Path) -> os.stat_result | None:
 
 
 def listeners(settings: Settings, strict: bool) -> ProbeOutcome:
-    """Whether what listens is not open to the whole network: TLS and a firewall are the reverse proxy's."""
+    """Whether listeners are not open to the whole network: TLS and a firewall are the reverse proxy's job."""
     given = {name: str(getattr(settings, f"{name}_listen")) for name in ("web", "broker", "killswitch")}
     hosts = {name: ip_address(listen.rpartition(":")[0].strip("[]")) for name, listen in given.items() if listen}
     if wide := [name for name, host in hosts.items() if host.is_unspecified or host.is_global]:
@@ -267,19 +267,19 @@ def _tail(file: Path) -> bytes:
 
 
 def root_token(devices: Mapping[str, Path], markers: Iterable[Path], began: datetime) -> ProbeOutcome:
-    """Whether each root token that the store's own log saw was revoked, and none is being used to provision.
+    """Whether each root token that the store's own log saw was revoked, and none is in use for provisioning.
 
     Args:
-        devices: The store's logs; those rotated away lie beside them, as ``NAME.1``, ``NAME.2`` and so on.
-        markers: Files that lie there while one is used.
-        began: When the installation was made; a log that does not reach back to it may have missed one.
+        devices: The store's logs; rotated ones are beside them, as ``NAME.1``, ``NAME.2`` and so on.
+        markers: Files that exist while one is in use.
+        began: When the installation was made; a log that begins later may have missed one.
     """
     name, step = "root token", "Revoke it (bao token revoke -self). For the embedded store: `byokeep rotate internal`."
     if any(marker.exists() for marker in markers):
         return failed(name, "provisioning_unfinished", step)
     logs: list[list[Path]] = []
     try:
-        logs = [_rotated(path) for path in devices.values() if path.exists()]  # one that is gone has a line itself
+        logs = [_rotated(path) for path in devices.values() if path.exists()]  # a missing one has a line of its own
         seen = [_roots(chain.from_iterable(map(_lines, files))) for files in logs]
     except OSError:
         seen = []
@@ -295,7 +295,7 @@ def root_token(devices: Mapping[str, Path], markers: Iterable[Path], began: date
 
 
 def _rotated(path: Path) -> list[Path]:
-    """Return a log and what of it was rotated away, the oldest first."""
+    """Return a log and its rotated files, the oldest first."""
     ages = {file: file.name.removeprefix(f"{path.name}.") for file in path.parent.iterdir()}
     return [*sorted((one for one, age in ages.items() if age.isdecimal()), key=lambda one: -int(ages[one])), path]
 
@@ -306,7 +306,8 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 
 def _roots(log: Iterable[bytes]) -> dict[str, bool]:
-    """Return whether each root token of one device's log lives, by its accessor there: revoking itself is the last."""
+    """Return whether each root token in one device's log is alive, by its accessor there; revoking itself comes last.
+    """
     found: dict[str, bool] = {}
     for line in log:
         if not _ROOT.search(line):
@@ -325,7 +326,7 @@ def _roots(log: Iterable[bytes]) -> dict[str, bool]:
 
 
 def start_files(places: Iterable[str], strict: bool) -> ProbeOutcome:
-    """Whether what every start of this Python runs unasked was installed with a package, and is as it was."""
+    """Whether what every start of this Python runs unasked was installed with a package, and is unchanged."""
     files = [path for place in places for path in sorted(Path(place).glob("*.pth"))]
     extra = [path for place in places for name in _START if (path := Path(place) / name).exists()]
     suspect = [*extra, *(path for path in files if _runs(path))]
@@ -343,7 +344,7 @@ def _runs(path: Path) -> bool:
     try:
         lines = path.read_text("utf-8", "replace").splitlines()
     except OSError:
-        return True  # what cannot be read may be anything
+        return True  # an unreadable file may be anything
     return any(line.startswith(("import ", "import\t")) for line in lines)
 
 
@@ -352,7 +353,7 @@ def _as_recorded(file: Any, path: Path) -> bool:
 
 
 def wheels(strict: bool) -> Iterator[ProbeOutcome]:
-    """Whether the files of what is ours are those that were installed."""
+    """Whether the files of our own packages are those that were installed."""
     for name in OURS:
         try:
             found = Distribution.from_name(name)
@@ -377,7 +378,7 @@ def differing(found: Distribution) -> list[str]:
     names = [path.name for path in sorted(there - set(recorded))]
     for path, file in sorted(recorded.items()):
         if path.suffix == ".pyc" or (path.parent.suffix == ".dist-info" and path.name == "RECORD"):
-            continue  # made at the place; names itself
+            continue  # made during installation; names itself
         if file.hash is None or _digest(path, file.hash.mode) != file.hash.value:
             names.append(path.name)
     return names if there else ["RECORD"]

@@ -1,17 +1,17 @@
 """An installation: made, provisioned, bound to its place, given its first identities; and what must hold to serve.
 
 Rules
-- Repeating any of it is safe, and changes nothing that is right already.
-- A home is bound to the database's and the store's own files and the refresher's slots: a copy, a restored backup and
-  another machine have others (docs/adr/0032), and come up closed. None of them is ever replaced while its server lives.
-  Closed first, bound to the new place after it: whoever is killed in between finds the same at the next start.
+- Repeating any of it is safe, and changes nothing that is already right.
+- A home is bound to the database's and the store's own files and the refresher's slots. A copy, a restored backup and
+  another machine have others (docs/adr/0032), and come up closed. None of these files is ever replaced while its server
+  lives. A home is first closed, then bound to the new place: if killed in between, the next start finds the same.
 - Keys that sign leases, checkpoints and evidence live inside the store. A private key beside our credentials means
-  that somebody signs past it, so nothing starts.
-- The roles of the database are bounded as provision.sql makes them, and a kill may end who keeps it waiting; a
-  database that was made by an earlier release says so before the broker serves, not when somebody needs the kill.
-- In production the broker starts only while the store's audit is seen to record (R3.1-3); everywhere else a device
-  that does not is an alert within a minute.
-- A place of sealed profiles that lets one object take another's place is refused; one that is away for now is not.
+  that somebody signs without it, so nothing starts.
+- The roles of the database are limited as provision.sql makes them, and a kill may end whoever keeps it waiting. A
+  database from an earlier release says so before the broker serves, not when somebody needs the kill.
+- In production the broker starts only while the store's audit is seen to record (R3.1-3). Everywhere else a device that
+  does not record is an alert within a minute.
+- A place of sealed profiles that lets one object replace another is refused; one that is away for now is not.
 
 It may not decide who opens a copy again: that takes two people.
 """
@@ -56,14 +56,14 @@ _LOOKED_AT: Final = 64 * 1024  # bytes of a file
 
 
 async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
-    """Migrate, provision, and make the first identities. Repeating it changes nothing that is right already.
+    """Migrate, provision, and make the first identities. Repeating it changes nothing that is already right.
 
     Args:
-        settings: Of this installation.
+        settings: This installation's.
         store: The running embedded node; ``None`` when an operator provisions the store with ``byokeep init``.
 
     Returns:
-        Whether this is a copy of an installation, or one that was moved: it is closed then.
+        Whether this is a copy of an installation, or one that was moved; it is then closed.
     """
     installation = await _migrated(settings)
     if store is not None and await bring_up(store, desired(settings, installation)):
@@ -77,7 +77,7 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
 
 
 async def _migrated(settings: Settings) -> UUID:
-    """Bring the database to this release; return the installation in it."""
+    """Bring the database to this release; return its installation id."""
     from byokeep.adapters.postgres.migrations import migrate  # noqa: PLC0415 - no server process needs it
 
     async with wiring.database(settings, "byokeep_owner") as db:
@@ -89,13 +89,13 @@ async def _migrated(settings: Settings) -> UUID:
 
 
 async def renew_logins(settings: Settings, *, missing: bool = False, grace: timedelta = logins.GRACE) -> int:
-    """Give each role whose login lies here a new one; returns how many. ``missing``: those that lack one, instead.
+    """Give each role whose login is on this host a new one; returns how many. ``missing``: only roles that lack one.
 
-    ``grace``: how long an old one is taken.
+    ``grace``: how long an old one is accepted.
 
     Raises:
         Conflict: ``rotation_failed`` for a role; the others have theirs all the same.
-        Unavailable: Whether one is missing cannot be told.
+        Unavailable: It cannot be told whether one is missing.
     """
     urls = {role: wiring.database_url(settings, role) for role in (*logins.ROLES, logins.MAKER)}
     if settings.embedded_database or (
@@ -137,7 +137,7 @@ async def _first_identities(settings: Settings) -> None:
     if not (place / wiring.ACCOUNT_KEY).exists():
         await asyncio.to_thread(durable_write, place / wiring.ACCOUNT_KEY, SystemIds().token().encode())
     async with wiring.broker_app(settings) as app:
-        with contextlib.suppress(Conflict):  # somebody is set up already
+        with contextlib.suppress(Conflict):  # somebody is already set up
             token = await operators.bootstrap(app)
             await asyncio.to_thread(durable_write, place / "admin.token", token.reveal() + b"\n")
         await renew_machines_in(place, app)
@@ -146,22 +146,22 @@ async def _first_identities(settings: Settings) -> None:
 async def recover(settings: Settings, name: str) -> Secret | Approval:
     """Return an invitation for an admin who is locked out, or the request that another admin must approve first.
 
-    It takes this host's own credentials of the broker, which none but their owner reads; no route leads here.
+    It needs this host's own credentials of the broker, which only their owner can read; no route leads here.
     """
     async with wiring.broker_app(settings) as app:
         return await operators.recover(app, name)
 
 
 async def renew_machines(settings: Settings) -> None:
-    """Give each machine of the embedded stack whose token has half of its life over a new one, in its file."""
+    """Renew, in its file, the token of each machine of the embedded stack that is past half of its life."""
     async with wiring.broker_app(settings) as app:
         await renew_machines_in(wiring.credentials(settings), app)
 
 
 async def renew_machines_in(place: Path, app: BrokerApp, *, left_s: float = bootstrap.RENEW_LEFT_S) -> int:
-    """Renew what has no more than ``left_s`` left, each machine by itself; returns how many.
+    """Renew what has at most ``left_s`` left, each machine by itself; returns how many.
 
-    One that cannot be renewed is an alert until it was.
+    One that cannot be renewed is an alert until it is.
     """
     failed: ByokeepError | OSError | None = None
     count = 0
@@ -172,7 +172,7 @@ async def renew_machines_in(place: Path, app: BrokerApp, *, left_s: float = boot
             await state_over(app, key)
         except (ByokeepError, OSError) as error:
             failed = error
-            with contextlib.suppress(ByokeepError):  # the database is away: whoever needs it says so
+            with contextlib.suppress(ByokeepError):  # the database is away: whoever needs it reports it
                 await raise_alert(app, reason="machine_token_not_renewed", key=key, severity="critical")
     if failed is not None:
         raise failed
@@ -185,7 +185,7 @@ async def _renew(app: BrokerApp, file: Path, name: str, role: Role, left_s: floa
         return False
     await asyncio.to_thread(durable_write, file.with_suffix(".probe"), b"-" * 64)  # before the old one gets an end
     file.with_suffix(".probe").unlink()
-    # Who started with the file as it was goes on with it; a file that somebody took away holds for nobody.
+    # A process that started with the old file goes on with it; a removed file counts for nobody.
     overlap_s = 0 if held is None else bootstrap.OVERLAP_S
     token = await bootstrap.local_machine(app, name=name, role=role, overlap_s=overlap_s)
     if token is not None:
@@ -216,10 +216,10 @@ async def settle(settings: Settings, app: BrokerApp) -> bool:
     """Make sure that the home is where it was made; one that is not comes up closed.
 
     Returns:
-        Whether it was a copy, and is closed now.
+        Whether it was a copy, and is now closed.
 
     Raises:
-        Unavailable: The database or the disk; nothing may be started then.
+        Unavailable: The database or the disk; then nothing may be started.
     """
     if not settings.embedded_database or await asyncio.to_thread(_holds, settings, app.installation_id):
         return False
@@ -243,13 +243,13 @@ def _text(installation: UUID) -> str:
 
 
 def _beside(settings: Settings) -> list[Path]:
-    """Files that their servers write in place from the first start to the last."""
+    """Return the files that their servers write in place from the first start to the last."""
     found = [settings.home / "postgres" / "data" / "global" / "pg_control"]
     return [*found, settings.home / "openbao" / "data" / "vault.db"] if settings.embedded_store else found
 
 
 def no_signing_key(settings: Settings) -> None:
-    """Refuse a private key in a place that a process of ours reads credentials from.
+    """Refuse a private key in a place that one of our processes reads credentials from.
 
     Raises:
         Rejected: ``signing_key_on_disk``.
@@ -284,7 +284,7 @@ async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
     """Refuse to serve in production while no audit device of the store records.
 
     Args:
-        again_after_s: A store that has just started is asked once more after so many seconds.
+        again_after_s: Seconds after which a store that has just started is asked once more.
 
     Raises:
         Unavailable: ``no_audit_device``, or ``audit_not_recording`` with the first device and why.
@@ -306,7 +306,7 @@ async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WayIn:
-    """An active admin: whether with a password, and whether able to sign in now."""
+    """An active admin: whether they have a password, and whether they can sign in now."""
 
     name: str
     password: bool
@@ -359,5 +359,5 @@ async def must_write_once(artifacts: ArtifactStore) -> None:
             await artifacts.probe()
     except Rejected:
         raise
-    except (ByokeepError, TimeoutError):  # not there now: whoever needs it says so, and a kill does not need it
+    except (ByokeepError, TimeoutError):  # away now: whoever needs it reports it, and a kill does not need it
         pass

@@ -1,10 +1,10 @@
-"""The process that holds what a recovery drill restored: without a network where the system allows it.
+"""The process that holds what a recovery drill restored: without a network if the system allows it.
 
 Rules
-- It is given the settings file of the drill's home and nothing else: no credential of another installation, and its own
-  admit it nowhere else, for the restore made them anew.
-- Store, database and broker are its children or itself, so none of them has a network that it has not; they listen on
-  sockets of files. It says in its home which namespace it is in: nobody else may look into a hardened process.
+- It is given the settings file of the drill's home and nothing else: no credential of another installation. Its own
+  credentials work nowhere else, because the restore made new ones.
+- Store, database and broker are its children or itself, so none of them has a network that it lacks. They listen on
+  sockets of files. It writes in its home which namespace it is in: nobody else may look into a hardened process.
 
 It may not ask a provider or a platform anything: whoever started it does.
 """
@@ -24,8 +24,8 @@ NETWORK: Final = "network"  # in the home of the drill
 
 
 def leave_and_tell(home: Path) -> None:
-    """Leave the network where the system allows it, and say in ``home`` which one this process has."""
-    leave_network()  # first: while the process has one thread
+    """Leave the network if the system allows it, and write in ``home`` which one this process has."""
+    leave_network()  # first, while the process has one thread
     with contextlib.suppress(OSError):  # then nobody knows
         (home / NETWORK).write_text(str(Path("/proc/self/ns/net").readlink()))
 

@@ -2,10 +2,10 @@
 
 Rules
 - The store first: it asks nobody, and on a full disk gets the reserve back. Then the database, if it answers.
-- Whoever may read the kill process's credentials on its host may do this; nobody else is asked who they are.
-- People are told: by the alert `kill_panic`, which a database that answers gets at once.
-- What the database was not told, the broker's reconciliation finds in the store's own log when it is back: it raises
-  `kill_panic`, and `cut_off_unexplained` for whom it then engages the switch
+- Whoever can read the kill process's credentials on its host may do this; nobody is asked who they are.
+- People are told by the alert `kill_panic`, which a database that answers gets at once.
+- What the database was not told, the broker's reconciliation later finds in the store's own log. It raises
+  `kill_panic`, and `cut_off_unexplained` for each client whose switch it then engages
   (:mod:`byokeep.reconciliation.reconcile`).
 
 It may not let anybody back in: that takes two people, a database and the broker.
@@ -25,20 +25,20 @@ from byokeep.settings import Settings
 from byokeep.tenancy.scopes import parse_scope
 
 REASON: Final = "panic"
-_DATABASE_S: Final = 6.0  # seconds that the database has
-_ALERT_S: Final = 1.0  # seconds that an alert about ended sessions has
+_DATABASE_S: Final = 6.0  # seconds for the database
+_ALERT_S: Final = 1.0  # seconds for an alert about ended sessions
 
 
 async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
     """Make the store refuse a client, or all, and engage the switch if the database answers.
 
     Returns:
-        ``entities``: how many the store refuses now; ``database``: ``engaged``, or the code of why it was not told.
+        ``entities``: how many the store now refuses; ``database``: ``engaged``, or the code why it was not told.
 
     Raises:
         NotFound: The store knows no such client.
         Unavailable: ``nobody_cut_off``: the store names no client and the switch was not engaged. Or the store does not
-            answer; a lease that was given before runs out within seconds.
+            answer; a lease that was given before expires within seconds.
     """
     emergency = wiring.emergency_of(settings)
 

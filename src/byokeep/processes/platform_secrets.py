@@ -1,14 +1,14 @@
 """The platform's own secrets on this host (runbook 2.2): which there are, and their rotation while everything serves.
 
 Rules
-- Rights at the store are put together for a rotation and end with it: with the embedded store a root token of the
-  provisioner's identity and the recovery keys of this host, with a store of one's own an admin token that is given.
-- One process at a time rotates here. The next one goes on with what was cut off; ``byokeep up`` looks for that every
-  few seconds, sooner than a new key of leases is signed with.
-- A stack rotates by itself what is due. Where the recovery keys were taken away, as they should be in production, it
-  cannot, and the due list says when a person has to.
+- Rights at the store are assembled for a rotation and end with it. With the embedded store they are a root token made
+  from the provisioner's identity and this host's recovery keys; with your own store, an admin token that is given.
+- One process at a time rotates here. The next one resumes what was cut off; ``byokeep up`` looks for that every few
+  seconds, before a new key of leases is signed with.
+- A stack itself rotates what is due. If the recovery keys were taken away, as they should be in production, it cannot,
+  and the due list says when a person has to.
 
-It may not rotate what is made with a key and kept, such as the hashes of tokens.
+It may not rotate what was made with a key and is kept, such as the hashes of tokens.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ _LOGINS: Final = "database-logins"
 
 @contextlib.asynccontextmanager
 async def _store_admin(settings: Settings, admin_token: Secret | None) -> AsyncIterator[tuple[BaoHttp, Secret]]:
-    """Yield the store with an admin's token: of the embedded one a root that is made for this and ends with it.
+    """Yield the store with an admin's token; for the embedded one, a root made for this and ended with it.
 
-    As long as that may live a file says so, also after a crash.
+    A file says so for as long as that token may be alive, also after a crash.
     """
     async with wiring.store_http(settings) as http:
         if admin_token is not None:
@@ -74,17 +74,17 @@ async def _store_admin(settings: Settings, admin_token: Secret | None) -> AsyncI
 async def rotate_internal(
     settings: Settings, admin_token: Secret | None = None, *, public_keys: bool = True, grace: timedelta = GRACE
 ) -> RunStatus:
-    """Rotate the platform's own secrets while everything serves, or go on with what was cut off.
+    """Rotate the platform's own secrets while everything serves, or resume what was cut off.
 
     Args:
-        settings: Of this installation; it runs.
+        settings: This installation's, which is running.
         admin_token: As :func:`rotate_leases`.
         public_keys: As :func:`byokeep.operations.internal.rotate`.
-        grace: How long the database takes the old logins. None: they end before anything else is done, also where
-            the rotation that goes on has had that step.
+        grace: How long the database accepts old logins. None: they end before anything else is done, even if the
+            resumed rotation has had that step.
 
     Raises:
-        Conflict: ``rotation_running``: another process is at it.
+        Conflict: ``rotation_running``: another process is rotating.
     """
 
     async def secret_ids(_run: Run) -> int:
@@ -110,7 +110,7 @@ async def rotate_internal(
     steps = (secret_ids, signing_keys, database_logins, machine_tokens)
     ended, failed = None, None
     with _rotating(settings):
-        if not grace:  # one was stolen, and may be what this host would log in with
+        if not grace:  # one was stolen, and may be the one this host would log in with
             try:
                 ended = await renew_logins(settings, grace=grace)
             except (ByokeepError, OSError) as error:
@@ -131,14 +131,14 @@ async def rotate_internal(
 
 
 async def _undropped(app: App) -> None:
-    """Raise an alert for logins whose end has come and that own something: none that our processes use ever does."""
+    """Raise an alert for logins whose end has come and that own something: none that our processes use ever do."""
     if await app.db.read(lambda row: str(row["name"]), "logins_undropped", {}):
         async with app.db.begin(every_client=True) as tx:
             await open_alert(tx, app, app.system(), reason="database_login_owns")
 
 
 async def rotate_if_due(settings: Settings) -> None:
-    """Go on with a rotation that was cut off, or rotate what is due where this host can; a failure is an alert."""
+    """Resume a rotation that was cut off, or rotate what is due if this host can; a failure is an alert."""
     if not settings.embedded_store or not wiring.embedded_store(settings).recovery_keys():
         return
     async with wiring.host_app(settings) as (app, _):
@@ -150,7 +150,7 @@ async def rotate_if_due(settings: Settings) -> None:
 
 
 async def platform_secrets(settings: Settings) -> list[dict[str, str]]:
-    """Return the platform's own secrets: which there are, when they were rotated and are due, and how that is done."""
+    """Return the platform's own secrets: which exist, when they were rotated and are due, and how it is done."""
     async with wiring.host_app(settings) as (_, app):
         rotated = (await internal.last(app)).rotated_at
         left = {one.name: one.left_s or 0.0 for one in await local_tokens(app.db)}
@@ -188,7 +188,7 @@ async def platform_secrets(settings: Settings) -> list[dict[str, str]]:
 
 
 def was_cut_off(settings: Settings) -> bool:
-    """Whether a rotation ended in the middle: a root of the store may live, and nobody is at it."""
+    """Whether a rotation ended midway: a root of the store may be alive, and nobody is working on it."""
     if not settings.embedded_store or not wiring.embedded_store(settings).root_live.exists():
         return False
     try:
@@ -212,18 +212,18 @@ def _rotating(settings: Settings) -> Iterator[None]:
 
 
 async def rotate_leases(settings: Settings, admin_token: Secret | None) -> int:
-    """Give the leases of this installation a new signing key, and let the store believe no other.
+    """Give this installation's leases a new signing key, and let the store accept no other.
 
     Args:
-        settings: Of this installation; its store runs.
-        admin_token: Of a store of your own; ``None`` = the embedded one, whose recovery keys lie on this host.
+        settings: This installation's; its store is running.
+        admin_token: For your own store; ``None`` = the embedded one, whose recovery keys are on this host.
 
     Returns:
         The new version's number.
     """
     async with _store_admin(settings, admin_token) as (http, admin):
         version = await rotate_lease_key(http, admin)
-    # In the owner's name: no service may say that this was done.
+    # In the owner's name: no service may claim that this was done.
     async with wiring.database(settings, "byokeep_owner") as owner, wiring.web_app(settings) as app:
         await bootstrap.store_provisioned(replace(app, db=owner), component="lease-key")
     return version

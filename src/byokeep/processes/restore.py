@@ -1,17 +1,17 @@
-"""An installation made of a backup, in an empty home (docs/runbook.md).
+"""An installation made from a backup, in an empty home (docs/runbook.md).
 
 Rules
-- Everything of the backup is read to its end before the home gets a file. What is damaged, foreign, newer than this
-  release or not of the checkpoints outside is refused, and the home is as empty as before.
-- One restore at a time holds a home, from before it reads anything to its end. A home that one was cut off in says so
-  by a file, and no stack starts there; the next restore begins anew.
-- The store comes first, with the seal key and the recovery keys that people bring: every right of the time of the
-  backup ends there, and its own key proves who signed the backup, before the database is read in.
-- It comes up closed, as any copy does, and two people open it. What was stopped since is stopped again by what lies
-  outside of the database; without that people must say that it is lost, and are told what may have come back.
-- What does not fit each other, each way, is named. Nothing of it is removed.
+- Everything in the backup is read to its end before the home gets a file. A backup that is damaged, foreign, newer than
+  this release or not of the checkpoints outside is refused, and the home is as empty as before.
+- One restore at a time holds a home, from before it reads anything to its end. A home in which one was cut off says so
+  by a file, and no stack starts there; the next restore begins again.
+- The store comes first, with the seal key and the recovery keys that people bring. Every right from the time of the
+  backup ends there, and its own key proves who signed the backup, before the database is loaded.
+- It comes up closed, as any copy does, and two people open it. What was stopped since is stopped again, as told by what
+  is outside the database. Without that, people must say that it is lost, and are told what may have come back.
+- What does not match, in either direction, is named. Nothing of it is removed.
 
-It may not open the switch, nor restore over anything.
+It may not open the switch, or restore over anything.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ REPORT: Final = "restored.json"
 SETTINGS: Final = "config.toml.restored"  # as it was; what it names may not be here yet
 _WORK: Final = "restore"
 _QUARANTINED: Final = (EventName.ACCOUNT_QUARANTINED, EventName.PROFILE_QUARANTINED)
-# What a restore brings back though it was ended since: people end it again by hand, where tombstones do not.
+# What a restore brings back although it was ended since: people end it again by hand, unless tombstones do.
 _ENDED: Final = frozenset({
     EventName.KEY_DESTROYED, EventName.KEY_STATE_CHANGED, EventName.KEY_ROTATION, EventName.WEBHOOK_RETIRED,
     EventName.KEK_CHANGED, EventName.DEK_CHANGED, EventName.PROFILE_SHREDDED, EventName.PROFILE_RETIRED,
@@ -83,11 +83,11 @@ class Brought:
 
     Attributes:
         identity: The private key of the backup, or shares of it.
-        seal_key: Of the store that was backed up, or shares of it.
+        seal_key: The seal key of the store that was backed up, or shares of it.
         recovery_keys: As many as its threshold.
-        checkpoints: The lost installation's directory of that name, as new as there is one; None = it is lost, too.
-        accept_loss: Whether what happened after the backup may be gone, and what it lacks stay away.
-        artifacts: A newer copy of the directory of sealed profiles, for what the backup lacks or is behind of.
+        checkpoints: The lost installation's directory of that name, as new as possible; None = it is lost too.
+        accept_loss: Whether what happened after the backup may be lost, and what it lacks stay missing.
+        artifacts: A newer copy of the directory of sealed profiles, for what the backup lacks or has older.
     """
 
     identity: Path | Sequence[Path]
@@ -100,7 +100,7 @@ class Brought:
 
 @dataclass(slots=True, kw_only=True)
 class Restored:
-    """What came of it. ``behind``: checkpoints that are newer than the backup; None = nobody knows."""
+    """The result. ``behind``: how many checkpoints are newer than the backup; None = unknown."""
 
     manifest: BackupManifest
     behind: int | None
@@ -111,12 +111,12 @@ class Restored:
 
 
 async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
-    """Make the installation of a backup in an empty home, closed.
+    """Make an installation from a backup in an empty home, closed.
 
     Raises:
         Conflict: ``home_not_empty``, ``restore_running``; ``backup_behind``: what lies outside is newer.
         Integrity: ``backup_refused``, ``backup_incomplete``.
-        Denied: ``recovery_quorum_missing``; ``shares_refused``, which goes on record once the home is restored.
+        Denied: ``recovery_quorum_missing``; ``shares_refused``, which is recorded once the home is restored.
         Rejected: ``restore_not_embedded``, ``restore_outside_home``, ``tombstones_missing``, ``bad_identity_file``,
             ``not_a_key_of_this_backup``, ``home_not_reachable``.
         Unavailable: A part did not start, or the disk is full; the home is empty again.
@@ -156,7 +156,7 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
 def _held(home: Path) -> Iterator[Path]:
     """Hold an empty home for one restore, and yield the file that says so, which stays while it has something to say.
 
-    The directory itself is locked: it is what two restores have in common, whichever of them makes or removes a file.
+    The directory itself is locked: two restores have it in common, whichever of them makes or removes a file.
     """
     home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     running = Conflict("restore_running", next_step="Another restore is running in this home. Wait until it ends.")
@@ -179,7 +179,7 @@ async def _restore(
     _empty(home)
     try:
         placing = asyncio.to_thread(_place, settings, file, keys, brought, found.manifest)
-        await to_its_end(placing)  # a thread is not cut off
+        await to_its_end(placing)  # a thread cannot be cut off
         await _bring_up(settings, found, *signed)
     except BaseException:
         _empty(home)
@@ -193,7 +193,7 @@ async def _restore(
 
 
 def _must_be_empty(home: Path) -> None:
-    """Let pass a home that is not there, is empty, or was left by a restore that was cut off."""
+    """Let pass a home that does not exist, is empty, or was left by a restore that was cut off."""
     names = {path.name for path in home.iterdir()} if home.is_dir() else set()
     if (names and RESTORING not in names) or is_held(home / "byokeep.pid"):
         raise Conflict("home_not_empty", next_step="Nothing was changed. Give an empty directory with --home.")
@@ -206,10 +206,10 @@ def _empty(home: Path) -> None:
 
 
 def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
-    """Return how many checkpoints are newer than a backup, which must be of their log.
+    """Return how many checkpoints are newer than a backup, which must belong to their log.
 
     Raises:
-        BackupRefused: ``outside``: it is of another log, or of a log that was cut back since.
+        BackupRefused: ``outside``: it belongs to another log, or to a log that was cut back since.
         Conflict, Rejected: As :func:`restore`.
     """
     if not (place / TOMBSTONES).is_file():
@@ -238,7 +238,7 @@ def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
 
 
 def _must_go_on(file: Path, manifest: BackupManifest) -> None:
-    """Refuse tombstones that lost a line which the backup's own have. Raises BackupRefused(``outside``)."""
+    """Refuse tombstones that lack a line which the backup's own have. Raises BackupRefused(``outside``)."""
     own = next((part for part in manifest.parts if part.name == f"checkpoints/{TOMBSTONES}"), None)
     if own is not None and hashlib.sha256(file.read_bytes()[: own.size]).hexdigest() != own.sha256:
         raise BackupRefused("outside")
@@ -247,7 +247,7 @@ def _must_go_on(file: Path, manifest: BackupManifest) -> None:
 def _ended_since(place: Path, manifest: BackupManifest) -> list[str]:
     """Return what was ended after the backup, by the second copy of the audit. Raises BackupRefused(``outside``)."""
     known, found = {head.chain: head.seq for head in manifest.heads}, {}
-    short = {head.chain: head.seq for head in manifest.heads if head.seq}  # what no line of the copy reaches
+    short = {head.chain: head.seq for head in manifest.heads if head.seq}  # chains that no line of the copy reaches
     try:
         for file in sorted((place / "copy").glob("audit*.jsonl")):
             for line in file.read_bytes().split(b"\n")[:-1]:
@@ -264,7 +264,7 @@ def _ended_since(place: Path, manifest: BackupManifest) -> list[str]:
 
 
 def _ends(said: Facts) -> bool:
-    """Whether a record says that something ended. A quarantine is the failure of what found it."""
+    """Whether a record says that something ended. For a quarantine, that is the failure of what found it."""
     if said.event == EventName.JOB_TEMPLATE_SET and said.fields.get("state") != "ended":
         return False
     if said.event == EventName.KEY_STATE_CHANGED and said.fields.get("state_to") == "active":
@@ -273,7 +273,7 @@ def _ends(said: Facts) -> bool:
 
 
 def _place(settings: Settings, file: Path, keys: Any, brought: Brought, checked: BackupManifest) -> None:
-    """Write the parts of the backup that was checked where they belong, compared once more as they are written."""
+    """Write the parts of a checked backup where they belong, comparing them once more as they are written."""
     home, work = settings.home.absolute(), private_dir(settings.home.absolute() / _WORK)
     places = {"credentials/": "credentials_dir", "checkpoints/": "checkpoint_dir", "notify/": "notify_dir",
               backup.ARTIFACTS: "artifact_store"}  # fmt: skip
@@ -311,14 +311,14 @@ def _place(settings: Settings, file: Path, keys: Any, brought: Brought, checked:
 
 
 def _must_be_plain(place: Path) -> None:
-    """Refuse a link, or what is neither file nor directory. Raises BackupRefused(``outside``)."""
+    """Refuse a link, or anything that is neither file nor directory. Raises BackupRefused(``outside``)."""
     for path in place.rglob("*"):
         if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
             raise BackupRefused("outside")
 
 
 def _copy(source: str, target: str) -> None:
-    how = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # another may have taken its place since it was looked at
+    how = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # something else may have replaced it since the check
     with open(source, "rb", opener=lambda name, flags: os.open(name, flags | how)) as content:
         if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
             raise BackupRefused("outside")
@@ -361,7 +361,7 @@ async def _bring_up(settings: Settings, found: Restored, signature: bytes, key_i
 
 
 async def _settle(app: BrokerApp, found: Restored, held: dict[str, Versions], home: Path) -> None:
-    """Compare with what lies outside, stop again what was stopped, and say what does not fit."""
+    """Compare with what is outside, stop again what was stopped, and say what does not match."""
     manifest = found.manifest
     try:
         async with app.db.begin(every_client=True) as tx:
@@ -370,7 +370,7 @@ async def _settle(app: BrokerApp, found: Restored, held: dict[str, Versions], ho
         raise BackupRefused("heads") from None
     if app.installation_id != manifest.installation:
         raise BackupRefused("other_installation")
-    with contextlib.suppress(Integrity):  # the gate is closed then, and people are told
+    with contextlib.suppress(Integrity):  # then the gate is closed, and people are told
         await gatekeep.closing(app, log.look(app))
     found.again = await gatekeep.hold(app) + await keep_tombstones(app)
     await _compare(app, found, held)
@@ -388,7 +388,7 @@ async def _settle(app: BrokerApp, found: Restored, held: dict[str, Versions], ho
 
 
 async def _compare(app: BrokerApp, found: Restored, held: dict[str, Versions]) -> None:
-    """Name what the database has and the store or the sealed profiles have not, and the other way round."""
+    """Name what the database has and the store or the sealed profiles lack, and the other way round."""
     async with app.db.begin(every_client=True) as tx:
         clients = await tx.all(UUID, "backup_clients")
         refs = await tx.all(dict, "backup_refs")
@@ -415,7 +415,7 @@ async def _compare(app: BrokerApp, found: Restored, held: dict[str, Versions]) -
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """Records of profiles, as the store had them when it was read in."""
+    """Records of profiles, as the store had them when it was loaded."""
 
     app: BrokerApp
     held: dict[str, Versions]

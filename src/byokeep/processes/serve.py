@@ -2,12 +2,12 @@
 
 Rules
 - Logs and spans are configured before anything that could hold a secret is built.
-- TLS between hosts is the reverse proxy's; these listeners stay on loopback or an internal network.
-- SIGTERM drains: no new request, running ones end, then the process does.
-- A process imports what is its own when it is run: without what the other three need a start is shorter by a third.
-- What would stop the loop for a moment later is done before anything is served: the redactor's automaton is compiled,
-  and what was imported is left out of garbage collection for good. A thread that works through the store's log gives
-  way within ``_SWITCH_S``: each step of a kill waits for that.
+- TLS between hosts is the reverse proxy's. These listeners stay on loopback or an internal network.
+- SIGTERM drains: no new requests, running ones end, then the process does.
+- A process imports its own modules when it is run: without what the others need it starts a third faster.
+- Whatever would stop the loop for a moment later is done before anything is served: the redactor's automaton is
+  compiled, and what was imported is left out of garbage collection for good. A thread that works through the store's
+  log yields within ``_SWITCH_S``: each step of a kill waits for that.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from byokeep.telemetry.log import no_loose_output
 from byokeep.tenancy.authenticate import authenticate, authenticate_on_host
 
 _DRAIN_S: Final = 5.0
-_HEADERS_MS: Final = 10_000  # a connection that says nothing for so long gives its place back
+_HEADERS_MS: Final = 10_000  # a connection that says nothing for this long loses its place
 _SWITCH_S: Final = 0.0005
 _SERVER: Final = ("granian.constants", "granian.http", "granian.server.embed")
 _OWN: Final = {
@@ -61,7 +61,7 @@ _OWN: Final = {
 
 def serve(name: str, settings: Settings) -> None:
     """Run a process until SIGTERM or SIGINT. Blocking."""
-    # First: a place of its own in memory takes a process of one thread.
+    # First: a place of its own in memory needs a process with one thread.
     worker = partial(_worker, memory=wiring.rooms(settings)) if name == "worker" else None
     place = settings.path("log_dir")
     log.configure(name, path=place / f"{name}.log", level=logging.getLevelNamesMapping()[settings.log_level])
@@ -112,10 +112,10 @@ async def _broker(settings: Settings, socket: Path | None = None) -> None:
         await must_be_bounded(app.db)
         await must_record(app)
         await at_start(app)
-        if not app.drill:  # its bucket is production's: nothing is written there
+        if not app.drill:  # a drill's bucket is production's: nothing is written there
             await must_write_once(app.artifacts)
         emergency = wiring.emergency_of(settings)
-        with suppress(ByokeepError):  # else nothing is leased before the first round
+        with suppress(ByokeepError):  # otherwise nothing is leased before the first round
             await probe(app)
         app.platform_chain.proved(app.clock.monotonic())  # from now on: the first checkpoint is due
         rounds = asyncio.create_task(Rounds(app, emergency).run())
@@ -152,7 +152,7 @@ async def _breakglass(settings: Settings) -> None:
         app, emergency = replace(broker, on_host=True), wiring.emergency_of(settings)
         message, out = await open_on_host(app), wiring.notifier(settings)
         await _told(app, out.names(), lambda one: out.send(one, *message, "failure"))
-        with suppress(ByokeepError):  # else nothing is opened before the first round
+        with suppress(ByokeepError):  # otherwise nothing is opened before the first round
             await probe(app)
         rounds = asyncio.create_task(Rounds(app, emergency, only=ON_HOST).run())
         api = create_host_app(app, partial(authenticate_on_host, app), emergency, passwords=Passwords())
@@ -233,11 +233,11 @@ async def _listen(api: Any, listen: str, socket: Path | None = None) -> None:
 
     host, _, port = listen.rpartition(":")
     if socket is not None:
-        await asyncio.to_thread(socket.unlink, missing_ok=True)  # of a process that was killed
+        await asyncio.to_thread(socket.unlink, missing_ok=True)  # left by a killed process
     server = Server(
         api, address=host.strip("[]"), port=int(port or 0), uds=socket, interface=Interfaces.ASGI,
         log_enabled=False, websockets=False, backlog=1024,
-        # It counts connections, idle ones too: at the default, runners that keep theirs open would keep a kill out.
+        # It counts connections, even idle ones: at the default, runners that keep theirs open would lock out a kill.
         backpressure=4096, http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_MS),
     )  # fmt: skip
     stop = asyncio.Event()

@@ -1,11 +1,11 @@
 """``byokeep up``: starts OpenBao, PostgreSQL and our processes, keeps them running, stops them cleanly.
 
 Rules
-- One stack a home: a lock file holds the pid; a second start is refused and changes nothing.
+- One stack per home: a lock file holds the pid. A second start is refused and changes nothing.
 - Order: store and database first, then migrations and provisioning, then our processes; the reverse when stopping.
-- A part that starts is waited for while it gets somewhere, and that is said; one that is stuck is named.
-- A part that dies is started again, with a growing pause; nothing is served meanwhile, because every process fails
-  closed by itself. A killed supervisor takes its children with it (Linux), so a new start finds a clean floor.
+- A starting part is waited for while it makes progress, and the progress is shown. One that is stuck is named.
+- A part that dies is started again, with a growing pause. Nothing is served meanwhile, because every process fails
+  closed by itself. A killed supervisor takes its children with it (Linux), so a new start finds nothing left over.
 - Parts that settings point elsewhere (an agency's own OpenBao, PostgreSQL) are neither started nor stopped.
 
 It may not decide anything about secrets: provisioning and bootstrap live in :mod:`.installation`.
@@ -61,7 +61,7 @@ RENEW_EVERY_S: Final = 3600.0
 CUT_OFF_S: Final = 15.0  # well before a new key of leases is signed with
 SAY_EVERY_S: Final = 5.0
 STOP_WITHIN_S: Final = 10.0
-# The refresher lets renewals under way finish: a one-time token may be spent with nobody left to take the new one.
+# The refresher lets renewals finish: a one-time token may be spent with nobody left to take the new one.
 _DRAINS_S: Final = {"refresher": 95.0}
 # The broker first: the others ask it.
 _OURS: Final = ("broker", "killswitch", "web", "worker", "refresher")
@@ -98,32 +98,32 @@ class Stack:
 
     @property
     def web_url(self) -> str:
-        """Address of the operator API."""
+        """Return the address of the operator API."""
         return f"http://{self.settings.web_listen}"
 
     @property
     def broker_url(self) -> str:
-        """Address of the broker."""
+        """Return the address of the broker."""
         return f"http://{self.settings.broker_listen}"
 
     @property
     def killswitch_url(self) -> str:
-        """Address of the kill process."""
+        """Return the address of the kill process."""
         return killswitch_url(self.settings)
 
     def pid(self, name: str) -> int:
-        """Return the pid of ``store``, ``database`` or one of our processes, ``broker`` say."""
+        """Return the pid of ``store``, ``database`` or one of our processes, such as ``broker``."""
         if name in self._children:
             return self._children[name].process.pid
         return self._parts[name].pid or 0
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids of everything that runs, by name."""
+        """Return the process ids of everything that runs, by name."""
         return {name: self.pid(name) for name in (*self._parts, *self._children)}
 
     async def stop_part(self, name: str) -> None:
-        """Stop the store or the database alone, as a failure would; :meth:`start_part` brings it back."""
+        """Stop only the store or the database, as a failure would; :meth:`start_part` brings it back."""
         await self._parts[name].stop()
 
     async def start_part(self, name: str) -> None:
@@ -200,7 +200,7 @@ class Stack:
                 await self._renew()
 
     async def _renew(self) -> None:
-        """Renew the tokens and secrets of this stack that are due; what cannot be now is tried at the next round."""
+        """Renew this stack's tokens and secrets that are due; what fails now is retried in the next round."""
         try:
             await renew_machines(self.settings)
             await rotate_if_due(self.settings)
@@ -216,7 +216,7 @@ class Stack:
     async def stop(self) -> None:
         """Stop our processes, then database and store; release the home. Calling it twice is fine."""
         self._stopping.set()
-        for names in (_OURS[2:], _OURS[:2]):  # those that ask the broker or the kill process, then these
+        for names in (_OURS[2:], _OURS[:2]):  # those that ask the broker or the kill process, then these two
             ending = [self._children.pop(name) for name in names if name in self._children]
             await asyncio.gather(*(end(one.process, _DRAINS_S.get(one.name, STOP_WITHIN_S)) for one in ending))
         parts, self._parts = [*self._parts.values()], {}
@@ -285,7 +285,7 @@ class Stack:
         listen = {"web": self.web_url, "broker": self.broker_url, "killswitch": self.killswitch_url}.get(name)
         log = settings.path("log_dir")
         log.mkdir(mode=0o700, parents=True, exist_ok=True)
-        process = spawn(command, log / f"{name}.err", env=clean_environment())  # its own log is another file
+        process = spawn(command, log / f"{name}.err", env=clean_environment())  # its own log is a different file
         deaths = self._children[name].deaths if name in self._children else 0
         self._children[name] = Child(name, process, time.monotonic(), deaths)
         get_log().info("child_started", component=name, pid=process.pid, url=listen)
@@ -298,13 +298,13 @@ class Stack:
                 self._say(f"{name} died: starting it again")
                 try:
                     await part.start()
-                except (ByokeepError, OSError) as error:  # a full disk, say: the next look tries again
+                except (ByokeepError, OSError) as error:  # a full disk, for example: the next look tries again
                     get_log().error("part_not_started", component=name, code=_code(error))
         for name, child in list(self._children.items()):
             if child.process.poll() is None:
                 continue
             if name == "worker":
-                windows(self.settings).clear()  # at once: the port of a browser that is gone is anybody's
+                windows(self.settings).clear()  # at once: anybody may take the port of a browser that is gone
             if time.monotonic() - child.started < min(0.2 * 2**child.deaths, 10.0):
                 continue
             settled = time.monotonic() - child.started > 60.0
@@ -320,11 +320,11 @@ class Stack:
         await started(name, process, look, log_dir=log_dir, say=self._say, progress=Progress())
 
     async def _worker_ready(self) -> object:
-        """A process without a listener says by a file that it holds that it takes tasks."""
+        """Return whether the worker takes tasks. It has no listener; a file that it holds says so."""
         return is_held(self.settings.path("log_dir") / WORKER_READY, shared=True)
 
     async def _refresher_ready(self) -> object:
-        """It holds its slots when the database has answered; leak checks look into its log, so that must be there."""
+        """Return whether it holds its slots, as it does once the database has answered. Leak checks need its log."""
         return is_held(self.settings.path("slots_dir")) and (self.settings.path("log_dir") / "refresher.log").exists()
 
     def _write_stack_file(self) -> None:
@@ -338,7 +338,7 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
     """Run a stack until SIGINT or SIGTERM.
 
     Args:
-        settings: Of the stack.
+        settings: The stack's.
         say: Where progress lines go.
         ready: Called once when everything answers.
     """
@@ -369,7 +369,7 @@ def _with_ports(settings: Settings) -> Settings:
 
 
 def _free_port(host: str, port: int) -> int:
-    """Return a port that is free now: this one, or any if it is 0. Raises OSError: it is not."""
+    """Return a port that is free now: this one, or any if it is 0. Raises OSError: it is not free."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host.strip("[]"), port))
@@ -381,7 +381,7 @@ def _code(error: ByokeepError | OSError) -> str:
 
 
 async def readiness(http: Transport, url: str) -> object:
-    """True when a process says that it is ready, else what it says."""
+    """Return True if a process says that it is ready, else what it says."""
     try:
         status, body, _ = await http.exchange("GET", f"{url}/readyz", headers={}, within=4.0, most=MOST_TOLD)
         return status == 200 or (status, json.loads(body).get("code"))
@@ -393,14 +393,14 @@ async def started(
     name: str, process: subprocess.Popen[bytes], look: Callable[[], Awaitable[object]], *, log_dir: Path, say: Say,
     progress: Progress, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:  # fmt: skip
-    """Wait until a part has started: as long as its state, its logs or, before it answers, its work goes on.
+    """Wait for a part to start, for as long as its state, its logs or, before it answers, its work makes progress.
 
     Args:
-        name: Of the part.
-        process: Of the part.
+        name: The part's.
+        process: The part's.
         look: Returns True when it has started, else its state.
         log_dir: Where its logs are.
-        say: Where it is said that it takes long.
+        say: Where to say that it takes long.
         progress: Tells slow from stuck.
         sleep: Pauses between two looks.
 
@@ -421,7 +421,7 @@ async def started(
 
 
 def not_ready(log_dir: Path, name: str, why: str) -> Unavailable:
-    """Return the refusal to go on without a part: which, why, and where it says more."""
+    """Return the refusal to go on without a part: which one, why, and where to read more."""
     errors = log_dir / f"{name}.err"
     ending = "log" if not errors.exists() or errors.stat().st_size == 0 else "err"
     step = f"{name} {why}: see {name}.{ending} in the log directory"

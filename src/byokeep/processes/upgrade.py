@@ -1,9 +1,9 @@
 """``byokeep doctor --upgrade``: whether this release can take over what another one runs, asked before it does.
 
 Rules
-- It is run by the release that is to come, against what runs now, and changes nothing.
-- What nobody could look at is unknown, and no leave to go on.
-- It names what cannot be taken back: where the release before does not run on the schema of this one.
+- The new release runs it, against what runs now. It changes nothing.
+- What nobody could look at is unknown, and no permission to go on.
+- It names what cannot be undone: if the release before does not run on this one's schema.
 
 It may not upgrade: `byokeep up` and `byokeep init` do.
 """
@@ -33,14 +33,14 @@ from byokeep.processes import wiring
 from byokeep.processes.installation import BOUND, HOME_FORMAT
 from byokeep.settings import RESTORING, Settings
 
-_WITHIN_S: Final = 10.0  # a busy machine's OpenBao and PostgreSQL answer within it
-_RESERVE: Final = 512 << 20  # bytes left free beside what a migration writes
-_FRESH: Final = timedelta(days=1)  # the age of a backup that an upgrade may be taken back with
+_WITHIN_S: Final = 10.0  # even a busy machine's OpenBao and PostgreSQL answer within it
+_RESERVE: Final = 512 << 20  # bytes left free besides what a migration writes
+_FRESH: Final = timedelta(days=1)  # the age of a backup that can undo an upgrade
 _BACK_UP: Final = "`byokeep backup create`, then `byokeep backup verify` of it where its private key is."
 
 
 async def examine_upgrade(settings: Settings) -> list[ProbeOutcome]:
-    """Return what is found, an outcome a check; all of them ok is leave to upgrade."""
+    """Return the findings, one outcome per check; if all are ok, you may upgrade."""
     async with wiring.database(settings, "byokeep_broker", pool_size=4) as db:
         looks: dict[str, Callable[[Settings, Database], Awaitable[ProbeOutcome]]] = {
             "schema": _schema, "way back": _way_back, "database server": _server, "secret store": _store, "disk": _disk,
@@ -84,7 +84,7 @@ async def _schema(_: Settings, db: Database) -> ProbeOutcome:
 
 
 async def _way_back(_: Settings, db: Database) -> ProbeOutcome:
-    """Whether the release that migrated last would run on the schema of this one."""
+    """Whether the release that migrated last would run on this one's schema."""
     stands, _runs_from = await _fit(db)
     if stands >= RUNS_FROM:
         return ok("way back", "To go back, start the release that runs now: it accepts the newer schema.")
@@ -105,7 +105,7 @@ async def _store(settings: Settings, _: Database) -> ProbeOutcome:
 
 
 async def _disk(settings: Settings, db: Database) -> ProbeOutcome:
-    """Room for a dump beside the database, and for what a migration writes anew."""
+    """Whether there is room for a dump beside the database, and for what a migration rewrites."""
     (size,) = await db.read(lambda row: int(row["size"]), "database_size", {})
     place = settings.home if settings.home.is_dir() else settings.path("log_dir")
     free, wanted = shutil.disk_usage(place).free, 2 * size * settings.embedded_database + _RESERVE
@@ -128,7 +128,7 @@ async def _backup(_: Settings, db: Database) -> ProbeOutcome:
 
 
 async def _procedures(_: Settings, db: Database) -> ProbeOutcome:
-    """Nothing is under way that this release could not go on with."""
+    """Whether nothing is under way that this release could not continue."""
     names = await db.read(lambda row: str(row["procedure"]), "procedures_open", {}, every_client=True)
     if strange := sorted(set(names) - PROCEDURES.keys()):
         step = "Finish or abort these with the release that runs now: `byokeep procedure list`."

@@ -1,10 +1,10 @@
-"""Where things are by the settings, and the ports of each process: settings -> adapters -> its own App.
+"""Where things are according to the settings, and the ports of each process: settings -> adapters -> its own App.
 
 Rules
 - Each process gets the ports of its own identity and no more (see :mod:`byokeep.kernel.app`).
-- Nothing is created when a module is imported; everything is closed again in reverse order.
-- What one process alone needs, and is slow to load, is imported where that process is built.
-- Only who shreds profiles is given a store that removes.
+- Nothing is created when a module is imported. Everything is closed again in reverse order.
+- What only one process needs, and is slow to load, is imported where that process is built.
+- Only the process that shreds profiles gets a store that can remove.
 
 It may not contain a procedure: those are flows.
 """
@@ -72,18 +72,18 @@ from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, note
 
 ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
 K = TypeVar("K", bound=KillApp)
-_CLOCKS_S: Final = 1.0  # between the clocks of broker and store
+_CLOCKS_S: Final = 1.0  # seconds between the clocks of broker and store
 
 
 def embedded_store(settings: Settings) -> EmbeddedOpenBao:
-    """Return the OpenBao of this home, not started."""
+    """Return this home's OpenBao, not started."""
     return EmbeddedOpenBao(
         settings.home.absolute(), binary=settings.file("store_program"), sha256=settings.store_program_sha256
     )
 
 
 def embedded_database(settings: Settings) -> EmbeddedPostgres:
-    """Return the PostgreSQL of this home, not started."""
+    """Return this home's PostgreSQL, not started."""
     return EmbeddedPostgres(settings.home.absolute())
 
 
@@ -100,7 +100,7 @@ def store_audit_files(settings: Settings) -> dict[str, Path]:
 
 
 def database_url(settings: Settings, role: str) -> str:
-    """Return the URL of a role, ``byokeep_web`` and so on; it holds no password, and names the file that holds ours."""
+    """Return the URL of a role, such as ``byokeep_web``; it holds no password, but names the file that holds ours."""
     if settings.embedded_database:
         return embedded_database(settings).url(role)
     scheme, _, rest = settings.database_url.partition("://")
@@ -109,7 +109,7 @@ def database_url(settings: Settings, role: str) -> str:
 
 
 def login_file(settings: Settings, role: str) -> Path:
-    """Return where the login of a role lies, where byokeep makes it."""
+    """Return the file with the login of a role, where byokeep makes it."""
     return credentials(settings, f"{role}.pgpass")
 
 
@@ -121,7 +121,7 @@ def database_sql() -> str:
 
 @asynccontextmanager
 async def database(settings: Settings, role: str, *, pool_size: int = 10) -> AsyncIterator[PostgresDatabase]:
-    """Yield connections of a role, made as they are needed."""
+    """Yield connections of a role, made as needed."""
     db = PostgresDatabase(database_url(settings, role), pool_size=pool_size)
     try:
         yield db
@@ -135,11 +135,11 @@ def credentials(settings: Settings, name: str = "") -> Path:
 
 
 def artifact_store(settings: Settings, *, may_remove: bool = False) -> ArtifactStore:
-    """Return where sealed profiles lie; ``may_remove`` is for the process that shreds them alone.
+    """Return where sealed profiles are kept; ``may_remove`` is only for the process that shreds them.
 
     Raises:
         Rejected: ``extra_missing``: a bucket, without the library for it; and what the adapter refuses.
-        Unavailable: What the adapter finds.
+        Unavailable: As the adapter raises.
     """
     bucket = parse_bucket(settings.artifact_store)
     if bucket is None:
@@ -160,12 +160,12 @@ def s3_library() -> Any:
 
 
 def windows(settings: Settings) -> HandOffNotes:
-    """Return where addresses of browsers stand that wait for a person."""
+    """Return where the addresses of waiting browsers are kept."""
     return HandOffNotes(hand_off_file(settings, UUID(int=0)).absolute().parent)
 
 
 def rooms(settings: Settings) -> Rooms:
-    """Return where plain profiles lie in this process. Called first in it, while it has one thread.
+    """Return where this process keeps plain profiles. Call it first, while the process has one thread.
 
     Raises:
         Unavailable: ``no_memory_backed_place``.
@@ -190,17 +190,17 @@ def killswitch_socket(settings: Settings) -> Path | None:
 
 
 def breakglass_socket(settings: Settings) -> Path:
-    """Return the socket of break glass on this host, while somebody serves it."""
+    """Return the socket of break glass on this host, which exists while somebody serves it."""
     return settings.home.absolute() / "breakglass.sock"
 
 
 def drill_socket(settings: Settings) -> Path:
-    """Return the socket of the broker of a recovery drill, which nobody outside of this host reaches."""
+    """Return the socket of a recovery drill's broker, which nobody outside this host can reach."""
     return settings.home.absolute() / "broker.sock"
 
 
 def killswitch_url(settings: Settings) -> str:
-    """Return where the kill process is found."""
+    """Return the address of the kill process."""
     socket = killswitch_socket(settings)
     return settings.killswitch_url or (f"unix://{socket}" if socket else f"http://{settings.killswitch_listen}")
 
@@ -231,12 +231,12 @@ def store_http(settings: Settings) -> BaoHttp:
 
 
 def emergency_of(settings: Settings) -> Emergency:
-    """Return what frees the disk reserves when an act that must be recorded finds the disk full."""
+    """Return what frees the disk reserves if an act that must be recorded finds the disk full."""
     return Emergency(Reserves(settings.home, store_audit_files(settings).values()))
 
 
 async def require_production_release(db: PostgresDatabase, environment: Environment) -> None:
-    """Let production use no PostgreSQL that lacks known fixes; elsewhere `byokeep doctor` says so."""
+    """Keep production from using a PostgreSQL that lacks known fixes; elsewhere `byokeep doctor` says so."""
     if environment is Environment.PRODUCTION:
         await require_release(db)
 
@@ -253,7 +253,7 @@ async def _token_key(login: AppRoleLogin, path: str = TOKEN_KEY_PATH) -> Callabl
 
 @asynccontextmanager
 async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
-    """Build ``byokeep web``'s ports; closes them at the end."""
+    """Build ``byokeep web``'s ports; close them at the end."""
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(database(settings, "byokeep_web"))
         login = await _login(stack, settings, "web")
@@ -273,7 +273,7 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
 
 @asynccontextmanager
 async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
-    """Build ``byokeep broker``'s ports; closes them at the end."""
+    """Build ``byokeep broker``'s ports; close them at the end."""
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(database(settings, "byokeep_broker", pool_size=16))
         login = await _login(stack, settings, "broker")
@@ -320,7 +320,7 @@ async def sso(settings: Settings, clock: Clock) -> AsyncIterator[SsoCheck | None
 
 @asynccontextmanager
 async def kill_app(settings: Settings) -> AsyncIterator[KillApp]:
-    """Build ``byokeep killswitch``'s ports; closes them at the end."""
+    """Build ``byokeep killswitch``'s ports; close them at the end."""
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(database(settings, "byokeep_killswitch", pool_size=4))
         login = await _login(stack, settings, "killswitch")
@@ -335,7 +335,7 @@ async def kill_app(settings: Settings) -> AsyncIterator[KillApp]:
 
 
 async def panic_cutoff(stack: AsyncExitStack, settings: Settings) -> ports.EntityCutoff:
-    """Return the kill process's way to cut off, which needs the store alone."""
+    """Return the kill process's way to cut off, which needs only the store."""
     http = await stack.enter_async_context(store_http(settings))
     login = AppRoleLogin(http, credentials(settings, "killswitch.approle"))
     stack.push_async_callback(login.close)
@@ -345,7 +345,7 @@ async def panic_cutoff(stack: AsyncExitStack, settings: Settings) -> ports.Entit
 
 @asynccontextmanager
 async def kill_lane(settings: Settings, app: K, role: str) -> AsyncIterator[K]:
-    """Yield ``app`` over a few database connections of its own, which nothing but the kill switch is given."""
+    """Yield ``app`` over a few database connections of its own, which only the kill switch is given."""
     async with database(settings, role, pool_size=4) as db:
         yield replace(app, db=db)
 
@@ -354,10 +354,10 @@ async def kill_lane(settings: Settings, app: K, role: str) -> AsyncIterator[K]:
 async def worker_app(
     settings: Settings, memory: Rooms
 ) -> AsyncIterator[tuple[Queue, WorkerApp, ProfileApp | None, KekApp, NotifyApp]]:
-    """Build ``byokeep worker``'s queue (not opened) and ports; closes them at the end.
+    """Build ``byokeep worker``'s queue (not opened) and ports; close them at the end.
 
     Args:
-        memory: Where plain profiles lie, prepared while the process had one thread.
+        memory: Where plain profiles are kept, prepared while the process had one thread.
     """
     async with AsyncExitStack() as stack:
         hasher, custodian = _account_hasher(settings), _custodian(settings)
@@ -399,7 +399,7 @@ async def drill_apps(settings: Settings, http: Outbound) -> AsyncIterator[tuple[
 
 
 def identity_urls(settings: Settings) -> dict[tuple[str, str], str]:
-    """Return each read-only identity call, (method, address without its query), by its name; of every platform, too."""
+    """Return each read-only identity call, (method, address without its query) -> name; also every platform's."""
     loopback = settings.environment is not Environment.PRODUCTION
     found = {}
     for name, one in DESCRIPTORS.items():
@@ -411,7 +411,7 @@ def identity_urls(settings: Settings) -> dict[tuple[str, str], str]:
 def _profile_app(
     settings: Settings, common: dict[str, Any], memory: Rooms, custodian: BrokerCustodian, digest: Callable[[str], str]
 ) -> ProfileApp | None:
-    """Return the worker's ports for profiles; None where the extra for browsers is not installed.
+    """Return the worker's ports for profiles; None if the extra for browsers is not installed.
 
     Raises:
         Rejected, Unavailable: As :func:`artifact_store`; ``bad_website_file``; ``sealing_self_test_failed``.
@@ -440,7 +440,7 @@ def _profile_app(
 async def host_app(
     settings: Settings, work: Mapping[str, Callable[[Run], Awaitable[int]]] = MappingProxyType({})
 ) -> AsyncIterator[tuple[HostApp, HostApp]]:
-    """Build the ports of this host: as whoever works on its procedures, and as whoever starts them."""
+    """Build this host's ports: for whoever works on its procedures, and for whoever starts them."""
     async with database(settings, "byokeep_worker") as db, database(settings, "byokeep_broker") as starting:
         app = HostApp(**_common(settings, db, await _known_installation(db, settings.environment)), work=work)
         yield app, replace(app, db=starting)
@@ -448,7 +448,7 @@ async def host_app(
 
 @asynccontextmanager
 async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
-    """Build ``byokeep refresher``'s ports; closes them at the end."""
+    """Build ``byokeep refresher``'s ports; close them at the end."""
 
     async with AsyncExitStack() as stack:
         digest = _account_hasher(settings)
@@ -469,7 +469,7 @@ def _accounts_app(
 
 
 def _common(settings: Settings, db: PostgresDatabase, installation: UUID) -> dict[str, Any]:
-    """What every App has."""
+    """Return what every App has."""
     return {
         "db": db, "clock": SystemClock(), "ids": SystemIds(), "installation_id": installation,
         "environment": settings.environment, "limits": limits(settings), "procedures": PROCEDURES,
@@ -477,7 +477,7 @@ def _common(settings: Settings, db: PostgresDatabase, installation: UUID) -> dic
 
 
 def custodian_settings(settings: Settings) -> ClientSettings:
-    """Return with what the worker and the refresher call the broker."""
+    """Return the settings with which the worker and the refresher call the broker."""
     return ClientSettings(
         broker_url=broker_url(settings), runner_token_file=credentials(settings, "worker.token"),
         broker_ca_file=settings.file("broker_ca_file"), store_ca_file=settings.file("store_ca_file"),
@@ -504,7 +504,7 @@ def _log_files(settings: Settings) -> LogFiles:
 
 
 async def _login(stack: AsyncExitStack, settings: Settings, machine: str) -> AppRoleLogin:
-    read_private(credentials(settings, f"{machine}.approle"))  # who is nobody is told so, and not that a server refuses
+    read_private(credentials(settings, f"{machine}.approle"))  # a missing identity says so, not that a server refuses
     http = await stack.enter_async_context(store_http(settings))
     await require_version(http)
     login = AppRoleLogin(http, credentials(settings, f"{machine}.approle"))
