@@ -25,6 +25,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -54,6 +55,7 @@ from byokeep.kernel.rows import Row, Shape, reader
 
 T = TypeVar("T")
 BATCH: Final = 1_000  # records at a time: hashing them keeps the process from other work for about 10 ms
+EPOCHS: Final = 100  # at a time: replaying them takes some 30 ms
 OVERDUE_S: Final = 180.0  # three missed heartbeats
 PURPOSE: Final = "checkpoints"
 _RUNNING: Final = "Wait for its end, then look at its record: `byokeep audit list --event audit.verified`."
@@ -407,65 +409,79 @@ async def _record(app: BrokerApp, actor: Actor, outcome: Outcome, facts: Mapping
 
 
 async def _verify(app: BrokerApp) -> LogReport:
+    state, _ = await app.checkpoints.latest()  # before the heads: what is published later is not looked at
+    if not state.size:
+        raise Unavailable("nothing_published", next_step="Run `byokeep audit checkpoint` first.")
     async with app.db.begin(every_client=True) as tx:
         if not await tx.one(bool, "audit_verify_lock"):
             raise Conflict("verification_running", next_step=_RUNNING)
-        size = (await app.checkpoints.latest())[0].size  # before the heads: what is published later is not looked at
         heads = {head.chain: head for head in await tx.all(ChainHead, "audit_heads")}
-        state, points = await _published(app, tx, size)
-        if not state.size:
-            raise Unavailable("nothing_published", next_step="Run `byokeep audit checkpoint` first.")
         for chain, head in state.heads.items():
             if chain not in heads or heads[chain].seq < head.seq:
                 raise inconsistent("records_lost", chain=chain, seq=head.seq)
         for chain, seq in await tx.all(lambda row: (UUID(str(row["chain"])), int(row["seq"])), "audit_beyond"):
             raise inconsistent("record_beyond_head", chain=chain, seq=seq)
         malformed: list[Malformed] = []
-        records = await _records(tx, heads, points, malformed)
-    covered = sum(head.seq for head in state.heads.values())
+        at = {chain: empty(chain) for chain in heads}
+        async for points in _published(app, tx, state):
+            at = await _records(tx, at, points, malformed)
+        at = await _records(tx, at, {chain: {head.seq: head.hash} for chain, head in heads.items()}, malformed)
+    records, covered = (sum(head.seq for head in some.values()) for some in (at, state.heads))
     return LogReport(
         epochs=state.size, chains=len(heads), records=records, uncovered=records - covered, malformed=tuple(malformed),
         rebased=state.base,
     )  # fmt: skip
 
 
-async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Points]:
-    """Replay the first ``size`` epochs with their signatures, in step with the database's."""
-    keys, name = await note_keys(app), origin(app)
-    state, points = LogState(), Points()
-    stored = await tx.all(StoredEpoch, "audit_epochs_from", number=0, limit=BATCH)
-    differs: int | None = None  # an epoch that is not the database's; of those before a rebase none is asked for
-    async for epoch in app.checkpoints.epochs():
-        number = state.size
-        if number == size:
+async def _published(app: BrokerApp, tx: Tx, known: LogState) -> AsyncIterator[Points]:
+    """Replay the epochs with their signatures, in step with the database's; yield the heads since the last rebase.
+
+    Some epochs at a time, so that a long log takes no more memory than a short one.
+    """
+    replayed = partial(_replayed, base=known.base, origin=origin(app), keys=await note_keys(app))
+    state, epochs = LogState(), app.checkpoints.epochs()
+    while state.size < known.size:
+        many = range(min(EPOCHS, known.size - state.size))
+        batch = [epoch for _ in many if (epoch := await anext(epochs, None)) is not None]
+        stored = await tx.all(StoredEpoch, "audit_epochs_from", number=state.size, limit=EPOCHS)
+        state, points = await asyncio.to_thread(replayed, state, batch, stored)
+        if len(batch) < len(many):
             break
-        state = replay(state, epoch, origin=name, keys=keys)
-        if number and number % BATCH == 0:
-            stored = await tx.all(StoredEpoch, "audit_epochs_from", number=number, limit=BATCH)
-        here = stored[number % BATCH] if number % BATCH < len(stored) else None
-        if state.base == number > 0:
-            points.clear()
-            differs = None
-        if here is None or (here.number, here.leaf, here.heads) != (number, epoch.leaf, epoch.heads):
-            differs = number if differs is None else differs
+        yield points
+    if state != known:
+        raise inconsistent("epochs_changed", epoch=state.size)
+
+
+def _replayed(
+    state: LogState, epochs: Sequence[SignedEpoch], stored: Sequence[StoredEpoch], *, base: int, origin: str,
+    keys: Sequence[NoteKey],
+) -> tuple[LogState, Points]:  # fmt: skip
+    """Epochs before ``base`` need not be the database's: a rebased one continued none of them."""
+    points, here = Points(), {one.number: (one.leaf, one.heads) for one in stored}
+    for epoch in epochs:
+        number = state.size
+        state = replay(state, epoch, origin=origin, keys=keys)
+        if number < base:
+            continue
+        if here.get(number) != (epoch.leaf, epoch.heads):
+            raise inconsistent("epoch_differs", epoch=number)
         for head in parse_heads(epoch.heads):
             points.setdefault(head.chain, {})[head.seq] = head.hash
-    if differs is not None:
-        raise inconsistent("epoch_differs", epoch=differs)
     return state, points
 
 
-async def _records(tx: Tx, heads: Mapping[UUID, ChainHead], points: Points, malformed: list[Malformed]) -> int:
-    """Hash every record up to the heads, and note the malformed ones; returns how many there are."""
-    at, count = {chain: empty(chain) for chain in heads}, 0
-    while any(at[chain].seq < head.seq for chain, head in heads.items()):
-        rows = await records_after(tx, at, heads, dict)
+async def _records(
+    tx: Tx, at: dict[UUID, ChainHead], points: Points, malformed: list[Malformed]
+) -> dict[UUID, ChainHead]:
+    """Hash every record up to the last head of each chain, and note the malformed ones; returns where it came to."""
+    goals = {chain: ChainHead(chain, *max(seqs.items())) for chain, seqs in points.items()}
+    while any(at[chain].seq < head.seq for chain, head in goals.items()):
+        rows = await records_after(tx, at, goals, dict)
         at = await asyncio.to_thread(_batch, rows, at, points, malformed)  # leases and permits are not to wait for it
-        count += len(rows)
         if len(rows) < BATCH:
             break
-    verify_log((), starts=at, through={c: {head.seq: head.hash} for c, head in heads.items() if at[c] != head})
-    return count
+    verify_log((), starts=at, through={c: {head.seq: head.hash} for c, head in goals.items() if at[c] != head})
+    return at
 
 
 def _batch(
