@@ -22,6 +22,7 @@ from byokeep.core.policy import Verb
 from byokeep.http.request import no_query, query_of
 from byokeep.operations import lists
 from byokeep.tenancy import clients, operators, tokens
+from byokeep.tenancy.sso import linked_at
 from byokeep.tenancy.tokens import Subject
 
 SOON: Final = timedelta(days=14)  # as of the due list
@@ -63,6 +64,7 @@ def add(pages: Pages) -> None:
             may=sorted(verb.value for verb in Verb if verb.roles & one.roles),
             sso=console.app.limits.sso, ends_links=who.may(Verb.TOKEN_REVOKE) or one.id == who.actor.id,
             names=await clients.names_of(console.app, who.actor, ids),
+            linked_at=(await linked_at(console.app, about)).get(about),
         )  # fmt: skip
 
     async def search(request: Request, who: Visitor) -> Response:

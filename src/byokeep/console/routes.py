@@ -105,7 +105,7 @@ def _sessions(pages: Pages) -> None:
         return console.page(
             request, "you.html", who=who, given=given, passkeys=await mine(console.app, who.actor),
             origin=console.app.limits.console_origin, sso=console.app.limits.sso,
-            linked_at=await linked_at(console.app, who.actor), code=code,
+            linked_at=(await linked_at(console.app, who.actor.id)).get(who.actor.id), code=code,
         )  # fmt: skip
 
     async def you(request: Request, who: Visitor) -> Response:

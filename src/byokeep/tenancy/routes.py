@@ -66,10 +66,16 @@ class SelfReply(Reply, of=Actor, shows="id name roles clients approvals_held=hel
     linked_at: At | None
 
 
+class ListedReply(SubjectReply):
+    """A person or machine, and since when it signs in elsewhere."""
+
+    linked_at: At | None
+
+
 class SubjectsReply(Reply):
     """People and machines."""
 
-    operators: list[SubjectReply]
+    operators: list[ListedReply]
 
 
 class TokensReply(Reply):
@@ -85,8 +91,8 @@ def sessions(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("/self", response_model=SelfReply)
     async def me(actor: Actor) -> dict[str, Any]:
         """Tell a caller who it is, who issued credentials of it lately, and since when it signs in elsewhere."""
-        others, since = await tokens.issued_by_others(app, actor), await sso.linked_at(app, actor)
-        return SelfReply.fields(actor, issued_by_others=others, linked_at=since)
+        others, since = await tokens.issued_by_others(app, actor), await sso.linked_at(app, actor.id)
+        return SelfReply.fields(actor, issued_by_others=others, linked_at=since.get(actor.id))
 
     return routes
 
@@ -98,7 +104,9 @@ def people(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("/operators", response_model=SubjectsReply)
     async def list_subjects(actor: Actor) -> dict[str, Any]:
         """List people and machines."""
-        return {"operators": (await operators.list_subjects(app, actor))[0]}
+        found, _ = await operators.list_subjects(app, actor)
+        since = await sso.linked_at(app)
+        return {"operators": [ListedReply.fields(one, linked_at=since.get(one.id)) for one in found]}
 
     async def list_tokens(subject_id: PathId, actor: Actor) -> dict[str, Any]:
         """List live tokens, without the tokens."""

@@ -25,8 +25,7 @@ SOURCE: Final = "Byokeep-Login-From"
 class SubjectReply(
     Reply,
     of=Subject,
-    shows="id kind name roles state all_clients clients has_password created_at created_by held_until token_until"
-    " linked_at",
+    shows="id kind name roles state all_clients clients has_password created_at created_by held_until token_until",
 ):
     """A person or machine."""
 

@@ -242,10 +242,10 @@ async def _link(tx: Tx, app: BrokerApp, actor: Actor, identity: bytes) -> None:
     await end_older(tx, actor, actor.id, passkeys=True)
 
 
-async def linked_at(app: App, actor: Actor) -> datetime | None:
-    """Return since when the actor is linked to an account at the provider. Raises Unavailable."""
-    found = await app.db.read(datetime, "sso_since", {"subject_id": actor.id}, every_client=True)
-    return found[0] if found else None
+async def linked_at(app: App, subject_id: UUID | None = None) -> dict[UUID, datetime]:
+    """Return since when a person, or each, is linked to an account at the provider. Raises Unavailable."""
+    found = await app.db.read(dict, "sso_since", {"subject_id": subject_id}, every_client=True)
+    return {one["subject_id"]: one["linked_at"] for one in found}
 
 
 async def end_link(app: BrokerApp, actor: Actor, subject_id: UUID) -> None:
@@ -262,7 +262,7 @@ async def end_link(app: BrokerApp, actor: Actor, subject_id: UUID) -> None:
     async with recorded(app, actor, Verb.TOKEN_REVOKE, object_id=subject_id), unblocked(app) as tx:
         await tx.all(None, "subject_lock")
         whose = await tx.maybe(Subject, "subject_get", id=subject_id)
-        if whose is None or whose.linked_at is None:
+        if whose is None or await tx.maybe(str, "sso_digest", subject_id=subject_id) is None:
             step = "There is no link to end: `byokeep operator list --json` shows who has one."
             raise NotFound("not_linked", next_step=step)
         if not own and Role.ADMIN in whose.roles and not whose.has_password:

@@ -62,7 +62,6 @@ class Subject:
         admin_until: Until when an admin whom another stopped still counts as one, UTC.
         record_seq: The sequence number of the record that says what the row says.
         token_until: Until when the last of its own tokens works, UTC; sessions and invitations do not count.
-        linked_at: When a person was linked to an account at the OpenID provider, UTC.
     """
 
     id: UUID
@@ -79,7 +78,6 @@ class Subject:
     admin_until: datetime | None = None
     record_seq: int | None = None
     token_until: datetime | None = None
-    linked_at: datetime | None = None
 
     @property
     def has_password(self) -> bool:

@@ -17,8 +17,7 @@ SELECT byokeep.subject_put(
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
-         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
-       (SELECT l.linked_at FROM byokeep.sso_link l WHERE l.subject_id = s.id) AS linked_at
+         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
   FROM byokeep.subject s WHERE s.id = :id;
 
 -- name: subject_named
@@ -26,7 +25,6 @@ SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.cr
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
          WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
-       (SELECT l.linked_at FROM byokeep.sso_link l WHERE l.subject_id = s.id) AS linked_at,
        s.password_phc, byokeep.subject_recorded(s.id) AS recorded
   FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'operator';
 
@@ -34,16 +32,14 @@ SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.cr
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
-         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
-       (SELECT l.linked_at FROM byokeep.sso_link l WHERE l.subject_id = s.id) AS linked_at
+         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
   FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'machine';
 
 -- name: subjects_list
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
-         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
-       (SELECT l.linked_at FROM byokeep.sso_link l WHERE l.subject_id = s.id) AS linked_at
+         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
   FROM byokeep.subject s ORDER BY s.kind = 'machine', s.name LIMIT :limit;
 
 -- name: subject_set_password
@@ -215,7 +211,9 @@ SELECT byokeep.sso_link_put(
 SELECT encode(identity, 'hex') FROM byokeep.sso_link WHERE subject_id = :subject_id;
 
 -- name: sso_since
-SELECT linked_at FROM byokeep.sso_link WHERE subject_id = :subject_id;
+-- Of one person, or of all.
+SELECT subject_id, linked_at FROM byokeep.sso_link
+ WHERE CAST(:subject_id AS uuid) IS NULL OR subject_id = :subject_id;
 
 -- name: sso_unlink
 SELECT byokeep.sso_link_end(

@@ -62,7 +62,7 @@ GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_web, byokee
 GRANT EXECUTE ON FUNCTION byokeep.subject_recorded(uuid), byokeep.token_recorded(uuid) TO byokeep_web, byokeep_broker;
 GRANT EXECUTE ON FUNCTION byokeep.session_seen(uuid) TO byokeep_web;
 GRANT SELECT (id, subject_id, name, created_at, used_at, ended_at) ON byokeep.passkey TO byokeep_web;
-GRANT SELECT (subject_id, linked_at) ON byokeep.sso_link TO byokeep_web, byokeep_killswitch;
+GRANT SELECT (subject_id, linked_at) ON byokeep.sso_link TO byokeep_web;
 GRANT SELECT ON byokeep.passkey, byokeep.sso_link TO byokeep_broker;
 GRANT SELECT (password_phc) ON byokeep.subject TO byokeep_broker;
 GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.machine_own(uuid, uuid), byokeep.subject_lock(),
