@@ -22,6 +22,7 @@ from byokeep.core.model import ClientId
 from byokeep.kernel import procedures
 from byokeep.kernel.record import record
 from byokeep.kernel.views import MOST_OF_TOKEN
+from byokeep.tenancy import authenticate
 from tests.flows.test_procedures import EXERCISE, started
 from tests.support.broker import Person
 from tests.support.console import PASSWORD, SAME, Visit, code_of, hostile, named
@@ -358,7 +359,9 @@ async def test_what_releases_or_gives_rights_takes_a_fresh_proof(desk: Desk) -> 
 
 
 @pytest.mark.req("S-ASVS-21")
-async def test_an_open_page_is_told_of_stops_and_ends_with_its_session(desk: Desk) -> None:
+async def test_an_open_page_is_told_of_stops_and_ends_with_its_session(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A view each second of one's own clients, which uses no session; eight pages, and all end when the session does.
 
     What could not be looked at is not told. A page that is open does not keep its session from ending idle.
@@ -373,8 +376,16 @@ async def test_an_open_page_is_told_of_stops_and_ends_with_its_session(desk: Des
     seen = desk.sql("SELECT seen_at FROM byokeep.api_token WHERE kind = 'console'")
     desk.sql("UPDATE byokeep.installation SET store_recorded_at = clock_timestamp() + interval '1 hour'")
     shown = {"Cookie": f"{SESSION}={visit.cookies[SESSION]}"}
+    looked_up, found = list[str](), authenticate._found
+
+    async def noted(app: Any, token: str) -> Any:
+        looked_up.append(token)
+        return await found(app, token)
+
+    monkeypatch.setattr(authenticate, "_found", noted)
     async with AsyncExitStack() as held:
-        for _ in range(MOST_OF_TOKEN):
+        for number in range(MOST_OF_TOKEN):
+            assert len(looked_up) == number  # who it is, and whether it has ended, is one question
             reply = await held.enter_async_context(desk.http.get("http://web/console/live", headers=shown))
             assert (reply.status, reply.content_type) == (200, "text/event-stream")
             assert reply.headers["Cache-Control"] == "no-store"
@@ -507,7 +518,17 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     theirs = await approver.get("/console/approvals")
     assert f'value="{asked}"' in theirs.raw
     assert [await to_decide(one) for one in (operator, approver)] == [(0, 0), (1, 1)]
-    assert "Decide" in (await approver.get()).raw.partition("Approval</span>")[2]
+    with monkeypatch.context() as noted:
+        fetch, asked_for = Console.fetch, list[tuple[Any, ...]]()
+
+        async def once(console: Console, who: Any, *call: Any, **more: Any) -> bytes:
+            asked_for.append(call[:2])
+            return await fetch(console, who, *call, **more)
+
+        noted.setattr(Console, "fetch", once)
+        assert "Decide" in (await approver.get()).raw.partition("Approval</span>")[2]
+    assert asked_for.count(("GET", "/v1/breakglass")) == 1
+    assert len(set(asked_for)) == len(asked_for)  # each part is asked for once, for whatever rows it has
     assert "Approval</span>" not in (await operator.get()).raw
     await operator.get("/console/approvals")
     await approver.get("/console/approvals")

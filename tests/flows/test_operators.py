@@ -260,7 +260,7 @@ async def test_web_decides_nothing_about_people(desk: Desk) -> None:
     assert status == 202
     claims: list[UUID] = [admin.id, second.id]
 
-    async def anybody(token: str, request: UUID) -> Actor:
+    async def anybody(token: str, request: UUID, **_: bool) -> Actor:
         return Actor(id=claims[len(token) % 2], roles=frozenset({Role.ADMIN}), clients=None, request_id=request)
 
     before = desk.sql("SELECT (SELECT count(*) FROM byokeep.subject), (SELECT count(*) FROM byokeep.api_token)")

@@ -87,7 +87,7 @@ def _both(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, s
 
         return act
 
-    async def auth(token: str, request_id: UUID) -> Actor:
+    async def auth(token: str, request_id: UUID, **_: bool) -> Actor:
         if token != "good":
             raise Unauthenticated("bad_token")
         return Actor(id=WHO, roles=frozenset({Role.RUNNER}), clients=None, request_id=request_id)

@@ -107,7 +107,7 @@ def test_times_that_are_none_in_utc_are_refused(text: str) -> None:
 def test_who_asks_is_known_before_a_body_is_read() -> None:
     """Whatever order an endpoint names them in, the caller's token is looked at first; built when asked for."""
 
-    async def nobody(_token: str, _request_id: UUID) -> Actor:
+    async def nobody(_token: str, _request_id: UUID, **_: bool) -> Actor:
         raise Unauthenticated("bad_token")
 
     routes = Routes("acts", nobody, 403)

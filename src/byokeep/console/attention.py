@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -215,13 +215,13 @@ def add(pages: Pages) -> None:
 
     async def attention(request: Request, who: Visitor) -> Response:
         await no_query(request)
-        rows, unseen = [], []
+        rows, unseen, once = [], [], replace(who, told={})
         for name, verb, ask in _ASKED:
             if not who.may(verb):
                 unseen.append(name)
                 continue
             try:
-                rows += [one async for one in ask(console, who)]
+                rows += [one async for one in ask(console, once)]
             except Unavailable as error:
                 rows.append(Need(rank=0, kind="Unknown", what=f"Could not check {name}",
                                 more=error.next_step, command="byokeep doctor"))  # fmt: skip

@@ -37,6 +37,7 @@ from byokeep.core.sheet import sheet
 from byokeep.http.procedures import run_out
 from byokeep.http.request import canonical_id, no_query, query_of, whole_number
 from byokeep.kernel import procedures
+from byokeep.kernel.approvals import BREAK_GLASS, OF_PEOPLE, RELEASE_SWITCH
 from byokeep.kernel.procedures import RunStatus
 from byokeep.operations import due, lists
 from byokeep.tenancy import clients
@@ -48,6 +49,11 @@ _DECIDED: Final[Mapping[str, str]] = {
     "release": "/v1/switches/open-requests/{request_id}/approve", "rights": "/v1/approvals/{request_id}/approve",
     "step": "/v1/procedures/{request_id}/approve", "glass": "/v1/breakglass/{request_id}/approve",
     "glass-no": "/v1/breakglass/{request_id}/deny",
+}  # fmt: skip
+# Who may approve what, and the requests that it is of; a step of a run names its verb itself.
+APPROVED_BY: Final[Mapping[str, tuple[Verb, tuple[str, ...]]]] = {
+    "release": (Verb.SWITCH_APPROVE_OPEN, (RELEASE_SWITCH,)), "glass": (Verb.GLASS_APPROVE, (BREAK_GLASS,)),
+    "rights": (Verb.SUBJECT_APPROVE, OF_PEOPLE),
 }  # fmt: skip
 
 
@@ -213,10 +219,12 @@ async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]],
 
     ``mine``: this person asked, and another approves.
     """
-    roles, found = who.actor.roles, []
+    found = list[dict[str, Any]]()
 
-    def add_row(kind: str, about: str, what: str, verb: Verb, by: str, until: Any, href: str = "") -> None:
-        mine = by == str(who.actor.id)
+    def add_row(
+        kind: str, about: str, what: str, by: str, until: Any, verb: Verb | None = None, href: str = ""
+    ) -> None:
+        verb, mine = verb or APPROVED_BY[kind][0], by == str(who.actor.id)
         found.append({"kind": kind, "id": about, "what": what, "by": by, "until": until, "mine": mine, "href": href,
                       "may": who.may(verb) and not mine, "by_role": sorted(verb.roles)[0]})  # fmt: skip
 
@@ -224,11 +232,11 @@ async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]],
     words = await in_words(console.app, who.actor, [asked["scope"] for asked in requests])
     for asked in requests:
         what = f"Release {words[asked['scope']]}: {asked['reason'].replace('_', ' ')}"
-        add_row("release", asked["id"], what, Verb.SWITCH_APPROVE_OPEN, asked["requested_by"], asked["expires_at"])
-    if Role.ADMIN in roles:
+        add_row("release", asked["id"], what, asked["requested_by"], asked["expires_at"])
+    if who.may(APPROVED_BY["rights"][0]):
         for asked in (await console.ask(who, "GET", "/v1/approvals"))["approvals"]:
             what = asked["what"][:1].upper() + asked["what"][1:]
-            add_row("rights", asked["id"], what, Verb.SUBJECT_APPROVE, asked["requested_by"], asked["expires_at"])
+            add_row("rights", asked["id"], what, asked["requested_by"], asked["expires_at"])
     steps, left = await procedures.to_approve(console.app, who.actor)
     of = await clients.names_of(console.app, who.actor, {one.run.client_id for one in steps if one.run.client_id})
     for one in steps:
@@ -236,12 +244,12 @@ async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]],
         if step is not None and step.approval is not None:
             whose = of.get(one.run.client_id, str(one.run.client_id)) if one.run.client_id else "the platform"
             what = f"Let {one.run.procedure.replace('_', ' ')} of {whose} go on: {step.name.replace('_', ' ')}"
-            add_row("step", str(one.run.id), "; ".join((what, *facts_in_words(one))), step.approval,
-                    str(one.run.asked_by), None, f"/console/procedures/{one.run.id}")  # fmt: skip
+            add_row("step", str(one.run.id), "; ".join((what, *facts_in_words(one))), str(one.run.asked_by), None,
+                    step.approval, f"/console/procedures/{one.run.id}")  # fmt: skip
     for glass in (await console.ask(who, "GET", "/v1/breakglass"))["grants"]:
         if glass["status"] == "requested":
             why = f"{glass['reason'].replace('_', ' ')}, ticket {glass['ticket']}"
             what = f"Let a person read secrets for {glass['life_s'] // 60} minutes: {why}"
-            add_row("glass", glass["id"], what, Verb.GLASS_APPROVE, glass["holder"], None)
+            add_row("glass", glass["id"], what, glass["holder"], None)
     names = await clients.names_of(console.app, who.actor, {UUID(row["by"]) for row in found})
     return [row | {"by": names.get(UUID(row["by"]), row["by"])} for row in found], left

@@ -20,23 +20,20 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from byokeep.console.lists import APPROVED_BY
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import ByokeepError
 from byokeep.core.policy import Verb, authorise
 from byokeep.http.events import Events
 from byokeep.http.request import no_query
-from byokeep.kernel import approvals
 from byokeep.kernel.app import RECORDED_FOR_S, WebApp
+from byokeep.kernel.approvals import PROCEDURE_STEP
 from byokeep.kernel.views import BEAT_S, Engaged
 from byokeep.telemetry.log import get_log
 from byokeep.tenancy.clients import scope_of
 
 _ASKED_FOR_S: Final = 2.0  # a page that hears nothing for longer thinks that it is stale
-_APPROVED_BY: Final = {
-    approvals.RELEASE_SWITCH: Verb.SWITCH_APPROVE_OPEN, approvals.BREAK_GLASS: Verb.GLASS_APPROVE,
-    approvals.GIVE_RIGHTS: Verb.SUBJECT_APPROVE, approvals.ISSUE_TOKEN: Verb.SUBJECT_APPROVE,
-}  # fmt: skip
 _ENDED: Final = "event: ended\ndata: {}\n\n"
 
 
@@ -59,13 +56,14 @@ async def keep_looking(app: WebApp) -> None:
 
 async def _waits(console: Console, who: Visitor) -> str:
     """How much waits for the approval of this visitor, once for each stream; nothing where they approve nothing."""
-    app, actions = console.app, [action for action, verb in _APPROVED_BY.items() if who.may(verb)]
+    app = console.app
+    actions = [action for verb, of in APPROVED_BY.values() if who.may(verb) for action in of]
     if not actions:
         return ""
     steps = [f"{one.name}/{step.name}" for one in app.procedures.values() for step in one.steps
              if step.approval is not None and who.may(step.approval)]  # fmt: skip
     asked = {"by": who.actor.id, "ids": scope_of(who.actor), "steps": steps,
-             "actions": [*actions, approvals.PROCEDURE_STEP]}  # fmt: skip
+             "actions": [*actions, PROCEDURE_STEP]}  # fmt: skip
     with suppress(ByokeepError, TimeoutError):
         async with asyncio.timeout(_ASKED_FOR_S):
             (number,) = await app.db.read(int, "approvals_number", asked, every_client=True)

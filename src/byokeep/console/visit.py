@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from starlette.requests import Request
@@ -31,7 +31,6 @@ from byokeep.core.secret import Secret
 from byokeep.http.request import Authenticator, read_bytes, request_id
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import logins
-from byokeep.tenancy.authenticate import has_ended
 
 HOME: Final = "/console"
 SESSION: Final = "__Host-byokeep"
@@ -73,10 +72,16 @@ _MOST: Final = 20  # fields of a form
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
-    """A person with a session. ``token`` is the session's, which is passed on to whoever authenticates it again."""
+    """A person with a session.
+
+    Attributes:
+        token: The session's, which is passed on to whoever authenticates it again.
+        told: What a page was told, by path, so that it asks once; None = each time.
+    """
 
     actor: Actor
     token: str = field(repr=False)
+    told: dict[str, Any] | None = field(default=None, repr=False)
 
     def may(self, verb: Verb) -> bool:
         """Whether a role of theirs has a verb, for what a page offers: the flow decides."""
@@ -94,9 +99,7 @@ async def visitor_of(
     token = request.cookies.get(session, "")
     if not token:
         raise Unauthenticated("no_session", next_step="Sign in.")
-    if not used and await has_ended(app, token):
-        raise Unauthenticated("session_over", next_step="The session has ended: sign in again.")
-    actor = await auth(token, request_id(request))
+    actor = await auth(token, request_id(request), by_itself=not used)
     request.scope["state"] |= {"actor": actor.id, "caller": actor}
     if used:
         await logins.session_seen(app, actor)

@@ -85,8 +85,8 @@ class Emergency:
         database is away and the disk is full; that starts nothing and lets nobody in.
         """
 
-        async def admit(token: str, request_id: UUID) -> Actor:
-            return await self.stopping(lambda: auth(token, request_id))
+        async def admit(token: str, request_id: UUID, *, by_itself: bool = False) -> Actor:
+            return await self.stopping(lambda: auth(token, request_id, by_itself=by_itself))
 
         return admit
 

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import Annotated, Any, Final, Protocol, TypeVar, cast
 from uuid import UUID, uuid4
 
 from fastapi import FastAPI, Path
@@ -350,7 +350,13 @@ def install(app: FastAPI, record_refusal: Recorder) -> None:
     app.add_exception_handler(Exception, _last)
 
 
-Authenticator = Callable[[str, UUID], Awaitable[Actor]]
+class Authenticator(Protocol):
+    """Token and request id to actor (:func:`byokeep.tenancy.authenticate.authenticate`)."""
+
+    async def __call__(self, token: str, request_id: UUID, *, by_itself: bool = False) -> Actor:
+        """Return who a token stands for."""
+
+
 MAX_HEADER: Final = 256  # characters
 
 

@@ -47,16 +47,6 @@ _MACHINE_PREFIX: Final = {"bkd_": Role.DISPATCHER, "bkr_": Role.RUNNER, "bkc_": 
 MAX_MARKS: Final = 10_000  # tokens whose rows are remembered as matching their records
 
 
-async def has_ended(app: WebApp, token: str) -> bool:
-    """Whether a session has ended, for a page that polls: a browser that still has it open is not reusing a token.
-
-    Raises:
-        Unavailable: The database could not be asked.
-    """
-    found = await _found(app, token)
-    return found is not None and found["live"] is not True
-
-
 async def _found(app: WebApp | KillApp, token: str) -> Row | None:
     """Return the one row of a token, ended or not. Raises Unavailable if the database could not be asked."""
     shown = token[:MAX_TOKEN].encode("utf-8", "replace")
@@ -67,7 +57,9 @@ async def _found(app: WebApp | KillApp, token: str) -> Row | None:
     return rows[0] if len(rows) == 1 else None
 
 
-async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, portal: bool = False) -> Actor:
+async def authenticate(
+    app: WebApp | KillApp, token: str, request_id: UUID, *, portal: bool = False, by_itself: bool = False
+) -> Actor:
     """Return who a token stands for.
 
     Args:
@@ -75,15 +67,16 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, p
         token: As sent, without the scheme.
         request_id: Ours, never the caller's.
         portal: Whether the clients' portal asks: it lets in only contact persons, and nothing else lets them in.
+        by_itself: Whether an open page polls: a browser that still has it open is not reusing a token.
 
     Raises:
         Unauthenticated: ``bad_token``, whatever the reason; except ``session_over``: a console session that ended by
-            time, or any session that ended because its owner's passkeys changed.
+            time, any session that ended because its owner's passkeys changed, and any ended one that a page polls with.
         Unavailable: The database could not be asked.
     """
     found = await _found(app, token)
     if found is not None and found["live"] is not True:
-        if found["lapsed"] is True:  # a browser keeps its cookie when a session ends by time
+        if found["lapsed"] is True or by_itself:  # a browser keeps its cookie when a session ends by time
             step = "The session has ended: sign in again; on the command line, `byokeep operator login`."
             raise Unauthenticated("session_over", next_step=step)
         with suppress(ByokeepError):  # the refusal stands, with or without the alert
