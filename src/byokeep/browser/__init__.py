@@ -2,9 +2,9 @@
 
 Rules
 - One browser for the person's login and for every run: the system's Chromium (:mod:`byokeep.chromium`).
-- What a session is made of never leaves as text, in an error, a log or a picture: it leaves packed, to be sealed.
-- Nobody but a person logs in: there is no function here that types, fills in or chooses a credential.
+- What makes up a session never leaves as text, in an error, a log or a picture. It leaves packed, to be sealed.
+- Only a person logs in: no function here types, fills in or chooses a credential.
 - Identity first: nothing is shown or photographed of a page that is not known to be the right account's.
 
-It knows no vault, no database and no sealing; the directory is the caller's, and lies in memory.
+It knows no vault, no database and no sealing. The directory is the caller's, and is in memory.
 """

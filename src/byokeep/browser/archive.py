@@ -1,21 +1,20 @@
 """A profile archive: its form (docs/spec/profile-archive.md), written from a directory and read into one.
 
 Rules
-- A table of everything, then the files' bytes in that order. A link, a device, a pipe or a hole cannot be written down
-  in this form. That, and the table in front, is why it is no tar: a reader knows all names and the sum of all lengths
-  before the first byte of a file arrives, so it refuses the whole archive before it has written anything; and no name
-  is too long for a header.
-- Entries are sorted by the parts of their paths, each once, each directory before what is in it. There is one way to
+- A table of everything, then the files' bytes in that order. The form cannot express a link, a device, a pipe or a
+  hole. That, and the table in front, is why it is no tar: a reader knows all names and the sum of all lengths before
+  the first byte of a file arrives, so it can refuse the whole archive before it has written anything. No name is too
+  long for a header.
+- Entries are sorted by the parts of their paths, each once, each directory before its content. There is one way to
   write a set of files, so a reader compares: what it was given must be what it would write.
 - No times, no owners, no modes: directories are 0700 and files 0600.
-- Packed are plain files and directories, reached through directories: a link anywhere below the root is refused, and so
-  is a file with a second name, a pipe, a socket, a device. A file that was changed meanwhile ends the stream with an
-  error.
-- Unpacked is beside the target, into a directory of its own; ``commit`` renames it there in one step. Until then, and
-  after any error, there is no target, and leaving the block without a commit removes everything. It holds the table and
-  one chunk in memory.
+- Plain files and directories are packed, reached through directories. A link anywhere below the root is refused, and so
+  is a file with a second name, a pipe, a socket, a device. A file that changes meanwhile ends the stream with an error.
+- Unpacking goes beside the target, into a directory of its own; ``commit`` renames it there in one step. Until then,
+  and after any error, there is no target, and leaving the block without a commit removes everything. It holds the table
+  and one chunk in memory.
 
-It may not decide whether bytes are authentic: who feeds it commits only after the last one was.
+It may not decide whether bytes are authentic: whoever feeds it commits only after the last one was.
 """
 
 from __future__ import annotations
@@ -58,12 +57,12 @@ class ArchiveEntry:
 
 
 def refused(reason: str) -> Rejected:
-    """Return the error for an archive that is not taken; ``reason`` is a constant of ours."""
+    """Return the error for an archive that is not accepted; ``reason`` is a constant of ours."""
     return Rejected("archive_refused", next_step="Quarantine this profile and create it again.", reason=reason)
 
 
 def check(entries: Sequence[ArchiveEntry]) -> None:
-    """Let pass what may be written and read.
+    """Pass if these may be written and read.
 
     Raises:
         Rejected: ``archive_refused`` with the reason.
@@ -81,7 +80,7 @@ def check(entries: Sequence[ArchiveEntry]) -> None:
             raise refused("no_such_directory")
         if entry.kind == "D":
             directories.add(entry.path)
-        # Two names that some file system takes for one.
+        # Two names that some file systems treat as one.
         folded.add(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", entry.path).casefold()))
     if any(one.path.split("/") >= two.path.split("/") for one, two in pairwise(entries)):
         raise refused("not_in_order")
@@ -96,7 +95,7 @@ def _check_path(path: str) -> None:
     for part in parts:
         if part in ("", ".", "..") or len(part.encode()) > _LONGEST_PART:
             raise refused("bad_path")
-        # Chromium's locks name a host and a process; one of another machine would be believed.
+        # Chromium's locks name a host and a process; it would believe one from another machine.
         if part.casefold().startswith("singleton"):
             raise refused("lock_of_a_browser")
         if "\\" in part or any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in part):
@@ -104,7 +103,7 @@ def _check_path(path: str) -> None:
 
 
 def write_head(entries: Iterable[ArchiveEntry]) -> bytes:
-    """Return what stands before the files' bytes."""
+    """Return what comes before the files' bytes."""
     table = bytearray()
     for entry in entries:
         path = entry.path.encode()
@@ -153,11 +152,11 @@ class Pack(io.RawIOBase):
 
     Args:
         root: A directory.
-        paths: Relative paths of files and directories; the directories they lie in come along.
+        paths: Relative paths of files and directories; their parent directories come along.
 
     Raises:
         Rejected: ``archive_refused``: a name or a kind of file that no archive has, or too much.
-        Conflict: ``profile_changed``: a file is not there, or another one than when the table was made.
+        Conflict: ``profile_changed``: a file is missing, or not the one it was when the table was made.
         Unavailable: ``profile_unreadable``.
     """
 
@@ -200,7 +199,7 @@ class Pack(io.RawIOBase):
             raise _ours(error) from None
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for name in ("_fd", "_root"):
             if getattr(self, name, -1) >= 0:
                 os.close(getattr(self, name))
@@ -293,7 +292,7 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXE
 
 
 class Unpack:
-    """An archive on its way into ``target``, which must not be there yet.
+    """An archive on its way into ``target``, which must not exist yet.
 
     ``with Unpack(target) as sink: sink.write(chunk); ...; sink.commit()``
 
@@ -322,7 +321,7 @@ class Unpack:
         self.abort()
 
     def write(self, chunk: bytes | memoryview) -> int:
-        """Take the next bytes; returns how many, which is all."""
+        """Take the next bytes; returns how many, which is all of them."""
         if self._done:
             raise ValueError("this archive was committed or aborted")
         view = memoryview(chunk).cast("B")
@@ -342,7 +341,7 @@ class Unpack:
         """Make the files visible at the target.
 
         Raises:
-            Integrity: ``archive_incomplete``: not every byte has come. Nothing is visible, and nothing is left.
+            Integrity: ``archive_incomplete``: not every byte has arrived. Nothing is visible, and nothing is left.
         """
         if self._done:
             raise ValueError("this archive was committed or aborted")
@@ -359,7 +358,7 @@ class Unpack:
             self.abort()
 
     def abort(self) -> None:
-        """Remove what was written; nothing to do after a commit."""
+        """Remove what was written; after a commit this does nothing."""
         self._close()
         if not self._done:
             self._done = True
@@ -395,7 +394,7 @@ class Unpack:
         self._next_file()
 
     def _next_file(self) -> None:
-        """Open the next file that has bytes; empty ones on the way are made."""
+        """Open the next file that has bytes; empty ones on the way are created."""
         self._close()
         for entry in self._files:
             self._fd = os.open(self._staging / entry.path, _NEW, 0o600)

@@ -2,12 +2,12 @@
 
 Rules
 - A place is memory or it is refused (``no_memory_backed_place``); 0700, ours, no link.
-- A room is wiped when its block ends. When its owner is killed: in a private place the kernel frees it with the last
-  process of the namespace (:mod:`.namespace`); in a shared one its guard wipes it at once (:mod:`.guard`); if the guard
-  was killed too, the next sweep of any process of this user does: at a start, and then at least once a minute.
-- A sweep works in a thread: wiping may take seconds, and a kill switch waits for nobody. One that failed is told, and
+- A room is wiped when its block ends. If its owner is killed: in a private place the kernel frees it with the last
+  process of the namespace (:mod:`.namespace`); in a shared one its guard wipes it at once (:mod:`.guard`). If the guard
+  was killed too, the next sweep of any process of this user wipes it: at a start, and then at least once a minute.
+- A sweep runs in a thread: wiping may take seconds, and a kill switch waits for nobody. A failed sweep is reported, and
   the next one comes.
-- A room is somebody's while its lock is held, by its owner or by its guard. Locks die with processes, numbers do not.
+- A room is in use while its owner or its guard holds its lock. Locks die with processes, numbers do not.
 
 It may not read a profile.
 """
@@ -39,10 +39,10 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def prepare(place: Path | None, mebibytes: int) -> Rooms:
-    """Return the rooms of this process. Called first, while the process has one thread.
+    """Return the rooms of this process. Call it first, while the process has one thread.
 
     Args:
-        place: A directory in memory; ``None`` = a private one where the system lets us, else one in shared memory.
+        place: A directory in memory; ``None`` = a private one if the system allows it, else one in shared memory.
         mebibytes: How much a private place may hold.
 
     Raises:
@@ -52,8 +52,8 @@ def prepare(place: Path | None, mebibytes: int) -> Rooms:
     if place is not None:
         return Rooms(place, private=False, beside=shared)
     if os.geteuid() == 0:
-        # Without root the kernel gives it only together with a user namespace, in which a worker reaches no database.
-        outside = os.open(namespace.PLACE, _DIRECTORY)  # what runners of this user leave there is ours to sweep
+        # Without root the kernel gives it only with a user namespace, in which a worker reaches no database.
+        outside = os.open(namespace.PLACE, _DIRECTORY)  # we sweep what runners of this user leave there
         private = namespace.enter(mebibytes)
         if private is not None:
             return Rooms(private, private=True, beside=Path(f"/proc/self/fd/{outside}", shared.name))
@@ -62,12 +62,12 @@ def prepare(place: Path | None, mebibytes: int) -> Rooms:
 
 
 def shared_place() -> Path:
-    """Return where rooms of this user lie when nobody named a place and the system gives no private one."""
+    """Return where this user's rooms are if nobody named a place and the system gives no private one."""
     return namespace.PLACE / f"byokeep-rooms-{os.geteuid()}"
 
 
 def foreseen(place: Path | None) -> tuple[str, ...]:
-    """Return the codes of what would be weaker than it could be, without a room: those of ``Rooms.warnings``.
+    """Return the codes of what would be weaker than possible, without making a room: those of ``Rooms.warnings``.
 
     Raises:
         Unavailable: ``no_memory_backed_place``.
@@ -83,14 +83,14 @@ def foreseen(place: Path | None) -> tuple[str, ...]:
 
 
 class Room:
-    """One directory. ``path`` is a plain path, good for this process and its children."""
+    """One directory. ``path`` is a plain path, valid for this process and its children."""
 
     def __init__(self, path: Path, watching: subprocess.Popen[bytes] | None) -> None:
         self.path = path
         self._watching = watching
 
     def must_be_guarded(self) -> None:
-        """Raise Unavailable(``room_unguarded``) when its guard has gone: a kill now would leave it for the sweep."""
+        """Raise Unavailable(``room_unguarded``) if its guard has gone: a kill now would leave it for the sweep."""
         if self._watching is not None and self._watching.poll() is not None:
             raise Unavailable("room_unguarded", next_step="Nothing was written there. Try again.")
 
@@ -99,12 +99,12 @@ class Rooms:
     """All rooms of one place.
 
     Args:
-        place: A directory in memory; made when missing.
+        place: A directory in memory; created if missing.
         private: Whether nobody outside this process and its children sees it, so that no guard is needed.
-        beside: Another place of this user that is swept too; it need not be there.
+        beside: Another place of this user that is swept too; it need not exist.
 
     Attributes:
-        warnings: Codes of what is weaker here than it could be: ``swap_is_on``, ``room_without_limit``.
+        warnings: Codes of what is weaker here than possible: ``swap_is_on``, ``room_without_limit``.
 
     Raises:
         Unavailable: ``no_memory_backed_place``.
@@ -124,7 +124,7 @@ class Rooms:
 
     @contextmanager
     def open(self) -> Iterator[Room]:
-        """Yield an empty room; wipes it at the end.
+        """Yield an empty room; it is wiped at the end.
 
         Raises:
             Unavailable: ``no_room``: it could not be made; ``room_not_wiped``.
@@ -148,15 +148,15 @@ class Rooms:
             gone = guard.wipe(str(path))
             os.close(lock)
             if watching is not None:
-                watching.communicate(b".")  # with the word that it is wiped: it need not stay
+                watching.communicate(b".")  # tells the guard that it is wiped and need not stay
             if not gone:
                 raise Unavailable("room_not_wiped", next_step="A process still writes there. End it.")
 
     def sweep(self) -> int:
-        """Wipe the rooms that nobody has; returns how many. Safe at any time, in any process of this user.
+        """Wipe the rooms that nobody uses; returns how many. Safe at any time, in any process of this user.
 
         Raises:
-            Unavailable: ``rooms_not_swept``: it could not be looked, or one is not gone.
+            Unavailable: ``rooms_not_swept``: the place could not be read, or a room is not gone.
         """
         beside = () if self._beside is None or not _ours(self._beside) else (self._beside,)
         left, wiped = [], 0
@@ -176,7 +176,7 @@ class Rooms:
 
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
-    """Keep a sweep from taking a room between its making and its lock."""
+    """Keep a sweep from taking a room between its creation and its lock."""
     lock = os.open(place, _DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -186,7 +186,7 @@ def _alone(place: Path) -> Iterator[None]:
 
 
 def _nobody_s(place: Path) -> list[tuple[Path, int]]:
-    """Take the locks of the rooms whose lock is free, so that they are nobody else's now."""
+    """Take the locks of the rooms whose lock is free, so that nobody else has them."""
     taken = []
     with _alone(place):
         for path in filter(_is_room, place.iterdir()):
@@ -202,12 +202,12 @@ def _nobody_s(place: Path) -> list[tuple[Path, int]]:
 
 
 def _is_room(path: Path) -> bool:
-    """Whether its name is that of a room, or of one whose wiping was cut off: a browser shares memory beside them."""
+    """Whether its name is a room's, or that of one whose wiping was cut off: browsers' shared memory is beside them."""
     return _ROOM.fullmatch(path.name) is not None
 
 
 def _ours(place: Path) -> bool:
-    """Whether it is a directory of our user alone, and memory."""
+    """Whether it is a directory of only our user, and in memory."""
     try:
         found = place.lstat()
     except OSError:
@@ -217,7 +217,7 @@ def _ours(place: Path) -> bool:
 
 
 def in_memory(place: Path) -> bool:
-    """Whether a path lies in memory, as the kernel tells; False when it cannot be told."""
+    """Whether a path is in memory, as the kernel says; False if unknown."""
     answer = ctypes.create_string_buffer(256)
     try:
         failed = ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(place), answer)
@@ -243,7 +243,7 @@ def _guard(path: Path, lock: int) -> subprocess.Popen[bytes]:
 
 
 def _swaps() -> bool:
-    """Whether memory may be written to a disk; yes when nobody can tell."""
+    """Whether memory may be written to a disk; True if unknown."""
     try:
         return len(Path("/proc/swaps").read_text().splitlines()) > 1
     except OSError:
@@ -259,16 +259,16 @@ def _no_place() -> Unavailable:
     return Unavailable("no_memory_backed_place", next_step=text)
 
 
-EVERY_S: Final = 20.0  # the promise is 60, the wiping included
+EVERY_S: Final = 20.0  # seconds; the promise is 60, including the wiping
 
 
 @asynccontextmanager
 async def swept(rooms: Rooms, told: Callable[[int, str], object] | None = None) -> AsyncIterator[None]:
-    """Sweep again and again while the block runs. The first sweep was made by ``rooms`` itself.
+    """Sweep again and again while the block runs. ``rooms`` itself made the first sweep.
 
     Args:
-        rooms: Of this process.
-        told: Called with how many rooms were wiped and a code of what went wrong, when there is either.
+        rooms: This process's.
+        told: Called with how many rooms were wiped and a code of what went wrong, if there is either.
     """
     sweeping = asyncio.create_task(_sweep(rooms, told))
     try:

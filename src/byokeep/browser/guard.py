@@ -1,9 +1,9 @@
 """A small process beside a room that others could still see after a kill: it wipes the room when its owner is gone.
 
 Rules
-- Run as a program of its own, with nothing of its owner in memory: the standard library only, no environment.
-- The end of its standard input is its sign. The kernel gives it however the owner ends; no signal but the last one
-  keeps it from wiping. A byte before the end says that the owner has wiped; without one it stays a while and wipes what
+- It runs as a program of its own, with nothing of its owner in memory: only the standard library, no environment.
+- The end of its standard input is its signal. The kernel gives it however the owner ends; no signal except SIGKILL
+  keeps it from wiping. A byte before the end says that the owner has wiped. Without one it stays a while and wipes what
   comes back.
 
 It may not read what it wipes.
@@ -22,13 +22,13 @@ from contextlib import suppress
 _ZEROS = bytes(1 << 20)
 _TRIES = 200
 _PAUSE_S = 0.05
-_AFTER_A_KILL_S = 20  # seconds in which what was started there has ended
+_AFTER_A_KILL_S = 20  # seconds within which everything started there has ended
 
 
 def wipe(room: str) -> bool:
     """Overwrite and remove a room; returns whether nothing of it is left.
 
-    It loses its name first, so that whoever still works in it makes nothing new under the old one.
+    It is renamed first, so that whoever still works in it creates nothing new under the old name.
     """
     dead = os.path.join(os.path.dirname(room), f".dead-{os.path.basename(room)}")  # noqa: PTH118, PTH119, PTH120
     with suppress(OSError):
@@ -51,7 +51,7 @@ def _overwrite(file: str) -> None:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return
         at = 0
-        while True:  # ENXIO ends it: no more bytes; holes are passed over, for filling them would take memory
+        while True:  # ENXIO ends it: no more bytes. Holes are skipped, because filling them would take memory
             at = os.lseek(fd, at, os.SEEK_DATA)
             ends = os.lseek(fd, at, os.SEEK_HOLE)
             while at < ends:
@@ -70,7 +70,7 @@ def main(room: str) -> int:
     while os.read(0, 4096):
         told = True
     gone = wipe(room)
-    # Killed without a word: what the owner started there closes only now, and makes its directories anew under the old
+    # Killed without a word: what the owner started there closes only now, and recreates its directories under the old
     # name. A browser does.
     until = time.monotonic() + (0 if told else _AFTER_A_KILL_S)
     while time.monotonic() < until:

@@ -1,11 +1,11 @@
-"""The window through which a person logs in by hand in a browser on a server: pictures out, mouse and keys in.
+"""The window through which a person logs in by hand to a browser on a server: pictures out, mouse and keys in.
 
 Rules
-- Reached on the loopback alone, under a path that holds 256 random bits, by one viewer at a time; other pages and other
-  names for this machine are turned away. A person comes through a tunnel (``Window.instructions``).
+- It is reached on the loopback only, under a path that holds 256 random bits, by one viewer at a time. Other pages and
+  other names for this machine are turned away. A person comes through a tunnel (``Window.instructions``).
 - What the person types passes from the viewer to Chromium and is kept nowhere: not logged, not counted, not repeated.
 - A viewer is told why it ends: the login is over, was stopped, or somebody else is at the browser.
-- There is no way to act through it from code: it starts a viewer, waits, and is told that the person is done.
+- Code cannot act through it: it starts a viewer, waits, and is told that the person is done.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _KEYS: Final = {"down": "keyDown", "raw": "rawKeyDown", "up": "keyUp"}
 _BUTTONS: Final = frozenset({"none", "left", "middle", "right"})
 _HOST: Final = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 _MOST_MESSAGE: Final = 64 * 1024
-OVER: Final = 4000  # codes of ours that close a viewer's socket: the login went on without it,
+OVER: Final = 4000  # our codes that close a viewer's socket: the login went on without it,
 STOPPED: Final = 4001  # was cancelled or came to nothing,
 TAKEN: Final = 4002  # or somebody else is at it
 _GOODBYE_S: Final = 1.0
@@ -57,8 +57,8 @@ async def handed_over(
     """Open the platform's login page and a viewer of it, for as long as the block runs.
 
     Args:
-        facts: What the person is to know, by its label: whose login it is.
-        then: The command to run after Done; a word ``ACCOUNT`` in it is the person's to replace.
+        facts: What the person must know, by label: whose login it is.
+        then: The command to run after Done; the person replaces the word ``ACCOUNT`` in it.
 
     Raises:
         Unavailable: ``browser_failed``, ``no_free_port``.
@@ -108,7 +108,7 @@ def _page(facts: Mapping[str, str], then: str) -> str:
 def host_of(url: str) -> tuple[str, bool]:
     """Return the host of a page as the person may see it, and whether the page came encrypted.
 
-    Never the path or the query, which may hold a token; a name in other letters stays in its ASCII form, so that it
+    Never the path or the query, which may hold a token. A name in another script stays in its ASCII form, so that it
     cannot pass for another.
     """
     try:
@@ -135,7 +135,7 @@ class _HandoffDesk:
 
     @property
     def window(self) -> Window:
-        """What to tell the operator: the server is named as ssh knows it."""
+        """Return what to tell the operator; the server is named as ssh knows it."""
         address = f"http://127.0.0.1:{self.port}/{self._token}/"
         instructions = (
             f"On your own computer:  ssh -N -L {self.port}:127.0.0.1:{self.port} {socket.gethostname()}\n"
@@ -161,7 +161,7 @@ class _HandoffDesk:
         if len(origins) != 1 or origins[0] not in {f"http://{name}" for name in self._names()}:
             raise web.HTTPForbidden
         viewer = web.WebSocketResponse(max_msg_size=_MOST_MESSAGE, heartbeat=20, timeout=_GOODBYE_S)
-        if self._viewer is not None:  # a page can read a code that closes, and no refusal of the socket
+        if self._viewer is not None:  # a page can read a closing code, but not a refusal of the socket
             await viewer.prepare(request)
             await viewer.close(code=TAKEN)
             return viewer
@@ -177,10 +177,10 @@ class _HandoffDesk:
         return viewer
 
     async def end(self, code: int) -> None:
-        """Tell the viewer that it ends, and why; one that does not answer is cut off afterwards."""
+        """Tell the viewer that it ends, and why. One that does not answer is cut off afterwards."""
         viewer = self._viewer
         if viewer is not None and viewer.prepared:
-            with contextlib.suppress(Exception):  # it is gone already
+            with contextlib.suppress(Exception):  # it is already gone
                 async with asyncio.timeout(_GOODBYE_S):
                     await viewer.close(code=code)
 
@@ -225,7 +225,7 @@ class _Screen:
     def _over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # the tab or the viewer is gone: there is nothing to show
+            task.exception()  # the tab or the viewer is gone, so there is nothing to show
 
     async def _follow(self) -> None:
         async with self._turn:
@@ -250,7 +250,7 @@ class _Screen:
         await session.send("Page.screencastFrameAck", {"sessionId": frame["sessionId"]})
 
     async def taken(self, text: str) -> bool:
-        """Pass one message on; True when it says that the person is done. Anything odd is dropped."""
+        """Pass one message on; True if it says that the person is done. Anything odd is dropped."""
         session = self._session
         try:
             said = read_json(text)
@@ -266,7 +266,7 @@ class _Screen:
 
 
 def _call(said: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Return the protocol's call of a message: mouse, keys, reload, nothing else."""
+    """Return the protocol's call for a message: mouse, keys, reload, nothing else."""
     if said.get("mouse") in _MOUSE:
         button = said.get("button", "none")
         if button not in _BUTTONS:

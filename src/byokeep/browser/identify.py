@@ -1,21 +1,21 @@
 """Which account a browser is logged in as, read from the platform's page, and the one picture that shows it.
 
 Rules
-- One word comes out, and a face with it only for `identified`. Everything that is not plainly the one account is
-  another word: two accounts, an account that is not seen, a frame of somebody else, another host, a page that changes.
-  Signs that nobody is logged in, or that the platform asks for something, outweigh any account on the page.
-- The page is read in one go, in its top frame, and once more a moment later; both must say the same. Comparing is
-  :mod:`byokeep.core.identity`'s: what could not be read is a mismatch there.
-- Whoever decides by a page loads and reads it inside :func:`from_network`: a full packing brings the service workers of
-  its sites along, and one that was planted there could show any account. Passing them by is asked of the browser; that
-  it did so is looked at. An answer of a worker to the page itself, to a worker thread of it, or in the name of the
-  platform, makes the look worthless.
-- A picture is taken only while the page is known to be the expected account's, before and after; only on an allowed
-  path; only of one element. Covered in it: what the redactor finds, what the website's record names, and every field
-  that holds what was typed. What is covered must not stand open in the picture elsewhere; nor may an e-mail address.
-  Otherwise there is none. It has pixels and no more.
+- One word comes out, with a face only for `identified`. Anything that is not clearly the one account is another word:
+  two accounts, an account that is not seen, somebody else's frame, another host, a page that changes. Signs that nobody
+  is logged in, or that the platform asks for something, outweigh any account on the page.
+- The page is read in one go, in its top frame, and again a moment later; both must agree. :mod:`byokeep.core.identity`
+  compares: there, what could not be read is a mismatch.
+- Whoever decides by a page loads and reads it inside :func:`from_network`. A full packing brings along the service
+  workers of its sites, and a planted one could show any account. The browser is asked to bypass them, and it is checked
+  that it did. An answer of a worker to the page itself, to a worker thread of it, or in the name of the platform, makes
+  the look worthless.
+- A picture is taken only while the page is known to be the expected account's, before and after, only on an allowed
+  path, and only of one element. It covers what the redactor finds, what the website's record names, and every field
+  that holds typed text. What is covered must not be readable elsewhere in the picture; nor may an e-mail address.
+  Otherwise there is no picture. It has pixels and nothing more.
 
-It does not say what may stand in storage: an honest page that builds itself from there shows what it finds.
+It does not judge storage: an honest page that builds itself from there shows what it finds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from byokeep_redact.hooks.browser import take_picture
 
 
 class SeenAnswers:
-    """Who answered in a tab. ``by_worker``: a service worker did, where it counts."""
+    """Who answered in a tab. ``by_worker``: a service worker did, in a way that counts."""
 
     def __init__(self, page: Page, website: Website, place: SitePlace) -> None:
         self.by_worker = False
@@ -61,16 +61,16 @@ class SeenAnswers:
             return True
         try:
             return response.frame.parent_frame is None
-        except Error:  # of no frame that is known
+        except Error:  # of no known frame
             return True
 
 
 @contextlib.asynccontextmanager
 async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncIterator[SeenAnswers]:
-    """Pass service workers and the HTTP cache by in a tab, for as long as the block runs. Blocks may be nested.
+    """Bypass service workers and the HTTP cache in a tab while the block runs. Blocks may be nested.
 
     Raises:
-        playwright.async_api.Error: The tab is gone, or does not obey; nothing is known of its pages then.
+        playwright.async_api.Error: The tab is gone, or does not obey; then nothing is known about its pages.
     """
     answers = SeenAnswers(page, website, place)
     session = await page.context.new_cdp_session(page)
@@ -82,7 +82,7 @@ async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncI
         yield answers
     finally:
         page.remove_listener("response", answers.came)
-        with contextlib.suppress(Error):  # a tab that is gone needs nothing back
+        with contextlib.suppress(Error):  # a tab that is gone needs no restoring
             await session.detach()
 
 
@@ -99,7 +99,7 @@ _READ: Final = resource("identify.js")
 
 
 class IdentityOutcome(StrEnum):
-    """What a look at the page came to."""
+    """The result of a look at the page."""
 
     IDENTIFIED = "identified"
     LOGGED_OUT = "logged_out"
@@ -110,7 +110,7 @@ class IdentityOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageIdentity:
-    """The outcome, the account of an `identified` one, and a word for why it is another one."""
+    """The outcome, the account of an `identified` one, and a word why it is another one."""
 
     outcome: IdentityOutcome
     face: Face | None = None
@@ -127,7 +127,7 @@ def _ambiguous(why: str) -> PageIdentity:
 
 
 async def identify(page: Page, website: Website, place: SitePlace) -> PageIdentity:
-    """Open the platform's page in a tab and say whose it is. Looking is all that is done there."""
+    """Open the platform's page in a tab and say whose it is. It only looks."""
     try:
         async with from_network(page, website, place) as answers:
             reply = await page.goto(place.at(website.page), wait_until="domcontentloaded", timeout=LOAD_S * 1000)
@@ -158,7 +158,7 @@ async def look(page: Page, website: Website, place: SitePlace) -> PageIdentity:
     """Say whose the page is that a tab shows now. What decides by it has loaded that page from the network."""
     try:
         said = await page.evaluate(_READ, _spec(website))
-    except Error:  # it goes somewhere else at this moment
+    except Error:  # it is navigating at this moment
         return _ambiguous("nothing_there")
     by_address = _by_address(str(said["address"]), website, place)
     if by_address is not None:
@@ -189,7 +189,7 @@ def _by_status(status: int) -> PageIdentity | None:
 
 
 def _by_address(address: str, website: Website, place: SitePlace) -> PageIdentity | None:
-    """What an address alone says: a sign by its host or path, or that it is no page of this website."""
+    """Return what an address alone says: a sign by its host or path, or that it is no page of this website."""
     found = place.host_and_path(address)
     for signs, outcome in (
         (website.challenge, IdentityOutcome.CHALLENGE),
@@ -233,7 +233,7 @@ def _account(account: AccountPlace, said: Mapping[str, Any]) -> PageIdentity:
 
 
 def _in_json(account: AccountPlace, text: str) -> list[Any] | None:
-    """The id, name and shown name; None when the text is not what it should be, or says it twice."""
+    """Return the id, name and shown name; None if the text is not what it should be, or has it twice."""
     before, _, rest = text.partition(account.marker) if account.marker else ("", "", text)
     if account.marker and (account.marker in before or account.marker in rest):
         return None
@@ -263,18 +263,18 @@ def _at(document: Any, path: tuple[str, ...]) -> Any:
 _FIELDS: Final = "input, textarea, select, [contenteditable]:not([contenteditable=false])"
 _EMAIL: Final = re.compile(r"[\w.%+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+")
 _BLANKS: Final = re.compile(r"\s+")
-_SHORTEST: Final = 6  # characters; shorter texts stand everywhere by chance
+_SHORTEST: Final = 6  # characters; shorter texts occur everywhere by chance
 _MOST_BYTES: Final = 4 * 1024 * 1024
-# The texts that stand open in the region, and those that are covered anywhere on the page.
+# The texts that are readable in the region, and those that are covered anywhere on the page.
 _TEXTS: Final = resource("proof.js")
 
 
 async def photographed(page: Page, website: Website, place: SitePlace, expected: Fingerprint) -> Shot:
-    """Take the picture of the page that a tab shows now.
+    """Take the picture of the page that a tab now shows.
 
     Raises:
         Rejected: ``account_not_proven``: the page does not say that it is the expected account's; ``page_not_allowed``;
-            ``region_not_found``: not exactly one visible element; ``proof_would_show``: something would stand open.
+            ``region_not_found``: not exactly one visible element; ``proof_would_show``: something would be readable.
         Unavailable: ``proof_failed``: the page could not be read, kept changing, or the picture is too large.
     """
     try:

@@ -2,20 +2,20 @@
 
 Rules
 - Always the same switches and settings (``chromium.toml``), written before each start, so that the login and every run
-  are one browser: no keyring, no crash reports, no updates, no calls of its own, no downloads, no extensions; a profile
+  are one browser: no keyring, no crash reports, no updates, no calls of its own, no downloads, no extensions. A profile
   cannot bring settings of its own for these. The tabs of the last run are forgotten: a browser that opens pages by
   itself would act before identity was looked at.
-- Playwright's driver gets a short environment: it inherits ours otherwise, credentials included. Whoever else in this
-  process uses Playwright gets what it always got.
+- Playwright's driver gets a short environment; otherwise it would inherit ours, credentials included. Other users of
+  Playwright in this process get what they always got.
 - Nothing is recorded: no trace, HAR or video can be asked for here.
 - What the browser writes beside its directory (shared memory, sockets, artifacts) goes to `scratch`, which is the
-  caller's and lies in memory as well.
-- The sandbox is off for root alone, where Chromium has none.
+  caller's and is in memory as well.
+- The sandbox is off for root only, for whom Chromium has none.
 - Only a close that was asked for and that the browser confirms gives a complete profile; all others are told apart.
-  ``exit_type`` is taken out before a start: Chromium writes it late, so after a kill the word of the run before would
-  still stand there and pass for a clean end.
-- A process belongs to a browser if the directory stands in its arguments, or if one that does is above it. Ended means:
-  no process left, seen by looking again; SIGKILL, for one that was asked has had its chance.
+  ``exit_type`` is removed before a start: Chromium writes it late, so after a kill the value from the run before would
+  still be there and pass for a clean end.
+- A process belongs to a browser if the directory is in its arguments, or if such a process is its ancestor. Ended
+  means: no process left, seen by looking again. SIGKILL, because a browser that was asked has had its chance.
 
 It may not look at a page.
 """
@@ -49,7 +49,7 @@ from byokeep.process import running as running_process
 
 
 def resource(name: str) -> str:
-    """Return the text of a file that lies beside this module."""
+    """Return the text of a file beside this module."""
     return resources.files("byokeep.browser").joinpath(name).read_text("utf-8")
 
 
@@ -80,7 +80,7 @@ async def driver() -> AsyncIterator[Playwright]:
 
 
 class _Environment:
-    """In the place of the function that makes the driver's environment."""
+    """Stands in for the function that makes the driver's environment."""
 
     def __init__(self, whole: Callable[[], dict[str, str]]) -> None:
         self._whole = whole
@@ -103,11 +103,11 @@ _MOST: Final = 4 * 1024 * 1024
 def new_directory(directory: Path) -> None:
     """Make an empty directory for a browser, mode 0700. Raises FileExistsError."""
     directory.mkdir(mode=0o700)
-    directory.chmod(0o700)  # whatever the umask was
+    directory.chmod(0o700)  # whatever the umask is
 
 
 def settle(directory: Path) -> None:
-    """Make a directory fit for a start: ours and closed to others, locks and open tabs gone, our settings in.
+    """Make a directory fit for a start: ours and closed to others, without locks and open tabs, with our settings.
 
     Raises:
         Rejected: ``profile_directory_open``: it is a link, another user's, or others may look into it.
@@ -213,7 +213,7 @@ async def end_all(find: Callable[[], frozenset[int]]) -> int:
 
 
 async def gone(directory: Path, *, within_s: float) -> bool:
-    """Whether no process of the browser on `directory` is left before `within_s` seconds are over."""
+    """Whether no process of the browser on `directory` is left within `within_s` seconds."""
     clock = asyncio.get_running_loop()
     until = clock.time() + within_s
     while await asyncio.to_thread(of_directory, directory):
@@ -226,7 +226,7 @@ async def gone(directory: Path, *, within_s: float) -> bool:
 def _with_children(named: Callable[[str], bool]) -> frozenset[int]:
     living = [one for pid in pids() if (one := running_process(pid)) is not None]
     found = {one.pid for one in living if (directory := _directory(one.arguments)) and named(directory)}
-    # Playwright makes the browser the leader of a group of its own; helpers stay in it even when their parent is gone.
+    # Playwright makes the browser the leader of its own group; helpers stay in it even when their parent is gone.
     groups = {one.group for one in living if one.pid in found and one.group == one.pid}
     found |= {one.pid for one in living if one.group in groups}
     while more := {one.pid for one in living if one.parent in found} - found:
@@ -236,7 +236,7 @@ def _with_children(named: Callable[[str], bool]) -> frozenset[int]:
 
 def _directory(arguments: Iterable[bytes]) -> str:
     for argument in map(os.fsdecode, arguments):
-        # A helper process shows its arguments as one text, parted by blanks.
+        # A helper process shows its arguments as one text, separated by blanks.
         at = argument.find(_OPTION)
         if at == 0 or (at > 0 and argument[at - 1] == " "):
             rest = argument[at + len(_OPTION) :]
@@ -255,9 +255,9 @@ class Start:
     """How a browser is started.
 
     Args:
-        directory: Its user-data-dir: the caller's alone (0700), in memory, used by nobody else meanwhile.
+        directory: Its user-data-dir: only the caller's (0700), in memory, used by nobody else meanwhile.
         scratch: A folder of the same kind beside it, for what the browser writes elsewhere.
-        proxy: Address of a proxy that all its calls go through, loopback included; None for none.
+        proxy: Address of a proxy for all its calls, loopback included; None for none.
     """
 
     directory: Path
@@ -275,12 +275,12 @@ class BrowserEnd:
 
 @dataclass(slots=True, kw_only=True)
 class Running:
-    """A browser that runs.
+    """A running browser.
 
     Args:
         visited: Origins of all pages so far, in their tabs: what may hold storage.
         framed: Origins of the frames inside them.
-        ended: Set when it does no more.
+        ended: Set when it no longer runs.
     """
 
     start: Start
@@ -292,14 +292,14 @@ class Running:
 
     @property
     def page(self) -> Page:
-        """The tab to work in; per-tab storage is restored into this one. Raises Unavailable(``browser_failed``)."""
+        """Return the tab to work in; per-tab storage is restored into it. Raises Unavailable(``browser_failed``)."""
         pages = self.context.pages
         if not pages:  # a person closed the last one
             raise Unavailable("browser_failed")
         return pages[0]
 
     async def close(self) -> BrowserEnd:
-        """Close it; a browser that will not close is killed, and that is said. A second call says the same.
+        """Close it. A browser that will not close is killed, and the result says so. A second call returns the same.
 
         Raises:
             Unavailable: ``browser_not_ended``.
@@ -333,7 +333,7 @@ async def running(start: Start) -> AsyncIterator[Running]:
             context = await _launched(playwright, start)
         except BaseException as failed:
             await end_all(partial(of_directory, start.directory))
-            if isinstance(failed, Exception):  # Playwright's words hold arguments, paths and output of the browser
+            if isinstance(failed, Exception):  # Playwright's text holds arguments, paths and output of the browser
                 raise Unavailable("browser_not_started") from None
             raise
         browser = context.browser
@@ -346,7 +346,7 @@ async def running(start: Start) -> AsyncIterator[Running]:
 
 
 def sandboxed() -> bool:
-    """Whether Chromium's sandbox is on: for everybody but root, for whom it has none."""
+    """Whether Chromium's sandbox is on: for everybody except root, for whom it has none."""
     return os.geteuid() != 0
 
 
@@ -396,7 +396,7 @@ def _watch(running: Running) -> None:
 
 
 def origin_of(address: str) -> str | None:
-    """Return the origin of a page's address, None for pages that have no storage of their own."""
+    """Return the origin of a page's address, None for pages without storage of their own."""
     try:
         split = urlsplit(address)
         host, port = split.hostname or "", split.port
@@ -404,7 +404,7 @@ def origin_of(address: str) -> str | None:
         return None
     if split.scheme not in ("http", "https") or not host:
         return None
-    # Made of its parts: a name and a password may stand before the host.
+    # Built from its parts: a name and a password may precede the host.
     shown = f"[{host}]" if ":" in host else host
     return f"{split.scheme}://{shown}" + ("" if port is None else f":{port}")
 
@@ -420,6 +420,6 @@ async def _asked_to_close(context: BrowserContext) -> bool:
     try:
         async with asyncio.timeout(CLOSE_S):
             await context.close()
-    except Exception:  # it crashed, or does not answer: what follows looks for itself
+    except Exception:  # it crashed, or does not answer: the next steps check for themselves
         return False
     return True

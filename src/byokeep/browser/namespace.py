@@ -1,12 +1,12 @@
 """A file system in memory that only this process and its children see, and that dies with the last of them.
 
 Rules
-- Called first in a process that has one thread: a mount namespace is entered by the whole process or not at all.
+- It is called first in a process that has one thread: a mount namespace is entered by the whole process or not at all.
   A child tries it before, so a system that allows half of it leaves this process as it was.
-- Nothing that is mounted here is seen outside, and no path outside leads here. No process has to be alive to clean up.
+- Nothing mounted here is seen outside, and no path outside leads here. No process has to be alive to clean up.
 - As root the memory is kept out of swap; without root the kernel does not offer that.
 
-It is mounted over shared memory, which exists everywhere, so the path is a plain one, and what a browser shares with
+It is mounted over shared memory, which exists everywhere. So the path is a plain one, and what a browser shares with
 its own processes there is private too. A path through ``/proc/PID/root`` would lead there as well, but Chromium
 resolves its links first, finds nothing, and silently uses a directory of the user's home instead.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 PLACE: Final = Path("/dev/shm")  # noqa: S108 - what is mounted there is ours alone
-SWAPPED: Final = 3  # what this file ends with, run as a program, when the memory may go to swap
+SWAPPED: Final = 3  # exit code of this file, run as a program, if the memory may go to swap
 _NEW_NAMESPACE: Final = 0x0002_0000
 _NEW_NETWORK: Final = 0x4000_0000
 _NEW_USER: Final = 0x1000_0000
@@ -41,8 +41,8 @@ def enter(mebibytes: int) -> Path | None:
         mebibytes: How much it may hold.
 
     Returns:
-        None when the system does not let us: more than one thread, no such right, no such kernel. Nothing has changed
-        then.
+        None if the system does not allow it: more than one thread, no such right, no such kernel. Then nothing has
+        changed.
     """
     if sys.platform != "linux" or sum(1 for _ in Path("/proc/self/task").iterdir()) != 1:  # it would be a thread's
         return None
@@ -54,10 +54,10 @@ def enter(mebibytes: int) -> Path | None:
 
 
 def leave_network() -> bool:
-    """Give this process a network of its own with nothing in it but its own loopback; called first in it, as above.
+    """Give this process a network of its own with only its own loopback; call it first, as above.
 
     Returns:
-        Whether the system let us; as in :func:`enter` nothing has changed otherwise.
+        Whether the system allowed it; otherwise nothing has changed, as in :func:`enter`.
     """
     if sys.platform != "linux" or sum(1 for _ in Path("/proc/self/task").iterdir()) != 1:
         return False
@@ -96,7 +96,7 @@ def _separated(libc: ctypes.CDLL, kind: int) -> bool:
     user, group = os.geteuid(), os.getegid()
     if libc.unshare(kind | _NEW_USER):
         return False
-    # We stay who we are: files here and outside belong to the same user as before. A process that nobody may look into
+    # We keep our user: files here and outside belong to the same user as before. A process that nobody may look into
     # may not write these files of its own either; there is nothing to see yet.
     maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
     hardened = libc.prctl(_GET_DUMPABLE, 0, 0, 0, 0) != 1
@@ -113,7 +113,7 @@ def _separated(libc: ctypes.CDLL, kind: int) -> bool:
 
 
 def kept_out_of_swap(place: Path) -> bool:
-    """Whether what is mounted at a place never goes to swap; False when it cannot be told."""
+    """Whether what is mounted at a place never goes to swap; False if unknown."""
     try:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:
@@ -122,7 +122,7 @@ def kept_out_of_swap(place: Path) -> bool:
     return bool(found) and "noswap" in found[-1]
 
 
-if __name__ == "__main__":  # whether it could be entered here, asked by a process that does not want to
+if __name__ == "__main__":  # tells a process that does not want to enter it whether it could be entered here
     if enter(1) is None:
         sys.exit(1)
     sys.exit(0 if kept_out_of_swap(PLACE) else SWAPPED)

@@ -2,13 +2,13 @@
 
 Rules
 - A plain session is in the room's directory, in a Secret, or in the browser that runs there; nowhere else.
-- The full packing is an allow-list of a user-data-dir's files: what is not named here is left out, and on the way back
-  refused. Left out on purpose: caches, history, saved passwords, autofill, open tabs, crash reports, locks. A link, a
+- The full packing is an allow-list of a user-data-dir's files: what is not named here is left out, and refused on the
+  way back. Left out on purpose: caches, history, saved passwords, autofill, open tabs, crash reports, locks. A link, a
   socket or a file that somebody else can reach too is refused.
 - A directory whose last run did not end cleanly is not packed: its cookies may never have been written. Every cookie
   must be of the form that travels (`v10`); one locked to somebody's keyring is silently lost elsewhere.
-- A packed directory is looked at before a browser is started on it; a document goes into a clean browser alone.
-- Whose page it is decides the comparison; a page that could not be reached is *unknown*, which is no match.
+- A packed directory is checked before a browser is started on it. A document goes only into a clean browser.
+- The comparison decides whose page it is. A page that could not be reached is *unknown*, which is no match.
 
 It may not know a database, a store or a key.
 """
@@ -63,7 +63,7 @@ _FOLDERS: Final = (
     "Default/Service Worker/Database/",
     "Default/Service Worker/ScriptCache/",
 )
-# Names that are no content wherever they stand, and the caches inside kept folders.
+# Names that are not content wherever they are, and the caches inside kept folders.
 _NEVER: Final = re.compile(r"(?:^|/)(?:LOCK|LOG|LOG\.old|CacheStorage(?:/.*)?|[^/]*-journal|[^/]*-wal|[^/]*-shm)\Z")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._@+^&=, ~%{}\[\]()#!$'-]{1,200}\Z")
 _PORTABLE: Final = b"v10"
@@ -90,7 +90,7 @@ def contents(directory: Path) -> tuple[str, ...]:
 
 
 def is_kept(path: str) -> bool:
-    """Whether a file of this relative path belongs to a packed profile; asked of an archive before it is unpacked."""
+    """Whether a file of this relative path belongs to a packed profile; used on an archive before it is unpacked."""
     parts = PurePosixPath(path).parts
     if not parts or path != "/".join(parts) or not all(_PLAIN.match(one) and one not in (".", "..") for one in parts):
         return False
@@ -99,7 +99,7 @@ def is_kept(path: str) -> bool:
 
 
 def unpacked(directory: Path) -> None:
-    """Look at a directory that was just unpacked; what does not belong there is refused.
+    """Check a directory that was just unpacked; what does not belong there is refused.
 
     Raises:
         Integrity: ``profile_damaged``: a file that no packing writes, a link, or cookies that cannot be read.
@@ -112,7 +112,7 @@ def unpacked(directory: Path) -> None:
 
 
 def _files(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield everything below but folders, by relative path; links are named and never followed."""
+    """Yield everything below except folders, by relative path; links are named and never followed."""
     for folder, folders, names in os.walk(directory, onerror=_raise):
         for place in (Path(folder, name) for name in (*folders, *names)):
             status = place.lstat()
@@ -121,7 +121,7 @@ def _files(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _raise(error: OSError) -> None:
-    """A folder that cannot be listed is no empty one."""
+    """Raise the error: a folder that cannot be listed is not an empty one."""
     raise error
 
 
@@ -136,7 +136,7 @@ def _cookies(directory: Path) -> int:
             raise Rejected("profile_odd_file")
         journal = place.with_name(place.name + "-journal")
         if journal.exists() and journal.stat().st_size:
-            # A transaction that was cut off; the journal is not packed, so its rows would be neither old nor new.
+            # A cut-off transaction: the journal is not packed, so its rows would be neither old nor new.
             raise Conflict("not_closed_cleanly", next_step="Open the profile, check that it is logged in, close it.")
         for prefix, plain in _rows(place):
             if prefix != _PORTABLE and (prefix or plain):
@@ -158,7 +158,7 @@ def _rows(place: Path) -> list[tuple[bytes, int]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomSite:
-    """A platform's website, and where it is reached."""
+    """A platform's website, and its address."""
 
     website: Website
     place: SitePlace
@@ -186,7 +186,7 @@ class ProfileRooms:
     """:class:`byokeep.profiles.login.Rooms` of this process.
 
     Args:
-        rooms: Where in memory.
+        rooms: Where in memory they are.
         known: The platforms' websites.
     """
 
@@ -195,7 +195,7 @@ class ProfileRooms:
 
     @contextlib.asynccontextmanager
     async def enter(self, packing: Packing) -> AsyncIterator[ProfileRoom]:
-        """Give a room; it is wiped at the end. No path in it names the profile."""
+        """Yield a room; it is wiped at the end. No path in it names the profile."""
         with self._rooms.open() as room:
             room.must_be_guarded()
             one = ProfileRoom(room.path, packing, self._sites)
@@ -217,15 +217,15 @@ class ProfileRoom:
 
     @property
     def sink(self) -> Sink:
-        """Where an opened blob goes."""
+        """Return where an opened blob goes."""
         return Unpack(self._directory) if self._packing is Packing.FULL else _Document(self)
 
     @contextlib.contextmanager
     def content(self) -> Iterator[Source]:
-        """Give the content, to be sealed.
+        """Yield the content, to be sealed.
 
         Raises:
-            Conflict: ``room_is_empty``; what the packing of a directory raises.
+            Conflict: ``room_is_empty``; and what packing a directory raises.
         """
         if self._packing is Packing.FULL:
             with contextlib.closing(Pack(self._directory, contents(self._directory))) as packed:
@@ -237,7 +237,7 @@ class ProfileRoom:
 
     @contextlib.asynccontextmanager
     async def browser(self) -> AsyncIterator[RoomBrowser]:
-        """Start a browser on what is here, or a clean one."""
+        """Start a browser on the content, or a clean one."""
         if not self._directory.exists():
             new_directory(self._directory)
         else:
@@ -252,7 +252,8 @@ class ProfileRoom:
             yield RoomBrowser(one, self, self._sites, origins)
 
     async def take(self, one: Running, origins: tuple[str, ...]) -> bool:
-        """Take the session out of a browser and close it; whether it moved. A directory moves whenever it is open."""
+        """Take the session out of a browser and close it; returns whether it changed. A directory does whenever open.
+        """
         packed: Secret | None = None
         moved = True
         if self._packing is Packing.PORTABLE:
@@ -283,26 +284,26 @@ class RoomBrowser:
 
     @property
     def version(self) -> str:
-        """Four numbers."""
+        """Return four numbers."""
         return self.running.version
 
     def hand_over(
         self, platform: Provider, *, facts: Mapping[str, str], then: str
     ) -> contextlib.AbstractAsyncContextManager[Window]:
-        """Show a platform's login page to a person, for as long as the block runs.
+        """Show a platform's login page to a person while the block runs.
 
         Args:
-            facts: What the person is to know, by its label.
+            facts: What the person must know, by label.
             then: The command to run after Done.
 
         Raises:
-            Unavailable: There is no such browser any more.
+            Unavailable: The browser no longer exists.
         """
         site = self._site(platform)
         return handed_over(self.running, site.website, site.place, facts=facts, then=then)
 
     async def look(self, expected: ExpectedAccount) -> Look:
-        """Say whose page a platform shows. Raises nothing that a page can bring about."""
+        """Say whose page a platform shows. Nothing that a page can do makes it raise."""
         site = self._site(expected.platform)
         seen = await identify(self.running.page, site.website, site.place)
         compared = seen.compared(told(site.website, expected))
@@ -314,7 +315,7 @@ class RoomBrowser:
         )  # fmt: skip
 
     async def prove(self, expected: ExpectedAccount) -> Shot:
-        """Photograph the page that was looked at last, loaded anew: a worker may have put up another since.
+        """Photograph the page that was last looked at, loaded again: a worker may have replaced it since.
 
         Raises Rejected, Unavailable.
         """
@@ -327,7 +328,7 @@ class RoomBrowser:
             raise Unavailable("proof_failed") from None
 
     async def log_out(self, platform: Provider) -> SessionEnd:
-        """End the session at a platform and show it once more. What was taken out at first is put back for each.
+        """End the session at a platform and show it once more. It is taken out once and put back for each platform.
 
         The browser holds no session afterwards. Raises Unavailable, Rejected.
         """
@@ -337,7 +338,7 @@ class RoomBrowser:
         return await logged_out(self.running, site.website, site.place, self._session)
 
     async def pack(self) -> bool:
-        """Take the session out, as the last act, and close; it is the room's content then. Returns whether it moved.
+        """Take the session out, as the last act, and close; it becomes the room's content. Returns whether it changed.
 
         Raises:
             Conflict: ``not_closed_cleanly``.
@@ -364,14 +365,14 @@ def told(website: Website, expected: ExpectedAccount) -> Fingerprint:
 
 
 def _lasting(state: session.PortableState) -> str:
-    """Digest of what outlives a tab: what lives in one changes by being looked at."""
+    """Return the digest of what outlives a tab: what lives in a tab changes when it is looked at."""
     bare = ({**one, "sessionStorage": []} for one in state.origins)
     kept = tuple(one for one in bare if one["localStorage"] or one["indexedDB"])
     return session.digest(session.PortableState(state.cookies, kept))
 
 
 class _Document:
-    """A document on its way into a room; seen when it was committed."""
+    """A document on its way into a room; readable once it is committed."""
 
     def __init__(self, room: ProfileRoom) -> None:
         self._room, self._taken = room, bytearray()

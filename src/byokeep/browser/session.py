@@ -1,25 +1,26 @@
 """The portable packing: a session as one JSON document that any clean Chromium takes; taken out, put back, ended.
 
-Holds cookies (session-only ones included), localStorage, sessionStorage and IndexedDB, by origin. Not held: service
-workers and their caches, the HTTP cache, permissions, files of a site; a page registers its worker again by itself.
+It holds cookies (session-only ones included), localStorage, sessionStorage and IndexedDB, by origin. It does not hold
+service workers and their caches, the HTTP cache, permissions or a site's files; a page registers its worker again.
 
 Rules
 - The reader refuses what the writer would not write: an unknown field, another type, a repeated name, an odd origin.
   The text is a session: it exists as a :class:`Secret` or inside the browser, and has no readable ``repr``. The digest
-  says whether a session moved, and nothing of what is in it: it is keyed, or over the whole.
-- Taking one out is the last thing done with a browser: it walks the working tab through the origins, answered by an
-  empty page of ours. No byte goes to the network, no script of a site runs, and its service workers are passed by.
-  Taken is what tabs were at, and frames of the same sites; frames of others (advertisements) are emptied instead.
-- What Playwright would leave out or change in silence refuses the packing, and so does what is too much of it: both are
-  looked at inside the page (``weigh.js``), one record after the other and no further than there is room. An error names
-  the origin and one of our own words, never what was found.
-- A session goes into a clean browser alone, and into one tab: sessionStorage belongs to :attr:`Running.page`.
-- A session is ended at the platform, and that is proved by use: `revoked` is said only when the old session, put back,
-  is refused, and was let in just before, put back in the same way. It is shown twice beforehand: what was restored in
-  part, or is worn out by being shown, is refused although it lives on. Where a platform has no logout that we know, or
-  it cannot be proven, that is what is said. Whatever came of it, nothing of the session is left in this browser.
+  shows whether a session changed, and nothing of its content: it is keyed, or over the whole.
+- Taking a session out is the last thing done with a browser. It walks the working tab through the origins, answered by
+  an empty page of ours. No byte goes to the network, no script of a site runs, and its service workers are bypassed. It
+  takes what tabs were at, and frames of the same sites; frames of others (advertisements) are emptied instead.
+- What Playwright would silently leave out or change refuses the packing, and so does too much of it. Both are checked
+  inside the page (``weigh.js``), one record after the other and no further than there is room. An error names the
+  origin and one of our own words, never what was found.
+- A session goes only into a clean browser, and into one tab: sessionStorage belongs to :attr:`Running.page`.
+- A session is ended at the platform, and that is proved by use. It is called `revoked` only if the old session, put
+  back, is refused, and was let in just before, put back in the same way. It is shown twice beforehand: one that was
+  restored in part, or wears out by being shown, is refused although it lives on. If a platform has no logout that we
+  know, or the end cannot be proved, the result says so. Whatever the result, nothing of the session stays in this
+  browser.
 
-It may not act on a page but to log out.
+It may act on a page only to log out.
 """
 
 from __future__ import annotations
@@ -68,13 +69,13 @@ class PortableState:
         return tuple(one["origin"] for one in self.origins)
 
     def for_browser(self) -> dict[str, Any]:
-        """Return what Playwright's `set_storage_state` takes: all but what lives in one tab."""
+        """Return what Playwright's `set_storage_state` takes: everything except what lives in one tab."""
         bare = [{name: one[name] for name in one if name != "sessionStorage"} for one in self.origins]
         return {"cookies": [dict(one) for one in self.cookies], "origins": bare}
 
 
 def state_of(cookies: Iterable[Mapping[str, Any]], origins: Iterable[Mapping[str, Any]]) -> PortableState:
-    """Return the state of what a browser said, in order.
+    """Return the state from what a browser said, in order.
 
     Raises:
         Rejected: ``state_not_portable``: the browser holds something of a form that this version cannot carry.
@@ -130,7 +131,7 @@ def _in_order(cookies: Iterable[Mapping[str, Any]], origins: Iterable[Mapping[st
 
 def _canonical(state: PortableState) -> bytes:
     document = {"format": FORMAT, "version": VERSION, "cookies": state.cookies, "origins": state.origins}
-    # ASCII: a page may store half a surrogate pair, which has no UTF-8.
+    # ASCII: a page may store half a surrogate pair, which has no UTF-8 form.
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
@@ -149,7 +150,7 @@ def _sorted_origin(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole(expires: Any) -> Any:
-    """Chromium counts in microseconds and gives a fraction back that is not always the same."""
+    """Round a time: Chromium counts in microseconds and returns a fraction that varies."""
     return int(expires) if isinstance(expires, float) else expires
 
 
@@ -222,16 +223,16 @@ _is_origin: Final = _shape(
 )  # fmt: skip
 
 
-DEEPEST: Final = 100  # lists and objects in one another; the browser's protocol gives up at some three hundred
+DEEPEST: Final = 100  # nested lists and objects; the browser's protocol gives up at some three hundred
 _WEIGH: Final = resource("weigh.js")
 
 
 async def weighed(page: Page, origin: str, *, most: int) -> int:
-    """Return how many bytes the origin that a tab is at holds.
+    """Return how many bytes are held by the origin that a tab is at.
 
     Args:
         page: On an empty page of `origin`, where no script of the site runs.
-        most: How many there is room for.
+        most: How many bytes there is room for.
 
     Raises:
         Rejected: ``state_not_portable``, ``state_too_large``, with ``origin`` and ``found``.
@@ -254,7 +255,7 @@ async def taken(running: Running, *, also: Iterable[str] = ()) -> PortableState:
     """Return the session of a running browser.
 
     Args:
-        also: Origins that hold something without having been visited in this run: those of the last packing.
+        also: Origins that hold something but were not visited in this run: those of the last packing.
 
     Raises:
         Rejected: ``state_not_portable``, ``state_too_large``, with the origin and what was found there;
@@ -280,10 +281,10 @@ async def taken(running: Running, *, also: Iterable[str] = ()) -> PortableState:
 
 
 async def restored(running: Running, state: PortableState) -> None:
-    """Put a session into a browser that holds none; cookies that have run out meanwhile are left out.
+    """Put a session into a browser that holds none; cookies that have expired meanwhile are left out.
 
     Raises:
-        Conflict: ``profile_not_clean``: something is in it already.
+        Conflict: ``profile_not_clean``: something is already in it.
         Unavailable: ``browser_failed``.
     """
     async with _failing("browser_failed"):
@@ -318,7 +319,7 @@ def _origins(said: Any, tabs: dict[str, list[dict[str, str]]]) -> list[dict[str,
 
 @contextlib.asynccontextmanager
 async def _empty_pages(page: Page) -> AsyncIterator[Any]:
-    """Give a function that takes `page` to an origin without asking the network."""
+    """Yield a function that takes `page` to an origin without asking the network."""
 
     async def empty(route: Route) -> None:
         await route.fulfill(body=_EMPTY, content_type="text/html")
@@ -346,7 +347,7 @@ async def _failing(code: str) -> AsyncIterator[None]:
         yield
     except ByokeepError:
         raise
-    except Exception:  # Playwright's words hold addresses and values of the page
+    except Exception:  # Playwright's text holds addresses and values of the page
         raise Unavailable(code) from None
 
 
@@ -358,7 +359,7 @@ _SHOWN_BEFORE: Final = 2
 async def logged_out(running: Running, website: Website, place: SitePlace, session: PortableState) -> SessionEnd:
     """End `session`, which was taken out of this browser, and clear the browser.
 
-    Returns ``revoked`` when it was refused when shown again; ``unsupported``: no way to end it; ``failed``: not proven.
+    Returns ``revoked`` if it was refused when shown again; ``unsupported``: no way to end it; ``failed``: not proved.
 
     Raises:
         Unavailable: ``browser_not_cleared``: something may be left; close it and wipe its directory.
@@ -375,7 +376,7 @@ async def logged_out(running: Running, website: Website, place: SitePlace, sessi
 
 
 async def _ended(running: Running, website: Website, place: SitePlace, session: PortableState) -> bool:
-    """Whether the session was let in before the way out, and is refused after it."""
+    """Whether the session was let in before the logout, and is refused after it."""
     try:
         for _ in range(_SHOWN_BEFORE):
             if await _shown(running, website, place, session) is not IdentityOutcome.IDENTIFIED:
@@ -397,7 +398,7 @@ async def _shown(running: Running, website: Website, place: SitePlace, session: 
 
 
 async def _left(page: Page, website: Website, place: SitePlace) -> bool:
-    """Go the way out; whether every step of it was there."""
+    """Go through the logout; returns whether every step of it was there."""
     logout = website.logout
     if logout is None:
         return False
@@ -406,7 +407,7 @@ async def _left(page: Page, website: Website, place: SitePlace) -> bool:
             await page.goto(place.at(logout.page), wait_until="load", timeout=_STEP_S * 1000)
             for selector in logout.clicks:
                 await page.locator(selector).click(timeout=_STEP_S * 1000)
-            # A click returns before its request has left; the page says when the site has taken it.
+            # A click returns before its request has left; the page shows when the site has accepted it.
             until = asyncio.get_running_loop().time() + _TAKEN_S
             while (await look(page, website, place)).outcome is not IdentityOutcome.LOGGED_OUT:
                 if asyncio.get_running_loop().time() > until:
@@ -432,5 +433,5 @@ async def _cleared(running: Running, session: PortableState) -> None:
         running.framed.clear()
     except Unavailable:
         raise
-    except Exception:  # whatever it was: it is not known to be gone
+    except Exception:  # whatever happened, it is not known to be gone
         raise Unavailable("browser_not_cleared") from None

@@ -9,26 +9,26 @@ async with keep.job(
             await page.get_by_role("button", name="Post").click()
 
 Rules
-- The profile is opened at the broker first: one opener at a time, and only while the broker says so. Every call names
-  the epoch; ``opening_lost`` means that somebody else may have it by now. Blobs and records come and go by the broker:
-  a runner has no right at either store (ADR 0033). Each act logs in at OpenBao anew, for seconds, and names its lease.
-- What is plain lies in memory, and is wiped when the block ends, however it ends; the opening is ended after that, with
-  a word for why.
+- The profile is first opened at the broker: one opener at a time, and only while the broker says so. Every call names
+  the epoch; ``opening_lost`` means that somebody else may have it by now. Blobs and records pass through the broker: a
+  runner has no right at either store (ADR 0033). Each act logs in to OpenBao again, for seconds, and names its lease.
+- Plain data stays in memory and is wiped when the block ends, however it ends. Then the opening is ended, with a code
+  for why.
 - The context is handed out after the account was compared with what is bound to the blob, and with what the broker
-  knows; what could not be checked counts as another's (R5.3-17).
-- It is asked again and again whether the browser may stay open (R7.3-1). A no closes it at once; a silence of the
-  broker's life does too, for a kill switch may be what nobody could tell. Asked to close it has ``CLOSE_S``; then its
-  processes are killed: from the switch to the last process it takes less than five seconds. The block is cancelled
-  after the browser is gone, and ends with what the broker said. A browser that begins late is stopped as well.
-- What moved is sealed only when the browser has closed cleanly and still was the right account's; else the last good
-  generation stays, and what moved is lost.
-- Nothing is recorded of it, and its session is not handed out: traces, archives of the network, videos, the storage as
-  a file or object, and another context beside this one are refused before anything is begun. It stops who forgets, not
-  who means to: the runner has the browser in its hands, its protocol included, and that is said in the threat model. A
-  picture of a page is the caller's business: :mod:`byokeep_redact.hooks.browser` takes one without secrets.
+  knows. What could not be checked counts as another's (R5.3-17).
+- It asks again and again whether the browser may stay open (R7.3-1). A no closes it at once. So does a silence of
+  ``life_s``, because the silence may hide a kill switch. A browser told to close has ``CLOSE_S``; then its processes
+  are killed. From the switch to the last process it takes less than five seconds. The block is cancelled after the
+  browser is gone, and ends with what the broker said. A browser that starts late is stopped as well.
+- Changes are sealed only if the browser closed cleanly and still showed the right account. Otherwise the last good
+  generation stays, and the changes are lost.
+- Nothing is recorded, and the session is not handed out: traces, network archives, videos, the storage as a file or
+  object, and another context beside this one are refused before anything begins. This stops those who forget, not those
+  who mean to: the runner holds the browser and its protocol, and the threat model says so. A picture of a page is up to
+  the caller: :mod:`byokeep_redact.hooks.browser` takes one without secrets.
 
-Needs the extra ``browser`` and a use lease; no credential of a store. It may not log in, nor act on a page but to look
-whose it is.
+It needs the extra ``browser`` and a use lease, and no credential of a store. It may not log in, and it acts on a page
+only to see whose it is.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
     from byokeep.client.job import Job
 
-ENDED_WITHIN_S = 5.0  # for the word that it is over; the opening runs out by itself
+ENDED_WITHIN_S = 5.0  # seconds to say that it is over; the opening also expires by itself
 
 
 class ProfileOpening:
@@ -75,7 +75,7 @@ class ProfileOpening:
     Attributes:
         row: What is opened: the generation's row, with which record, key and blob are compared.
         packing: How it was packed.
-        environment: Of the installation.
+        environment: The installation's.
         life_s: Seconds that may pass without an answer.
         beat_s: Seconds between two questions.
     """
@@ -106,12 +106,12 @@ class ProfileOpening:
             Unavailable: The broker could not be asked.
         """
         place = f"/v1/jobs/{job_id}/profiles/{profile_id}/openings"
-        # Not tried again: an answer that was lost has opened it, and it would be in use by ourselves.
+        # Not retried: if the answer was lost, the profile is open, and we would find it in use by ourselves.
         reply = await broker.call("POST", place, token, {"lease_id": lease_id})
         return cls(broker, token, job_id, client_id, profile_id, reply)
 
     async def beat(self) -> float:
-        """Return for how many seconds the browser may stay open. Raises Denied, Conflict, Unavailable."""
+        """Return how many seconds the browser may stay open. Raises Denied, Conflict, Unavailable."""
         path = f"{self._place}/{self.epoch}/beat"
         reply = await self._broker.call("POST", path, self._token, timeout_s=self.life_s / 5)
         life_s = reply.get("valid_for_s")
@@ -120,25 +120,25 @@ class ProfileOpening:
         return float(life_s)
 
     async def sealed_record(self) -> bytes:
-        """Take the record of what was opened, as the broker says it is; who opens it compares it with the row.
+        """Take the record of what was opened, as the broker gives it; the caller compares it with its row.
 
         Raises:
-            Integrity: It is not what was sealed, and the profile is out of use now.
+            Integrity: It is not what was sealed, and the profile is now out of use.
             Denied, Conflict, Unavailable: As :meth:`beat`; ``opening_not_fresh``.
         """
         return await self._broker.persist(self._taken)
 
     async def end(self, cause: str) -> None:
-        """Say that it is over. What cannot be said is not waited for: the opening runs out."""
+        """Say that it is over. If that fails, nobody waits for it: the opening expires."""
         with suppress(ByokeepError):
             await self._call("end", {"cause": cause}, timeout_s=ENDED_WITHIN_S)
 
     async def begin_sealing(self) -> None:
-        """Say that the browser is closed and has moved. Raises Conflict(``permits_open``), Denied, Unavailable."""
+        """Say that the browser is closed and has changes. Raises Conflict(``permits_open``), Denied, Unavailable."""
         await self._broker.persist(lambda: self._call("sealing"))
 
     async def announce(self, dek_id: UUID, manifest: Manifest) -> Manifest:
-        """Announce a seal of what was opened; returns its manifest, with who made it when in the broker's words.
+        """Announce a seal of what was opened; returns its manifest, with maker and time as the broker gives them.
 
         Raises:
             Conflict, Denied, Unavailable: As :meth:`beat`.
@@ -151,7 +151,7 @@ class ProfileOpening:
             )  # fmt: skip
 
     async def record(self, record: SealedRecord) -> None:
-        """Make what was sealed the newest generation; the broker writes the record. The opening ends with it.
+        """Make what was sealed the newest generation; the broker writes the record. This ends the opening.
 
         Raises as :meth:`announce`.
         """
@@ -159,7 +159,7 @@ class ProfileOpening:
         await self._broker.persist(lambda: self._call(f"seals/{record.dek_id}/record", body))
 
     async def put(self, client_id: UUID, key: ArtifactKey, chunks: AsyncIterator[bytes]) -> StoredArtifact:
-        """Write a blob by the broker. Raises as the port says."""
+        """Write a blob through the broker. Raises as the port says."""
         path = f"{self._place}/{self.epoch}/seals/{UUID(hex=key.random)}/blob"
         reply = await self._broker.upload(path, self._token, chunks)
         with refusing("broker_garbage", Unavailable):
@@ -167,10 +167,10 @@ class ProfileOpening:
             return StoredArtifact(size=int(reply["blob_size"]), sha256_hex=str(reply["blob_sha256"]))
 
     async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncIterator[bytes]:
-        """Yield the blob; who opens it compares length and digest.
+        """Yield the blob; the caller compares length and digest.
 
         Raises:
-            Integrity: ``artifact_altered``: it broke off, for the broker saw that it is not what was stored.
+            Integrity: ``artifact_altered``: it broke off, because the broker saw that it is not what was stored.
         """
         try:
             async for piece in self._broker.download(f"{self._place}/{self.epoch}/blob", self._token):
@@ -196,7 +196,7 @@ class ProfileOpening:
         raise Denied("may_not_list")
 
     async def probe(self) -> None:
-        """Nothing to look at: the broker answered."""
+        """Check nothing: the broker has answered."""
 
     async def _taken(self) -> bytes:
         text = bytearray()
@@ -229,7 +229,7 @@ def _row(said: Mapping[str, Any], client_id: UUID, profile_id: UUID) -> Generati
 
 
 _TRACING: Final = ("start", "start_chunk", "start_har", "stop", "stop_chunk", "stop_har", "group")
-# What is refused of a context or a page, and of what hangs on it, as far as this release of Playwright has it.
+# What is refused on a context or a page and on their parts, as far as this release of Playwright has it.
 _REFUSED: Final = {
     "": ("storage_state", "set_storage_state", "route_from_har"), "request": ("storage_state",),
     "browser": ("start_tracing", "stop_tracing", "new_context", "new_page", "bind"), "screencast": ("start",),
@@ -239,11 +239,11 @@ _REFUSED: Final = {
 
 @contextmanager
 def unrecorded(context: BrowserContext) -> Iterator[BrowserContext]:
-    """Give a context that refuses to be recorded, for the length of the block."""
+    """Yield a context that refuses to be recorded while the block lasts."""
     refused: list[tuple[Any, str]] = []
 
     def guard(opened: BrowserContext | Page) -> None:
-        """Put the refusal in place of each function that is there and not refused yet."""
+        """Replace by the refusal each function that exists and is not refused yet."""
         for place, names in _REFUSED.items():
             target: Any = opened
             for part in filter(None, place.split(".")):
@@ -256,7 +256,7 @@ def unrecorded(context: BrowserContext) -> Iterator[BrowserContext]:
     guard(context)
     for page in context.pages:
         guard(page)
-    context.on("page", guard)  # called before whoever opened it has it
+    context.on("page", guard)  # called before the page reaches whoever opened it
     try:
         yield context
     finally:
@@ -274,7 +274,7 @@ CLOSE_S: Final = 1.5
 
 
 class OpeningWatch:
-    """Whether it may go on. ``stopped`` is why not, ``killed`` whether the browser had to be killed."""
+    """Whether it may go on. ``stopped`` says why not, ``killed`` whether the browser had to be killed."""
 
     def __init__(self, opening: ProfileOpening) -> None:
         self.stopped: ByokeepError | None = None
@@ -285,17 +285,17 @@ class OpeningWatch:
         self._over = False
 
     def guard(self, running: Running) -> None:
-        """Name the browser that is to be closed. Raises what it was stopped for, if it was."""
+        """Set the browser that is to be closed. Raises why it was stopped, if it was."""
         self._running = running
         if self.stopped is not None:
             raise self.stopped
 
     def finish(self) -> None:
-        """Ask no more: the browser is closed, and the opening is about to end."""
+        """Stop asking: the browser is closed, and the opening is about to end."""
         self._over = True
 
     async def until_stopped(self) -> bool:
-        """Return when the browser was closed because it must be; False when it was over before."""
+        """Return True once the browser was closed because it had to be; False if the watch ended before."""
         while True:
             await asyncio.sleep(self._opening.beat_s)
             stopped = await self._asked()
@@ -307,7 +307,7 @@ class OpeningWatch:
                 return True
 
     async def _asked(self) -> ByokeepError | None:
-        """Ask once; returns why it must be closed."""
+        """Ask once; returns why the browser must close."""
         asked_at = now()
         try:
             self._may_until = asked_at + await self._opening.beat()
@@ -321,7 +321,7 @@ class OpeningWatch:
         running = self._running
         if running is None:
             return
-        with suppress(Exception):  # it crashed, or does not answer: what follows looks for itself
+        with suppress(Exception):  # it crashed, or does not answer: the next steps check for themselves
             async with asyncio.timeout(CLOSE_S):
                 await running.context.close()
         find = partial(launch.of_directory, running.start.directory)
@@ -334,7 +334,7 @@ async def watched(opening: ProfileOpening) -> AsyncIterator[OpeningWatch]:
     """Run a block for as long as the broker lets the opening go on.
 
     Raises:
-        ByokeepError: Why it was stopped, whatever the block raised by then.
+        ByokeepError: Why it was stopped, whatever the block had raised by then.
     """
     watch = OpeningWatch(opening)
     scope = asyncio.timeout(None)
@@ -353,11 +353,11 @@ async def watched(opening: ProfileOpening) -> AsyncIterator[OpeningWatch]:
 
 async def _then(work: Callable[[], Awaitable[bool]], after: Callable[[], None]) -> None:
     if await work():
-        with suppress(RuntimeError):  # the block is over already
+        with suppress(RuntimeError):  # the block is already over
             after()
 
 
-PERMITS_END_S: Final = 20.0  # seconds after which a permit that nobody closed is called unknown
+PERMITS_END_S: Final = 20.0  # seconds after which a permit that nobody closed counts as unknown
 _LOOK_S: Final = 1.0
 
 
@@ -366,16 +366,16 @@ async def opened(job: Job, broker: Broker, token: Secret, name: str) -> AsyncIte
     """Give the browser of an account's sealed profile.
 
     Args:
-        broker, token: Of the job.
-        name: ``platform/account``, as they were registered.
+        broker, token: The job's.
+        name: ``platform/account``, as registered.
 
     Raises:
         Denied: ``not_declared``, ``profile_not_usable``, ``switch_closed``, ``identity_mismatch``,
             ``identity_unproven``, ``identity_drift``, ...
         Conflict: ``profile_in_use``, with ``since``; ``opening_lost``.
         Integrity: The sealed profile is not what it was.
-        Unavailable: Something could not be asked, or started; ``sealing_self_test_failed``, before anything is asked;
-            ``profile_not_sealed``: what moved is lost.
+        Unavailable: Something could not be asked or started; ``sealing_self_test_failed``, before anything is asked;
+            ``profile_not_sealed``: the changes are lost.
     """
     sealer = await asyncio.to_thread(Sealer)
     platform, _, account = name.partition("/")
@@ -397,7 +397,7 @@ async def opened(job: Job, broker: Broker, token: Secret, name: str) -> AsyncIte
 
 
 def leased_keys(lease: HeldLease, name: str, environment: Environment) -> TransitKeys:
-    """Return the client's KEK as far as a lease reaches under which the profile is pinned by this name."""
+    """Return the client's KEK, as far as a lease reaches that pins the profile under this name."""
 
     async def log_in() -> tuple[BaoHttp, Secret, str]:
         store, token, _, _ = await lease.login(name)
@@ -419,7 +419,7 @@ class _Run:
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[ProfileRoom]:
-        """Give a room in memory; it is wiped at the end."""
+        """Yield a room in memory; it is wiped at the end."""
         settings = self._broker.settings
         if settings.site_urls and self._opening.environment is Environment.PRODUCTION:
             raise Rejected("test_hook_in_production", next_step="Remove site_urls.")
@@ -455,7 +455,7 @@ class _Run:
                 self.cause = "killed" if watch.killed else "stopped"
 
     async def seal(self, room: ProfileRoom, watch: OpeningWatch) -> None:
-        """Seal what moved as the next generation, also after an error of the block, which says more than one of ours.
+        """Seal the changes as the next generation, even after an error in the block, which is then raised before ours.
 
         Raises:
             Unavailable: ``profile_not_sealed``.
@@ -484,7 +484,7 @@ class _Run:
         return Sealing(sealer=self._sealer, artifacts=self._opening, keys=keys)
 
     async def _prove(self, browser: RoomBrowser) -> None:
-        """Let pass what is plainly the expected account, to us and to the broker."""
+        """Let pass only what is clearly the expected account, both to us and to the broker."""
         self.cause = "not_identified"
         expected = self._expected()
         seen = await browser.look(expected)
@@ -507,7 +507,7 @@ class _Run:
         raise Denied("identity_unproven", next_step="The profile was sealed for other accounts. Tell an operator.")
 
     async def _leave(self, browser: RoomBrowser) -> None:
-        """Look once more, take the session out as the last act, close. Never raises for what a page did."""
+        """Look once more, take the session out as the last act, close. Never raises because of what a page did."""
         try:
             if not browser.running.context.pages:
                 await browser.running.context.new_page()
@@ -538,7 +538,7 @@ class _Run:
 
     async def _sealed(self, room: ProfileRoom, watch: OpeningWatch) -> None:
         opening = self._opening
-        await self._job.lease.close()  # the job acts no more, and reads nothing else
+        await self._job.lease.close()  # the job no longer acts, and reads nothing else
         custody = HeldLease(self._broker, self._token, self._job.id)
         try:
             await custody.open()

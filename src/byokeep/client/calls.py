@@ -1,15 +1,14 @@
-"""The calls that a process made with its jobs' credentials, told to the broker.
+"""The calls that a process made with its jobs' credentials, reported to the broker.
 
 Rules
-- A call is told of within :data:`SAY_EVERY_S`, with the lease under which it was made; a lost reply tells it again
-  under the same id, which changes nothing.
-- When a lease's holder is done, it says how many there were. A process that dies says nothing, so that people see that
+- A call is reported within :data:`SAY_EVERY_S`, with the lease it was made under. After a lost reply it is reported
+  again under the same id, which changes nothing.
+- When a lease's holder is done, it says how many calls there were. A process that dies says nothing, so people see that
   its calls are unknown.
-- Telling is never in the way of a job: what cannot be told is dropped in the end, and is unknown then.
+- Reporting never holds up a job. What cannot be reported is dropped in the end, and is then unknown.
+- At most :data:`MOST_KEPT` waiting calls are kept, of all leases together. The rest are counted.
 
-- Of what waits no more than :data:`MOST_KEPT` calls are kept, of all leases together. The rest are counted.
-
-It may not keep or send an argument: its digest is sent, and the broker keeps a keyed one of that.
+It may not keep or send an argument: its digest is sent, and the broker keeps a keyed digest of that.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
     from byokeep.client.http import Broker
 
 SAY_EVERY_S: Final = 1.0
-LAST_S: Final = 5.0  # for what is left when the process's connection ends
-MOST_KEPT: Final = 10_000  # calls of a process that wait to be told of
+LAST_S: Final = 5.0  # seconds for what is left when the process's connection ends
+MOST_KEPT: Final = 10_000  # calls of a process that wait to be reported
 _TOGETHER: Final = 100
 
 
 class ToldCall(NamedTuple):
-    """One call: with which secret, of what, how it ended, and its arguments."""
+    """One call: which secret, what was called, how it ended, and its arguments."""
 
     secret: str
     tool: str
@@ -53,7 +52,7 @@ class _OfLease:
 
 
 class CallLog:
-    """What is still to be told of one process's calls."""
+    """What is still to be reported of one process's calls."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -62,7 +61,7 @@ class CallLog:
         self._telling: asyncio.Task[None] | None = None
 
     def note(self, lease_id: str, token: Secret, call: ToldCall) -> None:
-        """Put down one call that was made just now."""
+        """Note one call that was just made."""
         of = self._leases.setdefault(lease_id, _OfLease(token))
         of.count += 1
         if self._waiting < MOST_KEPT:
@@ -73,13 +72,13 @@ class CallLog:
         self._go_on()
 
     def done(self, lease_id: str) -> None:
-        """Say that no more calls are made under a lease."""
+        """Note that no more calls are made under a lease."""
         if (of := self._leases.get(lease_id)) is not None:
             of.done = True
             self._go_on()
 
     async def close(self) -> None:
-        """Tell what is left, for ``LAST_S`` at most."""
+        """Report what is left, for at most ``LAST_S``."""
         if self._telling is not None:
             self._telling.cancel()
             await asyncio.wait({self._telling})
@@ -111,7 +110,7 @@ class CallLog:
                 except Unavailable:
                     raise
                 except ByokeepError:
-                    pass  # it does not take them, and never will
+                    pass  # the broker refuses them, and always will
                 told = {call["id"] for _, call in some}
                 left = [one for one in of.waiting if one[1]["id"] not in told]
                 self._waiting -= len(of.waiting) - len(left)

@@ -1,11 +1,11 @@
-"""The swap of a keyless credential: its client's identity token for a short-lived token of the provider.
+"""Exchanges the identity token of a keyless credential's client for a short-lived token of the provider.
 
 Rules
-- One request for one swap, over HTTPS to the named host, or to a simulator on this machine; never repeated here.
-- A provider that cannot answer, or asks for patience, refuses nothing: only a refusal is one.
-- A refusal is clear when it carries one of OAuth's own words for it; a bare status may be a proxy's, and where our
-  public keys could not be fetched some vendors refuse, too.
-- Of a reply nothing is kept but the token and its life, or that word; what else it says is dropped.
+- One request per exchange, over HTTPS to the named host, or to a simulator on this machine. It is never repeated here.
+- A provider that cannot answer, or asks to wait, refuses nothing: only a refusal is one.
+- A refusal is clear if it carries one of OAuth's own codes for it. A bare status may be a proxy's; some vendors also
+  refuse when they could not fetch our public keys.
+- Of a reply only the token and its life are kept, or that code; the rest is dropped.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def swapped(exchange: Exchange, ids: Mapping[str, str], identity: Secret) 
 
 
 def _reason(status: int, raw: bytes) -> dict[str, str]:
-    """Return why a swap is refused where the provider itself says so, which it does with 400 or 401 alone."""
+    """Return why an exchange is refused if the provider itself says so, which it does only with 400 or 401."""
     try:
         said: Any = read_json(raw)["error"] if status in (400, 401) else ""
     except (ValueError, KeyError, TypeError):

@@ -1,18 +1,18 @@
-"""Calls to the broker and the way to the store, and what the broker is told of the attempts there.
+"""Calls to the broker and the way to the store, and what the broker is told about the attempts there.
 
 One connection pool each, one deadline, errors by code.
 
 Rules
-- Redirects are not followed, cookies and proxies of the environment not used, bodies are bounded.
+- Redirects are not followed. Cookies, and proxies of the environment, are not used. Bodies are bounded.
 - A problem document becomes the same error class here, with its code and safe fields; its text is dropped.
-- A broker that is busy has done nothing: the same call is made again, ``BUSY_ATTEMPTS`` times at most.
-- Any other retry follows only Unavailable; it is bounded, spaced, and jittered (R1.5-6).
-- Every attempt at the store is counted before it is made. More in the store's own log than was told is somebody else
-  (ADR 0038). A lease is told of once, when it can be used no more: its holder closed it, or its tokens are dead at the
-  store. Those of one process are told together, within ``TELL_EVERY_S``, and never in the way of who waits for a
+- A busy broker has done nothing: the same call is made again, at most ``BUSY_ATTEMPTS`` times.
+- Any other retry follows only Unavailable, and is bounded, spaced and jittered (R1.5-6).
+- Every attempt at the store is counted before it is made. If the store's own log has more than was told, it was
+  somebody else (ADR 0038). A lease is told once, when it can no longer be used: its holder closed it, or its tokens are
+  dead at the store. Those of one process are told together, within ``TELL_EVERY_S``, without making anybody wait for a
   secret.
-- A broker that is busy is told again for an hour while the process lives: a late word still gives away one that was
-  told in its name. At the end of the process's connection it is told for ``TELL_FOR_S`` at most.
+- A busy broker is told again for an hour while the process lives: even a late telling exposes one made in its name.
+  When the process's connection ends, it tells for at most ``TELL_FOR_S``.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from byokeep.wire.transport import Transport, failing, read_body
 
 __all__ = ["Broker", "Tally", "end", "error_from", "now"]
 TELL_EVERY_S: Final = 0.5  # seconds between two tellings of a process
-TELL_AFTER_S: Final = 6.0  # seconds after its issue a lease's tokens are dead at the store
+TELL_AFTER_S: Final = 6.0  # seconds after its issue at which a lease's tokens are dead at the store
 FORGET_AFTER_S: Final = 3600.0  # seconds for which a broker that does not listen is told again
-MAX_KEPT: Final = 10_000  # leases that wait to be told of, a few MB; the oldest go first
-REST_S: Final = 10.0  # seconds between two tellings of a broker that does not listen for long
-TELL_FOR_S: Final = 10.0  # seconds for which one that ends tells what is left
+MAX_KEPT: Final = 10_000  # leases waiting to be told, a few MB; the oldest are dropped first
+REST_S: Final = 10.0  # seconds between two tellings to a broker that has not listened for long
+TELL_FOR_S: Final = 10.0  # seconds that an ending process has to tell what is left
 TELL_ATTEMPTS: Final = 10
 TOGETHER: Final = 100  # leases in one telling
 
@@ -67,7 +67,7 @@ class _Use:
 
 
 class Tally:
-    """The counts of one process's leases, of which ``broker`` is told."""
+    """The counts of one process's leases, which are told to ``broker``."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -75,13 +75,13 @@ class Tally:
         self._telling: asyncio.Task[None] | None = None
 
     def attempt(self, lease_id: str, token: Secret, secret: str, asked_at: float) -> None:
-        """Count one login that is about to be made, and the one read that follows it.
+        """Count a login that is about to be made, and the one read that follows it.
 
         Args:
-            lease_id: Under which lease.
-            token: Its holder's token.
-            secret: What the lease calls the secret.
-            asked_at: When the lease was asked for, of :data:`now`.
+            lease_id: The lease it is made under.
+            token: The holder's token.
+            secret: The lease's name for the secret.
+            asked_at: When the lease was asked for, as of :data:`now`.
         """
         use = self._uses.setdefault(lease_id, _Use(token, asked_at, asked_at + TELL_AFTER_S))
         while len(self._uses) > MAX_KEPT:
@@ -92,12 +92,12 @@ class Tally:
             self._telling = asyncio.create_task(self._keep_telling())
 
     def over(self, lease_id: str) -> None:
-        """Say that a lease's holder uses it no more."""
+        """Note that a lease's holder no longer uses it."""
         if (use := self._uses.get(lease_id)) is not None:
             use.due = now()
 
     async def close(self) -> None:
-        """Tell of every lease that is left. While the broker cannot be told this takes up to ``TELL_FOR_S``."""
+        """Tell every lease that is left. While the broker cannot be told, this takes up to ``TELL_FOR_S``."""
         if self._telling is not None:
             await end(self._telling)
         with suppress(ByokeepError, TimeoutError):
@@ -115,7 +115,7 @@ class Tally:
                 pause_s = min(2 * pause_s, REST_S)
 
     async def _tell(self, due: float) -> None:
-        """Tell of the leases that are due by then; raises Unavailable when some are to be told of again."""
+        """Tell the leases that are due by then; raises Unavailable if some must be told again."""
         while together := self._next(due):
             said = [{"lease_id": one, "logins": use.logins, "reads": dict(use.reads)} for one, use in together.items()]
             token = next(iter(together.values())).token
@@ -127,12 +127,12 @@ class Tally:
                         self._uses.pop(lease_id, None)
                 raise
             except ByokeepError:
-                pass  # it does not take it, and never will
+                pass  # the broker refuses it, and always will
             for lease_id in together:
                 self._uses.pop(lease_id, None)
 
     def _next(self, due: float) -> dict[str, _Use]:
-        """Leases of one holder that are due."""
+        """Return the due leases of one holder."""
         ready = {lease_id: use for lease_id, use in self._uses.items() if use.due <= due}
         holder = next((use.token for use in ready.values()), None)
         mine = [lease_id for lease_id, use in ready.items() if use.token is holder][:TOGETHER]
@@ -142,7 +142,7 @@ class Tally:
 T = TypeVar("T")
 MAX_BODY: Final = 256 * 1024  # bytes of a reply
 PIECE: Final = 1 << 18  # bytes of a stream at a time
-STREAM_SILENCE: Final = 10  # deadlines that a stream may be silent for
+STREAM_SILENCE: Final = 10  # deadlines for which a stream may be silent
 _OK: Final = 200
 FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 1.0
@@ -163,8 +163,8 @@ class Broker:
         settings: Address, deadline, attempts.
 
     Attributes:
-        settings: Of this process.
-        tally: What was done at the store under the leases of this process.
+        settings: This process's.
+        tally: What was done at the store under this process's leases.
         calls: What its jobs called with their secrets.
         view: The kill switches, as they are pushed.
     """
@@ -182,7 +182,7 @@ class Broker:
         )
 
     async def close(self) -> None:
-        """Tell what was done at the store and at providers, and close all connections, those to the store too."""
+        """Tell what was done at the store and at providers, and close all connections, the store's included."""
         await self.view.close()
         await self.calls.close()
         await self.tally.close()
@@ -212,11 +212,11 @@ class Broker:
             path: Path of the route; ids in it are ours.
             token: The caller's token.
             body: JSON object.
-            timeout_s: Another deadline than the setting.
+            timeout_s: A deadline other than the setting.
 
         Raises:
             ByokeepError: As the broker answered; ``broker_unreachable``, ``broker_timeout``, ``broker_garbage``;
-                ``broker_busy`` when it still was after every attempt.
+                ``broker_busy`` if it still was after every attempt.
         """
         for _ in range(BUSY_ATTEMPTS - 1):
             try:
@@ -243,10 +243,10 @@ class Broker:
         return _decode(status, raw)
 
     async def download(self, path: str, token: Secret) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a reply as they come; nothing of it is kept, and the reader bounds it.
+        """Yield the bytes of a reply as they come. Nothing is kept; the reader bounds it.
 
         Raises:
-            ByokeepError: As :meth:`call`; ``broker_timeout`` when nothing comes for the deadline's length.
+            ByokeepError: As :meth:`call`; ``broker_timeout`` if nothing comes for the length of the deadline.
         """
         with _failing():
             async with self._stream("GET", path, _headers(token)) as reply:
@@ -257,7 +257,7 @@ class Broker:
                     yield chunk
 
     async def upload(self, path: str, token: Secret, chunks: AsyncIterator[bytes]) -> dict[str, Any]:
-        """Send bytes as they come; return the reply's object. Not tried again: what was sent is gone.
+        """Send bytes as they come; return the reply's object. Not retried: what was sent is gone.
 
         Raises:
             ByokeepError: As :meth:`call`, and what ``chunks`` raises.
@@ -278,24 +278,24 @@ class Broker:
                 async with self._stream("PUT", path, headers, passing()) as reply:
                     return _decode(reply.status, await read_body(reply, MAX_BODY))
         except ByokeepError:
-            if failed:  # the library names its own error for it
+            if failed:  # the library would raise its own error for it
                 raise failed[0] from None
             raise
 
     def _stream(
         self, method: str, path: str, headers: Mapping[str, str], data: AsyncIterator[bytes] | None = None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Make a call without a deadline for the whole, but one for each silence: the broker may have to write."""
+        """Make a call with no deadline for the whole, but one for each silence: the broker may have to write."""
         within = aiohttp.ClientTimeout(
             total=None, sock_connect=self.settings.timeout_s, sock_read=STREAM_SILENCE * self.settings.timeout_s
         )
         return self._transport.request(method, self._base + path, headers=headers, within=within, data=data)
 
     async def persist(self, act: Callable[[], Awaitable[T]], *, attempts: int | None = None) -> T:
-        """Try an act again while it ends in Unavailable, at most ``attempts`` times in all; by default the setting's.
+        """Retry an act while it ends in Unavailable, at most ``attempts`` times in all; default: the setting's.
 
         Raises:
-            ByokeepError: The last Unavailable, or at once what is no Unavailable.
+            ByokeepError: The last Unavailable, or any other error at once.
         """
         pause = FIRST_PAUSE_S
         attempts = attempts or self.settings.attempts
@@ -338,7 +338,7 @@ def _decode(status: int, raw: bytes) -> dict[str, Any]:
 
 
 def error_from(status: int, document: Mapping[str, Any]) -> ByokeepError:
-    """Rebuild the error that a broker named; what does not look like ours becomes Unavailable or its status's class."""
+    """Rebuild the error that a broker named; one that is not like ours becomes Unavailable or its status's class."""
     name = str(document.get("type", "")).removeprefix("urn:byokeep:problem:")
     kind = KINDS.get(name) or _BY_STATUS.get(status, Unavailable)
     fields = {field: document[field] for field in _FIELDS if isinstance(document.get(field), str | int)}

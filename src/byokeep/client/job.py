@@ -7,10 +7,10 @@ async with Keep.from_settings() as keep:
             ...
 
 Rules
-- An effect without a permit cannot be written: the act stands inside ``async with job.effect(...)``.
-- A permit is closed *done* when the block ends, *failed* only when the block says :class:`NotDone`; any other
+- An effect without a permit cannot be written: the act is inside ``async with job.effect(...)``.
+- A permit is closed *done* when the block ends, and *failed* only if the block raises :class:`NotDone`. Any other
   exception leaves it open, and the broker calls it *unknown*: a person looks before it is repeated.
-- A batch stops at its first failure and says of every item what is known of it (R1.5-5).
+- A batch stops at its first failure and says what is known of every item (R1.5-5).
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _BROWSER: Final = "Install the browser parts, from a checkout: pip install '/pat
 
 
 class NotDone(Exception):
-    """Raise it inside ``job.effect`` to say that the act surely did not happen; it frees the key.
+    """Raise it inside ``job.effect`` if the act certainly did not happen; it frees the key.
 
     Args:
-        reason: A short code of yours; it is not sent anywhere.
+        reason: A short code of your own; it is not sent anywhere.
     """
 
     def __init__(self, reason: str = "not_done") -> None:
@@ -60,11 +60,11 @@ class NotDone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave for one act.
+    """Permission for one act.
 
     Attributes:
         id: For your own records.
-        use_by: Begin the act before this moment of :data:`byokeep.client.lease.now`.
+        use_by: Begin the act before this moment, as of :data:`byokeep.client.lease.now`.
     """
 
     id: UUID
@@ -79,11 +79,11 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What is known of one item of a batch.
+    """What is known about one item of a batch.
 
     Attributes:
-        status: ``done``; ``blocked`` = surely not done; ``unknown`` = look before you repeat.
-        reason: A code; empty when done.
+        status: ``done``; ``blocked`` = certainly not done; ``unknown`` = look before you repeat it.
+        reason: A code; empty if done.
     """
 
     status: Status
@@ -91,7 +91,7 @@ class ItemResult:
 
 
 class Job:
-    """A job that is being done. Made by :meth:`byokeep.client.Keep.job` and :meth:`~byokeep.client.Keep.attach`."""
+    """A job under way. Made by :meth:`byokeep.client.Keep.job` and :meth:`~byokeep.client.Keep.attach`."""
 
     def __init__(self, job_id: UUID, client_id: UUID, broker: Broker, token: Secret, lease: HeldLease) -> None:
         self.id = job_id
@@ -104,18 +104,18 @@ class Job:
         return f"Job(id={self.id}, client={self.client_id})"
 
     async def secret(self, provider: str, *, fresh: bool = False) -> Secret:
-        """Return a declared secret. Within the lease's life a repeat costs no call.
+        """Return a declared secret. Repeating this within the lease's life costs no call.
 
         The object is wiped when the lease ends; fetch it again for each use instead of keeping it.
 
         Args:
             provider: ``openai``; or ``x/acme``, the access token of the connected account ``acme`` of the declared
                 platform ``x``.
-            fresh: The platform said that the token has expired: return a newer one, waiting for its renewal.
+            fresh: The platform said that the token has expired: wait for its renewal and return the newer one.
 
         Raises:
             Denied: ``not_declared``, ``missing_credential``, ``credential_not_usable``, ``switch_closed``, ...
-            Unavailable: Could not be read; no older value is returned. People are told.
+            Unavailable: It could not be read; no older value is returned. People are told.
         """
         try:
             return await (self.lease.fresh(provider) if fresh else self.lease.secret(provider))
@@ -126,15 +126,15 @@ class Job:
     def called(
         self, secret: str, tool: str, outcome: CallResult | str | int, *, args: bytes | str | None = None
     ) -> None:
-        """Put a call that was made with a secret on record: what people see of the secret's use, and as its gaps.
+        """Record a call that was made with a secret: people see it as the secret's use, and failures as its gaps.
 
-        It is told in the background; nothing waits for it.
+        It is reported in the background; nothing waits for it.
 
         Args:
             secret: As it was declared, such as ``openai`` or ``x/acme``.
-            tool: What was called, a word of the program such as ``responses.create``.
+            tool: What was called, as a constant of your program such as ``responses.create``.
             outcome: The reply's HTTP status; or ``ok``, ``denied``, ``limited``, ``failed``, ``unknown``.
-            args: The arguments; a digest of them is told, to see which calls were the same.
+            args: The arguments; only their digest is reported, which shows which calls were the same.
 
         Raises:
             Rejected: ``bad_tool``, ``secret_like_content``, ``bad_outcome``.
@@ -148,7 +148,7 @@ class Job:
         self._broker.calls.note(self.lease.id, self._token, ToldCall(secret.partition("/")[0], tool, result, said))
 
     def traced(self, secret: str) -> aiohttp.TraceConfig:
-        """Return what puts the calls of an ``aiohttp.ClientSession`` with a secret on record, as :meth:`called` does.
+        """Return what records the calls that an ``aiohttp.ClientSession`` makes with a secret, as :meth:`called` does.
 
         Example: ``aiohttp.ClientSession(trace_configs=[job.traced("openai")])``
 
@@ -158,13 +158,13 @@ class Job:
         return aiohttp_trace(lambda tool, outcome: self.called(secret, tool, outcome))
 
     def transport(self, secret: str, inner: Sender) -> ToldTransport:
-        """As :meth:`traced`, for httpx, with which the providers' own packages send.
+        """Do as :meth:`traced` does for httpx, which the providers' own packages use.
 
         Example: ``httpx.AsyncClient(transport=job.transport("openai", httpx.AsyncHTTPTransport()))``
 
         Args:
             secret: As it was declared.
-            inner: What sends.
+            inner: The transport that sends.
         """
         return ToldTransport(inner, lambda tool, outcome: self.called(secret, tool, outcome))
 
@@ -176,7 +176,7 @@ class Job:
 
         Raises:
             Rejected: ``unknown_webhook_sender``.
-            Unauthenticated: ``webhook_no_key``: no secret is stored. Nothing is ever let pass without one.
+            Unauthenticated: ``webhook_no_key``: no secret is stored. Nothing ever passes without one.
             Denied, Unavailable: As :meth:`secret`.
         """
         found = JobWebhooks(sender, self.lease.signing)
@@ -186,7 +186,7 @@ class Job:
     async def identify(
         self, platform: str, account: str, seen: Mapping[str, Any] | Iterable[Any] | None, *, lane: str = "api"
     ) -> str:
-        """Report what the platform says about the account; the broker compares it with what was registered.
+        """Report what the platform says about the account; the broker compares it with the registered account.
 
         Args:
             platform: As registered.
@@ -196,7 +196,7 @@ class Job:
             lane: ``browser``: seen on the website, where a name that is not shown may be missing.
 
         Returns:
-            ``match``, ``mismatch`` or ``unknown``; the gate lets effects pass after a match only.
+            ``match``, ``mismatch`` or ``unknown``; the gate lets effects pass only after a match.
         """
         lease_id = await self.lease.renewed()
         body: dict[str, Any] = {"lease_id": lease_id, **_one_account(seen)}
@@ -207,12 +207,12 @@ class Job:
 
     @asynccontextmanager
     async def browser(self, name: str) -> AsyncIterator[BrowserContext]:
-        """Give a browser that is logged in as an account: its sealed profile, opened in memory (extra ``browser``).
+        """Yield a browser that is logged in as an account: its sealed profile, opened in memory (extra ``browser``).
 
-        The job declares the secret ``profile``, the lane ``browser`` and the account's platform. The context is given
+        The job declares the secret ``profile``, the lane ``browser`` and the account's platform. You get the context
         after the account was seen in it and the broker agreed, so that ``job.effect(..., lane="browser")`` passes for
-        ten minutes. When the block ends, the session is sealed again if it moved; then the job acts no more. It is not
-        to be closed by the block, and is not recorded: no traces, no HAR, no storage state.
+        ten minutes. When the block ends, the session is sealed again if it changed; then the job can no longer act. Do
+        not close the context inside the block. It cannot be recorded: no traces, no HAR, no storage state.
 
         Example: ``async with job.browser("tiktok/acme") as context: page = context.pages[0]``
 
@@ -221,10 +221,10 @@ class Job:
 
         Raises:
             Denied: ``not_declared``, ``profile_not_usable``, ``identity_mismatch``, ``identity_unproven``,
-                ``identity_drift``, ``switch_closed``, ...; also in the middle of the block, with the browser closed.
-            Conflict: ``profile_in_use``, with ``since``; ``browser_open``: this job has one open already.
+                ``identity_drift``, ``switch_closed``, ...; also midway through the block, with the browser closed.
+            Conflict: ``profile_in_use``, with ``since``; ``browser_open``: this job already has one open.
             Unavailable: ``browser_extra_missing``, ``chromium_missing``, ...; ``profile_not_sealed`` after the block:
-                the acts are done, and what moved in the session is lost.
+                the acts are done, and the changes to the session are lost.
         """
         if self._browsing:
             raise Conflict("browser_open", next_step="Close it first: a job has one browser at a time.")
@@ -246,13 +246,13 @@ class Job:
     async def effect(
         self, effect: str, *, platform: str, account: str, key: str, lane: str = "api"
     ) -> AsyncIterator[Permit]:
-        """Ask for leave, let the block act, and say how it ended.
+        """Ask for a permit, let the block act, and report how it ended.
 
         Args:
             effect: ``publish``, ``comment``, ...
-            platform: Where.
-            account: As which account.
-            key: Your idempotency key, 8 to 64 letters, digits and ``. _ : -``: the same act carries the same key, also
+            platform: Where to act.
+            account: The account to act as.
+            key: Your idempotency key, 8 to 64 letters, digits and ``. _ : -``. The same act has the same key, even
                 after a crash.
             lane: ``api`` or ``browser``.
 
@@ -261,7 +261,7 @@ class Job:
             Denied: The gate's reason; the block is not entered.
             Conflict: ``already_done``, ``in_progress``, ``outcome_unknown``; the block is not entered.
             Unavailable: The gate could not be asked; the block is not entered. Or, after the block:
-                ``outcome_not_recorded`` - the act happened but that could not be said.
+                ``outcome_not_recorded``: the act happened, but that could not be recorded.
         """
         permit = await self._ask(effect, platform, account, key, lane)
         try:
@@ -282,15 +282,15 @@ class Job:
         lane: str = "api",
         secrets: Iterable[str] = (),
     ) -> dict[str, ItemResult]:
-        """Do many acts one after the other and stop at the first that fails.
+        """Do many acts one after the other and stop at the first failure.
 
-        Each item passes the gate by itself. Run it again with the same keys and what is done is not repeated.
+        Each item passes the gate by itself. If you run it again with the same keys, what is done is not repeated.
 
         Args:
             items: Idempotency key -> item, in order.
-            act: Does one item; raises :class:`NotDone` when it surely did not happen.
+            act: Does one item; raises :class:`NotDone` if it certainly did not happen.
             effect, platform, account, lane: As for :meth:`effect`.
-            secrets: Declared secrets that must be at hand before an item is begun.
+            secrets: Declared secrets that must be available before an item is begun.
 
         Returns:
             A result for every key.
@@ -378,7 +378,7 @@ class Job:
                 raise Unavailable(
                     "outcome_not_recorded", next_step="The act happened. Do not repeat it.", permit=permit.id
                 ) from None
-            # A failure that could not be said ends as unknown at the broker, which is the safe side.
+            # A failure that could not be reported ends as unknown at the broker, which is safe.
 
 
 def _one_account(seen: Mapping[str, Any] | Iterable[Any] | None) -> dict[str, str | None]:
@@ -449,11 +449,11 @@ class Keep:
 
         Args:
             client: The tenant.
-            secrets: Providers whose secret may be read. What is not declared is refused.
-            platforms, effects: Where and what the job may act.
-            lanes: How; with effects declared and none named, ``api``.
-            runner_id: Who does it; default the identity of the runner's token.
-            ttl_s: Life in seconds at the longest.
+            secrets: Providers whose secret may be read. Anything not declared is refused.
+            platforms, effects: Where the job may act, and what it may do.
+            lanes: How it may act; default ``api`` if effects are declared.
+            runner_id: Who does it; default: the identity of the runner's token.
+            ttl_s: Maximum life in seconds.
 
         Raises:
             Denied: Not permitted, switch closed, credential not usable.
@@ -472,13 +472,13 @@ class Keep:
     async def dry_run(self, *, client: UUID | str, template: str, rotation: UUID | str) -> AsyncIterator[Job]:
         """Open a dry run of a rotation's new key as the dispatcher, do it as the runner, close it.
 
-        The job is given the new version of the key, and no permit: :meth:`Job.effect` is refused with ``dry_run``. It
-        passes when it told of its calls (:meth:`Job.called`, :meth:`Job.traced`) and all of them went well.
+        The job gets the new version of the key, and no permit: :meth:`Job.effect` is refused with ``dry_run``. It
+        passes if it reported its calls (:meth:`Job.called`, :meth:`Job.traced`) and all of them succeeded.
 
         Args:
             client: The tenant.
-            template: Which of the client's registered jobs; its runner is this one.
-            rotation: Of which key.
+            template: Which of the client's registered jobs; this runner must be its runner.
+            rotation: The rotation of the key.
 
         Raises:
             Conflict: ``not_verified``, ``not_to_rehearse``, ``too_many_dry_runs``.
@@ -499,7 +499,7 @@ class Keep:
                 async with self.attach(job_id) as job:
                     yield job
             finally:
-                # If it cannot be closed now, its hour closes it.
+                # If it cannot be closed now, it closes when its hour is over.
                 with suppress(ByokeepError):
                     await self._broker.call("POST", f"/v1/jobs/{job_id}/close", dispatcher)
         finally:
@@ -509,15 +509,15 @@ class Keep:
         self, *, client: UUID | str, effect: str, platform: str, account: str, key: str, due_at: datetime,
         lane: str = "api",
     ) -> UUID:  # fmt: skip
-        """Announce, as the dispatcher, an act that is to be done later; returns the announcement's id.
+        """Announce, as the dispatcher, an act to be done later; returns the announcement's id.
 
-        The act itself is done as ever: a job asks for it with :meth:`byokeep.client.job.Job.effect` under the same key.
+        The act itself is done as usual: a job asks for it with :meth:`byokeep.client.job.Job.effect` and the same key.
         Until then the announcement is held while the platform, lane or client is closed, and people see what came too
         late.
 
         Args:
             client, effect, platform, account, lane: What the act will be.
-            key: Its idempotency key. Announcing the same again under it changes nothing.
+            key: Its idempotency key. Announcing the same act again with it changes nothing.
             due_at: When, with a time zone.
 
         Raises:
@@ -552,7 +552,7 @@ class Keep:
         if self._runner is None:
             raise Unavailable("keep_not_open", next_step="Use `async with Keep.from_settings() as keep`.")
         found = await self._broker.persist(self._call("GET", f"/v1/jobs/{UUID(str(job_id))}"))
-        # Custody outlives a kill: a renewal that is cut off in the middle would lose a one-time token.
+        # Custody outlives a kill: a renewal that is cut off midway would lose a one-time token.
         stopped_by = None if found.get("kind") == "custody" else _id(found, "client_id")
         lease = HeldLease(self._broker, self._runner, _id(found), stopped_by)
         try:

@@ -1,18 +1,18 @@
 """A lease as its holder keeps it: renewed while the broker says so, its secrets wiped the moment it does not.
 
 Rules
-- Life is counted from when a renewal was *asked for*, on a clock that also runs while the machine sleeps. So whoever
-  is cut off from the broker stops within ``life_s`` of the broker's last yes.
-- A denial ends the lease for good. A silence ends it when life runs out; going on then takes a new lease.
-- A node of the store that is behind may still refuse what was released a moment ago: the broker is asked again, and the
-  lease that it gives is tried, ``len(BEHIND_S)`` times at most. The broker's no ends that at once; so does the no of a
-  store that is one node, or of a cluster's active node.
+- Life is counted from when a renewal was *asked for*, on a clock that also runs while the machine sleeps. So anyone cut
+  off from the broker stops within ``life_s`` of the broker's last yes.
+- A denial ends the lease for good. A silence ends it when its life runs out; going on then takes a new lease.
+- A lagging node of the store may still refuse what was released a moment ago. Then the broker is asked again and the
+  lease that it gives is tried, at most ``len(BEHIND_S)`` times. The broker's no ends that at once; so does the no of a
+  store with one node, or of a cluster's active node.
 - A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
-- Of a keyless credential the pinned place holds ids: they and an identity token, both read under the lease, are swapped
-  at the provider for a token that is kept like any value, and no longer than it lives.
+- For a keyless credential the pinned place holds ids. They and an identity token, both read under the lease, are
+  exchanged at the provider for a token that is kept like any value, and no longer than it lives.
 - Every attempt at the store is counted before it is made (:class:`byokeep.client.http.Tally`).
-- While a value is held, this process's redactor knows it; where :func:`byokeep_redact.install` has been called, it
-  cannot be logged in any encoding. It is forgotten in the moment it is wiped.
+- While a value is held, this process's redactor knows it. Where :func:`byokeep_redact.install` was called, it cannot be
+  logged in any encoding. The redactor forgets it the moment it is wiped.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from byokeep_redact.known import KnownValueRefused, Registration
 
 T = TypeVar("T")
 _OF_A_NODE_BEHIND: Final = frozenset({"lease_refused", "store_denied", "store_not_found"})
-FRESH_WITHIN_S: Final = 60.0  # seconds a newer token is waited for; a platform may take 45 to answer
-FIRST_LOOK_S: Final = 0.25  # seconds to the first look for it; each wait is twice the one before
+FRESH_WITHIN_S: Final = 60.0  # seconds to wait for a newer token; a platform may take 45 to answer
+FIRST_LOOK_S: Final = 0.25  # seconds to the first look for it; each wait is twice as long as the last
 LONGEST_LOOK_S: Final = 4.0
 BEHIND_S: Final = (0.05, 0.15, 0.4)  # seconds before each new attempt at a store that refuses a good lease
-EARLY_S: Final = 30.0  # seconds before its end a swapped token is given to nobody any more
+EARLY_S: Final = 30.0  # seconds before its end from which an exchanged token is no longer given out
 LOGIN_WITHIN_S: Final = 2.0  # seconds; the token itself lives a little longer
 
 
@@ -51,7 +51,7 @@ class HeldLease:
         broker: Where leases come from.
         token: The runner's token.
         job_id: The job.
-        client_id: Whose it is, for whoever follows the kill switches; None = they are heard of at the next beat alone.
+        client_id: Whose it is, to follow the kill switches; None = they are noticed only at the next beat.
     """
 
     def __init__(self, broker: Broker, token: Secret, job_id: UUID, client_id: UUID | None = None) -> None:
@@ -66,14 +66,14 @@ class HeldLease:
         self._pins: dict[str, tuple[str, int]] = {}
         self._profiles: dict[str, UUID] = {}
         self._exchanges: dict[str, tuple[str, Exchange]] = {}  # of keyless ones: where the identity token is
-        self._ends: dict[str, float] = {}  # of swapped tokens
+        self._ends: dict[str, float] = {}  # of exchanged tokens
         self._roles: dict[str, str] = {}
         self._store: BaoHttp | None = None
         self._life_s = 5.0
         self._over: ByokeepError | None = None
         self._turn = asyncio.Lock()
         self._renewals: dict[str, asyncio.Task[Secret]] = {}
-        self._read: dict[str, tuple[str, int]] = {}  # which version the job was given last
+        self._read: dict[str, tuple[str, int]] = {}  # the version the job was given last
         self._beat: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -82,7 +82,7 @@ class HeldLease:
 
     @property
     def id(self) -> str:
-        """Id of the current lease; empty before the first."""
+        """Return the id of the current lease; empty before the first."""
         return self._id
 
     @property
@@ -108,20 +108,20 @@ class HeldLease:
             self._beat = None
 
     def stop(self, reason: Denied) -> None:
-        """End it for good, at somebody else's word: a kill switch was engaged."""
+        """End it for good, because somebody else engaged a kill switch."""
         self._end(reason)
 
     async def renewed(self) -> str:
         """Return the id of a lease that holds, taking a new one if the current does not.
 
         Raises:
-            Denied: The broker refuses; or the lease was ended by a denial before.
+            Denied: The broker refuses; or a denial has already ended the lease.
             Unavailable: Could not be asked in a few attempts.
         """
         return self._id if self.holds else await self._broker.persist(self.held)
 
     async def held(self) -> str:
-        """As :meth:`renewed`, with one attempt."""
+        """Do as :meth:`renewed` does, with one attempt."""
         if not self.holds:
             async with self._turn:
                 if not self.holds:
@@ -148,8 +148,8 @@ class HeldLease:
     async def fresh(self, name: str) -> Secret:
         """Return a newer secret than the one that was read last, which its platform calls expired.
 
-        A new lease is taken; if that pins what was seen before, a renewal is asked for and waited for, for
-        ``FRESH_WITHIN_S`` at most. Who asks for the same while somebody waits waits for the same.
+        It takes a new lease. If that pins the same version, it asks for a renewal and waits for it, for at most
+        ``FRESH_WITHIN_S``. Concurrent callers share the same wait.
 
         Raises:
             Denied: As :meth:`secret`; or the grant is lost.
@@ -183,10 +183,10 @@ class HeldLease:
         await self._broker.persist(lambda: self._broker.call("POST", path, self._token, body))
 
     async def signing(self, provider: str, *, fresh_s: float) -> tuple[Secret, ...]:
-        """Return a provider's signing secret, and the previous one while both hold; nothing when none is stored.
+        """Return a provider's signing secret, and the previous one while both hold; nothing if none is stored.
 
         Args:
-            fresh_s: How old, in seconds, the word on which secrets hold may be; older, and a new lease is taken.
+            fresh_s: How old, in seconds, the answer which secrets hold may be; if older, a new lease is taken.
 
         Raises:
             Denied, Unavailable: As :meth:`secret`.
@@ -224,7 +224,7 @@ class HeldLease:
             return await self._broker.persist(lambda: self._patiently(lambda: self._log_in(provider)))
 
     async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Act, and again under a new lease while a node that may be behind refuses what the broker grants."""
+        """Act, and again under a new lease while a node that may be lagging refuses what the broker grants."""
         for pause_s in BEHIND_S:
             try:
                 return await act()
@@ -268,7 +268,7 @@ class HeldLease:
     def _keep(self, provider: str, value: Secret) -> None:
         if provider in self.cached:
             self._drop(provider)
-        with suppress(KnownValueRefused):  # too short, too plain or too long to be looked for; its shape still is
+        with suppress(KnownValueRefused):  # too short, too plain or too long to search for; its shape is still searched
             self._known[provider] = default().register(value, kind="secret")
         self.cached[provider] = value
 
@@ -334,7 +334,7 @@ class HeldLease:
             self._wipe()
 
     async def _keep_alive(self) -> None:
-        """Renew at every third of the life."""
+        """Renew each time a third of the life has passed."""
         while self._over is None:
             await asyncio.sleep(self._life_s / 3)
             await self._beat_once()
@@ -375,7 +375,7 @@ class HeldLease:
 
 
 def _exchange(said: dict[str, Any]) -> tuple[str, Exchange]:
-    """Read how a keyless credential is swapped, and where its identity token is."""
+    """Read how a keyless credential is exchanged, and where its identity token is."""
     headers, body = ({str(k): str(v) for k, v in said[name].items()} for name in ("headers", "body"))
     exchange = Exchange(
         url=str(said["url"]), audience="", headers=headers, body=body, form=said["form"] is True, needs=(),

@@ -1,12 +1,11 @@
-"""The calls that a job makes with a credential, told of by the HTTP client that makes them.
+"""The calls that a job makes with a credential, reported by the HTTP client that makes them.
 
 Rules
-- Of a call its method, the first word of its path and how it ended are told; of the words after it those that providers
-  call their endpoints, for any other may be a name, an id or a secret. What follows such a word, the query, headers and
-  bodies are not looked at.
-- A call that raised before an answer is ``failed`` where nobody was reached, and ``unknown`` where somebody may have
-  been.
-- A call is made as it would be without this; what cannot be told is dropped.
+- A call's report has its method, the first word of its path and how it ended. Of the words after that it has only those
+  that providers call their endpoints, because any other may be a name, an id or a secret. What follows such a word, the
+  query, headers and bodies are not looked at.
+- A call that raised before an answer is ``failed`` if nobody was reached, and ``unknown`` if somebody may have been.
+- A call is made exactly as it would be without this. What cannot be reported is dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Told = Callable[[str, CallResult | int], None]  # what was called, and how it en
 _WORD: Final = re.compile(r"[a-z]+(?:_[a-z]+)*\Z")
 _VERSION: Final = re.compile(r"v[0-9]+(?:beta[0-9]*)?\Z")
 _MOST_WORDS: Final = 4
-_LONGEST: Final = 20  # of a word
+_LONGEST: Final = 20  # characters of a word
 _ENDPOINTS: Final = {
     "account", "accounts", "api", "assistants", "audio", "batches", "cancel", "chat", "completions", "content",
     "count_tokens", "credit", "credits", "edits", "embeddings", "files", "fine_tuning", "generate", "generation",
@@ -50,7 +49,7 @@ class Sender(Protocol):
 
 
 def tool_of(method: str, path: str) -> str:
-    """Return what a call is called: ``post.chat.completions``; of ``/repos/alice/diary``: ``get.repos``."""
+    """Return the name of a call: ``post.chat.completions``; for ``/repos/alice/diary``: ``get.repos``."""
     words = [method.lower() if _WORD.match(method.lower()) else "call"]
     for part in path.strip("/").split("/"):
         if _VERSION.match(part):
@@ -82,18 +81,18 @@ def aiohttp_trace(told: Told) -> aiohttp.TraceConfig:
 
 
 class ToldTransport:
-    """A transport of httpx that tells of each request; the rest is the inner one's.
+    """An httpx transport that reports each request and leaves the rest to the inner one.
 
     Args:
-        inner: What sends, such as ``httpx.AsyncHTTPTransport()``.
-        told: Is given each call.
+        inner: The transport that sends, such as ``httpx.AsyncHTTPTransport()``.
+        told: Called with each call.
     """
 
     def __init__(self, inner: Sender, told: Told) -> None:
         self._inner, self._told = inner, told
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Send a request, and tell of it."""
+        """Send a request, and report it."""
         tool = tool_of(str(request.method), str(request.url.path))
         try:
             response = await self._inner.handle_async_request(request)

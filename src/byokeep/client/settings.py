@@ -1,8 +1,8 @@
 """Where the broker is and which files hold the tokens. Names only, never values.
 
 Rules
-- From arguments, else ``BYOKEEP_*``, else the local stack's ``stack.json`` and ``credentials``.
-- Of the settings file of a home one table is read: where the websites are simulated. Production refuses it where a
+- They come from arguments, else ``BYOKEEP_*``, else the local stack's ``stack.json`` and ``credentials``.
+- Of a home's settings file only one table is read: where the websites are simulated. Production refuses it when a
   profile is opened.
 - A token file is a regular file of mode 0600 or narrower, owned by this user or root.
 - Addresses: ``https://``, ``unix:///path``, or ``http://`` on a numeric loopback address.
@@ -37,11 +37,11 @@ class ClientSettings:
         runner_token_file: Token of the machine that does the work.
         dispatcher_token_file: Token that opens jobs; ``None`` for a runner that only attaches to them.
         broker_ca_file: PEM of the broker's issuer; ``None`` = the system's.
-        killswitch_url: Address of the kill process, which says at once when a kill switch is engaged; empty = the
+        killswitch_url: Address of the kill process, which reports an engaged kill switch at once; empty = the
             broker is asked for that as well.
         killswitch_ca_file: PEM of its issuer; ``None`` = the system's.
         store_ca_file: PEM of the store's issuer; ``None`` = the system's.
-        attempts: How often a call is made at most when the answer is "could not be done".
+        attempts: Maximum number of attempts when the answer is "could not be done".
         timeout_s: Deadline of one call, seconds.
         room_dir: Directory in memory, 0700, for the plain profile of an open browser; ``None`` = in ``/dev/shm``.
         site_urls: Login of a platform -> address of a simulated website, for tests; refused in production.
@@ -71,7 +71,7 @@ def from_environment() -> ClientSettings:
     """Read the settings of this process.
 
     Raises:
-        Unavailable: ``no_broker`` - nothing is named and no local stack is running.
+        Unavailable: ``no_broker``: nothing is named and no local stack is running.
         Rejected: ``bad_address``, ``insecure_address``; ``bad_setting``: the home's settings file cannot be read.
     """
     home = Path(os.environ.get("BYOKEEP_HOME") or _default_home())
@@ -97,10 +97,10 @@ def from_environment() -> ClientSettings:
 
 
 def _website_urls(config: Path) -> Mapping[str, str]:
-    """As every process of the stack reads them, so that a job opens the website at which the profile was made."""
+    """Read the addresses as every process of the stack does, so that a job opens the website its profile comes from."""
     try:
         found = tomllib.loads(config.read_text(encoding="utf-8")).get("website_urls", {})
-    except OSError:  # no such file, or not for this user: a runner that is not the stack's has none
+    except OSError:  # no such file, or not for this user: a runner outside the stack has none
         return {}
     except ValueError:
         raise Rejected("bad_setting", next_step="The settings file must be TOML; see docs/settings.md.") from None
@@ -137,7 +137,7 @@ def read_token(path: Path) -> Secret:
     """Read a token file.
 
     Raises:
-        Rejected: ``token_file_unreadable``; ``token_file_too_open`` - others could read it, nothing was read;
+        Rejected: ``token_file_unreadable``; ``token_file_too_open``: others could read it, and nothing was read;
             ``bad_token_file``.
     """
     name = "".join(one if one.isprintable() else "?" for one in str(path))

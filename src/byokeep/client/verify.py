@@ -2,10 +2,10 @@
 
 Rules
 - A function returns what it checked, in numbers; anything that does not hold raises. Nothing checked is not a pass.
-- A chain alone proves nothing: anybody can hash one anew. Records that no signed checkpoint covers were not checked,
-  and the report says how many are.
-- A checkpoint comes each minute. So only what is newer than two minutes may be uncovered, and only by a file of epochs
-  that is no older: an old file proves the log up to its end, and nothing of what somebody appended.
+- A chain alone proves nothing: anybody can hash a new one. Records that no signed checkpoint covers were not checked,
+  and the report says how many.
+- A checkpoint comes each minute. So only records newer than two minutes may be uncovered, and only by a file of epochs
+  that is no older. An old file proves the log up to its end, and nothing that somebody appended.
 
 It may not print: the command line does.
 """
@@ -43,10 +43,10 @@ _NOT_COVERED: Final = "No checkpoint in this file of epochs covers a record of t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """What an export held. ``covered`` of its ``records`` stand in a signed checkpoint; later ones are only chained.
+    """What an export held. ``covered`` of its ``records`` are in a signed checkpoint; later ones are only chained.
 
     ``checkpoint_at`` is the time of the newest checkpoint that was looked at. ``rebased`` is the number of the last
-    epoch that continued none before it: a database that had lost records was accepted then; 0 = none was.
+    epoch that continued none before it: a database that had lost records was then accepted; 0 = none was.
     """
 
     chains: int
@@ -58,7 +58,7 @@ class ExportReport:
 
     @property
     def whole(self) -> bool:
-        """Whether a signed checkpoint stands behind every record; the ones after it anybody can have chained."""
+        """Whether a signed checkpoint covers every record; anybody could have chained the ones after it."""
         return self.covered == self.records
 
 
@@ -83,19 +83,19 @@ def verify_export(
     paths: Sequence[Path], keys: checkpoint.PublicKeys, *, epochs: Path | None = None, chain: UUID | None = None,
     now: datetime | None = None,
 ) -> ExportReport:  # fmt: skip
-    """Check exports or the second copy against the published epochs. Without their file it can fail, but not pass.
+    """Check exports or the second copy against the published epochs. Without the epochs file it can only fail.
 
     Args:
-        paths: Files of export lines, in the order in which they follow each other.
+        paths: Files of export lines, in sequence.
         keys: Public keys of the log.
         epochs: ``epochs.jsonl`` of the checkpoint directory: every chain must pass through every head published.
-        chain: The one chain that ``paths`` hold; None = all chains of the log.
-        now: Time of the check; None = the machine's clock.
+        chain: The one chain in ``paths``; None = all chains of the log.
+        now: The time of the check; None = the machine's clock.
 
     Raises:
         Integrity: The first thing that does not hold, with chain and sequence number.
         Rejected: ``nothing_to_verify``, ``unreadable_file``, and as :func:`expect`; ``one_chain``, ``other_chain``: the
-            files hold one chain alone, and ``chain`` does not name it.
+            files hold only one chain, and ``chain`` does not name it.
         Unavailable: ``not_verified``: nothing is wrong in itself, but no signed checkpoint was looked at that covers
             any of it, or more is uncovered than the age of the newest one explains.
     """
@@ -135,7 +135,7 @@ def verify_export(
 
 
 def _noting(records: Iterable[Record], state: checkpoint.LogState, loose: list[int]) -> Iterator[Record]:
-    """Pass records on, and note the first and the last time of those that no checkpoint covers."""
+    """Pass records on, and note the first and last time of those that no checkpoint covers."""
     heads = state.heads
     for record in records:
         head = heads.get(record.chain)
@@ -152,7 +152,7 @@ def _explained(state: checkpoint.LogState, loose: Sequence[int], now: datetime) 
 
 
 def _say_if_alone(paths: Sequence[Path], known: Mapping[UUID, object], chain: UUID | None) -> None:
-    """Tell the mistake from the damage: one chain's export, and another chain or the whole log was asked for."""
+    """Tell mistake from damage: the file is one chain's export, and another chain or the whole log was asked for."""
     with suppress(Integrity):
         chains = {record.chain for record in parse_lines(_lines(paths))}
         if len(chains) != 1 or chains == {chain}:
@@ -212,7 +212,7 @@ def verify_evidence(path: Path, keys: checkpoint.PublicKeys) -> EvidenceReport:
 
 
 def verify_exposure(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | bool | int] | None:
-    """Check a signed exposure report; None: the file is evidence of something else. Raises Integrity, Rejected."""
+    """Check a signed exposure report; None: the file is another kind of evidence. Raises Integrity, Rejected."""
     found = read_report(_read(path, "evidence"), keys.evidence, EXPOSURE)
     if found is None:
         return None
@@ -225,7 +225,7 @@ def verify_exposure(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | 
 
 
 def verify_due(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int] | None:
-    """As :func:`verify_exposure`, of a signed due list."""
+    """Do as :func:`verify_exposure` does for a signed due list."""
     found = read_report(_read(path, "evidence"), keys.evidence, DUE)
     if found is None:
         return None
@@ -239,7 +239,7 @@ def verify_due(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int] 
 
 
 def verify_list(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int] | None:
-    """As :func:`verify_exposure`, of a list; ``csv_sha256`` is the digest of its table as CSV."""
+    """Do as :func:`verify_exposure` does for a list; ``csv_sha256`` is the digest of its table as CSV."""
     found = read_report(_read(path, "evidence"), keys.evidence, LIST)
     if found is None:
         return None
@@ -258,7 +258,7 @@ def verify_list(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int]
 
 
 def verify_drill(path: Path, keys: checkpoint.PublicKeys) -> dict[str, Any] | None:
-    """As :func:`verify_exposure`, of a recovery drill; its steps come as they stand in the report."""
+    """Do as :func:`verify_exposure` does for a recovery drill, with the steps as the report has them."""
     found = read_report(_read(path, "evidence"), keys.evidence, DRILL)
     if found is None:
         return None
@@ -275,7 +275,7 @@ def _published(path: Path, keys: checkpoint.PublicKeys) -> tuple[checkpoint.LogS
     for epoch in _epochs(path):
         state = checkpoint.replay(state, epoch, origin=origin, keys=keys.log)
         if state.base == state.size - 1 > 0:
-            known.clear()  # it continues none of the heads before it, and says so
+            known.clear()  # it says that it continues none of the heads before it
         for head in checkpoint.parse_heads(epoch.heads):
             known.setdefault(head.chain, {})[head.seq] = head.hash
     if not state.size:

@@ -1,12 +1,12 @@
 """The kill switches as the kill process pushes them: one stream of server-sent events for all leases of a process.
 
 Rules
-- A kill ends the leases of its client the moment it is heard; of a platform or lane no permit lives any more. Without
-  a view of the last ``FRESH_S`` a permit lives no longer than that.
+- A kill ends the leases of its client the moment it is heard. After a kill of a platform or lane no permit for it is
+  valid. Without a view from the last ``FRESH_S`` a permit lives no longer than that.
 - A view only takes away. What lets a runner go on is the broker's own word, every few seconds
   (:mod:`byokeep.client.lease`): without the stream a kill is heard then, and without the broker a lease runs out.
-- A stream that is silent for ``FRESH_S`` is given up and opened anew. So is one that this process did not read for as
-  long: what waited there may be as old as the pause, so it takes away and gives nothing.
+- A stream that is silent for ``FRESH_S`` is dropped and reopened. So is one that this process did not read for as long:
+  what waited there may be as old as the pause, so it takes away and gives nothing.
 - Each connection shows the token of the newest lease that is held. One that was refused as ended is not shown again.
 """
 
@@ -40,8 +40,8 @@ def _boot_clock() -> Callable[[], float]:
 
 
 now: Final = _boot_clock()  # seconds on a clock that also runs while the machine sleeps
-FRESH_S: Final = 5.0  # seconds without a beat after which nothing is known any more; the server's is one second
-_PAUSES_S: Final = (0.5, 30.0)  # before a stream is opened anew: the first, and the longest
+FRESH_S: Final = 5.0  # seconds without a beat after which nothing is known; the server sends one each second
+_PAUSES_S: Final = (0.5, 30.0)  # seconds before a stream is reopened: the first, and the longest
 _LINE: Final = b"data: "
 _ENDED: Final = Unauthenticated.http_status
 
@@ -50,7 +50,7 @@ class SwitchView:
     """Follows the switches while a lease is held.
 
     Args:
-        address: Of the kill process, or of the broker.
+        address: The kill process's, or the broker's.
         ca_file: PEM of its issuer; None = the system's.
     """
 
@@ -63,7 +63,7 @@ class SwitchView:
         self._following: asyncio.Task[None] | None = None
 
     def hold(self, lease: HeldLease, token: Secret) -> None:
-        """Let ``lease`` end with its client's kill switch, until :meth:`release`."""
+        """End ``lease`` together with its client's kill switch, until :meth:`release`."""
         self._leases[lease] = token
         if self._following is None or self._following.done() or self._following.cancelling():
             self._following = asyncio.create_task(self._follow())
@@ -75,8 +75,9 @@ class SwitchView:
             self._following.cancel()
 
     def allows(self, scopes: frozenset[str], since: float) -> bool:
-        """Whether an act may still begin that the broker let pass at ``since``: its word is good for ``FRESH_S``, and
-        beyond that while these switches are heard to be released."""
+        """Whether an act that the broker let pass at ``since`` may still begin: for ``FRESH_S``, and longer while these
+        switches are heard to be released.
+        """
         if now() - since < FRESH_S and since >= self._heard_at:
             return True
         return now() - self._heard_at < FRESH_S and scopes.isdisjoint(self._engaged)
@@ -102,7 +103,7 @@ class SwitchView:
             await asyncio.sleep(pause_s * (0.5 + secrets.randbelow(1000) / 1000))
 
     async def _read(self, token: Secret) -> None:
-        """Take in one stream; returns when it ends after it was heard.
+        """Read one stream; returns when it ends after it was heard.
 
         Raises:
             Unauthenticated: The token has ended.
@@ -143,6 +144,6 @@ class SwitchView:
 
 def _refusal(scope: str, reason: str) -> Denied:
     step = f"Kill switch {scope} is engaged. An operator asks to release it, and an approver approves."
-    with suppress(ValueError):  # a word that no error may carry
+    with suppress(ValueError):  # a text that no error may carry
         return Denied("switch_closed", next_step=step, scope=scope, reason=reason)
     return Denied("switch_closed")

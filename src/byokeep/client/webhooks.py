@@ -8,10 +8,9 @@
 
 Rules
 - Refused deliveries raise before the block is entered: answer ``error.http_status``, 401 for a bad one.
-- A delivery counts as handled when the block is left without an exception; until then a copy of it is refused as well.
-- One object for each client and secret, kept for the life of the process: its memory is what stops replays. Several
-  processes each have their own; behind a balancer let the handler be idempotent by the platform's event id.
-
+- A delivery counts as handled when the block is left without an exception. Until then a copy of it is refused as well.
+- Keep one object per client and secret for the life of the process: its memory is what stops replays. Several processes
+  each have their own; behind a load balancer make the handler idempotent by the platform's event id.
 - In a job the secrets are those that the store holds now: at most :data:`FRESH_S` seconds old, one or two.
 
 It may not keep secrets: :class:`Webhooks` is given them, :class:`JobWebhooks` asks the job's lease at each delivery.
@@ -35,13 +34,13 @@ __all__ = ["SCHEMES", "Delivery", "JobWebhooks", "Removal", "Webhooks"]
 T = TypeVar("T", Delivery, Removal)
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 FRESH_S: Final = 60.0
-AGAIN_S: Final = 5.0  # a delivery that no secret fits has this much younger ones fetched: one may have been replaced
+AGAIN_S: Final = 5.0  # if no secret fits a delivery, ones at most this old are fetched: one may have been replaced
 _NO_SECRET: Final = frozenset({"not_declared", "missing_credential", "credential_not_usable"})
 _NO_SCHEME: Final = "Use one of: " + ", ".join(sorted(SCHEMES)) + "."
 
 
 class _Sender:
-    """One sender to one client: how it signs, and what was handled of it."""
+    """One sender to one client: how it signs, and which of its deliveries were handled."""
 
     def __init__(self, sender: str, *, remember: int, clock: Callable[[], float]) -> None:
         if sender not in SCHEMES:
@@ -63,7 +62,7 @@ class _Sender:
 
     @contextmanager
     def _handled(self, found: T) -> Iterator[T]:
-        """Let what was found pass again when the block fails."""
+        """Let what was found pass again if the block fails."""
         try:
             yield found
         except BaseException:
@@ -96,7 +95,7 @@ class Webhooks(_Sender):
         """Enter the block with a verified delivery that was not handled before.
 
         Args:
-            headers: As they came; a mapping of a server that can hold doubles is given as its pairs.
+            headers: As they came; pass a server's mapping that can hold duplicates as pairs.
             body: The raw bytes, before any parsing.
 
         Raises:
@@ -109,7 +108,7 @@ class Webhooks(_Sender):
 
     @contextmanager
     def removal(self, signed_request: str) -> Iterator[Removal]:
-        """Enter the block with who removed the app, of a call of Meta's that was not handled before.
+        """Enter the block with who removed the app, from a call of Meta's that was not handled before.
 
         Args:
             signed_request: That field of the form that Meta sends to the address for removals or deletions.
@@ -152,9 +151,9 @@ class JobWebhooks(_Sender):
         self._signing = signing
 
     async def verify(self, body: bytes, headers: Headers) -> Delivery:
-        """Let a delivery pass that is the sender's and was not seen before.
+        """Let a delivery pass if it is the sender's and was not seen before.
 
-        Use :meth:`delivery` where handling can fail: after this a copy is refused, whatever becomes of the first.
+        Use :meth:`delivery` if handling can fail: after this a copy is refused, whatever becomes of the first.
 
         Raises:
             Unauthenticated, RateLimited, Rejected: As :meth:`Webhooks.delivery`.
@@ -175,7 +174,7 @@ class JobWebhooks(_Sender):
             yield found
 
     async def _with_secrets(self, act: Callable[[Sequence[Secret]], T]) -> T:
-        """Act with the secrets that hold; where none fits once more with younger ones."""
+        """Act with the secrets that hold; if none fits, once more with younger ones."""
         try:
             return act(await self.secrets())
         except Unauthenticated as error:

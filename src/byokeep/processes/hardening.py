@@ -306,8 +306,7 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 
 def _roots(log: Iterable[bytes]) -> dict[str, bool]:
-    """Return whether each root token in one device's log is alive, by its accessor there; revoking itself comes last.
-    """
+    """Return whether each root token in one device's log is alive, by accessor; it revokes itself last."""
     found: dict[str, bool] = {}
     for line in log:
         if not _ROOT.search(line):
