@@ -1,5 +1,5 @@
-"""Incidents: opened by a person or by what was noticed, led through a playbook, closed with their evidence; what a
-credential was exposed to, and many of them revoked at once (runbook sections 6.3 and 7).
+"""Incidents, opened by a person or automatically, handled by a playbook, closed with their evidence; exposure reports;
+and mass revocation (runbook sections 6.3 and 7).
 
 It may not read a value.
 """

@@ -1,4 +1,4 @@
-"""Routes of incidents that only the broker can answer: it reads the store's own log, and signs."""
+"""Routes of incidents that only the broker can serve: it reads the store's own log, and signs."""
 
 from __future__ import annotations
 

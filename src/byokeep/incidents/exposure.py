@@ -1,15 +1,17 @@
-"""Exposure report: who could read a credential in a span of time, who did, and what was done with it (runbook 7.1).
+"""The exposure report: who could read a credential in a span of time, who did, and what was done with it (runbook 7.1).
 
 Rules
 - Who could read it comes from the client's audit chain, who did from the store's own log, what was done from the usage
-  ledger. Each is held against what else is known; what differs, or cannot be read, is a gap and never zero.
-- A read is a lease's if reconciliation says so: by the login with its token, the entity and the time. The header that
-  names a lease is its sender's choice. A read under break glass is known by the token's accessor, as the store logs it.
-- A report with a gap is not complete, and says so. What a provider counted it is asked for, where it
-  tells it and the client gave an administrator's key; else it is known only if somebody brings it.
-- A span is 24 to 72 hours; another one has to be asked for in so many words. Since when is unknown = 72 hours, marked.
+  ledger. Each is compared with what else is known. What differs, or cannot be read, is a gap and never zero.
+- A read belongs to a lease if reconciliation says so, by the login with its token, the entity and the time. The header
+  that names a lease is chosen by its sender. A read under break glass is known by the token's accessor in the store's
+  log.
+- A report with a gap is not complete, and says so. A provider is asked what it counted, if it offers that and the
+  client gave an administrator's key; otherwise this is known only if somebody provides it.
+- A span is 24 to 72 hours; any other has to be asked for explicitly. If nobody knows since when, it is 72 hours, and is
+  marked so.
 - Nothing is cut: what does not fit is refused.
-- It is signed as evidence is; its digest is on the client's record before it is signed.
+- It is signed like evidence; its digest is on the client's record before it is signed.
 
 It may not hold a value.
 """
@@ -63,16 +65,16 @@ from byokeep.reconciliation.reconcile import ORDER, SETTLE, Matcher, granted
 
 LEAST: Final = timedelta(hours=24)
 MOST: Final = timedelta(hours=72)
-_SLACK: Final = timedelta(minutes=5)  # "72h ago" of a caller is a little more by our clock once it arrives
-ROWS: Final = 20_000  # of each kind in one report
-_TOGETHER: Final = 16  # logins that are held against their leases side by side
-_LEASE_LIFE: Final = timedelta(minutes=1)  # before the span: a lease of then may still have been read under in it
+_SLACK: Final = timedelta(minutes=5)  # a caller's "72h ago" is a little more by our clock when it arrives
+ROWS: Final = 20_000  # for each kind in one report
+_TOGETHER: Final = 16  # logins that are compared with their leases in parallel
+_LEASE_LIFE: Final = timedelta(minutes=1)  # before the span: a lease from then may still have been used in it
 _ONE_HOUR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderFigure:
-    """What a provider's own page counted for one model, hour by hour from ``since`` on, as a person brings it."""
+    """What a provider's own page counted for one model, hour by hour from ``since`` on, as a person enters it."""
 
     model: str
     since: datetime
@@ -81,12 +83,12 @@ class ProviderFigure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExposureRequest:
-    """What to report on: a key, an account, a profile, or else everything of a client.
+    """What to report on: a key, an account, a profile, or otherwise everything of a client.
 
     Attributes:
-        since: Since when others may have had it; None = nobody knows, or as its incident says.
-        any_span: Another span than 24 to 72 hours is meant.
-        figures: The provider's own, for each hour of the span.
+        since: Since when others may have had it; None = unknown, or as its incident says.
+        any_span: A span other than 24 to 72 hours is intended.
+        figures: The provider's own figures, for each hour of the span.
         incident_id: Which incident it is for.
     """
 
@@ -103,7 +105,7 @@ class ExposureRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedExposure:
-    """A report, what names it on record, and its signed form."""
+    """A report, the digest and number of its record, and its signed form."""
 
     report: dict[str, Any]
     digest: str
@@ -113,7 +115,7 @@ class SignedExposure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Subject:
-    """``secret``: as leases name it, empty = every one; ``below``: the place below it in the store, None = any."""
+    """``secret``: as leases name it, empty = all; ``below``: the place below it in the store, None = any."""
 
     client_id: ClientId
     kind: str
@@ -122,7 +124,7 @@ class _Subject:
     below: str | None = None
 
     def has(self, entry: StoreEntry) -> bool:
-        """Whether an entry is the read of one of its values; of a key also of what lies below the key."""
+        """Whether an entry is a read of one of its values; for a key, also of what is stored below the key."""
         read = value_read(entry.operation, entry.path)
         return read is not None and read[0] == self.client_id and self.secret in ("", read[1])
 
@@ -155,7 +157,7 @@ async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> Signed
         async with app.db.begin(client_id=client_id) as tx:
             begun = await incidents.named(tx, actor, asked.incident_id, client_id)
         assumed = asked.since is None
-        if begun is not None and asked.since is None:  # all that it covers
+        if begun is not None and asked.since is None:  # the whole span of the incident
             asked, assumed = replace(asked, since=begun.began_at, any_span=True), begun.began_assumed
         span = _span(app.clock.now(), asked, assumed=assumed)
         metrics = _provider_usage(asked.figures, span) if asked.figures else await _counted(app, actor, about, span)
@@ -232,7 +234,7 @@ _Leases = Mapping[str, Mapping[str, Any]]
 
 
 async def _leases(tx: Tx, about: _Subject, span: _Span) -> dict[str, dict[str, Any]]:
-    """Return the leases that could read it in the span, as the chain has them, by id."""
+    """Return the leases that could read it in the span, as on the chain, by id."""
     asked = {"client_id": about.client_id, "since": span.since - _LEASE_LIFE, "until": span.until, "limit": ROWS + 1}
     rows = await tx.all(dict, "exposure_leases", **asked, secret=about.secret)
     return {str(one["lease_id"]): one for one in _fits(rows, most=ROWS)}
@@ -241,9 +243,9 @@ async def _leases(tx: Tx, about: _Subject, span: _Span) -> dict[str, dict[str, A
 async def _store_reads(
     app: BrokerApp, about: _Subject, span: _Span, first: datetime, leases: _Leases
 ) -> tuple[list[Request], list[Request]]:
-    """Read what the store's own log says of reads, and of logins that name one of these leases.
+    """Return what the store's own log says about reads, and about logins that name one of these leases.
 
-    What it does not hold or cannot tell is a gap.
+    What the log lacks or cannot tell is a gap.
     """
     found: list[StoreEntry] = []
     whole: dict[str, list[datetime]] = {}
@@ -349,15 +351,15 @@ async def _under_glass(
     tx: Tx, app: BrokerApp, about: _Subject, span: _Span, grants: Sequence[Mapping[str, Any]],
     requests: Iterable[Request],
 ) -> dict[str, Mapping[str, Any]]:  # fmt: skip
-    """Return whose reads were under break glass: the store's id of the request, and its grant.
+    """Return the reads under break glass: the store's request id -> its grant.
 
-    Of a grant that was used very often not every request is on record by itself: its token tells of the others.
+    If a grant was used very often, not every request has its own record: its token identifies the others.
     """
     by_id = {one["grant_id"]: {**one, "job_id": None, "lease_id": None} for one in grants}
     rows = await tx.all(dict, "exposure_grant_reads", client_id=about.client_id, grants=list(by_id))
     found: dict[str, Mapping[str, Any]] = {one["store_request"]: by_id[one["grant_id"]] for one in rows}
     if by_id:
-        with suppress(Unavailable, Rejected):  # a device that does not answer explains nothing
+        with suppress(Unavailable, Rejected):  # a device that cannot be reached explains nothing
             devices = [device.name for device in await app.store_audit.devices()]
             theirs = await granted(tx, app, span.since, span.until, devices)
             holders = {shown: one.id for one in theirs if one.id in by_id for shown in one.accessors}
@@ -370,7 +372,7 @@ def _read(
     request: Request, leases: _Leases, known: KnownToUs, openings: Sequence[Mapping[str, Any]],
     glass: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
-    """Return one read: who, for which job, when and which version; nobody, if nothing of ours explains it."""
+    """Return one read: who, for which job, when and which version; "who" is empty if nothing of ours explains it."""
     read = value_read(request.operation, request.path)
     holder = glass.get(request.id)
     if holder is None and request.lease_header and explain(request, known) is None:
@@ -387,7 +389,7 @@ def _read(
 
 
 def _compare(about: _Subject, span: _Span, leases: Iterable[Mapping[str, Any]], requests: Iterable[Request]) -> None:
-    """Hold what each holder told of its reads against the store's log; what differs is a gap."""
+    """Compare what each holder told of its reads with the store's log; a difference is a gap."""
     seen = Counter(
         (request.lease_header, read[1], read[2] == IDENTITY)
         for request in requests if (read := value_read(request.operation, request.path))
@@ -405,7 +407,7 @@ def _compare(about: _Subject, span: _Span, leases: Iterable[Mapping[str, Any]], 
 async def _calls(
     tx: Tx, app: BrokerApp, about: _Subject, span: _Span, shown: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return permits and calls that runners told of; where nobody told, that is a gap."""
+    """Return permits, and calls that runners reported; missing reports are gaps."""
     asked = {"since": span.since, "until": span.until, "limit": ROWS + 1}
     jobs = [UUID(one["job_id"]) for one in shown if one["job_id"]] if about.kind == "profile" else None
     secret = "" if about.kind == "profile" else about.secret
@@ -420,7 +422,7 @@ async def _calls(
 
 
 async def _counted(app: BrokerApp, actor: Actor, about: _Subject, span: _Span) -> dict[str, Any]:
-    """Return what the providers themselves tell of the client's accounts, where they do; what they do not is a gap."""
+    """Return what the providers themselves report for the client's accounts, if they do; what is missing is a gap."""
     providers = [about.secret] if about.kind == "key" else []
     if about.kind == "client":
         async with app.db.begin(client_id=about.client_id) as tx:
@@ -429,7 +431,7 @@ async def _counted(app: BrokerApp, actor: Actor, about: _Subject, span: _Span) -
     runs = {one: await provider_usage.ask(app, actor, about.client_id, Provider(one), **named) for one in providers}
     if not any(runs.values()):
         return _provider_usage((), span)
-    ends = app.clock.monotonic() + provider_usage.WAIT_S  # of all of them: they are asked side by side
+    ends = app.clock.monotonic() + provider_usage.WAIT_S  # for all of them: they are asked in parallel
     series, asked_at = list[dict[str, Any]](), dict[str, str]()
     hours = [_hour(span.since) + timedelta(hours=n) for n in range(-(-(span.until - _hour(span.since)) // _ONE_HOUR))]
     for provider, run in runs.items():
@@ -450,7 +452,7 @@ async def _counted(app: BrokerApp, actor: Actor, about: _Subject, span: _Span) -
 
 
 def _provider_usage(figures: Sequence[ProviderFigure], span: _Span) -> dict[str, Any]:
-    """Return the provider's own figures; each hour of the span that lacks one is a gap."""
+    """Return the provider's own figures; each hour of the span without one is a gap."""
     if not figures:
         span.gap("provider_usage", "no_source")
         return {"source": "none", "series": []}

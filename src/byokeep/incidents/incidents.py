@@ -1,16 +1,17 @@
-"""Incidents as people open, look at and close them (runbook sections 6.3 and 7).
+"""Incidents as people open, read and close them (runbook sections 6.3 and 7).
 
 Rules
-- Whoever names a key, an account or a profile names its client with it; of another client's there is nothing to find.
-- An incident whose playbook has begun is closed when the playbook is complete. One whose playbook was never begun is
-  closed at P2 or P3 alone; a lower severity takes a second person, so nobody closes a P1 past its steps (R7.1-9).
-- One of kind `other` is closed once it has a playbook or a reason on record why none applies; at P0 and P1 a second
-  person's as well.
-- One of break glass is not closed by whoever held a grant of that client since it may have begun.
-- P0 and P1 are closed with a postmortem: where it stands, its digest, or both; never its text.
-- The timeline is what the audit has of it; looking at it is on record.
+- A key, an account or a profile determines its client; another client's is not found.
+- An incident whose playbook has begun can be closed when the playbook is complete. One whose playbook was never begun
+  can be closed only at P2 or P3. Lowering a severity takes a second person, so nobody can close a P1 without its steps
+  (R7.1-9).
+- One of kind `other` can be closed once it has a playbook, or a reason on record why none applies; at P0 and P1 that
+  needs a second person, too.
+- An incident about break glass cannot be closed by anyone who held a grant of that client since it may have begun.
+- P0 and P1 are closed with a postmortem: where it is, its digest, or both; never its text.
+- The timeline is what the audit log says about the incident; reading it is recorded.
 
-It may not lead a playbook: :mod:`byokeep.incidents.playbooks` does.
+It may not run a playbook: :mod:`byokeep.incidents.playbooks` does.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
-ALONE: Final = "none_applies"  # one person says that no playbook does
+ALONE: Final = "none_applies"  # one person says that no playbook applies
 MOST_RECORDS: Final = 500
 OBJECTS: Final = ("key", "account", "profile")
 _EVENTS: Final = sorted(event.value for event in EventName if "incident" in event.fields)
@@ -49,12 +50,12 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRequest:
-    """What a person says of an incident.
+    """What a person says about an incident.
 
     Attributes:
         object_kind, object_id: One of :data:`OBJECTS`, and which; empty and None = nothing of ours.
         noticed_at: When it was noticed; None = now.
-        began_at: Since when it may have been so; None = not known.
+        began_at: When it may have begun; None = unknown.
     """
 
     client_id: ClientId | None
@@ -70,7 +71,7 @@ class OpenRequest:
 class IncidentState:
     """An incident, and the run of its playbook if it has begun; ``ticket``: ``""``, ``pending`` or ``sent``.
 
-    ``undecided``: nobody said which playbook leads it, or that none applies.
+    ``undecided``: nobody has said which playbook handles it, or that none applies.
     """
 
     incident: Incident
@@ -80,7 +81,7 @@ class IncidentState:
 
 
 class After(NamedTuple):
-    """Where a page of a timeline ends; of a time alone, behind everything of that time."""
+    """Where a page of a timeline ends; given only a time, after everything at that time."""
 
     after: datetime
     after_chain: UUID = UUID(int=2**128 - 1)
@@ -103,12 +104,12 @@ async def open_incident(app: App, actor: Actor, wish: OpenRequest) -> IncidentSt
     """Open an incident, with an alert. One person is enough.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``: no such client, or no such object of
-            the actor's.
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``: the actor has no such client or
+            object.
         Rejected: ``unknown_kind``, ``unknown_severity``, ``bad_since``; ``severity_too_low``: less than usual takes a
             second person, once it is open; ``object_missing``: this kind is about a key or a platform, and none was
             named; ``not_a_provider_key``.
-        Conflict: ``incident_open``: one of this kind about the same is open.
+        Conflict: ``incident_open``: one of this kind about the same object is open.
     """
     await permit(app, actor, Verb.INCIDENT_OPEN, client_id=wish.client_id)
     async with recorded(app, actor, Verb.INCIDENT_OPEN, object_id=wish.client_id, refused_as=EventName.INCIDENT_OPENED):
@@ -134,11 +135,11 @@ async def open_incident(app: App, actor: Actor, wish: OpenRequest) -> IncidentSt
             )  # fmt: skip
             if made is not None and new:
                 return await state_of(tx, app, made)
-        raise already(made)  # what was said of it anew is kept
+        raise already(made)  # what was added to it is kept
 
 
 async def _owner(app: App, wish: OpenRequest) -> tuple[ClientId | None, str, bool]:
-    """Return whose the thing is, its platform, and whether it is a provider's key. Raises NotFound."""
+    """Return the object's client, its platform, and whether it is a provider's key. Raises NotFound."""
     async with app.db.begin(every_client=True) as tx:
         if wish.object_id is None:
             if wish.client_id is not None:
@@ -151,7 +152,7 @@ async def _owner(app: App, wish: OpenRequest) -> tuple[ClientId | None, str, boo
 
 
 def already(made: Incident | None) -> Conflict:
-    """Return the refusal to open a second incident about the same."""
+    """Return the refusal to open a second incident about the same object."""
     if made is None:
         return Conflict("incident_open", next_step="See `byokeep incident list`.")
     return Conflict("incident_open", next_step=f"Continue with that one: {look_at(made.id)}.", incident=made.id)
@@ -164,7 +165,7 @@ def _kind(text: str) -> IncidentKind:
 
 
 def severity_of(text: str) -> Severity:
-    """Return a severity by its name. Raises Rejected(``unknown_severity``)."""
+    """Return the severity of a name. Raises Rejected(``unknown_severity``)."""
     if text not in set(Severity):
         raise Rejected("unknown_severity", next_step="Use one of: P0, P1, P2, P3.")
     return Severity(text)
@@ -225,7 +226,7 @@ async def _undecided(tx: Tx, found: Incident) -> bool:
 
 
 async def list_incidents(app: App, actor: Actor, *, client_id: ClientId | None, only_open: bool) -> list[Incident]:
-    """Return the incidents of the actor's clients, open ones first, the worst at the top.
+    """Return the incidents of the actor's clients, open ones first, worst first.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
@@ -243,10 +244,10 @@ def _entry(row: Row) -> TimelineEntry:
 async def timeline(
     app: App, actor: Actor, incident_id: UUID, *, after: After | None, limit: int
 ) -> Sequence[TimelineEntry]:
-    """Return the records that name an incident, oldest first; the look is on record.
+    """Return the records that name an incident, oldest first; the reading is recorded.
 
     Args:
-        after: Later than this, with its chain and number where records of the same time follow.
+        after: Only records after this one, given by time, chain and number, since records can share a time.
 
     Raises:
         Denied, NotFound: As :func:`find_incident`.
@@ -270,7 +271,7 @@ async def timeline(
 
 
 async def write_postmortem(app: App, actor: Actor, incident_id: UUID, *, reference: str, sha256: str) -> IncidentState:
-    """Say where the postmortem of an incident stands, and which bytes it had then; again until it is closed.
+    """Record where the postmortem of an incident is, and the digest of its bytes. Can be repeated until it is closed.
 
     Raises:
         Denied, NotFound: As :func:`find_incident`.
@@ -300,12 +301,13 @@ async def write_postmortem(app: App, actor: Actor, incident_id: UUID, *, referen
 
 
 async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
-    """Close an incident that is dealt with.
+    """Close an incident that has been dealt with.
 
     Raises:
-        Denied, NotFound: As :func:`find_incident`; ``same_person``: of break glass, by whoever held it.
-        Conflict: ``incident_closed``; ``playbook_not_done``; ``playbook_not_begun``: no step of it is left
-            out at P0 and P1; ``playbook_not_chosen``; ``postmortem_missing``.
+        Denied, NotFound: As :func:`find_incident`; ``same_person``: it is about break glass, and the actor held a
+            grant.
+        Conflict: ``incident_closed``; ``playbook_not_done``; ``playbook_not_begun``: at P0 and P1 no step may be left
+            out; ``playbook_not_chosen``; ``postmortem_missing``.
     """
     found = await find_incident(app, actor, incident_id, Verb.INCIDENT_CLOSE)
     async with command(

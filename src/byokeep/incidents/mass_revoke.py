@@ -1,16 +1,17 @@
-"""Mass revocation: every key and account of an integration, of a runner or of a span of time, cut off at once and then
+"""Mass revocation: all keys and accounts of an integration, a runner or a span of time are cut off at once and then
 ended at each provider (runbook section 7).
 
 Rules
-- The local cut is one transaction for all: keys are compromised, tokens out of use, lanes off, jobs ended, each on its
-  client's record. It takes as many statements for one as for a hundred. Nobody has to approve it.
-- Then each is ended at its provider, by itself: accounts by the refresher as after any disconnect, keys with the
+- The local cut is one transaction for all: keys are marked compromised, tokens put out of use, lanes turned off, jobs
+  ended, each on its client's record. It takes as many statements for one as for a hundred. It needs no approval.
+- Then each is ended at its provider, independently: accounts by the refresher as after any disconnect, keys with the
   client's administrator key, proved by a call that the provider refuses.
-- Of a key each version that may be alive is one of them: also what a rotation has not ended yet, and what it has made.
-- Each is *revoked*, *unsupported*, *failed* or *unconfirmed*, with the record that says so. All but the first are a
-  person's task, and stay what they are: only a person's word on record settles them, and a key is asked again then.
-- The run is complete when nothing is left. While something is, it lists what.
-- Nothing comes back by itself: a client's new key or consent does that.
+- Each version of a key that may be live is an item, including those that a rotation has not ended yet or has made.
+- Each item is *revoked*, *unsupported*, *failed* or *unconfirmed*, with the record that says so. All but the first are
+  a person's task and keep their state: only a person's statement on record settles them, and then a key is checked
+  again.
+- The run is complete when nothing is left. Until then it lists what is left.
+- Nothing comes back automatically: a client's new key or consent does that.
 
 It may not release anything.
 """
@@ -46,16 +47,17 @@ from byokeep.tenancy.clients import scope_of
 
 BY_HAND: Final = "revocation_by_hand"
 MOST: Final = 20_000
-AT_ONCE: Final = 100  # of one statement: the database answers each within the time that it has
-SPAN: Final = timedelta(hours=72)  # looked at when nobody says since when
+AT_ONCE: Final = 100  # for one statement, so that the database answers each within its time limit
+SPAN: Final = timedelta(hours=72)  # used if nobody says since when
 _ENDS: Final = {"confirmed": "revoked", "not_offered": "unsupported"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationRequest:
-    """What to revoke: of a provider or platform, of what a runner was given, or of what anybody was given in a span.
+    """What to revoke: everything of a provider or platform, what a runner was given, or what anybody was given in a
+    span.
 
-    ``shown``: the digest of the preview that somebody decided by; nothing is cut off when another set fits by then.
+    ``shown``: the digest of the preview on which somebody decided; nothing is cut off if another set matches by then.
     """
 
     reason: str
@@ -90,13 +92,13 @@ class RevocationPreview:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the targets, in whatever order they come."""
+        """SHA-256 over the targets, in any order."""
         return _digest(self.targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationItem:
-    """One of a run: ``state``, why, the number of the record that proves it, and who settled it by hand."""
+    """One item of a run: ``state``, why, the number of the record that proves it, and who settled it by hand."""
 
     run_id: UUID
     client_id: UUID
@@ -115,7 +117,7 @@ class RevocationItem:
 
     @property
     def left(self) -> bool:
-        """Whether something is to be done about it still."""
+        """Whether something still has to be done about it."""
         return self.state != "revoked" and self.settled_by is None
 
 
@@ -128,12 +130,12 @@ class Revocation:
 
     @property
     def left(self) -> int:
-        """How many are not ended at their providers, as far as anybody knows."""
+        """How many are not known to have ended at their providers."""
         return sum(one.left for one in self.items)
 
 
 async def preview(app: WebApp, actor: Actor, asked: RevocationRequest) -> RevocationPreview:
-    """Return what :func:`begin` would revoke now; nothing is changed. Raises as it does."""
+    """Return what :func:`begin` would revoke now; nothing is changed. Raises the same."""
     async with _commanded(app, actor, asked) as tx:
         found = await _targets(tx, app, actor, asked)
         jobs = await tx.one(int, "revocation_jobs", **_jobs_of(actor, asked, found))
@@ -142,15 +144,15 @@ async def preview(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revoca
 
 
 async def begin(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revocation:
-    """Cut everything off that fits, in one transaction, and let workers end it at the providers.
+    """Cut off everything that matches, in one transaction, and let workers end it at the providers.
 
     Raises:
         Denied: ``not_permitted``.
-        NotFound: ``not_found``: not one of the actor's clients; of every client, by somebody who sees only some; an
-            incident of another client.
+        NotFound: ``not_found``: not one of the actor's clients; every client, asked for by somebody who sees only some;
+            an incident of another client.
         Rejected: ``filter_missing``, ``unknown_provider``, ``bad_reason``, ``bad_span``, ``too_many_rows``;
             ``nothing_fits``.
-        Conflict: ``targets_changed``: what fits is not what was ``shown``; nothing was cut off.
+        Conflict: ``targets_changed``: what matches is not what was ``shown``; nothing was cut off.
         Unavailable: The database; then nothing was cut off.
     """
     run_id = app.ids.uuid()
@@ -228,7 +230,7 @@ def _jobs_of(actor: Actor, asked: RevocationRequest, found: Sequence[RevocationT
 
 
 async def _cut(tx: Tx, actor: Actor, asked: RevocationRequest, run: Run, found: Sequence[RevocationTarget]) -> None:
-    """Take everything out of use, and end the jobs that have it."""
+    """Take everything out of use, and end the jobs that hold it."""
     accounts = [one.object_id for one in found if one.kind == "account"]
     for consent in await tx.all(Connection, "revocation_consents", accounts=accounts):
         await _end_consent(tx, actor, consent)
@@ -241,10 +243,10 @@ async def _cut(tx: Tx, actor: Actor, asked: RevocationRequest, run: Run, found: 
 async def _cut_some(
     tx: Tx, actor: Actor, asked: RevocationRequest, run: Run, found: Sequence[RevocationTarget], seqs: dict[UUID, int]
 ) -> None:
-    """Take a part out of use; the database holds its rows against their records before the next part.
+    """Take a part out of use; the database compares its rows with their records before the next part.
 
     Args:
-        seqs: What is on record of each so far; the versions of a key share its record, also across parts.
+        seqs: The record of each so far; the versions of a key share its record, even across parts.
     """
     accounts = [one.object_id for one in found if one.kind == "account"]
     await tx.all(None, "revocation_rest_grants", accounts=accounts)
@@ -260,7 +262,7 @@ async def _cut_some(
                lanes="")
         for one in found if one.kind == "account"
     ]  # fmt: skip
-    said.sort(key=lambda one: str(one.client_id))  # one order of the chains' locks
+    said.sort(key=lambda one: str(one.client_id))  # one order for the chains' locks
     rows = await tx.all(
         dict, "revocation_record", actor=actor.id, request=actor.request_id,
         chains=[one.client_id for one in said], objects=[one.object_id for one in said],
@@ -277,7 +279,7 @@ async def _cut_some(
 
 
 async def _end_consent(tx: Tx, actor: Actor, one: Connection) -> None:
-    """End a consent that is under way; one that is being finished is given back by its finisher."""
+    """End a consent in progress; the finisher of one that is being finished gives its tokens back."""
     if one.state == "taken":
         await tx.one(UUID, "connection_disown", client_id=one.client_id, id=one.id)
         return
@@ -293,7 +295,7 @@ async def status(app: App, actor: Actor, run_id: UUID) -> Revocation:
     """Return a run with its items.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.kernel.procedures.resume`; ``not_found``: it is no mass revocation.
+        Denied, NotFound: As :func:`byokeep.kernel.procedures.resume`; ``not_found``: it is not a mass revocation.
     """
     found = await procedures.status(app, actor, run_id)
     if found.run.procedure != MASS_REVOKE.name:
@@ -304,14 +306,14 @@ async def status(app: App, actor: Actor, run_id: UUID) -> Revocation:
 
 
 async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revocation:
-    """Say that a person ended one at its provider, a key in each of its versions that is left.
+    """Record that a person ended an item at its provider; for a key, all of its versions that are left.
 
-    A key is asked again; what cannot be asked stays as it is called.
+    A key is checked again; what cannot be checked keeps its state.
 
     Raises:
         Denied, NotFound: As :func:`status`.
         Unauthenticated: ``step_up_required``.
-        Conflict: ``nothing_to_settle``: it is revoked, settled or under way.
+        Conflict: ``nothing_to_settle``: it is revoked, settled or in progress.
     """
     await permit(app, actor, Verb.KEY_STATE)
     found = await status(app, actor, run_id)
@@ -335,7 +337,7 @@ async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revoc
 
 
 async def _nothing_by_hand(app: App, actor: Actor, run_id: UUID) -> None:
-    """Close the alert of a run once its last item is settled; a key that still works then raises it again."""
+    """Close a run's alert once its last item is settled; a key that still works then raises it again."""
     async with app.db.begin(every_client=True) as tx:
         if (await tx.one(dict, "revocation_counts", run_id=run_id))["remaining"]:
             return
@@ -345,12 +347,12 @@ async def _nothing_by_hand(app: App, actor: Actor, run_id: UUID) -> None:
 
 
 async def _done_at_once(app: App, actor: Actor, run: Run) -> Fields | None:
-    """Done where it begins: :func:`begin`."""
+    """Refuse: :func:`begin` has already done this step."""
     raise Conflict("nothing_cut", run=run.id)
 
 
 async def _upstream(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """End each at its provider, as far as that goes now; what cannot be ended holds up nothing else."""
+    """End each item at its provider, as far as possible now; one that cannot be ended holds up no other."""
     async with app.db.begin(every_client=True) as tx:
         pending = await tx.all(dict, "revocation_pending", run_id=run.id)
     for row in pending:
@@ -370,7 +372,7 @@ async def _upstream(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 
 def _of_account(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return how the end of an account's grant is, and why; None: it is under way."""
+    """Return the state of the end of an account's grant, and why; None if it is in progress."""
     if row["grant_state"] is None:
         return "unsupported", "no_grant"
     if row["grant_state"] == "revoked" and row["ended_seq"] is not None:
@@ -381,7 +383,7 @@ def _of_account(row: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]) -> tuple[str, str] | None:
-    """End a key at its provider and prove it by a call; None: the provider did not answer, and is asked again."""
+    """End a key at its provider and prove it by a call; None if the provider did not answer: it is asked again."""
     if row["keyless"]:
         return "unsupported", "keyless"
     key = KeyRotation(
@@ -407,7 +409,7 @@ async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]
 
 
 async def _ended(app: WorkerApp, actor: Actor, key: KeyRotation) -> bool:
-    """Whether the provider was told to end a key, now or before this was cut off."""
+    """Whether the provider was told to end a key, now or before an interruption."""
     async with app.db.begin(client_id=key.client_id) as tx:
         if await tx.all(int, "revocation_called", **key.at, run=str(key.id), version=key.from_version):
             return True
@@ -415,7 +417,7 @@ async def _ended(app: WorkerApp, actor: Actor, key: KeyRotation) -> bool:
 
 
 async def _say(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any], state: str, cause: str) -> None:
-    """Put on record how the end of one is, with its proof: an account's is the record of its grant's end."""
+    """Record the state of one item, with its proof; for an account that is the record of its grant's end."""
     about = {"client_id": row["client_id"], "object_id": row["object_id"]}
     async with app.db.begin(client_id=row["client_id"]) as tx:
         said: dict[str, Said] = {"run": run.id, "stage": state, "cause": cause, "version": row["version"]}

@@ -1,18 +1,20 @@
 """The playbooks of runbook 7.1 (a provider's key leaked) and 7.2 (a platform's token was lost) as procedures.
 
 Rules
-- A step says its name: one that is not next is refused, on record. None is left out, none is passed by a word alone.
-- A step is passed by what stands: the engaged switch, the rotation under way, the report on record, the platform as it
-  is closed or comes back. Where the step itself can begin that, it does.
-- 7.1 stops every effect of the client by the switches of its lanes: that of the whole client would end our own workers
-  too, who verify and revoke. Two people release them, once every step before that is proved and the rotation is
-  complete; who engaged one, rotated the key or led the steps does not approve (:mod:`byokeep.kernel.incidents`).
-- A report with gaps passes when a person accepts them by name, on record.
-- A lower severity takes a second person; a higher one does not.
+- A step is asked for by name: one that is not next is refused, on record. None is left out, and none passes on
+  somebody's word alone.
+- A step passes by what is there: the engaged switch, the rotation in progress, the report on record, the platform as it
+  is closed or comes back. If the step itself can begin that, it does.
+- 7.1 stops every effect of the client with the switches of its lanes, because the whole client's switch would also stop
+  our own workers, which verify and revoke. Two people release them, once every earlier step is proved and the rotation
+  is complete. Whoever engaged one, rotated the key or performed the steps cannot approve
+  (:mod:`byokeep.kernel.incidents`).
+- A report with gaps passes if a person accepts them by name, on record.
+- Lowering a severity takes a second person; raising one does not.
 - An incident of kind `other` is given one of these playbooks, or a reason on record why none applies; at P0 and P1 a
-  second person approves that. It is not closed before.
+  second person approves that. It cannot be closed before.
 
-It may not stop or release anything by itself, and tells the ticket ids and codes alone.
+It may not stop or release anything on its own, and gives the ticket only ids and codes.
 """
 
 from __future__ import annotations
@@ -46,19 +48,19 @@ from byokeep.keys.rotation import RotationRequest
 KILL, ROTATE, REPORT, TICKET, TOLD, RELEASE = "kill", "rotate", "report", "ticket", "postmortem", "release"
 CLOSE, REAUTH, VALIDATE, CANARY, REOPEN = "close", "reauth", "validate", "canary", "reopen"
 NONE: Final = "none"
-GAPS: Final = "report_gaps"  # what a person accepts of a report that is not complete
+GAPS: Final = "report_gaps"  # what a person accepts in a report that is not complete
 _ACCEPTED: Final = {REPORT: GAPS, ROTATE: UNPROVED, RELEASE: UNPROVED}
 _STAGES: Final = tuple(Stage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyAnswer:
-    """What became of a key: the emergency rotation of this incident, or the key that another one replaced it with.
+    """What happened to a key: the emergency rotation of this incident, or the key that replaced it.
 
     Attributes:
         rotation_id: The rotation.
-        successor_id: A verified key in its place, where it was called compromised.
-        provable: A call can tell whether it is dead; of a keyless one, and of a key of another kind, none can.
+        successor_id: A verified key in its place, if it was marked compromised.
+        provable: A call can tell whether it is dead; for a keyless credential or a key of another kind none can.
     """
 
     live: bool
@@ -71,7 +73,7 @@ class KeyAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformAnswer:
-    """Where a platform stands on its way back."""
+    """How far a platform has come on its way back."""
 
     stage: Stage
     cause: str
@@ -89,7 +91,7 @@ def _not_yet(code: str, step: str, run: Run, **more: str) -> Conflict:
 
 
 async def _engaged(app: App, run: Run) -> dict[str, int]:
-    """The switches of the client that are engaged, with their epochs."""
+    """Return the client's engaged switches, with their epochs."""
     async with app.db.begin(client_id=run.client_id) as tx:
         rows = await tx.all(dict, "incident_switches", client_id=run.client_id)
     return {row["scope"]: row["epoch"] for row in rows}
@@ -146,7 +148,8 @@ async def _rotate(app: App, actor: Actor, run: Run) -> Fields | None:
 
 
 async def _without_value(app: App, actor: Actor, run: Run, rotation_id: UUID) -> None:
-    """Let an emergency rotation go on whose reference is over: the new value that it waits for never comes."""
+    """Resume an emergency rotation whose reference has ended, because the new value that it waits for will never come.
+    """
     async with app.db.begin(client_id=run.client_id) as tx:
         live = (await _answer(tx, run)).live
         found = await tx.maybe(Run, "procedure_get", id=rotation_id)
@@ -216,14 +219,14 @@ async def _platform(app: App, run: Run) -> tuple[Incident, PlatformAnswer | None
 
 async def _close(app: App, _actor: Actor, run: Run) -> Fields:
     found, now = await _platform(app, run)
-    if now is None or now.closed_at < found.opened_at:  # a way back from an earlier loss proves nothing of this one
+    if now is None or now.closed_at < found.opened_at:  # a way back from an earlier loss proves nothing about this one
         step = f"Close it: `byokeep incident platform close {run.client_id} {found.platform} --reason compromised`."
         raise _not_yet("platform_not_closed", step, run)
     return {"way": now.way, "cause": now.cause}
 
 
 def _comes_back(least: Stage, next_step: str) -> Any:
-    """Return what passes when the platform is so far on its way back."""
+    """Return the act of a step that passes once the platform has come this far on its way back."""
 
     async def act(app: App, _actor: Actor, run: Run) -> Fields:
         found, now = await _platform(app, run)
@@ -270,18 +273,18 @@ PLAYBOOKS: Final[Mapping[str, Procedure]] = {one.name: one for one in (PROVIDER_
 
 async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_gaps: bool = False, ticket: str = ""
 ) -> IncidentState:  # fmt: skip
-    """Pass a step of an incident's playbook, the next one alone; the first one begins it.
+    """Pass a step of an incident's playbook, which must be the next one; the first one begins the playbook.
 
     Args:
-        accept_gaps: Of the report: what it does not know is accepted, on record; of the rotation: that no call can tell
+        accept_gaps: Accept, on record: for the report, what it does not know; for the rotation, that no call can tell
             whether such a key is dead.
         ticket: Where people keep the ticket, a number or an address.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.incidents.incidents.find_incident`.
         Rejected: ``unknown_step``; ``secret_like_content``, ``bad_reference``.
-        Conflict: ``incident_closed``; ``no_playbook``; ``step_out_of_order``; ``procedure_moved``; and what the step is
-            not passed for: ``kill_not_engaged``, ``key_not_replaced``, ``report_missing``, ``report_incomplete``,
+        Conflict: ``incident_closed``; ``no_playbook``; ``step_out_of_order``; ``procedure_moved``; and why the step
+            does not pass: ``kill_not_engaged``, ``key_not_replaced``, ``report_missing``, ``report_incomplete``,
             ``postmortem_missing``, ``rotation_not_complete``, ``kill_not_released``, ``platform_not_closed``,
             ``platform_not_so_far``.
     """
@@ -324,7 +327,7 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
 
 
 async def _ticket_added(tx: Tx, actor: Actor, found: Incident, run: Run, ticket: str) -> bool:
-    """Add where the ticket is, on record, once its step was passed without saying so."""
+    """Record where the ticket is, if its step passed without saying so."""
     if TICKET not in run.evidence or (await incidents.held(tx, found.client_id, found.id)).ticket:
         return False
     await tx.one(UUID, "incident_ticket", id=found.id, ticket=ticket)
@@ -334,7 +337,7 @@ async def _ticket_added(tx: Tx, actor: Actor, found: Incident, run: Run, ticket:
 
 
 async def _begun(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: Incident) -> Run:
-    """Return the run of an incident's playbook; begun now, if it was not."""
+    """Return the run of an incident's playbook, and begin it if necessary."""
     await incidents.held(tx, found.client_id, found.id)
     run = await tx.maybe(Run, "procedure_get", id=found.id)
     if run is not None:
@@ -390,7 +393,7 @@ NO_PLAYBOOK: Final = Procedure(
 async def set_severity(
     app: App, actor: Actor, incident_id: UUID, severity: str
 ) -> tuple[IncidentState, RunStatus | None]:
-    """Change how bad an incident is: at once when it is worse; a lower one waits for a second person.
+    """Change the severity of an incident: at once if it is worse; a lower one waits for a second person.
 
     Returns:
         The incident, and the run that waits for the second person, if one does.
@@ -423,7 +426,7 @@ async def set_severity(
 
 
 async def _ask(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: Incident, facts: Fields) -> Run:
-    """Begin what a second person approves, or return the run for the same that waits; the incident is held."""
+    """Begin what a second person must approve, or return the waiting run for the same; the incident is locked."""
     procedures.may_ask(actor, procedure)
     same = {"procedure": procedure.name, "object_id": found.id, "facts": procedures.as_json(facts)}
     if (waits := await tx.maybe(Run, "procedure_asked", **same)) is not None:
@@ -442,16 +445,18 @@ async def choose_playbook(
     """Give an incident of kind `other` its playbook, or say why none applies.
 
     Args:
-        name: Of :data:`PLAYBOOKS`; ``none``: none applies, for ``reason``, a code. At P0 and P1 that waits for a second
-            person.
+        name: One of :data:`PLAYBOOKS`; ``none``: none applies, for ``reason``, a code. At P0 and P1 that waits for a
+            second person.
 
     Returns:
         The incident, and the run that waits for the second person, if one does.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.incidents.incidents.find_incident`; ``approval_held``.
-        Rejected: ``unknown_playbook``; ``bad_reason``; ``object_missing``: it is not about what the playbook leads.
-        Conflict: ``incident_closed``; ``playbook_chosen``; ``incident_open``: one of its new kind about the same is.
+        Rejected: ``unknown_playbook``; ``bad_reason``; ``object_missing``: it is not about an object that the playbook
+            handles.
+        Conflict: ``incident_closed``; ``playbook_chosen``; ``incident_open``: one of its new kind about the same object
+            is open.
     """
     found = await find_incident(app, actor, incident_id, Verb.INCIDENT_STEP)
     asked: Run | None = None
@@ -484,7 +489,7 @@ async def choose_playbook(
 
 
 async def _reclassified(tx: Tx, found: Incident, name: str) -> Incident:
-    """Return an incident as one of the kind that a playbook leads, at least as bad as such a one."""
+    """Return an incident as one of the kind that a playbook handles, with at least that kind's usual severity."""
     kind = IncidentKind.SUSPECTED_LEAK if name == LEAKED_KEY else IncidentKind.TOKEN_COMPROMISED
     known = {"id": found.object_id, "kind": found.object_kind}
     about = None if found.object_id is None else await tx.one(dict, "incident_object", **known)

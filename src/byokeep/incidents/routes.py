@@ -192,7 +192,7 @@ def _at(text: str | None) -> Any:
 
 
 def _after(text: str | None) -> After | None:
-    """Return where a page ends: a time, or as ``next`` said it."""
+    """Return where a page ends: a time, or what ``next`` said."""
     if text is None:
         return None
     at, *place = text.split("/")

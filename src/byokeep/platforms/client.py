@@ -1,21 +1,24 @@
-"""What can be asked of a social platform: tokens, renewal, revocation, who it is, what it posted; and how it is read.
+"""The client of a social platform: it gets, renews and revokes tokens, asks whose they are and what was posted, and
+reads the replies.
 
 Rules
-- One call, one request, no retry: whether an act may be repeated is for whoever knows what a one-time token costs.
-- Tokens come out as Secret (``core.secret``), refusals as Fault (``core.fault``): one word of a closed list. Nothing
-  else of a reply is kept: its texts leave only as identity, scopes and ids of posts.
-- Refusals first: what the descriptor's table names as one is one, whatever else the reply holds.
-- Ids are texts and are taken as they stand; a number, a blank or nothing is no id. The single exception is the account
+- One call is one request, without a retry: only the caller knows what a one-time token costs, and so what may be
+  repeated.
+- Tokens come out as Secret (``core.secret``), refusals as Fault (``core.fault``) with a cause from a closed list.
+  Nothing else of a reply is kept: its texts leave only as identity, scopes and ids of posts.
+- Refusals come first: what the descriptor's table names as one is one, whatever else the reply holds.
+- Ids are texts and are taken as they are. A number, a blank or nothing is not an id. The only exception is the account
   that a token reply names, which some platforms write as a number.
 - The reply to a renewal is handed over before it is read, so that it can be landed first.
-- A reply whose names, ids or scopes repeat a secret that was shown in this exchange is refused whole: those are kept.
+- A reply whose names, ids or scopes repeat a secret that was shown in this exchange is refused as a whole, because
+  those are stored.
 - A revocation is proved by use, never by the answer to it (S-OAUTH-9).
-- Places are filled from a closed set of values; a place without a value means that the call cannot be made.
-- What is put into a path or a query is percent-encoded as one piece; it cannot add a segment or a parameter.
-- Before sending, the request is looked at once more: no secret stands in a URL that was not declared to carry it.
-- A text that a platform says repeats a secret when it holds the whole of it or any run of 20 characters, in any case.
+- Places are filled from a closed set of values. If a place has no value, the call cannot be made.
+- What is put into a path or a query is percent-encoded as one piece, so it cannot add a segment or a parameter.
+- Before sending, the request is checked again: a URL holds no secret that it was not declared to hold.
+- A platform's text repeats a secret if it holds all of it or any run of 20 characters, in any case.
 
-It may not read stores, decide what a refusal leads to, or know the time but for rate headers.
+It may not read stores, decide what a refusal leads to, or know the time except for rate headers.
 """
 
 from __future__ import annotations
@@ -66,7 +69,7 @@ _BY_STATUS: Final[Mapping[int, FaultCause]] = {
 _MAY_BE_A_LOCK: Final = frozenset(
     {FaultCause.UNKNOWN, FaultCause.EXPIRED, FaultCause.REVOKED, FaultCause.MISSING_SCOPE}
 )
-# A word that an app, a request or a service is refused with as well speaks of a lock only beside whose account it is.
+# A word that can also refuse an app, a request or a service means a lock only next to a word for the account.
 _WHOSE: Final = r"(?<!service.)(?<!developer.)(?:account|member|user|profile|channel)s?"
 _LOCKED: Final = r"(?:suspended|banned|locked|blocked|restricted|disabled|deactivated)"
 _APART: Final = r"[^a-z0-9.;!?]"
@@ -75,7 +78,7 @@ _LOCK: Final = re.compile(
     rf"|{_WHOSE}{_APART}*(?:[a-z]{{1,24}}{_APART}+){{0,3}}{_LOCKED}|(?<![a-z]){_LOCKED}{_APART}+{_WHOSE}", re.I
 )  # fmt: skip
 READ_DEADLINE_S: Final = 15.0
-# A token endpoint gets long: giving up early is what loses a token that was rotated already.
+# A token endpoint gets long, because giving up early loses a token that was already rotated.
 TOKEN_DEADLINE_S: Final = 60.0
 Values = Mapping[str, str | Secret | None]
 
@@ -103,11 +106,11 @@ def _plain(value: str | Secret | None) -> str:
 
 
 _RUN: Final = 20
-_SHORTEST: Final = 8  # what is shorter stands in a text by chance
+_SHORTEST: Final = 8  # anything shorter may be in a text by chance
 
 
 def repeats(texts: Iterable[str | None], secrets: Iterable[Secret | None]) -> bool:
-    """Whether any text holds a secret, or a long part of one; a secret that was wiped is passed over."""
+    """Whether any text holds a secret, or a long part of one; wiped secrets are skipped."""
     said = [text.lower() for text in texts if text]
     runs = {text[at : at + _RUN] for text in said for at in range(len(text) - _RUN + 1)}
     for secret in secrets:
@@ -127,7 +130,7 @@ UNREAD: Final = object()
 
 
 def at(document: Any, path: str) -> Any:
-    """Return what stands at a dotted path (numbers are places in lists), UNREAD when nothing does."""
+    """Return what is at a dotted path (numbers are places in lists); UNREAD if nothing is."""
     for step in path.split(".") if path else ():
         if isinstance(document, dict) and step in document:
             document = document[step]
@@ -147,7 +150,7 @@ def fault_of(
         now: Unix seconds, for headers that name a time.
     """
     if isinstance(got, NotGot):
-        # Past 2xx the status alone says that the platform gave nothing, whatever became of the body.
+        # Beyond 2xx the status alone says that the platform gave nothing, whatever happened to the body.
         answered = got.status is not None and got.status >= 300
         why = _by_status(got.status) if got.status is not None and answered else FaultCause.TRANSIENT
         return Fault(cause=why, http_status=got.status, sent=got.sent, answered=answered), {}
@@ -170,15 +173,15 @@ def fault_of(
 
 
 def _speaks_of_a_lock(told: Any) -> bool:
-    """Whether any text of a refusal, code or words, is about a lock or a challenge of the account."""
+    """Whether any text of a refusal, a code or words, is about a lock or a challenge of the account."""
     if isinstance(told, dict | list):
         return any(_speaks_of_a_lock(one) for one in (told.values() if isinstance(told, dict) else told))
     return isinstance(told, str) and _LOCK.search(told) is not None
 
 
 def _says_error(errors: Errors, call: DescribedCall, document: dict[str, Any]) -> bool:
-    """Whether a reply of success holds an error that no rule knows, which is still an error."""
-    if call.surface is Surface.API and errors.ok_path:  # ``ok`` is the one platform's way of saying none
+    """Whether a successful reply holds an error that no rule knows, which is still an error."""
+    if call.surface is Surface.API and errors.ok_path:  # ``ok`` is how one platform says that there is none
         return at(document, errors.ok_path) != errors.ok_value or bool(document.get("errors"))
     return bool(document.get("error") or document.get("errors"))
 
@@ -209,7 +212,7 @@ def _text(value: Any) -> str | None:
 
 
 def retry_after(headers: Mapping[str, str], reset_header: str, *, now: float) -> float | None:
-    """Return the seconds that a platform wants us to wait, None when it does not say so in numbers."""
+    """Return the seconds that a platform wants us to wait; None if it does not say so in numbers."""
     asked = headers.get("retry-after", "")
     if asked.isascii() and asked.isdigit() and len(asked) <= 9:
         return float(asked)
@@ -220,10 +223,10 @@ def retry_after(headers: Mapping[str, str], reset_header: str, *, now: float) ->
 
 
 def token_reply(fields: ReplyFields, document: dict[str, Any], *, first: bool) -> TokenReply | None:
-    """Return the tokens of a reply, None when it holds none that can be used.
+    """Return the tokens of a reply; None if it holds none that can be used.
 
     Args:
-        first: Whether the fields that are needed at a new consent must all be there and sound.
+        first: Whether all fields that a new consent needs must be present and valid.
     """
     holder = next((one for path in fields.inside if fields.access in (one := _table(at(document, path)))), None)
     if holder is None or (first and any(holder.get(name) in (None, "", []) for name in fields.needed)):
@@ -235,7 +238,7 @@ def token_reply(fields: ReplyFields, document: dict[str, Any], *, first: bool) -
         access = token(holder[fields.access])
         refresh = holder.get(fields.refresh) if fields.refresh else None
         if refresh == holder[fields.access]:
-            return None  # jobs would hold what renews
+            return None  # jobs would then hold what renews
         found = TokenReply(
             access=access,
             refresh=None if refresh in (None, "") else token(refresh),
@@ -277,12 +280,12 @@ def _life(value: Any) -> int | None:
 
 
 def moment(value: Any) -> datetime | None:
-    """Return Unix seconds as UTC, None for 0 and for what is none."""
+    """Return Unix seconds as UTC; None for 0 and for anything else."""
     return datetime.fromtimestamp(value, UTC) if type(value) is int and 0 < value < 2**33 else None
 
 
 def faces(identity: Identity, document: dict[str, Any]) -> tuple[Face, ...] | None:
-    """Return the accounts of an identity reply; an id that is none is empty. None when the reply has another form."""
+    """Return the accounts of an identity reply; an invalid id is empty. None if the reply has another form."""
     found = at(document, identity.at)
     if isinstance(found, dict) and not identity.listed:
         found = [found]
@@ -310,7 +313,7 @@ def _name(one: dict[str, Any], path: str) -> str | None:
 
 
 def post_ids(posts: PostsCall, document: dict[str, Any]) -> tuple[str, ...] | None:
-    """Return the ids of recent posts, newest first; None when the reply has another form."""
+    """Return the ids of recent posts, newest first; None if the reply has another form."""
     found = at(document, posts.at)
     if found is UNREAD and posts.empty and at(document, posts.empty) == 0:
         return ()
@@ -321,7 +324,7 @@ def post_ids(posts: PostsCall, document: dict[str, Any]) -> tuple[str, ...] | No
 
 
 def granted_scopes(granted: Granted, document: dict[str, Any]) -> tuple[str, ...] | None:
-    """Return the scopes that a person granted; None when the reply has another form."""
+    """Return the scopes that a person granted; None if the reply has another form."""
     found = at(document, granted.at)
     if not isinstance(found, list) or len(found) > _MOST_ITEMS or not all(isinstance(one, dict) for one in found):
         return None
@@ -344,7 +347,7 @@ class Posts:
 
 
 class RevocationResult(StrEnum):
-    """What is known after a grant was to be ended at its platform."""
+    """What is known after an attempt to end a grant at its platform."""
 
     CONFIRMED = "confirmed"
     UNCONFIRMED = "unconfirmed"
@@ -353,7 +356,7 @@ class RevocationResult(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """What came of an attempt to end a grant, and when the platform says to come back, None when it does not say."""
+    """The result of an attempt to end a grant, and when the platform says to come back; None if it does not say."""
 
     ended: RevocationResult
     retry_after_s: float | None = None
@@ -363,11 +366,11 @@ class PlatformClient:
     """One login of one platform, called as one app of ours. One method, one request, no retry.
 
     Args:
-        oauth: Of the login.
+        oauth: The OAuth of the login.
         app: Our app there.
         http: The caller closes it.
-        place: Where the platform is; a simulator outside production only.
-        clock: Returns UTC; read when a reply is there.
+        place: Where the platform is; a simulator only outside production.
+        clock: Returns UTC; read when a reply has come.
     """
 
     def __init__(
@@ -379,10 +382,10 @@ class PlatformClient:
         self._shown: list[Secret] = [] if app.client_secret is None else [app.client_secret]
 
     async def exchange(self, code: Secret, verifier: Secret | None, *, by: UUID) -> TokenSet | Fault:
-        """Redeem a code, and trade what it gives for a long-lived token where the platform has two.
+        """Redeem a code and, if the platform has long-lived tokens, exchange the result for one.
 
         Args:
-            by: The operator who began the flow.
+            by: The operator who started the consent.
 
         Raises:
             Integrity: ``reply_repeats_secret``; ``renews_by_access_token``.
@@ -407,7 +410,7 @@ class PlatformClient:
         """Renew a token set: exactly one request.
 
         Args:
-            landed: Told status, body and time of every 2xx reply before it is read; what it raises ends the call.
+            landed: Gets status, body and time of every 2xx reply before it is read; what it raises ends the call.
 
         Raises:
             Rejected: ``call_lacks_a_value``: there is nothing to renew with. Nothing was sent.
@@ -431,7 +434,7 @@ class PlatformClient:
         return reply if isinstance(reply, Fault) else self._sound(renewed(tokens, reply, at=at))
 
     async def granted(self, tokens: TokenSet) -> tuple[str, ...] | Fault | None:
-        """Return what the person granted; None when neither a token reply nor a call says so.
+        """Return what the person granted; None if neither a token reply nor a call says so.
 
         Raises:
             Integrity: ``reply_repeats_secret``.
@@ -447,17 +450,17 @@ class PlatformClient:
         return found
 
     async def consent_end(self, tokens: TokenSet) -> datetime | Fault | None:
-        """Return when the person must consent again although the tokens live, None where no end is known."""
+        """Return when the person must consent again although the tokens are live; None if no end is known."""
         if self.oauth.inspect is None:
             return tokens.consent_expires_at
         document = await self._read(self.oauth.inspect.call, {"access_token": tokens.access})
         return document if isinstance(document, Fault) else moment(at(document, self.oauth.inspect.at))
 
     async def identify(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
-        """Return the accounts that the token opens, as the platform names them.
+        """Return the accounts that the token gives access to, as the platform names them.
 
-        Pass them to :func:`byokeep.core.identity.compare` with ``several_allowed`` of the descriptor; a fault is
-        ``None`` there: could not be checked.
+        Pass them to :func:`byokeep.core.identity.compare` with ``several_allowed`` of the descriptor. For a fault pass
+        ``None``: it could not be checked.
 
         Raises:
             Integrity: ``reply_repeats_secret``.
@@ -477,7 +480,7 @@ class PlatformClient:
         return _unreadable() if found is None else found
 
     async def look(self, tokens: TokenSet, account: Face) -> Posts | Fault:
-        """List the newest posts of an account, read-only. A grant without the scope for it is a fault of its own."""
+        """List the newest posts of an account, read-only. A grant without the scope for it has a fault of its own."""
         posts = self.oauth.posts
         if tokens.scopes is not None and posts.scope not in tokens.scopes:
             return Fault(cause=FaultCause.MISSING_SCOPE, sent=False, answered=False)
@@ -492,10 +495,10 @@ class PlatformClient:
         return _unreadable() if ids is None else Posts(count=len(ids), newest_id=ids[0] if ids else None)
 
     async def revoke(self, tokens: TokenSet) -> Ending:
-        """End a grant at the platform, the refresh token first, then the access token, and prove it by use.
+        """End a grant at the platform, first the refresh token, then the access token, and prove it by use.
 
-        A token that the platform could not end (503), or whose type it does not revoke, may live on: the other one's
-        death proves nothing of it, so that is *unconfirmed*.
+        A token that the platform could not end (503), or whose type it does not revoke, may still be live. The other
+        token's death proves nothing about it, so the result is *unconfirmed*.
         """
         values: Values = {"refresh_token": tokens.refresh, "access_token": tokens.access}
         calls = [call for call in self.oauth.revoke if fillable(call, self._known(values))]
@@ -521,7 +524,9 @@ class PlatformClient:
             raise Integrity("reply_repeats_secret", platform=self.oauth.id)
 
     def _sound(self, tokens: TokenSet) -> TokenSet:
-        """Return a set whose open half repeats no secret, and whose access token, which jobs get, renews nothing."""
+        """Check that a set's readable fields repeat no secret, and that its access token, which jobs get, renews
+        nothing.
+        """
         if tokens.refresh is not None and tokens.refresh.matches(tokens.access):
             raise Integrity("renews_by_access_token", platform=self.oauth.id)
         self._hold(tokens)
@@ -529,7 +534,7 @@ class PlatformClient:
         return tokens
 
     def _known(self, values: Values) -> Values:
-        """Return what the places of a call hold: the values, and what our app has."""
+        """Return the values for the places of a call: those given, and those of our app."""
         secret, access, proof = self.app.client_secret, values.get("access_token"), None
         if secret is not None and isinstance(access, Secret):
             # Meta's proof that the caller knows the app's secret.
@@ -542,7 +547,7 @@ class PlatformClient:
 
         Raises:
             Rejected: ``call_lacks_a_value``, ``secret_in_url``, and what :class:`TokenPlace` and
-                :func:`~byokeep.wire.transport.exchange` raise. Nothing was sent then.
+                :func:`~byokeep.wire.transport.exchange` raise. Then nothing was sent.
         """
         self._shown += [one for one in values.values() if isinstance(one, Secret)]
         known = self._known(values)
@@ -564,7 +569,7 @@ class PlatformClient:
         )
 
     def _credentials(self, form: dict[str, str]) -> dict[str, str]:
-        """Show the app at the token endpoint, where its form fields do not."""
+        """Return the headers that authenticate the app at the token endpoint, if its form fields do not."""
         if self.oauth.client_auth is ClientAuth.FORM:
             return {}
         if self.app.client_secret is None:

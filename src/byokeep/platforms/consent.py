@@ -1,8 +1,9 @@
-"""The side of a consent that needs no network: our app at a login, where a person consents, and the challenge.
+"""The parts of a consent that need no network: our app at a login, where a person consents, and the challenge.
 
 Rules
 - Addresses come from our own files.
-- A verifier serves one flow; only its challenge travels with the browser. A platform without challenges is declared so.
+- A verifier is for one consent; only its challenge travels with the browser. A platform without challenges is declared
+  as such.
 
 It may not send anything.
 """
@@ -49,8 +50,8 @@ class PlatformApp:
 
     Args:
         client_id: Its public id.
-        client_secret: None for a public app, where the platform knows such.
-        redirect_uri: The address that is registered for this platform alone.
+        client_secret: None for a public app, if the platform supports those.
+        redirect_uri: The address that is registered only for this platform.
     """
 
     client_id: str
@@ -60,7 +61,7 @@ class PlatformApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPlace:
-    """Where a platform is reached. ``base``: address of a simulator on this machine, None for the platform itself."""
+    """Where a platform is reached. ``base``: address of a simulator on this machine; None for the platform itself."""
 
     base: str | None = None
 
@@ -80,7 +81,7 @@ def oauth_of(descriptor: PlatformDescriptor) -> OAuth:
     """Return a login's OAuth.
 
     Raises:
-        Rejected: ``platform_without_oauth``: declared so, the browser lane is offered instead (R2.1-8).
+        Rejected: ``platform_without_oauth``: declared as such; the browser lane is offered instead (R2.1-8).
     """
     if descriptor.oauth is None:
         step = (
@@ -94,14 +95,14 @@ def oauth_of(descriptor: PlatformDescriptor) -> OAuth:
 def authorization_url(
     oauth: OAuth, app: PlatformApp, place: TokenPlace, *, state: str, verifier: Secret | None, scopes: tuple[str, ...]
 ) -> str:
-    """Return the address to send the person's browser to.
+    """Return the address to which the person's browser is sent.
 
     Args:
         state: Unguessable, made for this consent.
-        verifier: Of :func:`new_verifier`; None where there is no challenge.
+        verifier: From :func:`new_verifier`; None if the platform has no challenge.
 
     Raises:
-        ValueError: A verifier too many or too few, or no scopes.
+        ValueError: A verifier without a challenge or the reverse, or no scopes.
     """
     if not scopes or (verifier is None) != (oauth.pkce is Pkce.NONE):
         raise ValueError("scopes, and a verifier where the platform has challenges")

@@ -1,13 +1,13 @@
-"""What one social platform is, as data, and how its file of ``data/`` is read, strictly.
+"""The data that describes one social platform, and the strict reader of its file in ``data/``.
 
 Rules
-- Everything that differs between platforms stands there; the code that calls them knows no platform by name. Addresses
-  and parameters are templates: text with ``{name}`` places from a closed list.
-- An unknown or missing field, an address that is not https, a secret in a path, or in a query that was not declared for
-  it, does not load. Neither does an implicit or password grant (S-OAUTH-5).
-- Every address lies in a domain of the platform's own, its issuer too: a file cannot send a token elsewhere.
-- A platform without OAuth says why and has no API lane; nothing is filled in for it.
-- Adding a platform is one file here and one of vectors; `make names` takes its name into the code.
+- Everything that differs between platforms is in that file; the code that calls them knows no platform by name.
+  Addresses and parameters are templates: text with ``{name}`` places from a closed list.
+- A file does not load if it has an unknown or missing field, an address that is not https, a secret in a path, or one
+  in a query that was not declared for it. Neither does an implicit or password grant (S-OAUTH-5).
+- Every address, including the issuer, is in one of the platform's own domains, so a file cannot send a token elsewhere.
+- A platform without OAuth says why and has no API lane; nothing is made up for it.
+- Adding a platform takes one file here and one of vectors; `make names` takes its name into the code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from byokeep.core.refresh import RefreshRules
 from byokeep.core.secret import Secret
 from byokeep.core.webhook import SCHEMES
 
-# Places that hold secrets, and those that do not. ``proof`` is Meta's HMAC over the access token.
+# Places that hold secrets, and places that do not. ``proof`` is Meta's HMAC over the access token.
 SECRET_PLACES: Final = frozenset({"client_secret", "code", "verifier", "refresh_token", "access_token"})
 OPEN_PLACES: Final = frozenset(
     {"client_id", "redirect_uri", "state", "scope", "challenge", "account", "username", "link", "proof"}
@@ -39,7 +39,7 @@ OPEN_PLACES: Final = frozenset(
 
 
 class Pkce(StrEnum):
-    """How the challenge is written. ``hex`` is TikTok's; ``none``: the platform's flow has none, or breaks on one."""
+    """How the challenge is written. ``hex`` is TikTok's; ``none``: the platform has no challenge, or breaks on one."""
 
     S256 = "s256"
     HEX = "hex"
@@ -47,21 +47,22 @@ class Pkce(StrEnum):
 
 
 class ClientAuth(StrEnum):
-    """How our app shows its secret at the token endpoint; ``basic_or_public``: without one its id is in the form."""
+    """How our app shows its secret at the token endpoint; ``basic_or_public``: without a secret, its id is in the form.
+    """
 
     FORM = "form"
     BASIC_OR_PUBLIC = "basic_or_public"
 
 
 class MixUp(StrEnum):
-    """What keeps an issuer's answer from being taken to another: ``iss`` (RFC 9207), or its own redirect address."""
+    """What keeps an issuer's answer from being taken for another's: ``iss`` (RFC 9207), or its own redirect address."""
 
     ISS = "iss"
     REDIRECT = "redirect"
 
 
 class ScopePurpose(StrEnum):
-    """What scopes are asked for."""
+    """For what scopes are asked."""
 
     CONNECT = "connect"
     READ = "read"
@@ -74,7 +75,7 @@ ALWAYS: Final = (ScopePurpose.CONNECT, ScopePurpose.READ)
 
 
 class Surface(StrEnum):
-    """Which of a platform's two manners of speaking a call has."""
+    """Which of a platform's two protocols a call uses."""
 
     OAUTH = "oauth"
     API = "api"
@@ -98,12 +99,12 @@ class DescribedCall:
 
     Args:
         name: The call's name in evidence, such as ``tiktok.identity``.
-        url: Template of scheme, host and path; places in the path only.
+        url: Template of scheme, host and path; places only in the path.
         query, form: Templates by parameter name.
-        json: Fixed JSON body of a read by POST, None for none.
+        json: Fixed JSON body of a read by POST; None for none.
         headers: Fixed headers.
         bearer: Whether the access token goes into the Authorization header.
-        secret_in_query: Whether the platform wants secrets in the query, as its documents have it.
+        secret_in_query: Whether the platform wants secrets in the query, as its documentation says.
     """
 
     name: str
@@ -152,10 +153,10 @@ class Authorize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyFields:
-    """Names in a token reply. ``inside``: paths at which the fields may stand, the reply itself as an empty one.
+    """Names in a token reply. ``inside``: paths at which the fields may be; empty is the reply itself.
 
-    ``needed`` are fields without which a first reply is refused; a renewal needs the access token alone, for one that
-    was rotated must not be lost over anything else.
+    ``needed`` are fields without which a first reply is refused. A renewal needs only the access token, because a
+    rotated token must not be lost over anything else.
     """
 
     inside: tuple[str, ...] = ("",)
@@ -170,7 +171,7 @@ class ReplyFields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Where an account stands in the identity reply: ``at`` the object or the list of them, then paths in each."""
+    """Where an account is in the identity reply: ``at`` the object or the list of them, then paths in each."""
 
     call: DescribedCall
     at: str
@@ -184,7 +185,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostsCall:
-    """Where the list of recent posts stands. ``empty``: a path whose value 0 says that an absent list is empty."""
+    """Where the list of recent posts is. ``empty``: a path whose value 0 means that an absent list is empty."""
 
     call: DescribedCall
     at: str
@@ -195,7 +196,7 @@ class PostsCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """Where the granted scopes are read when no token reply has them: a list of names with a status."""
+    """Where the granted scopes are read if no token reply has them: a list of names with a status."""
 
     call: DescribedCall
     at: str
@@ -206,7 +207,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspect:
-    """A call that tells when the person must consent again: Unix seconds at a path, 0 for never."""
+    """A call that says when the person must consent again: Unix seconds at a path, 0 for never."""
 
     call: DescribedCall
     at: str
@@ -214,13 +215,13 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRule:
-    """What a refusal means. Every condition that is given must hold; the first rule that fits decides.
+    """What a refusal means. Every given condition must hold; the first rule that matches decides.
 
     Args:
         calls: Names of calls without the platform's, such as ``refresh``; empty for all.
         surface: None for both.
         statuses: HTTP statuses; empty for all.
-        where: Paths into the body and the values of which one must stand there.
+        where: Paths into the body, each with the values of which one must be there.
     """
 
     calls: frozenset[str]
@@ -232,7 +233,7 @@ class ErrorRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
-    """How refusals are told from answers. ``ok``: a path and value that an answer of the API must have, or empty."""
+    """How to tell refusals from answers. ``ok``: a path and value that an answer of the API must have, or empty."""
 
     ok_path: str = ""
     ok_value: str = ""
@@ -242,7 +243,7 @@ class Errors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCost:
-    """What one identity call costs. ``every_s``: the rhythm that prices and limits suggest, in seconds."""
+    """What one identity call costs. ``every_s``: the interval that prices and limits suggest, in seconds."""
 
     limit: str
     usd_micros: int
@@ -255,9 +256,10 @@ class OAuth:
     """Everything about the OAuth of one way to log in.
 
     Args:
-        id: Of the login, as :class:`PlatformDescriptor` has it.
-        revokes_alone: Whether to revoke a pair ends the login that it came of, and no later one of the same person.
-        revokes_all: Whether to revoke a pair ends every login of that person with our app, as the platform documents.
+        id: The id of the login, as in :class:`PlatformDescriptor`.
+        revokes_alone: Whether revoking a pair ends only the login that it came from, not a later one of the same
+            person.
+        revokes_all: Whether revoking a pair ends every login of that person with our app, as the platform documents.
     """
 
     id: str
@@ -286,20 +288,20 @@ class OAuth:
 
     @property
     def revokes_by_access(self) -> bool:
-        """Whether a pair is revoked by its access token alone: a dead one proves nothing of the other."""
+        """Whether a pair is revoked only by its access token: then an expired one proves nothing about the other."""
         return not any("{refresh_token}" in call.form.values() for call in self.revoke)
 
     def scopes_for(self, *purposes: str) -> tuple[str, ...]:
-        """Return the scopes of some purposes, sorted; those of connecting are always among them."""
+        """Return the scopes for some purposes, sorted; those for connecting are always included."""
         wanted = (ScopePurpose.CONNECT, *purposes)
         return tuple(sorted({scope for what, scopes in self.scopes.items() if what in wanted for scope in scopes}))
 
     def check_issuer(self, iss: str | None) -> None:
-        """Let an answer pass that cannot be another issuer's.
+        """Check that an answer cannot be another issuer's.
 
         Args:
-            iss: The answer's ``iss``, None without one. Where the platform sends none, its own redirect address is
-                what tells issuers apart, and the caller has compared that.
+            iss: The answer's ``iss``; None without one. If the platform sends none, its own redirect address tells
+                issuers apart, and the caller has compared that.
 
         Raises:
             Rejected: ``wrong_issuer``.
@@ -309,7 +311,7 @@ class OAuth:
             raise Rejected("wrong_issuer", next_step="Start the connection again.", platform=self.id)
 
     def clean_code(self, code: str | None) -> Secret:
-        """Return the code of an answer without what the platform hangs on to it.
+        """Return the code of an answer without the suffix that the platform appends.
 
         Raises:
             Rejected: ``bad_code``.
@@ -327,9 +329,9 @@ class PlatformDescriptor:
     Args:
         id: Name of the data file. Two logins of one platform are two descriptors.
         provider: The platform as the rest of the product names it.
-        oauth: None when there is no usable API; then the browser lane is the only one.
-        webhook: Name of the scheme in :data:`byokeep.core.webhook.SCHEMES`, empty for none.
-        unverified: What the platform's documents do not say and was taken from the field.
+        oauth: None if there is no usable API; then the browser lane is the only one.
+        webhook: Name of the scheme in :data:`byokeep.core.webhook.SCHEMES`; empty for none.
+        unverified: What the platform's documentation does not say and was learned in practice.
     """
 
     id: str
@@ -344,7 +346,7 @@ class PlatformDescriptor:
 
     @property
     def purposes(self) -> tuple[str, ...]:
-        """What scopes can be asked for beside those that every consent asks for."""
+        """For what scopes can be asked besides what every consent asks for."""
         known = self.oauth.scopes if self.oauth else {}
         return tuple(purpose.value for purpose in ScopePurpose if purpose not in ALWAYS and known.get(purpose))
 
@@ -357,8 +359,8 @@ _GRANTS: Final = frozenset(
 _DOMAIN: Final = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,3}")
 
 
-# Who owns which domains is code, so that a changed data file cannot say it of itself (S-OAUTH-12). A platform that was
-# added by its file alone says its own, and none that stands here.
+# The owners of domains are code, so that a changed data file cannot claim one (S-OAUTH-12). A platform that was added
+# only by its file names its own domains, and none that is listed here.
 _DOMAINS: Final[Mapping[Provider, tuple[str, ...]]] = MappingProxyType(
     {
         Provider.META: ("facebook.com", "instagram.com"),
@@ -399,7 +401,7 @@ def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
 
 
 def _domains(platform: str, provider: Provider, said: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the domains of a platform's own, from the code or else from its file."""
+    """Return a platform's own domains, from the code or else from its file."""
     if provider in _DOMAINS:
         if said:
             raise ValueError(f"{platform}: its domains stand in the code")
@@ -492,7 +494,7 @@ def _load_all() -> Mapping[str, PlatformDescriptor]:
         platform = name.removesuffix(".toml")
         try:
             found[platform] = load(platform, tomllib.loads(text))
-        except ValueError as wrong:  # the file is ours, and so is what is said of it
+        except ValueError as wrong:  # the file is ours, and so is the message about it
             raise Rejected("platform_file_wrong", platform=platform, next_step=f"Mend {name}: {wrong}.") from None
     missing = PLATFORMS - {one.provider for one in found.values()}
     if missing:

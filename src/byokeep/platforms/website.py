@@ -1,11 +1,12 @@
-"""How each platform's website says who is logged in, as data: the records of ``websites/*.toml``.
+"""How each platform's website shows who is logged in, as data: the records of ``websites/*.toml``.
 
 Rules
-- What a file says is checked when it is read: hosts by name, addresses on them over HTTPS, something to read the
-  account's id from. Unknown fields do not load.
-- Websites change and document nothing of this: every file says what is unverified. An operator's own file of the same
-  name takes the place of ours as a whole.
-- A page counts as the platform's by scheme and host alone; outside production a simulator's address stands for them.
+- A file is checked when it is read: it must have hosts by name, addresses on them over HTTPS, and a place for the
+  account's id. Unknown fields do not load.
+- Websites change and document none of this, so every file says what is unverified. An operator's own file of the same
+  name replaces ours as a whole.
+- Only scheme and host decide whether a page is the platform's. Outside production a simulator's address stands for
+  them.
 
 It may not open a page.
 """
@@ -35,7 +36,7 @@ _PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]*\Z")
 
 
 class PageReading(StrEnum):
-    """Where the account stands: in JSON inside an element, or in the attributes and texts of an element."""
+    """Where the account is: in JSON inside an element, or in the attributes and texts of an element."""
 
     JSON = "json"
     ELEMENT = "element"
@@ -43,7 +44,7 @@ class PageReading(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PagePart:
-    """A text of an element: of the one below it that `inside` selects (empty: itself), an attribute or its text."""
+    """A text of an element: an attribute or the text of the one below it that `inside` selects (empty: itself)."""
 
     inside: str = ""
     attribute: str = ""
@@ -54,10 +55,10 @@ class AccountPlace:
     """Where the account is read.
 
     Args:
-        selector: CSS of the element; exactly one may fit.
-        marker: For JSON that stands inside other text: what stands right before it, empty for none.
+        selector: CSS selector of the element; exactly one may match.
+        marker: For JSON inside other text, the text right before it; empty for none.
         at: Steps to the account's object in the JSON.
-        id, username, display_name: Steps below it (JSON), several paths being joined by a blank; or a part (element).
+        id, username, display_name: Steps below it (JSON), with several paths joined by a blank; or a part (element).
     """
 
     reading: PageReading
@@ -74,7 +75,7 @@ class AccountPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signs:
-    """How a state of the website is known: visible elements, beginnings of paths, hosts of its own."""
+    """How a state of the website is recognised: visible elements, beginnings of paths, hosts of its own."""
 
     selectors: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
@@ -87,7 +88,7 @@ class Signs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofPlace:
-    """What may be photographed: pages by the beginning of their path, one element there, what is covered in it."""
+    """What a screenshot may show: pages by the beginning of their path, one element there, and what is masked in it."""
 
     paths: tuple[str, ...]
     region: str
@@ -100,7 +101,7 @@ class ProofPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogoutPlace:
-    """How a person logs out: a page, and what is clicked there one after the other; nothing where the page does it."""
+    """How a person logs out: a page, and what is clicked there in order; nothing if opening the page is enough."""
 
     page: str
     clicks: tuple[str, ...] = ()
@@ -108,7 +109,7 @@ class LogoutPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Website:
-    """One platform's website. ``login``: the page where a person begins; ``page``: where the account is read."""
+    """One platform's website. ``login``: the page where a person starts; ``page``: where the account is read."""
 
     id: str
     hosts: tuple[str, ...]
@@ -127,7 +128,7 @@ class SitePlace(TokenPlace):
     """Where a website is reached."""
 
     def host_and_path(self, address: str) -> tuple[str, str] | None:
-        """Return host and path of the address that a browser shows, None when it is no page of a website's."""
+        """Return host and path of the address that a browser shows; None if it is not a page of a website."""
         try:
             split = urlsplit(address)
             if self.base is None:
@@ -161,7 +162,7 @@ def websites(own: Path | None = None) -> Mapping[str, Website]:
     """Return the websites by login.
 
     Args:
-        own: An operator's folder; its ``LOGIN.toml`` takes the place of ours.
+        own: An operator's folder; its ``LOGIN.toml`` replaces ours.
 
     Raises:
         Rejected: ``bad_website_file``, with the login's name.

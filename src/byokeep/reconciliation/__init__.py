@@ -1,5 +1,5 @@
-"""What the secret store recorded, held against what the database recorded.
+"""What the secret store recorded, compared with what the database recorded.
 
 Rules
-- The last of the domains: nothing but a process imports it.
+- It is the last of the domains: only a process imports it.
 """

@@ -1,24 +1,24 @@
 """What explains a request in the store's own audit log. Pure rules; :mod:`byokeep.reconciliation.reconcile` feeds them.
 
 Rules
-- A login is explained by the lease whose signed token it showed, and by nothing else; a header is a hint, not proof.
-- A read is explained by a login of the lease it names, by the same entity, for this client and provider, in time.
-- An identity token of a client is explained as a read of the client's key at that provider is.
-- A write is explained by the record that carries the store's own request id, or by a custody lease.
-- A write of a profile's record that has none, while a seal of that very profile was announced and not yet recorded, is
-  one that was cut off: still a finding, but one that says so. An announcement serves one write of a run.
-- A profile's record is read under custody, or under no lease by the broker when a job has just opened the profile.
-- An entity is let in by a switch's opening on record, and put out by a switch's close, or while one is closed.
-- A close explains nothing that comes after the release that followed it.
-- What a restore asks of the store that it makes, without an identity of anybody, is explained by its record, the first
-  of the restored home: it opens KEKs, ends rights and lists what is held, and reads no value.
-- What a backup takes and marks is explained by its machine's login and by a backup that was begun and is not over.
-- Who puts entities out may list them before: `byokeep kill panic` asks the store who there is, and nobody else does.
-  One that the database was not told of is a finding of its own, also where its client's switch was engaged already.
-- More at the store than the lease's holder told, or two tellings that differ: somebody else has signed the lease's
-  claims, has its token or tells in the holder's name. A read that was told is one of the value and, of a keyless
-  credential, one of an identity token: each kind is counted by itself. Nothing told (a holder that was killed, or never
-  reached us) is a warning: silence never passes for "nothing more". An enrolment is ours: one login.
+- Only the lease whose signed token it showed explains a login; a header is a hint, not proof.
+- A login of the lease that a read names explains the read, by the same entity, for this client and provider, in time.
+- A client's identity token is explained like a read of the client's key at that provider.
+- A write is explained by the record that has the store's own request id, or by a custody lease.
+- If a write of a profile's record has no such record, but a seal of that profile was announced and not yet recorded, it
+  was interrupted: still a finding, but one that says so. An announcement explains one write of a run.
+- A profile's record is read under custody or, without a lease, by the broker when a job has just opened the profile.
+- An entity is enabled by a switch's recorded opening, and disabled by a switch's close or while one is closed.
+- A close explains nothing after the release that followed it.
+- What a restore asks of the store that it makes, without anybody's identity, is explained by its record, the first one
+  in the restored home: it opens KEKs, ends rights and lists what is stored, and reads no value.
+- What a backup takes and marks is explained by its machine's login and by a backup that has begun and not ended.
+- Whoever disables entities may list them first: `byokeep kill panic` asks the store for them, and nobody else does. A
+  disabling that the database was not told of is a finding of its own, even if its client's switch was already engaged.
+- More at the store than the lease's holder told, or two tellings that differ, means that somebody else has signed the
+  lease's claims, has its token, or tells in the holder's name. A read that was told is one of the value and, for a
+  keyless credential, one of an identity token; each kind is counted separately. Nothing told (the holder was killed, or
+  never reached us) is a warning: silence never passes for "nothing more". An enrolment is ours, with one login.
 - Everything else must be on the list below. What is on no list is a finding.
 
 It may not excuse a request because it cannot explain it.
@@ -38,26 +38,26 @@ from byokeep.kernel.command import Severity
 from byokeep.kernel.ports import TORN, StoreEntry, node_of
 
 LOGIN: Final = "auth/lease/cel/login"
-LOGINS: Final = frozenset({LOGIN, "auth/lease/login"})  # the second is that of releases before; it has no role now
+LOGINS: Final = frozenset({LOGIN, "auth/lease/login"})  # the second is from earlier releases; it has no role now
 PANIC: Final = "kill_panic"
 SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is checked to the second
-MANY_REFUSED: Final = 10  # by one entity in one span; a process of ours that works as it should is refused nothing
-SEAL_FOR: Final = timedelta(minutes=15)  # in which a seal that was announced may write its record
-AFTER_OPENING: Final = timedelta(seconds=60)  # in which the broker reads a record: an opening is fresh for half of it
+MANY_REFUSED: Final = 10  # by one entity in one span; a correct process of ours is never refused
+SEAL_FOR: Final = timedelta(minutes=15)  # within which an announced seal may write its record
+AFTER_OPENING: Final = timedelta(seconds=60)  # for the broker to read a record: an opening is fresh for half of it
 BEFORE_OPENING: Final = timedelta(seconds=30)  # the clocks of database and store may differ
 NEAR_MOVE: Final = timedelta(seconds=30)  # between a switch's record and the store's half of it, clocks included
-TOLD_WITHIN: Final = timedelta(seconds=25)  # of its issue a lease is told of: dead after 6 s, then 10 s of attempts
-RESTORE_FOR: Final = timedelta(hours=1)  # before its record, in a home that had been empty
+TOLD_WITHIN: Final = timedelta(seconds=25)  # after issue a lease is told of: dead after 6 s, then 10 s of attempts
+RESTORE_FOR: Final = timedelta(hours=1)  # before its record, in a home that was empty
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 VALUE: Final = re.compile(
     rf"kv/(data|delete|undelete|destroy|metadata)/clients/({_UUID})/providers/([a-z]+)((?:/[a-z]+)?|/accounts/{_UUID}/[a-z]+)\Z"
 )
-# Browser profiles: the record of one, and the client's own KEK. Only a lease for profiles touches either; and the
-# broker, which reads the record for the runner that has it open and writes that of what a runner sealed.
+# Browser profiles: a profile's record, and the client's own KEK. Only a lease for profiles touches either, and the
+# broker, which reads the record for the runner that has it open and writes the record of what a runner sealed.
 _PROFILE: Final = "profile"
-_SEAL: Final = "seal"  # of a runner's lease: it wraps a key, and the broker writes the record
+_SEAL: Final = "seal"  # in a runner's lease: it wraps a key, and the broker writes the record
 _RECORD: Final = re.compile(rf"kv/(data|delete|undelete|destroy)/clients/({_UUID})/profiles/({_UUID})\Z")
 _KEK: Final = re.compile(
     rf"tenant/(encrypt|decrypt|rewrap|keys)/(?:production|staging|development)-({_UUID})(?:/rotate|/config)?\Z"
@@ -66,7 +66,7 @@ _DRILL: Final = re.compile(r"kv/data/platform/breakglass-drill\Z")  # what a dri
 _IDENTITY: Final = re.compile(rf"identity/oidc/token/({_UUID})-([a-z]+)\Z")  # of a client, under its own lease
 IDENTITY: Final = "/identity"  # the place of an identity token, among those of a provider's values
 _APP: Final = re.compile(r"kv/data/platform/apps/[a-z]+/[a-z0-9_]+\Z")
-# Requests that processes make by themselves: operations, path, why it is harmless. No client's value is among them.
+# Requests that processes make on their own: operations, path, why it is harmless. None reads a client's value.
 _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
     (frozenset(operations.split()), re.compile(path + r"\Z"))
     for operations, path in (
@@ -74,22 +74,22 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("read update", r"auth/token/(lookup|renew|revoke)-self"),
         ("update", r"transit/sign/(leases|checkpoints|evidence)"),  # a signed lease shows as a login
         ("read", r"transit/keys/(leases|checkpoints|evidence|probe)"),  # public keys, health probe
-        ("update", r"transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of a value on its way in
+        ("update", r"transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of an incoming value
         ("read", r"kv/data/platform/(token|machine)-key"),  # peppers of the token hashes
-        ("read", r"kv/data/platform/scan-key"),  # keys the fingerprints that leaks are looked for with
+        ("read", r"kv/data/platform/scan-key"),  # keys the fingerprints with which leaks are found
         ("read", r"kv/(meta)?data/platform/apps/[a-z]+/[a-z0-9_]+"),  # under a custody lease: its logins are explained
-        ("read", r"kv/metadata/platform/provisioning"),  # each start looks whether the set-up is the wanted one
+        ("read", r"kv/metadata/platform/provisioning"),  # each start checks whether the set-up is the wanted one
         (
             "read",
             rf"kv/metadata/clients/{_UUID}/(providers/[a-z]+(/webhook|/accounts/{_UUID}/[a-z]+)?|profiles/{_UUID})",
         ),  # version numbers
-        ("read", rf"(identity/entity/id/{_UUID}|sys/ha-status|sys/storage/raft/configuration)"),  # a kill still holds
-        # How a client's identity tokens are made, as web's policy allows it; and what everybody may fetch to check one.
+        ("read", rf"(identity/entity/id/{_UUID}|sys/ha-status|sys/storage/raft/configuration)"),  # is a kill in force?
+        # How a client's identity tokens are made, as web's policy allows; and what anybody may fetch to check one.
         ("create update", rf"identity/oidc/(key/{_UUID}|role/{_UUID}-[a-z]+)"),
         ("read", r"identity/oidc/\.well-known/(openid-configuration|keys)"),
         ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
-        ("list read", r"auth/lease/cel/role(/[a-z-]*)?"),  # that there is one role for break glass
-        ("update", r"auth/token/revoke-accessor"),  # the end of what it gave
+        ("list read", r"auth/lease/cel/role(/[a-z-]*)?"),  # checks that break glass has one role
+        ("update", r"auth/token/revoke-accessor"),  # ends what break glass gave
         ("update", r"sys/wrapping/(wrap|unwrap|lookup)"),
         ("read", r"sys/(health|seal-status|leader|internal/ui/mounts(/.*)?)"),  # health probes
     )
@@ -103,8 +103,8 @@ _RESTORE: Final = re.compile(
 )
 _ENTITY: Final = re.compile(rf"identity/entity/id/({_UUID})\Z")
 _ENTITIES: Final = re.compile(r"identity/entity/id/?\Z")
-_DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when it enables it
-# What sets the store up. Explained by a record of ours that says so, near in time.
+_DEVICE_TEST: Final = "sys/audit/test"  # the store tests each device alone when it enables it
+# What sets the store up. A record of ours that says so, near in time, explains it.
 _SETUP: Final = re.compile(
     r"(sys/(init|unseal|seal|mounts|remount|auth|policies|policy|config|quotas|audit|generate-root|rekey|rotate|plugins)"
     r"|auth/(lease|approle)/(config|cel/role|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|tenant/config|kv/config"
@@ -115,7 +115,7 @@ _SETUP: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseRow:
-    """A lease as issued: enough to sign its token again; and what its holder told of its use, None: nothing yet."""
+    """A lease as issued, enough to sign its token again; and what its holder told of its use (None: nothing yet)."""
 
     id: UUID
     client_id: UUID
@@ -131,7 +131,7 @@ class LeaseRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantRow(LeaseRow):
-    """A grant of break glass, as the lease that it is like. ``accessors``: each device's hash of its token's."""
+    """A break-glass grant in the form of a lease. ``accessors``: each device's hash of its token's accessor."""
 
     life_s: int
     accessors: frozenset[str]
@@ -139,7 +139,7 @@ class GrantRow(LeaseRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request at the store, as all devices that have it say."""
+    """One request at the store, as all devices that have it report it."""
 
     id: str
     at: datetime
@@ -157,8 +157,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFinding:
-    """Something that nothing explains. ``request_id`` is the store's; ``count`` how many requests it stands for;
-    ``object_id`` a row that no record explains.
+    """Something that nothing explains. ``request_id`` is the store's; ``count`` is how many requests it stands for;
+    ``object_id`` is a row that no record explains.
     """
 
     reason: str
@@ -174,21 +174,22 @@ class LogFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncedSeal:
-    """A seal of a profile: the place of its record, since when, and when it was recorded; ``None``: it never was."""
+    """An announced seal of a profile: the place of its record, since when, and when it was recorded (``None``: never).
+    """
 
     path: str
     since: datetime
     until: datetime | None
 
     def covers(self, at: datetime, path: str) -> bool:
-        """Whether a write there at that time can be its own, made before it was recorded."""
+        """Whether a write there at that time can be this seal's, made before it was recorded."""
         end = self.since + SEAL_FOR if self.until is None else self.until
         return path == self.path and self.since - SLACK <= at <= end + SLACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityUpdate:
-    """A switch that was closed or opened, on record; ``client_id`` None: that of everything.
+    """A recorded close or opening of a switch; ``client_id`` None: the global one.
 
     ``panic``: closed by `byokeep kill panic`, which told the database.
     """
@@ -204,10 +205,10 @@ class KnownToUs:
     """What is known from our own records.
 
     ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
-    place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``seals``: what was announced
-    and has served no write yet. ``backups``: when each was begun, and was over. ``restores``: when each was done.
-    ``entities``: entity at the store -> its client, and whether a switch of it is closed now. ``moves``: what moved
-    since. ``grants``: of break glass. ``stops``: entities of the store that put others out in the span.
+    place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``seals``: announced seals
+    that have not explained a write yet. ``backups``: when each began and ended. ``restores``: when each ended.
+    ``entities``: entity at the store -> its client, and whether a switch of it is closed now. ``moves``: switches
+    closed or opened since. ``grants``: of break glass. ``stops``: entities that disabled others in the span.
     """
 
     leases: Mapping[UUID, LeaseRow]
@@ -227,7 +228,7 @@ class KnownToUs:
 
 
 def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[LogFinding]]:
-    """Join what the devices say of each request, in order of time; where they disagree, that is a finding (R8.2-4)."""
+    """Join what the devices say about each request, in order of time; a disagreement is a finding (R8.2-4)."""
     by_request: dict[str, list[StoreEntry]] = {}
     for entry in entries:
         if entry.kind == TORN:
@@ -246,7 +247,7 @@ def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[LogFinding
 
 
 def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
-    """A request without a response counts as done: only a recorded error says that nothing was given out."""
+    """Join the entries of a request. Without a response it counts as done: only a recorded error proves a refusal."""
     responses = [entry for entry in said if entry.kind == "response"]
     best = (responses or list(said))[0]
     return Request(
@@ -260,9 +261,9 @@ def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
 
 
 def value_read(operation: str, path: str) -> tuple[UUID, str, str] | None:
-    """Return whose value a request reads: client, provider or ``profile``, and the place below it; None: no value.
+    """Return whose value a request reads: client, provider or ``profile``, and the place below it; None if no value.
 
-    An identity token of a client at a provider is read as a value is; its place is :data:`IDENTITY`.
+    A client's identity token for a provider counts as a value; its place is :data:`IDENTITY`.
     """
     if operation == "read" and (identity := _IDENTITY.match(path)):
         return UUID(identity[1]), identity[2], IDENTITY
@@ -273,9 +274,9 @@ def value_read(operation: str, path: str) -> tuple[UUID, str, str] | None:
 
 
 def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime, last: datetime) -> list[LogFinding]:
-    """Return one finding for each device that lacks requests another device of its node has, away from the edges.
+    """Return a finding for each device that lacks requests of another device of its node, away from the span's edges.
 
-    Each node of a cluster records what it answers itself, so no other node's files have it.
+    Each node of a cluster records only what it answers itself, so no other node's files have it.
     """
     seen: dict[str, dict[str, datetime]] = {device: {} for device in devices}
     for entry in entries:
@@ -295,7 +296,7 @@ def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: dateti
 
 
 def torn(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime) -> list[LogFinding]:
-    """Return a finding for each device with lines cut off; critical when its node has no whole one: then a
+    """Return a finding for each device with cut-off lines; critical if its node has no whole device, because then a
     request is lost.
     """
     times: dict[str, list[datetime]] = {}
@@ -311,14 +312,17 @@ def torn(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: dateti
 
 
 def logins_refused(requests: Iterable[Request]) -> int:
-    """Return how many logins were refused. A standby refuses one that it then passes on: the active node's counts."""
+    """Return how many logins were refused. A standby refuses a login and forwards it; only the active node's answer
+    counts.
+    """
     logins = [request for request in requests if request.path in LOGINS]
     let_in = {text for login in logins if not login.refused for text in login.login_hashes.values()}
     return sum(login.refused and let_in.isdisjoint(login.login_hashes.values()) for login in logins)
 
 
 def explain(request: Request, known: KnownToUs) -> LogFinding | None:
-    """Return why nothing explains a request other than a login; None when something does. A refused one did nothing."""
+    """Return why nothing explains a request other than a login; None if something does. A refused request did nothing.
+    """
     if request.refused or _of_backup(request, known) or _of_restore(request, known):
         return None
     if request.operation != "read" and _APP.match(request.path):
@@ -349,32 +353,34 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
 
 
 def _of_backup(request: Request, known: KnownToUs) -> bool:
-    """Whether it is what the machine that takes backups does while one is being made."""
+    """Whether the backup machine does this while a backup is being made."""
     if request.machine != "backup" or not _BACKUP.match(f"{request.operation} {request.path}"):
         return False
     return any(begun - SLACK <= request.at <= over + SLACK for begun, over in known.backups)
 
 
 def _of_restore(request: Request, known: KnownToUs) -> bool:
-    """Whether it is what a restore does at the store that it makes, with a root token."""
+    """Whether a restore does this at the store that it makes, with a root token."""
     if request.machine or request.entity_id or not _RESTORE.match(f"{request.operation} {request.path}"):
         return False
     return restored(request.at, known)
 
 
 def restored(at: datetime, known: KnownToUs) -> bool:
-    """Whether a restore was under way."""
+    """Whether a restore was in progress."""
     return any(done - RESTORE_FOR <= at <= done + SLACK for done in known.restores)
 
 
 def probing(requests: Iterable[Request]) -> list[UUID]:
-    """Return who was refused so often that they look for a way in: entities of the store, of machines and clients."""
+    """Return who was refused so often that they seem to look for a way in: entities of the store, of machines and
+    clients.
+    """
     refused = Counter(request.entity_id for request in requests if request.refused)
     return [entity for text, count in refused.items() if count >= MANY_REFUSED and (entity := as_uuid(text))]
 
 
 def put_out(requests: Iterable[Request]) -> list[tuple[str, str]]:
-    """Return who made the store refuse whom: pairs of its entities."""
+    """Return who disabled whom: pairs of the store's entities."""
     done = [one for one in requests if one.operation == "update" and not one.lets_in and not one.refused]
     return [(one.entity_id, of.group(1)) for one in done if (of := _ENTITY.match(one.path))]
 
@@ -407,7 +413,7 @@ def _explain_value(request: Request, known: KnownToUs, client_id: UUID, provider
 
 
 def _granted(request: Request, known: KnownToUs) -> GrantRow | None:
-    """Return the grant of break glass whose token a request showed: nobody else has its accessor."""
+    """Return the break-glass grant whose token a request showed: no other token has its accessor."""
     return next((one for one in known.grants if request.accessor_hash in one.accessors), None)
 
 
@@ -416,7 +422,7 @@ def _explain_record(request: Request, known: KnownToUs, client_id: UUID, profile
     if request.lease_header:
         lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
         missing = _explain_lease(request, known, client_id, _PROFILE, reads=reads)
-        if missing is None and lease is not None and lease.kind != "custody":  # the store's policy is another than ours
+        if missing is None and lease is not None and lease.kind != "custody":  # the store's policy is not ours
             return finding("record_under_use_lease", request, client_id, lease.id)
         return missing
     if not reads:
@@ -428,7 +434,7 @@ def _explain_record(request: Request, known: KnownToUs, client_id: UUID, profile
 
 
 def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFinding | None:
-    """Return why the broker's write of a profile's record is not explained by the one that says what was sealed."""
+    """Return why no audit record of a seal explains the broker's write of a profile's record."""
     path = request.path.replace("kv/data/", "kv/", 1)
     if known.writes.get(request.id) == (client_id, path):
         return None
@@ -442,7 +448,7 @@ def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFin
 def _explain_lease(
     request: Request, known: KnownToUs, client_id: UUID, secret: str, *, reads: bool
 ) -> LogFinding | None:
-    """Return why no lease of this client for this secret explains a request; only custody does more than read."""
+    """Return why no lease of this client for this secret explains a request; only custody may do more than read."""
     if not request.lease_header:
         return finding("read_without_lease" if reads else "write_unexplained", request, client_id)
     lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
@@ -458,7 +464,7 @@ def _explain_lease(
 
 
 def _wraps(request: Request, lease: LeaseRow) -> bool:
-    """Whether it is what a sealing runner does at the store: wrap, and look at the key that wraps."""
+    """Whether a sealing runner does this at the store: it wraps, and looks at the wrapping key."""
     return _SEAL in lease.secrets and re.match(r"tenant/(encrypt/|keys/.*/config\Z)", request.path) is not None
 
 
@@ -473,7 +479,8 @@ def as_uuid(text: str) -> UUID | None:
 
 
 def surplus(requests: Iterable[Request], known: KnownToUs, after: datetime, until: datetime) -> list[LogFinding]:
-    """Return a finding for each lease issued in ``(after, until]`` of which the store did more than its holder told."""
+    """Return a finding for each lease issued in ``(after, until]`` for which the store did more than its holder told.
+    """
     logins: dict[UUID, list[datetime]] = {}
     for (lease_id, _), times in known.logins.items():
         logins.setdefault(lease_id, []).extend(times)
@@ -482,7 +489,7 @@ def surplus(requests: Iterable[Request], known: KnownToUs, after: datetime, unti
         read, named = value_read(request.operation, request.path), as_uuid(request.lease_header)
         if read is None or named is None or read[1] == _PROFILE:
             continue
-        if not request.refused and explain(request, known) is None:  # else it is a finding of its own
+        if not request.refused and explain(request, known) is None:  # otherwise it is a finding of its own
             reads[named, read[1], read[2] == IDENTITY] += 1
     due = (lease for lease in known.leases.values() if after < lease.issued_at <= until)
     return [found for lease in due if (found := _compare(lease, logins.get(lease.id, []), reads))]

@@ -1,23 +1,25 @@
-"""Hold the store's own audit log against ours: every login, read and write must be explained (runbook 8.2).
+"""Comparing the store's own audit log with ours: every login, read and write must be explained (runbook 8.2).
 
 Rules
-- A login is matched by signing the lease's claims again and hashing the result as the store did: Ed25519 is
+- A login is matched by signing the lease's claims again and hashing the result as the store did. Ed25519 is
   deterministic, so the same lease gives the same bytes, and nobody can forge the match.
-- A device that was made anew hashes with another key. A login from before then is held against the lease that its
-  header names and against what that lease's holder told, and a warning says that it could not be compared.
-- What could not be read is *unknown*, and unknown is not clean. Nothing read is unknown too.
-- A finding opens an alert; the run itself is on record, whatever it found.
-- A long span is worked through in parts that fit into memory, each on record. A running broker goes on where it was
-  itself; what a record claims is taken over by a start alone. It knows its own records by their hashes; any other is
-  the alert ``reconciled_by_another``, and so is a record that does not begin where the one before it ended.
+- A device that was recreated hashes with another key. A login from before then is compared with the lease that its
+  header names and with what that lease's holder told, and a warning says that it could not be verified.
+- What could not be read is *unknown*, and unknown is not clean. If nothing was read, that is unknown, too.
+- A finding opens an alert; the run itself is recorded, whatever it found.
+- A long span is processed in parts that fit into memory, each recorded. A running broker continues where it stopped
+  itself; only after a start does it rely on what a record says. It knows its own records by their hashes. Any other
+  record raises the alert ``reconciled_by_another``, and so does one that does not begin where the one before it ended.
 - A part that could not be read in full is tried again until it is ``GIVE_UP`` long; what no device shows is never
-  passed over. In a cluster that is so while no node can be read; one that stays dark beside others is left behind, on
-  record as unknown, for an auditor to go over again.
-- Each row that can open something is what its last record says, or it is a finding (ADR 0039). Such a finding engages
-  the kill switch of its client, or of everything where it is nobody's; two people release it as any other.
-- So does a client that the store was told to refuse without a switch (`byokeep kill panic`, with the database away).
+  skipped. In a cluster this applies while no node can be read. A node that stays unreadable beside others is left
+  behind, recorded as unknown, for an auditor to process again.
+- Each row that can open something must be what its last record says; otherwise it is a finding (ADR 0039). Such a
+  finding engages the kill switch of its client, or the global one if it has no client; two people release it like any
+  other.
+- So does a client that the store was told to refuse without a switch (`byokeep kill panic`, while the database could
+  not be reached).
 
-It may not act on another finding, nor mend a row: people do.
+It may not act on any other finding, or mend a row: people do.
 """
 
 from __future__ import annotations
@@ -49,13 +51,13 @@ from byokeep.reconciliation import explain as rules
 from byokeep.reconciliation.explain import TOLD_WITHIN, LogFinding, merge
 from byokeep.tenancy.scopes import GLOBAL, scope_from_name
 
-LOOK_BACK: Final = 1_000  # records that a start reads: a few hours of rounds
+LOOK_BACK: Final = 1_000  # records that are read at a start: a few hours of rounds
 ANOTHER: Final = "reconciled_by_another"
 
 
 @dataclass(frozen=True, slots=True)
 class _RunRecord:
-    """A record of the broker's that says that a span was explained, or, without times, that one was not."""
+    """A record of the broker's that says that a span was explained or, without times, that one was not."""
 
     seq: int
     hash_hex: str
@@ -67,7 +69,7 @@ class _RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Begin:
-    """Where the first run began, and the last record that told of somebody else's."""
+    """Where the first run began, and the last record that was reported as somebody else's."""
 
     until: datetime
     told_seq: int
@@ -89,7 +91,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 async def resume(app: BrokerApp) -> datetime:
-    """Return the end of the broker's last complete run, as on record; before the first, when it was installed.
+    """Return the recorded end of the broker's last complete run; before the first run, the time of installation.
 
     Raises:
         Unavailable: The database.
@@ -102,11 +104,11 @@ class Reconciled:
 
     def __init__(self) -> None:
         self._until: datetime | None = None
-        self._seq = 0  # of the last record that was looked at
-        self._own: dict[str, datetime | None] = {}  # hashes of our records that were not looked at yet -> what they end
+        self._seq = 0  # of the last record that was checked
+        self._own: dict[str, datetime | None] = {}  # hashes of our records not yet checked -> the span's end
 
     async def look(self, app: BrokerApp) -> datetime:
-        """Return where the next run begins, and tell of records that somebody else wrote.
+        """Return where the next run begins, and report records that somebody else wrote.
 
         Raises:
             Unavailable: The database.
@@ -126,11 +128,11 @@ class Reconciled:
         return until
 
     def say(self, hash_hex: str, until: datetime | None) -> None:
-        """Know a record as our own; said before it is committed, for the answer to a commit can be lost."""
+        """Note a record as our own; called before it is committed, because the answer to a commit can be lost."""
         self._own[hash_hex] = until
 
     def done(self, until: datetime) -> None:
-        """Go on behind a part that is on record."""
+        """Continue after a part that is on record."""
         self._until = until
 
 
@@ -140,7 +142,7 @@ async def _runs(app: BrokerApp, after: int) -> list[_RunRecord]:
 
 
 async def _on_record(app: BrokerApp) -> tuple[datetime, list[_RunRecord], bool]:
-    """The end without a seam, what was read, and whether a seam was found that nobody was told of."""
+    """Return the end without a seam, what was read, and whether a seam was found that nobody was told of."""
     asked = {"installation_id": app.installation_id}
     [begin] = await app.db.read(_Begin, "audit_reconciled_begin", asked, every_client=True)
     runs = await _runs(app, 0)
@@ -149,7 +151,7 @@ async def _on_record(app: BrokerApp) -> tuple[datetime, list[_RunRecord], bool]:
 
 
 def _end_of(begin: datetime, runs: Sequence[_RunRecord], *, whole: bool) -> tuple[datetime, int]:
-    """The end of the runs that follow each other, and the number of the last record that follows nothing."""
+    """Return the end of the consecutive runs, and the number of the last record that does not follow another."""
     until, first, seam = begin, True, 0
     for run in sorted(runs, key=lambda run: run.seq):
         if run.malformed:
@@ -171,7 +173,7 @@ _KINDS: Final = ("switch", "client", "job", "account", "key")
 
 
 async def look_for_unrecorded(app: BrokerApp, at: datetime) -> list[LogFinding]:
-    """Return what stands in the database otherwise than on record, and close the gate over it.
+    """Return the rows that differ from their records, and close the gate because of them.
 
     Raises:
         Unavailable: The database.
@@ -189,10 +191,10 @@ async def look_for_unrecorded(app: BrokerApp, at: datetime) -> list[LogFinding]:
 async def _follow_store(
     app: BrokerApp, found: Iterable[LogFinding], known: rules.KnownToUs, told: Sequence[tuple[str, str]]
 ) -> None:
-    """Engage the switch of whom the store was told to refuse without one; of everything, if it was everybody.
+    """Engage the switch of each client that the store was told to refuse without one; the global switch if it was all.
 
-    One whose switch was engaged before counts as told to refuse, beside several others. Where there is one client alone
-    nobody can tell what was meant, and the wider switch is engaged.
+    A client whose switch was already engaged counts as refused, if the store was told to refuse several. If there is
+    only one client, nobody can tell what was meant, and the global switch is engaged.
     """
     cut = {one.client_id for one in found if one.reason == CUT_OFF and one.client_id is not None}
     several = len({entity for _, entity in told if entity in known.entities}) > 1 or len(known.entities) == 1
@@ -201,9 +203,10 @@ async def _follow_store(
 
 
 async def close_gates(app: BrokerApp, clients: Iterable[UUID | None], *, reason: str = REASON) -> None:
-    """Engage the kill switch of each client that has a finding; ``None`` = of everything.
+    """Engage the kill switch of each client that has a finding; ``None`` = the global one.
 
-    One whose cut-off at the store is pending counts as engaged; whatever keeps one from being engaged keeps no other.
+    One whose cut-off at the store is pending counts as engaged. A failure for one does not keep another from being
+    engaged.
     """
     for client_id in dict.fromkeys(clients):
         name = GLOBAL if client_id is None else f"client:{client_id}"
@@ -213,21 +216,21 @@ async def close_gates(app: BrokerApp, clients: Iterable[UUID | None], *, reason:
                 await engage(app, app.system(), scope_from_name(name), reason)
 
 
-BEFORE: Final = TOLD_WITHIN + timedelta(seconds=5)  # and a token's life: where the use of a lease judged now may stand
-SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
+BEFORE: Final = TOLD_WITHIN + timedelta(seconds=5)  # plus a token's life: how old the use of a lease judged now may be
+SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; newer requests are judged next time
 NEAR: Final = timedelta(seconds=30)  # between a lease's issue and its login, clocks included
-MAX_ALERTS: Final = 50  # of one part; the count is in the result
-MAX_ENTRIES: Final = 50_000  # of one device and part; some 50 MB
+MAX_ALERTS: Final = 50  # for one part; the count is in the result
+MAX_ENTRIES: Final = 50_000  # for one device and part; some 50 MB
 ORDER: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
-REKEYED_WITHIN: Final = timedelta(seconds=10)  # of the last answer hashed with another key; a probe comes each 5 s
-GIVE_UP: Final = timedelta(minutes=5)  # a longer part with something unread is on record as such, and left behind
+REKEYED_WITHIN: Final = timedelta(seconds=10)  # of the last answer hashed with another key; a probe comes every 5 s
+GIVE_UP: Final = timedelta(minutes=5)  # a longer part with something unread is recorded as such, and left behind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
     """What was found. ``state`` is ``clean``, ``findings`` or ``unknown``; ``unread`` names devices not read.
 
-    ``until`` is where the next run begins: behind what was judged.
+    ``until`` is where the next run begins: after what was judged.
     """
 
     state: str
@@ -242,7 +245,7 @@ class Reconciliation:
 class _Log:
     """What the devices hold, until when, which were read or not, and since when those of each node record.
 
-    ``until`` is earlier than was asked for when a device holds more than fits into memory.
+    ``until`` is earlier than was asked for if a device holds more than fits into memory.
     """
 
     until: datetime
@@ -257,18 +260,18 @@ def _lease(row: Row) -> rules.LeaseRow:
     return reader(rules.LeaseRow)({**row, "used_logins": used_logins, "used_reads": used_reads})
 
 
-# Rows beside those that close the gate (:mod:`byokeep.reconciliation.reconcile`).
+# Kinds of rows besides those that close the gate (:mod:`byokeep.reconciliation.reconcile`).
 _UNRECORDED: Final = ("subject", "token", "alert")
 
 
 async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime, own: Reconciled | None = None) -> Reconciliation:
-    """Explain everything the store recorded from ``since`` until ten seconds ago.
+    """Explain everything that the store recorded from ``since`` until ten seconds ago.
 
     Args:
         app: The broker.
-        actor: An auditor, or the broker itself each minute.
+        actor: An auditor, or the broker itself every minute.
         since: Start of the span; give the last run's ``until``.
-        own: Of the broker's rounds: hears of each part that is on record.
+        own: The state of the broker's rounds, which notes each recorded part.
 
     Raises:
         Denied: Not the actor's to run.
@@ -313,7 +316,7 @@ async def _part(
         for row in await tx.all(dict, "audit_leases_told_twice", first=since, last=until):
             about = {"client_id": row["client_id"], "lease_id": row["id"]}
             found.append(LogFinding(reason="lease_use_surplus", at=row["at"], **about))
-    # The broker's rounds leave nothing out: what came before the log lies in another file, or nowhere.
+    # The broker's rounds leave nothing out: what came before the log is in another file, or nowhere.
     begins = max(log.begins.values(), default=since)
     if actor.id == app.installation_id and begins > since + SETTLE and not rules.restored(begins, known):
         found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=begins))
@@ -342,13 +345,15 @@ async def _part(
 def _joined(
     entries: list[StoreEntry], read: list[str], since: datetime, until: datetime
 ) -> tuple[list[rules.Request], list[LogFinding]]:
-    """Run in a thread: an hour of a busy store is seconds of work, and permits and kills wait for the loop."""
+    """Join the devices' entries. Runs in a thread, because an hour of a busy store is seconds of work, and permits and
+    kills wait for the loop.
+    """
     requests, found = merge(entries)
     return requests, found + rules.gaps(entries, read, first=since, last=until) + rules.torn(entries, read, first=since)
 
 
 def _unexplained(judged: Sequence[rules.Request], known: rules.KnownToUs) -> list[LogFinding]:
-    """Run in a thread, as :func:`_joined`."""
+    """Return what nothing explains. Runs in a thread, like :func:`_joined`."""
     return [missing for one in judged if one.path not in rules.LOGINS and (missing := rules.explain(one, known))]
 
 
@@ -380,7 +385,7 @@ async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime)
 
 
 async def granted(tx: Tx, app: BrokerApp, first: datetime, last: datetime, read: Sequence[str]) -> list[rules.GrantRow]:
-    """Return the grants of break glass whose tokens can have been used in a span, each as the lease that it is like."""
+    """Return the break-glass grants whose tokens may have been used in a span, each in the form of a lease."""
     found = []
     for row in await tx.all(dict, "glass_issued_between", first=first, last=last):
         shown = Secret(row["accessor"])
@@ -419,9 +424,9 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime, read:
 
 
 async def _rekeyed(app: BrokerApp, log: _Log) -> dict[str, datetime]:
-    """Device -> until when it hashed with another key than it does now; no device that had one key all along.
+    """Return, for each device whose key has changed, until when it hashed with another key than now.
 
-    Only answers that the store itself worded say so: without one a login that does not compare is no excused one.
+    Only replies that the store itself worded prove that. Without one, a login that does not match is not excused.
     """
     named: dict[str, list[tuple[datetime, str]]] = {}
     for entry in log.entries:
@@ -438,7 +443,7 @@ async def _rekeyed(app: BrokerApp, log: _Log) -> dict[str, datetime]:
 
 
 class Matcher:
-    """Finds the lease whose token a login showed. Signs each candidate once, hashes it once for each device."""
+    """Finds the lease whose token a login showed. It signs each candidate once, and hashes it once for each device."""
 
     def __init__(self, app: BrokerApp, known: rules.KnownToUs, rekeyed: Mapping[str, datetime]) -> None:
         self._app, self._known, self._rekeyed = app, known, rekeyed
@@ -447,7 +452,7 @@ class Matcher:
         self._hashes: dict[tuple[UUID, str], str] = {}
 
     async def explain_login(self, login: rules.Request) -> LogFinding | None:
-        """Note an explained login in what is known; return a finding for any other."""
+        """Note an explained login; return a finding for any other."""
         lease = await self._lease_of(login) or self._named_by(login)
         if lease is None:
             return rules.finding("login_unexplained", login)
@@ -457,7 +462,9 @@ class Matcher:
         return None
 
     def not_compared(self, since: datetime) -> list[LogFinding]:
-        """Return a finding for each device that was made anew since then, with the logins that were not compared."""
+        """Return a finding for each device that was recreated since then, with the number of logins that were not
+        compared.
+        """
         return [
             LogFinding(
                 reason="store_log_rekeyed", severity="warning", at=at, device=device, count=self._not_compared[device]
@@ -467,7 +474,7 @@ class Matcher:
         ]
 
     def _named_by(self, login: rules.Request) -> rules.LeaseRow | None:
-        """The lease that a login from before its devices were made anew names, which cannot be compared."""
+        """Return the lease that a login names which came before its devices were recreated and cannot be compared."""
         hint = self._hint(login)
         until = [self._rekeyed.get(device) for device in login.login_hashes]
         if hint is None or not until or not all(moment and login.at <= moment for moment in until):
@@ -480,8 +487,8 @@ class Matcher:
         return hint if hint is not None and abs(hint.issued_at - login.at) <= NEAR else None
 
     async def _lease_of(self, login: rules.Request) -> rules.LeaseRow | None:
-        # The header is right nearly always. Trying it first keeps the work of a span in step with its logins; looking
-        # through all leases for each login would stop the broker for seconds when it is busy.
+        # The header is nearly always right. Trying it first keeps the work proportional to the number of logins;
+        # searching all leases for each login would stop a busy broker for seconds.
         hint = self._hint(login)
         if hint is not None and await self._showed(login, hint):
             return hint
@@ -517,7 +524,7 @@ async def _record(
 ) -> None:  # fmt: skip
     outcome = Outcome.OK if result.state == "clean" else Outcome.FAILED
     facts: dict[str, FieldValue] = {}
-    if actor.id == app.installation_id and result.until > since:  # the broker's rounds go on from there
+    if actor.id == app.installation_id and result.until > since:  # the broker's rounds continue from there
         facts = {"since": since.isoformat(), "until": result.until.isoformat()}
     async with unblocked(app) as tx:
         for one in result.findings[:MAX_ALERTS]:
