@@ -1,13 +1,13 @@
-"""The console: pages on which people of the agency look and act. ``web`` serves it, under ``/console``.
+"""The console: pages on which the agency's people read and act. ``web`` serves it under ``/console``.
 
 Rules
-- A page asks the flow that the route of the API asks, or passes the call on with the visitor's own token: who may do
-  what is decided there and nowhere else, and the record is the same.
-- Pages are HTML, one stylesheet and the scripts of this folder. What a page does is a form or a link, and works
-  without a script; a script tells what happened since the page was loaded, and opens what the page has by
-  a key. It writes text, never markup.
-- All text is escaped; no value of a secret reaches a page, for no flow that is asked here returns one.
-- A page that shows is a GET and changes nothing; what changes something is a POST that comes from a page of ours.
+- A page calls the same flow as the API's route, or forwards the call with the visitor's own token. Only that decides
+  who may do what, and the record is the same.
+- Pages are HTML, one stylesheet and the scripts of this folder. What a page does is a form or a link, and works without
+  a script. A script shows what has happened since the page was loaded, and opens parts of the page by a key. It writes
+  text, never markup.
+- All text is escaped. No value of a secret reaches a page, because no flow that is called here returns one.
+- Showing a page is a GET and changes nothing. Changing something is a POST that comes from a page of ours.
 
-It may not have SQL, a rule about who may do what, or a state of its own.
+It may not have SQL, a rule about who may do what, or state of its own.
 """

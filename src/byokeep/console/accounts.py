@@ -1,9 +1,9 @@
-"""Accounts of a client: register one, have its owner consent (SOP 5.2), compare who answered, renew, disconnect.
+"""A client's accounts: register one, have its owner consent (SOP 5.2), compare who answered, renew, disconnect.
 
 Rules
-- The owner's browser is led to the platform by a link. Where it ends is pasted back as a whole address, which goes to
-  the flow and is on no page; what binds the answer to who began is in a cookie that no script reads.
-- Names of a platform are shown as the flow prints them, beside the expected ones.
+- A link leads the owner's browser to the platform. The whole address at which it ends is pasted back, goes to the flow
+  and is on no page. What binds the answer to whoever started is in a cookie that no script can read.
+- Names from a platform are shown as the flow prints them, beside the expected ones.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ def add(pages: Pages) -> None:
 
 
 def client_of(request: Request) -> ClientId:
-    """Return the client that an address names. Raises as :func:`byokeep.console.lists.given_id`."""
+    """Return the client in an address. Raises as :func:`byokeep.console.lists.given_id`."""
     return ClientId(given_id(request.path_params["client_id"]))
 
 
 def _advice(found: AccountState) -> str:
-    """What is to be done about an account, in words."""
+    """Return what to do about an account, in words."""
     if found.state == "mismatch":
         return of_look("look_alike" if found.grant_reason == "look_alike" else "mismatch")
     if found.state == "needs_reauth":
@@ -199,7 +199,7 @@ def _consents(pages: Pages) -> None:
 
 
 def answer_of(address: str, binding: str) -> ConsentAnswer:
-    """Read the address at which the owner's browser ended; what does not fit is the flow's to refuse.
+    """Read the address at which the owner's browser ended; the flow refuses what is wrong in it.
 
     Raises:
         Rejected: ``not_the_answer``.

@@ -1,9 +1,9 @@
-"""The first page: what needs somebody now, the worst first, each row with its one way on.
+"""The first page: what needs somebody now, worst first, each row with one thing to do.
 
 Rules
-- A row comes from a flow that a page of its own shows in full; nothing is judged here that no flow has judged.
-- What could not be asked is a row too: an empty page means that everything was asked and nothing was found.
-- A person is shown what their role sees, and told what it does not.
+- A row comes from a flow whose own page shows it in full; nothing is judged here that no flow has judged.
+- What could not be asked is a row, too: an empty page means that everything was asked and nothing was found.
+- People are shown what their role may see, and told what it may not.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from byokeep.operations.checks import Checklist
 from byokeep.tenancy import clients
 from byokeep.tenancy.scopes import scope_from_name
 
-MOST: Final = 50  # rows of one kind; the page of its own has all
+MOST: Final = 50  # rows of one kind; its own page has all
 _PAGES: Final = {
     due.DueKind.BACKUP: "/console/recovery", due.DueKind.BACKUP_PROOF: "/console/recovery",
     due.DueKind.RECOVERY_DRILL: "/console/recovery?show=drills", due.DueKind.BREAK_GLASS: "/console/break-glass",
@@ -47,7 +47,7 @@ _ENDS: Final = (due.DueKind.MACHINE_TOKEN, due.DueKind.PERSON_TOKEN)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """Something that needs somebody. ``href`` or ``command`` is the way on."""
+    """Something that needs somebody. ``href`` or ``command`` is what to do."""
 
     rank: int
     kind: str
@@ -107,7 +107,7 @@ async def _waiting(console: Console, who: Visitor) -> AsyncIterator[Need]:
 
 
 def _label(names: Mapping[UUID, str], found: Iterable[Alert | Incident]) -> str:
-    """Of which clients and keys alerts or incidents are; the first three by name."""
+    """Return which clients and keys alerts or incidents are about; the first three by name."""
     ids = [one.object_id if one.object_id in names else one.client_id for one in found]
     labels = list(dict.fromkeys(names.get(one, "") if one else "" for one in ids))
     labels = [one for one in labels if one]
@@ -137,7 +137,7 @@ async def _alerts(console: Console, who: Visitor) -> AsyncIterator[Need]:
 
 
 def _way_on(one: due.DueItem, who: Visitor) -> dict[str, str]:
-    """Where something is done that is due: on its page, or by its command."""
+    """Return where something due is done: on its page, or by its command."""
     key = one.kind is due.DueKind.KEY and who.may(Verb.KEY_METADATA)
     page = f"/console/keys/{one.item}" if key else _PAGES.get(one.kind)
     return {"command": one.command} if page is None else {"href": page, "act": "Look"}
@@ -188,7 +188,7 @@ async def _glass(console: Console, who: Visitor) -> AsyncIterator[Need]:
 
 
 async def _checklists(console: Console, who: Visitor) -> AsyncIterator[Need]:
-    if who.actor.clients is not None:  # they go over every client
+    if who.actor.clients is not None:  # they cover every client
         return
     for kind in Checklist:
         now, *past = await checklist.periods(console.app, who.actor, kind)

@@ -1,8 +1,8 @@
-"""Clients: the list, and the page of one with its keys, accounts, profiles, jobs, switches and alerts.
+"""Clients: the list, and a client's page with its keys, accounts, profiles, jobs, switches and alerts.
 
 Rules
-- A part that a role does not see is not asked for, and the page says which role sees it.
-- Of a key there is its state and its dates; no value, and no part of one.
+- A part that a role may not see is not asked for, and the page says which role may see it.
+- A key is shown by its state and its dates, never by a value or a part of one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A client's people at the portal: who is invited, an invitation, and the end of one.
+"""A client's contact persons at the portal: who is invited, inviting one, and ending one.
 
 Rules
-- The link of an invitation is shown to whoever made it, on the page that answers, and on no other.
+- The link of an invitation is shown only to whoever made it, on the page that answers.
 """
 
 from __future__ import annotations

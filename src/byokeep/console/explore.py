@@ -1,10 +1,10 @@
-"""The audit explorer: records by filter, one of them as a drawer, who used a key, proofs and their verification.
+"""The audit explorer: records by filter, one of them in a drawer, who used a key, proofs and their verification.
 
 Rules
-- The filter is the address. A page says how many records are left, and how many of our own heartbeats it folded away.
-- Names stand in place of ids, where the visitor may know them; the id is on the page of the record.
-- What verifies is the broker and the verifier of the command line; a page shows their result and has none of its own.
-- A file that leaves the house is made by the flow of the command line, and comes as it was signed.
+- The filter is the address. A page says how many records are left, and how many of our own heartbeats it hides.
+- Names replace ids if the visitor may know them; the id is on the page of the record.
+- The broker and the command line's verifier verify; a page only shows their result.
+- A file that leaves the house is made by the same flow as on the command line, and is sent as it was signed.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from byokeep.tenancy import clients, operators
 PER_PAGE: Final = 100
 _ASKED: Final = ("client", "key", "actor", "event", "outcome", "since", "until", "all", "before", "record")
 _ID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
-_RUNS: Final = ("run", "sop")  # fields that name a procedure, whose evidence can be had
+_RUNS: Final = ("run", "sop")  # fields that name a procedure whose evidence can be downloaded
 
 
 def days(now: datetime) -> Mapping[str, dict[str, str]]:
-    """Return spans that people mean, as parts of an address."""
+    """Return the usual spans, as parts of an address."""
     today, before = f"{now.astimezone(UTC):%Y-%m-%d}", f"{now.astimezone(UTC) - timedelta(days=1):%Y-%m-%d}"
     return {"The last hour": {"since": "1h"}, "Today": {"since": today},
             "Yesterday": {"since": before, "until": before}, "24 hours": {"since": "24h"},

@@ -1,9 +1,9 @@
-"""Break glass: asked for, approved by another person, reviewed and closed; what was opened and read is the history.
+"""Break glass: requested, approved by another person, reviewed and closed; the history shows what was opened and read.
 
 Rules
-- The page opens nothing: the token is handed to the holder's own command at the store, so that no browser has it. The
-  page shows that command to whoever asked, and to nobody else.
-- The request and its approval are two places, as is the review and its close.
+- The page opens nothing: the token goes to the holder's own command at the store, so that no browser has it. The page
+  shows that command only to whoever asked.
+- Request and approval are in two places, as are review and close.
 """
 
 from __future__ import annotations

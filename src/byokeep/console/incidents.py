@@ -1,10 +1,10 @@
-"""Incidents: the list, one opened by hand, and the page of one with its playbook, report, postmortem and end.
+"""Incidents: the list, opening one by hand, and an incident's page with its playbook, report, postmortem and end.
 
 Rules
-- A playbook is shown step by step with the record that proves each; there is a form for the next one alone. A step that
-  stops something sends the stop first, as the command does.
-- An exposure report is made, recorded and signed by the broker; the page shows that one, or saves it as it was signed.
-- What takes two people has two places, of which one is taken by who asked.
+- A playbook is shown step by step with the record that proves each. Only the next step has a form. A step that stops
+  something sends the stop first, as the command does.
+- The broker makes, records and signs an exposure report; the page shows it, or saves it as it was signed.
+- What takes two people has two places, one of which is for whoever asked.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from byokeep.operations import lists
 from byokeep.profiles.profiles import list_profiles
 from byokeep.tenancy import clients
 
-STEPS: Final[Mapping[str, tuple[str, str, str]]] = {  # by its name: a title, what it takes, what the button says
+STEPS: Final[Mapping[str, tuple[str, str, str]]] = {  # by name: the title, what it needs, the text of the button
     "kill": ("Stop the client", "Every effect of the client stops, on both lanes. Verifying and revoking go on.",
              "Stop it now"),
     "rotate": ("Rotate the key", "An emergency rotation begins: the old version serves nobody from now on.",
@@ -119,7 +119,7 @@ def _opening(pages: Pages) -> None:
 
     async def opened(request: Request, who: Visitor) -> Response:
         given = await form_of(console.app, request, "kind", "client", "about", "severity", "hours", "show")
-        if given["show"]:  # its keys and accounts: what was chosen stays
+        if given["show"]:  # show its keys and accounts; what was chosen stays
             return await form(request, who, given)
         (what, _, about), now = given["about"].partition(":"), console.app.clock.now()
         wish = OpenRequest(
@@ -200,12 +200,12 @@ def _acts(pages: Pages) -> None:
 
 
 async def _step(console: Console, who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
-    """Pass a step by its name; the two that stop something send the stop before, if it is their turn."""
+    """Pass a step by its name; the two that stop something send the stop first, if they are next."""
     app, name = console.app, given["step"]
     state = await incidents.look(app, who.actor, about)
     one, due = state.incident, next(iter(_missing(state)), "")
     if name == due == playbooks.KILL:
-        for lane in ("api", "browser"):  # the switch of the whole client would end whoever revokes its key
+        for lane in ("api", "browser"):  # the whole client's switch would end the workers that revoke its key
             body = {"client_id": str(one.client_id), "lane": lane, "reason": "suspected_leak"}
             await console.ask(who, "POST", "/v1/switches/close", body)
     gaps, ticket = bool(given["accept_gaps"]), given["ticket"].strip()
@@ -227,7 +227,7 @@ def _missing(state: IncidentState) -> tuple[str, ...]:
 
 
 async def _reported(console: Console, who: Visitor, one: Incident, hours: int | None) -> Any:
-    """Have the broker make a report about what an incident is of."""
+    """Have the broker make a report on what an incident is about."""
     body: dict[str, Any] = {"incident_id": str(one.id)}
     named = {"key": "ref_id", "account": "account_id", "profile": "profile_id"}.get(one.object_kind)
     if named and one.object_id:
@@ -240,7 +240,7 @@ async def _reported(console: Console, who: Visitor, one: Incident, hours: int | 
 
 
 async def _things(console: Console, who: Visitor, client_id: ClientId) -> list[tuple[str, str]]:
-    """What of a client an incident may be about, as a form sends it and as people say it."""
+    """Return what an incident of a client can be about, as a form sends it and as people say it."""
     app, actor, found = console.app, who.actor, []
     if who.may(Verb.KEY_LIST):
         for ref in await refs.list_refs(app, actor, client_id):
@@ -287,7 +287,7 @@ async def _shown(
 
 
 async def _rotation(console: Console, who: Visitor, state: IncidentState) -> str | None:
-    """The rotation of the key that leaked, whoever began it."""
+    """Return the rotation of the leaked key, whoever began it."""
     one, begun = state.incident, state.run.run.facts.get("rotation") if state.run else None
     if begun is None and one.object_kind == "key" and who.may(Verb.KEY_LIST):
         for it in await rotation_view.list_rotations(console.app, who.actor, one.object_id):
@@ -297,7 +297,7 @@ async def _rotation(console: Console, who: Visitor, state: IncidentState) -> str
 
 
 async def _steps(console: Console, who: Visitor, state: IncidentState, *, runs: bool) -> list[dict[str, Any]]:
-    """The steps of an incident's playbook, as ``timeline.html`` shows them; also of one that was not begun."""
+    """Return the steps of an incident's playbook, as ``timeline.html`` shows them, even if it has not begun."""
     if state.run is None:
         steps = [{"code": name, "state": "open" if at else "next"} for at, name in enumerate(_missing(state))]
     else:

@@ -1,10 +1,10 @@
-"""A client's key: how it stands, how its verification ended, its rotations, and who used it.
+"""A client's key: its state, how its verification ended, its rotations, and who used it.
 
 Rules
-- Of the value there is a keyed fingerprint, which is of use in this installation alone, and no part of it.
+- The value is shown only as a keyed fingerprint, which is useless outside this installation, and never in part.
 - A provider that could not be asked has refused nothing, and the page says so.
-- A leak has one door: a second look says what will happen, and from then on the pages of the key, its incident and its
-  rotation lead to each other.
+- A leak has one entry point: a confirmation page says what will happen, and from then on the pages of the key, its
+  incident and its rotation link to each other.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def add(pages: Pages) -> None:
 
 
 async def leak_of(console: Console, who: Visitor, ref: CredentialRef) -> UUID | None:
-    """The open incident that a key may have leaked; None also for a role that does not see incidents."""
+    """Return the open incident about a suspected leak of a key; None, too, for a role that may not see incidents."""
     if not who.may(Verb.INCIDENT_READ):
         return None
     found = await incidents.list_incidents(console.app, who.actor, client_id=ref.client_id, only_open=True)
@@ -98,7 +98,7 @@ async def leak_of(console: Console, who: Visitor, ref: CredentialRef) -> UUID | 
 
 
 async def _check(console: Console, who: Visitor, ref: CredentialRef, named: str | None) -> dict[str, Any] | None:
-    """How the verification that was named, or the one of the newest version, ended."""
+    """Return how the named verification, or that of the newest version, ended."""
     if named is None:
         found = await onboard.run_of(console.app, who.actor, ref)
     else:
@@ -114,7 +114,7 @@ async def _check(console: Console, who: Visitor, ref: CredentialRef, named: str 
 
 
 async def _history(console: Console, who: Visitor, ref_id: UUID) -> refs.KeyHistory | None:
-    """Who used a key and what is on record of it; None for a role that does not see that."""
+    """Return who used a key and its records; None for a role that may not see that."""
     if not who.may(Verb.KEY_HISTORY):
         return None
     return await refs.key_history(console.app, who.actor, ref_id, RecordWindow(limit=MOST_RECORDS))

@@ -1,11 +1,11 @@
 """Lists: alerts, what is due, and what waits for a second person, each with its filter in the address.
 
 Rules
-- A list says how many rows it has and how many are not shown; a page of it has ``PER_PAGE``.
-- What can be taken out is a list of :mod:`byokeep.operations.lists`: the broker reads it again, signs it, and says in
-  it what it does not hold. As CSV it comes in one file with the signed document, which names the digest of the table.
-- An approval is shown as a sentence: what it lets happen, who asks, until when. Nobody answers: it is not let happen.
-- Whoever may not approve sees what waits, and no button.
+- A list says how many rows it has and how many are not shown; a page of it has ``PER_PAGE`` rows.
+- What can be exported is a list of :mod:`byokeep.operations.lists`: the broker reads it again, signs it, and says in it
+  what it lacks. As CSV it comes in one file with the signed document, which names the digest of the table.
+- An approval is shown as a sentence: what it allows, who asks, until when. If nobody answers, it does not happen.
+- Whoever may not approve sees what waits, without a button.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _DECIDED: Final[Mapping[str, str]] = {
     "step": "/v1/procedures/{request_id}/approve", "glass": "/v1/breakglass/{request_id}/approve",
     "glass-no": "/v1/breakglass/{request_id}/deny",
 }  # fmt: skip
-# Who may approve what, and the requests that it is of; a step of a run names its verb itself.
+# Who may approve what, and the actions of its requests; a step of a run names its verb itself.
 APPROVED_BY: Final[Mapping[str, tuple[Verb, tuple[str, ...]]]] = {
     "release": (Verb.SWITCH_APPROVE_OPEN, (RELEASE_SWITCH,)), "glass": (Verb.GLASS_APPROVE, (BREAK_GLASS,)),
     "rights": (Verb.SUBJECT_APPROVE, OF_PEOPLE),
@@ -58,7 +58,7 @@ APPROVED_BY: Final[Mapping[str, tuple[Verb, tuple[str, ...]]]] = {
 
 
 def given_id(text: str) -> UUID:
-    """Return an id as we write it.
+    """Parse an id in the form in which we write it.
 
     Raises:
         Rejected: ``bad_request``.
@@ -70,13 +70,13 @@ def given_id(text: str) -> UUID:
 
 
 def paged(rows: Sequence[T], asked: Mapping[str, str], path: str, *, more: int = 0) -> dict[str, Any]:
-    """Return a page of rows, with the addresses of the pages beside it.
+    """Return a page of rows, with the addresses of the pages before and after it.
 
     Args:
-        rows: All of them.
+        rows: All rows.
         asked: The query of this page.
-        path: Of the page.
-        more: How many there are that the flow did not return.
+        path: The path of the page.
+        more: How many more there are that the flow did not return.
 
     Raises:
         Rejected: ``bad_number``.
@@ -93,25 +93,25 @@ def paged(rows: Sequence[T], asked: Mapping[str, str], path: str, *, more: int =
 
 
 def exported_as(name: str, asked: Mapping[str, str]) -> dict[str, str]:
-    """Return what the form holds that takes a list out: its name, and the filter of the page without its paging."""
+    """Return the fields of the form that exports a list: its name, and the page's filter without paging."""
     return {"list": name, "asked": urlencode({it: text for it, text in asked.items() if it not in _PAGING})}
 
 
 def attached(content: bytes, name: str, media: str = "application/json") -> Response:
-    """Return a file for the visitor to keep."""
+    """Return a file for the visitor to download."""
     return Response(content, headers=HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'},
                     media_type=media)  # fmt: skip
 
 
 def _named(signed: bytes) -> tuple[dict[str, Any], str]:
-    """Return what a signed list says, and what its file is called: the list, and of one client that client."""
+    """Return what a signed list says, and its file name: the list's and, if it is of one client, that client's name."""
     said = json.loads(b64decode(json.loads(signed)["payload"]))["predicate"]
     client = re.sub("[^a-z0-9]+", "-", said.get("client", "").lower()).strip("-")[:60]
     return said, f"{said['list']}-{client or said['asked']['client']}" if "client" in said["asked"] else said["list"]
 
 
 def _table(said: dict[str, Any], signed: bytes, name: str) -> bytes:
-    """Return a signed list with its table as CSV beside it, as one file; what is signed names the digest of the CSV."""
+    """Return one file with a signed list and its table as CSV; the signed document names the digest of the CSV."""
     table, made = io.BytesIO(), said["made_at"]
     at = datetime.fromisoformat(made).timetuple()[:6]
     rows = [dict(zip(said["columns"], row, strict=True)) for row in said["rows"]]
@@ -169,7 +169,7 @@ def add(pages: Pages) -> None:
         kind = given["kind"]
         part = {"release": "request_id", "rights": "request_id", "step": "run_id"}.get(kind, "grant_id")
         done = await console.ask(who, "POST", path.replace("request_id", part), ids={part: about})
-        to = {  # where what came of it stands
+        to = {  # where to see the result
             "release": f"/kill?{urlencode({'released': done.get('scope', '')})}", "step": f"/procedures/{about}",
             "rights": f"/people/{done.get('id', '')}",
         }.get(kind, f"/break-glass/{about}")  # fmt: skip
@@ -209,15 +209,15 @@ def _alerts(pages: Pages) -> None:
 
 
 def facts_in_words(status: RunStatus) -> list[str]:
-    """Return what an approval that a run waits for is of: nothing else is approved with it."""
+    """Return what the approval that a run waits for is about; it approves nothing else."""
     facts = sorted(run_out(status)["facts"].items())
     return [f"{name.removesuffix(f'_{said}').replace('_', ' ')} {said}" for name, said in facts]
 
 
 async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]], int]:
-    """Return what waits for a second person, as sentences, and how many runs were not looked at.
+    """Return what waits for a second person, as sentences, and how many runs were not examined.
 
-    ``mine``: this person asked, and another approves.
+    ``mine``: this person asked, so another must approve.
     """
     found = list[dict[str, Any]]()
 

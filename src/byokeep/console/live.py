@@ -1,12 +1,13 @@
-"""What a page is told after it was loaded: engaged switches, whether the store's audit records, what waits for whom.
+"""What a page is told after it was loaded: engaged switches, whether the store's audit log records, what waits for
+whom.
 
 Rules
-- One look a second for all pages that are open in this process, and none while none is (:mod:`byokeep.kernel.views`).
-  A look that failed is not told, so that the pages know by the silence.
-- What waits for an approver is counted once when their page opens, beside its making, by one statement; nobody else
-  asks for it. Their page of approvals says what it is (:func:`byokeep.console.lists.waiting`).
-- A page that is open does not use its session: that ends when nobody did anything for 30 minutes, and its stream too.
-- Who may see which switch is as at the kill process, whose stream this is.
+- There is one query a second for all pages open in this process, and none while none is open
+  (:mod:`byokeep.kernel.views`). A failed query sends nothing, and the pages notice the silence.
+- What waits for an approver is counted once, by one statement, when their page opens; nobody else asks for it. Their
+  page of approvals says what it is (:func:`byokeep.console.lists.waiting`).
+- An open page does not count as use of its session: that ends after 30 idle minutes, and the stream with it.
+- Who may see which switch is decided as at the kill process, whose stream this is.
 
 It may not keep a page from working without it.
 """
@@ -33,12 +34,12 @@ from byokeep.kernel.views import BEAT_S, Engaged
 from byokeep.telemetry.log import get_log
 from byokeep.tenancy.clients import scope_of
 
-_ASKED_FOR_S: Final = 2.0  # a page that hears nothing for longer thinks that it is stale
+_ASKED_FOR_S: Final = 2.0  # a page that hears nothing for longer believes it is stale
 _ENDED: Final = "event: ended\ndata: {}\n\n"
 
 
 async def keep_looking(app: WebApp) -> None:
-    """Look once a beat while a page waits for it; for ever."""
+    """Query once a beat while a page waits for it, forever."""
     asked = {"installation_id": app.installation_id}
     while True:
         if app.views.awaited:
@@ -48,14 +49,14 @@ async def keep_looking(app: WebApp) -> None:
                     lambda row: row["recording"] is True, "store_recording", asked | {"holds_s": RECORDED_FOR_S}
                 )
                 app.views.publish(engaged, recording=recording == [True])
-            except Exception as error:  # the next look may do; a task that ended would leave every page stale
+            except Exception as error:  # the next may succeed; if this task ended, every page would be stale
                 if not isinstance(error, ByokeepError):
                     get_log().error("uncaught_error", error=type(error).__name__)
         await asyncio.sleep(BEAT_S)
 
 
 async def _waits(console: Console, who: Visitor) -> str:
-    """How much waits for the approval of this visitor, once for each stream; nothing where they approve nothing."""
+    """Return how much waits for this visitor's approval, once for each stream; nothing if they may approve nothing."""
     app = console.app
     actions = [action for verb, of in APPROVED_BY.values() if who.may(verb) for action in of]
     if not actions:

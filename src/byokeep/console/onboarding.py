@@ -1,8 +1,8 @@
-"""Taking somebody and something in: a new client, and a key of a client (SOP 5.1).
+"""Adding a client, and a client's key (SOP 5.1).
 
 Rules
-- A value goes from its form to the flow and nowhere else: no page repeats it, also when it is refused.
-- What is refused is shown above its form, with what to do. That a provider could not be asked is no refusal: then the
+- A value goes from its form to the flow and nowhere else: no page repeats it, even if it is refused.
+- A refusal is shown above its form, with what to do. A provider that could not be asked is not a refusal: then the
   value is stored and waits.
 """
 
@@ -51,7 +51,7 @@ def add(pages: Pages) -> None:
             made = await clients.create_client(console.app, who.actor, name=given["name"], risk=_risk(given["risk"]))
         except ByokeepError as error:
             return await console.again(request, error, "new-client.html", who=who, given=given)
-        with suppress(ByokeepError):  # it is made: its page offers to finish what could not be done now
+        with suppress(ByokeepError):  # it exists: its page offers to finish what could not be done now
             await console.ask(who, "POST", "/v1/clients/{client_id}/enroll", ids={"client_id": made.id})
         return RedirectResponse(f"/console/clients/{made.id}", 303, HEADERS)
 
@@ -85,7 +85,7 @@ def add(pages: Pages) -> None:
 
 
 async def _about(console: Console, who: Visitor, request: Request) -> dict[str, Any]:
-    """The client, and its keys that a new value would replace."""
+    """Return the client, and its keys that a new value would replace."""
     about = ClientId(given_id(request.path_params["client_id"]))
     authorise(who.actor, Verb.KEY_WRITE, client_id=about)
     one = await clients.get_client(console.app, who.actor, about)

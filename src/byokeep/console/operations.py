@@ -1,10 +1,11 @@
-"""What comes round: the checklists with their sign-off, backups, drills, the month of what is due, and settings.
+"""Recurring work: the checklists with their sign-off, backups, drills, the calendar of what is due, and settings.
 
 Rules
-- A checklist is asked by a form, for that it was is on record; it is signed as it was seen: the form that signs holds
+- A checklist is run by a form, because running it is recorded. It is signed as it was seen: the form that signs holds
   the digest of what was shown.
-- Made and verified are two times of a backup; a drill that failed or was interrupted stands in the list as that.
-- A restore is the record that the host made, and the release by two people after it; what it left open is listed.
+- A backup has two times, made and verified. A drill that failed or was interrupted is listed as such.
+- A restore is shown as the record that the host made and the release by two people after it. What it left open is
+  listed.
 - What is overdue or has no date is on every page of the calendar, whatever the month.
 
 It may not run a backup, a drill or a restore: the host does, and the page says with which command.
@@ -41,18 +42,18 @@ from byokeep.operations.due import DueKind
 from byokeep.tenancy import clients
 
 _RECOVERY: Final = (DueKind.BACKUP, DueKind.BACKUP_PROOF, DueKind.RECOVERY_DRILL)
-_DRILLED: Final = {  # each step of a drill: what it is, and what it proves
+_DRILLED: Final = {  # each step of a drill: its title, and what it proves
     RESTORE: ("Restore", "A backup is opened in a separate place, with the keys that a person brought."),
     REFS: ("References", "What the database names and what the store holds are compared, both ways."),
     VERIFY: ("Clients", "Some clients' keys are verified and identities compared. The RTO is measured to here."),
     PUBLISH: ("No effect", "A permit is asked for and must be refused: nothing leaves a drill."),
     GLASS: ("Break glass", "Break glass works in what was restored, too."),
 }  # fmt: skip
-_RESTORED: Final = frozenset({  # alerts of what a restore left to people
+_RESTORED: Final = frozenset({  # alerts about what a restore left to people
     "restore_skewed", "restore_to_do", "tombstones_lost", "withdrawal_undone", "destroyed_key_back", "orphan_kept",
     "webhook_secret_not_destroyed",
 })  # fmt: skip
-_MONTHS: Final = 13  # ahead: what is due later has no day yet that a person plans with
+_MONTHS: Final = 13  # ahead: what is due later has no day yet that people can plan with
 
 
 def add(pages: Pages) -> None:
@@ -128,7 +129,7 @@ def _calendar(pages: Pages) -> None:
 
 
 async def _restored(console: Console, who: Visitor, found: list[Restore]) -> dict[int, list[dict[str, Any]]]:
-    """The steps of each restore, by the number of its record; a person's is to open what came of it."""
+    """Return the steps of each restore, by the number of its record; a person's step is to open the result."""
     names = await clients.names_of(console.app, who.actor, {one.opened_by for one in found if one.opened_by})
     rows: dict[int, list[dict[str, Any]]] = {}
     for one in found:
@@ -147,7 +148,7 @@ async def _restored(console: Console, who: Visitor, found: list[Restore]) -> dic
 
 
 async def _left(console: Console, who: Visitor) -> dict[str, list[Any]]:
-    """What a restore leaves to people and is open still: by alerts, and requests to destroy what has no record."""
+    """Return what a restore left to people and is still open: alerts, and requests to destroy what has no record."""
     found, _ = await alerts.list_alerts(console.app, who.actor)
     wanted = procedures.RunFilter(names=("purge_orphans",), is_open=True)
     runs, _ = await procedures.found_runs(console.app, who.actor, wanted)
@@ -155,7 +156,7 @@ async def _left(console: Console, who: Visitor) -> dict[str, list[Any]]:
 
 
 def _month(text: str | None, today: date) -> date:
-    """Return the first day of a month as the address names it; the present one, where it names none."""
+    """Return the first day of the month in the address; of the present month if it names none."""
     step = "Name a month such as 2026-01, up to a year ahead."
     try:
         first = date.fromisoformat(f"{text}-01") if text else today.replace(day=1)
@@ -192,7 +193,7 @@ def _checklists(pages: Pages) -> None:
         return console.page(request, "checklist-ask.html", who=who, kind=kind, items=len(CHECKS[kind]))
 
     async def filled(request: Request, who: Visitor, kind: Checklist) -> Response:
-        console.writes.spend(str(who.actor.id))  # each look asks the whole installation
+        console.writes.spend(str(who.actor.id))  # each run queries the whole installation
         found = await console.ask(who, "POST", "/v1/checklists/fill", {"checklist": kind})
         ids = {UUID(one[name]) for one in found["access"] for name in ("client_id", "by") if one[name]}
         ids |= {UUID(found["signed_by"])} if found["signed_by"] else set()

@@ -1,11 +1,11 @@
 """How a page of the console is made, served and refused.
 
 Rules
-- Each page has the headers of :data:`HEADERS`: nothing runs but the files of this folder, nothing is framed, nothing
-  is kept by a cache.
-- Whatever a page needs is given to its template by name; a name that is missing is an error, and nothing is sent.
-- A refusal is a page that says what was refused and what to do, with the code and the request's id, and the status of
-  the API. It is on record as over the API. Without a session it is the page to sign in.
+- Each page has the headers of :data:`HEADERS`: nothing runs but the files of this folder, nothing is framed, nothing is
+  cached.
+- Whatever a page needs is given to its template by name. A missing name is an error, and nothing is sent.
+- A refusal is a page that says what was refused and what to do, with the code and the request's id, and the API's
+  status. It is recorded as over the API. Without a session it is the sign-in page.
 
 It may not show a text that no flow returned.
 """
@@ -53,7 +53,7 @@ HEADERS: Final = {
     " require-trusted-types-for 'script'; trusted-types 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",  # a form says where it comes from; other sites are told nothing
+    "Referrer-Policy": "same-origin",  # a form says where it comes from; other sites learn nothing
 }
 NAV: Final = (
     ("Work", ((HOME, "Needs attention"), (f"{HOME}/clients", "Clients"), (f"{HOME}/alerts", "Alerts"),
@@ -64,13 +64,13 @@ NAV: Final = (
               (f"{HOME}/checklists", "Checklists"), (f"{HOME}/recovery", "Backups"),
               (f"{HOME}/settings", "Settings"))),
 )  # fmt: skip
-# What of it not everybody may open, and whether it is of every client: the menu shows nobody what would be refused.
+# Pages that not everybody may open, and whether they cover every client: the menu does not offer what would be refused.
 _OPENED_BY: Final = {
     f"{HOME}/audit": (Verb.AUDIT_READ, True), f"{HOME}/people": (Verb.SUBJECT_READ, False),
     f"{HOME}/usage": (Verb.KEY_HISTORY, False), f"{HOME}/checklists": (Verb.CHECKLIST_READ, True),
     f"{HOME}/recovery": (Verb.CHECKLIST_READ, True), f"{HOME}/settings": (Verb.SETTINGS_READ, True),
 }  # fmt: skip
-# What somebody may do, in words, where, and the verb that it takes; whether of every client, too.
+# What somebody may do: in words, the page, the verb that it needs, and whether it covers every client.
 ACTIONS: Final = (
     ("Stop a client", f"{HOME}/kill", Verb.SWITCH_CLOSE, False),
     ("Release a stop", f"{HOME}/kill", Verb.SWITCH_REQUEST_OPEN, False),
@@ -91,7 +91,7 @@ SIGN_IN: Final = CONSOLE.sign_in
 
 
 class Send(Protocol):
-    """Passes a call on to the broker or the kill process (:class:`byokeep.web.forward.Forwarder`)."""
+    """Forwards a call to the broker or the kill process (:class:`byokeep.web.forward.Forwarder`)."""
 
     async def __call__(self, method: str, path: str, headers: dict[str, str], body: Secret, **given: UUID) -> Response:
         """Send one call; ``given`` are the ids of its path."""
@@ -112,17 +112,18 @@ def _templates(package: str) -> Environment:
 
 
 def _printable(value: object) -> object:
-    """Text that is shown: what cannot be seen, or turns what follows around, is shown as a sign in its place."""
+    """Return text to show, with a replacement character for what cannot be seen or changes the direction of text."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in value)
 
 
 def _said(text: str, buttons: Mapping[str, str] | None = None) -> Markup:
-    """A sentence of ours, in which commands stand between backticks.
+    """Return a sentence of ours as markup; in it, commands are between backticks.
 
     Args:
-        buttons: What stands beside it, by how the command begins for which it stands; the first that fits is named.
+        buttons: Labels of the buttons beside it, by how their commands begin; the first that matches is named instead
+            of the command.
     """
     parts = []
     for at, part in enumerate(text.split("`")):
@@ -135,17 +136,17 @@ def _said(text: str, buttons: Mapping[str, str] | None = None) -> Markup:
 
 
 def _at(at: datetime | str) -> str:
-    """A time as the command line shows it, in UTC."""
+    """Return a time as the command line shows it, in UTC."""
     found = datetime.fromisoformat(at) if isinstance(at, str) else at
     return f"{found.astimezone(UTC):%Y-%m-%d %H:%M}Z"
 
 
 def _words(code: str) -> str:
-    """A code of ours as words."""
+    """Return a code of ours as words."""
     return code.replace("_", " ").replace("oauth ", "OAuth ").replace(" api ", " API ")
 
 
-_TITLES: Final = {  # what people call it whose code reads badly
+_TITLES: Final = {  # what people call those whose code reads badly
     "rotate_key": "rotation of a key", "rotate_key_minted": "rotation of a key, made at its provider",
     "rotate_key_cutover": "change to a new key", "rotate_key_leaked": "rotation of a leaked key",
     "end_unused_key": "end of an unused key", "profile_incident": "incident of browser profiles",
@@ -159,13 +160,13 @@ _TITLES: Final = {  # what people call it whose code reads badly
 
 
 def titled(code: str) -> str:
-    """A code of ours as people say it, at the beginning of a sentence."""
+    """Return a code of ours as people say it, at the beginning of a sentence."""
     said = _TITLES.get(code) or _words(code)
     return said[:1].upper() + said[1:]
 
 
 def _seconds(took: int | None) -> str:
-    """How long something took that may not have ended."""
+    """Return how long something took, which may not have ended."""
     return "not known" if took is None else f"{took // 3600} h {took // 60 % 60} min {took % 60} s"
 
 
@@ -175,9 +176,9 @@ class Console:
     Args:
         app: The ports of ``web``.
         auth: Token and request id to actor.
-        send: Passes a call on.
-        writes: Of a client, as over the API.
-        emergency: What frees space on a full disk, so that something can still be stopped.
+        send: Forwards a call.
+        writes: The budget of a client's writes, as over the API.
+        emergency: Frees space on a full disk, so that something can still be stopped.
         site: Which pages.
     """
 
@@ -189,17 +190,17 @@ class Console:
         self.emergency = emergency
 
     async def visitor(self, request: Request, *, used: bool = True) -> Visitor:
-        """Return who comes. Arguments and errors: as :func:`byokeep.console.visit.visitor_of`."""
+        """Return the visitor. Arguments and errors as for :func:`byokeep.console.visit.visitor_of`."""
         return await visitor_of(self.app, self.auth, request, self.site.session, used=used)
 
     async def ask(
         self, who: Visitor | None, method: str, path: str, body: Mapping[str, Any] | None = None, *,
         headers: Mapping[str, str] | None = None, ids: Mapping[str, UUID] | None = None,
     ) -> Any:  # fmt: skip
-        """Pass a call on with the visitor's own token; returns what the reply says. ``ids`` are those of the path.
+        """Forward a call with the visitor's own token; returns the content of the reply. ``ids`` are those of the path.
 
         Raises:
-            ByokeepError: What the other process refused with, which has it on record.
+            ByokeepError: The refusal of the other process, which has recorded it.
         """
         told = who.told if who and method == "GET" and not ids else None
         if told and path in told:
@@ -217,7 +218,7 @@ class Console:
         self, who: Visitor | None, method: str, path: str, body: Mapping[str, Any] | None = None, *,
         headers: Mapping[str, str] | None = None, ids: Mapping[str, UUID] | None = None,
     ) -> bytes:  # fmt: skip
-        """As :meth:`ask`; returns the reply as it came, such as a signed file."""
+        """As :meth:`ask`, but returns the reply as it came, such as a signed file."""
         sent = dict(headers or {})
         if who is not None:
             sent["Authorization"] = f"Bearer {who.token}"
@@ -240,7 +241,7 @@ class Console:
     def page(
         self, request: Request, template: str, *, status: int = 200, who: Visitor | None = None, **more: Any
     ) -> Response:
-        """Make a page; a form in it is good for whoever is shown it."""
+        """Make a page. Its forms are valid only for whoever is shown it."""
         cookie = request.cookies.get(self.site.session if who else STRANGER)
         given = "" if cookie else self.app.ids.token()
         nav = [(group, [one for one in links if _may(who, *_OPENED_BY.get(one[0], (None, False)))])
@@ -259,10 +260,10 @@ class Console:
     async def again(
         self, request: Request, error: ByokeepError, template: str, *, who: Visitor, **more: Any
     ) -> Response:
-        """Put a refusal of a form on record and show the form again, with what to do; without what was secret in it.
+        """Record the refusal of a form and show the form again, with what to do and without what was secret in it.
 
         Raises:
-            ByokeepError: ``error``, where the form cannot mend it.
+            ByokeepError: ``error``, if the form cannot correct it.
         """
         if not isinstance(error, Rejected | Conflict):
             raise error
@@ -271,7 +272,7 @@ class Console:
         return self.page(request, template, status=status, who=who, error=error, **more)
 
     async def refused(self, request: Request, error: ByokeepError, who: Visitor | None) -> Response:
-        """Put a refusal on record, unless it is, and return its page."""
+        """Record a refusal, unless it is already recorded, and return its page."""
         if error.code == "no_session":
             return self._to_sign_in(request)
         await answer(request, error)
@@ -288,9 +289,9 @@ class Console:
         )  # fmt: skip
 
     async def lost(self, request: Request, status: int) -> Response:
-        """Answer a browser at an address that no page has (404), or that only a form is sent to (405).
+        """Answer a browser at an address that no page has (404), or to which only a form is sent (405).
 
-        Without a session it is the page to sign in, as everywhere: nobody is told which addresses there are.
+        Without a session it is the sign-in page, as everywhere, so nobody learns which addresses exist.
         """
         try:
             who = await self.visitor(request)
@@ -301,7 +302,7 @@ class Console:
     def _to_sign_in(self, request: Request) -> Response:
         home = self.site.home
         if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
-            # The browser keeps our cookie back when another site leads here: one more step, from a page of ours.
+            # The browser withholds our cookie if another site leads here: one more step, from a page of ours.
             return self.page(request, "hop.html", to=next_page(_path_of(request), home))
         back = _path_of(request) if request.method == "GET" else came_from(request, home)
         return RedirectResponse(
@@ -310,7 +311,7 @@ class Console:
 
 
 def _may(who: Visitor | None, verb: Verb | None, every: bool) -> bool:
-    """Whether somebody is offered what takes a verb, for each client where ``every``."""
+    """Whether somebody is offered what needs a verb; with ``every``, only whoever may see all clients."""
     if who is None:
         return False
     return verb is None or (who.may(verb) and not (every and who.actor.clients is not None))
@@ -322,7 +323,7 @@ def _path_of(request: Request) -> str:
 
 
 class Pages(APIRouter):
-    """The routes of the console; each is a page, or a form that leads to one."""
+    """The console's routes: each is a page, or a form that leads to one."""
 
     def __init__(self, console: Console) -> None:
         home = console.site.home
@@ -330,12 +331,12 @@ class Pages(APIRouter):
         self.console = console
 
     def add(self, method: str, path: str, show: Show, *, used: bool = True, stops: bool = False) -> None:
-        """Add what somebody with a session is shown.
+        """Add a page for visitors with a session.
 
         Args:
             method, path, show: The route and its page.
-            used: Whether being asked for it uses the session.
-            stops: Whether it may stop something: then who it is, is found out on a full disk, too.
+            used: Whether a request for it counts as use of the session.
+            stops: Whether it may stop something: then the visitor is authenticated on a full disk, too.
         """
         console = self.console
 
@@ -351,7 +352,7 @@ class Pages(APIRouter):
         self._add(method, path, visited, show.__name__)
 
     def add_open(self, method: str, path: str, show: Callable[[Request], Awaitable[Response]]) -> None:
-        """Add what anybody is shown."""
+        """Add a page for anybody."""
 
         async def visited(request: Request) -> Response:
             try:

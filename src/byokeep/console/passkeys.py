@@ -1,8 +1,8 @@
-"""Passkeys on pages of the console and the portal: what a browser is asked, and adding and removing one's own.
+"""Passkeys on pages of the console and the portal: asking a browser for one, and adding and removing one's own.
 
 Rules
-- The broker makes the challenge and checks the answer; a page carries both. Without a script there are no passkeys.
-- What a browser is asked is the reply to a form of ours, as is everything that a page sends.
+- The broker makes the challenge and checks the answer; a page transports both. Passkeys need a script.
+- What a browser is asked for is the reply to a form of ours, like everything that a page sends.
 
 It may not read an answer.
 """
@@ -19,7 +19,7 @@ from byokeep.tenancy.schemas import SOURCE
 
 
 def add(pages: Pages) -> None:
-    """Add what pages send."""
+    """Add the routes to which pages send forms."""
     console = pages.console
     site = console.site
 

@@ -1,8 +1,8 @@
-"""People and machines with what each may and until when, and the search over names.
+"""People and machines, what each may do and until when, and the search over names.
 
 Rules
-- What a role may is what :mod:`byokeep.core.policy` says, and stands nowhere else.
-- Of a token there are its dates; no token, and no part of one, can be had again.
+- Only :mod:`byokeep.core.policy` says what a role may do.
+- A token is shown by its dates; no token, and no part of one, can be shown again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from byokeep.tenancy import clients, operators, tokens
 from byokeep.tenancy.sso import linked_at
 from byokeep.tenancy.tokens import Subject
 
-SOON: Final = timedelta(days=14)  # as of the due list
+SOON: Final = timedelta(days=14)  # as in the due list
 
 
 def add(pages: Pages) -> None:
@@ -33,7 +33,7 @@ def add(pages: Pages) -> None:
     console = pages.console
 
     def ends(one: Subject) -> str:
-        """How it stands with the token of somebody: it ends soon, there is none, or nothing need be said."""
+        """Return the state of somebody's token: it ends soon, there is none, or nothing to report."""
         if one.token_until is None:
             return "no_token"
         return "due" if one.token_until - console.app.clock.now() < SOON else ""
@@ -82,7 +82,7 @@ def add(pages: Pages) -> None:
 
 
 def _href(kind: str, about: str, who: Visitor) -> str:
-    """The page of something with a name that this visitor may see; empty = there is none."""
+    """Return the page of something with a name, if this visitor may see one; empty = there is none."""
     if kind == "client":
         return f"/console/clients/{about}"
     if kind == "key" and who.may(Verb.KEY_HISTORY):

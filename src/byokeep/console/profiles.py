@@ -1,8 +1,8 @@
-"""Browser profiles of a client (SOP 5.3): the gallery, one with its proofs and its work, and a client's jobs.
+"""A client's browser profiles (SOP 5.3): the gallery, a profile with its proofs and its work, and a client's jobs.
 
 Rules
-- A worker does the work, and a person logs in at its browser; here it is asked for and confirmed.
-- The pictures that prove a profile lie at the worker's host; the page names them by the digest that is on record.
+- A worker does the work, and a person logs in at its browser; here the work is asked for and confirmed.
+- The screenshots that prove a profile are on the worker's host; the page names them by the digest on record.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Mass revocation: what it would cut off, by name; the cut; and how far each end at a provider is, with its proof.
+"""Mass revocation: what it would cut off, by name; the cut; and how far ending each at its provider is, with its proof.
 
 Rules
-- Before anything is cut off a person sees what it is, and sends the form of that page. It is bound to what was shown:
-  when another set fits by then, nothing is cut off and the person looks again.
-- An item that is not ended stays a person's task until somebody says, on record, that it was ended by hand.
+- Before anything is cut off, a person sees what it is and sends the form of that page. The form is bound to what was
+  shown: if another set matches by then, nothing is cut off and the person looks again.
+- An item that has not ended stays a person's task until somebody says, on record, that it was ended by hand.
 """
 
 from __future__ import annotations

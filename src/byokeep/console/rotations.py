@@ -1,9 +1,9 @@
-"""Rotations: begin one, see how far it is, go on, accept what it stopped for, end it, go back.
+"""Rotations: begin one, see how far it is, continue, accept what it stopped for, end it, go back.
 
 Rules
-- Before one begins the page says when the old key ends, and what that means; a key that leaked is a page of its own,
-  which says what will happen. One that a rotation cannot replace is called compromised there.
-- A button stands there when the flow behind it may be asked now; what it then says decides.
+- Before one begins, the page says when the old key ends and what that means. A leaked key has a page of its own, which
+  says what will happen. A key that a rotation cannot replace is marked compromised there.
+- A button is shown if the flow behind it may be called now; the flow decides.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _starts(pages: Pages) -> None:
 
 
 def _buttons(run: KeyRotation, *, brings: bool, may_end: bool) -> dict[str, str]:
-    """What stands on the page, by how the command begins that does the same; the longer one first."""
+    """Return the labels of the page's buttons, by how the equivalent commands begin; longer ones first."""
     rotate = "byokeep rotate"
     found = {
         f"{rotate} resume {run.id} --accept {code}": f"Accept: {code.replace('_', ' ')}" for code in _acceptable(run)
@@ -142,7 +142,7 @@ def _buttons(run: KeyRotation, *, brings: bool, may_end: bool) -> dict[str, str]
 
 
 def _acceptable(run: KeyRotation) -> dict[str, str]:
-    """What a person may accept of a rotation that stopped, with what that means."""
+    """Return what a person may accept of a rotation that stopped, with what that means."""
     if run.state != "failed" or run.closed_at is not None:
         return {}
     kept = {STAYS_ALIVE} if run.procedure == UNUSED and "rotation" in run.facts else set()

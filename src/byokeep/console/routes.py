@@ -1,10 +1,10 @@
-"""The routes of the console; here: signing in and out, and the page of one's own session.
+"""The console's routes, and here: signing in and out, and the page of one's own session.
 
 Rules
-- Signing in is the broker's: it checks the password or the code, brakes guessing, records, and makes the session; what
-  comes back goes into the cookie and nowhere else. Each sign-in is a new session, and the one before ends.
-- Whoever must prove who they are again signs in again: the same page, which knows the name.
-- Nothing is redeemed by looking: a GET shows, a POST does.
+- The broker does the sign-in: it checks the password or the code, slows down guessing, records, and makes the session.
+  What comes back goes into the cookie and nowhere else. Each sign-in is a new session, and the one before ends.
+- Step-up is signing in again, on the same page, which knows the name.
+- Looking redeems nothing: a GET shows, a POST acts.
 
 It may not check a password or a code.
 """
@@ -54,7 +54,7 @@ from byokeep.tenancy.passkeys import mine
 from byokeep.tenancy.schemas import SOURCE
 from byokeep.tenancy.sso import REDIRECT, linked_at
 
-_FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is taken away by itself
+_FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is removed separately
 
 
 def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergency: Emergency) -> Pages:
@@ -134,14 +134,14 @@ def _sso(pages: Pages) -> None:
             if not error.on_record:
                 raise
             return _asked(console, request, await _known(console, request), body["to"], error)
-        # A page leads there: a form of ours is sent nowhere else, nor is it by way of us.
+        # A page leads there, because a form of ours may not be sent or redirected elsewhere.
         return console.page(request, "sso.html", to=said["address"], sso=console.app.limits.sso)
 
     async def back(request: Request) -> Response:
         asked = request.query_params
         found = {name: "".join(asked.getlist(name)) for name in ("state", "code", "iss", "error")}
         if request.headers.get("sec-fetch-site") == "cross-site":
-            # The browser keeps our cookies back: one more step, from a page of ours, which gives none in their place.
+            # The browser withholds our cookies: one more step, from a page of ours, which sets none in their place.
             reply = console.page(request, "hop.html", to=f"{REDIRECT}?{urlencode(found)}")
             del reply.headers["set-cookie"]
         else:
@@ -186,7 +186,7 @@ async def _known(console: Console, request: Request) -> Visitor | None:
 def _asked(
     console: Console, request: Request, who: Visitor | None, to: str, error: ByokeepError | None = None
 ) -> Response:
-    """Return the page to sign in, or to do so again; with what was wrong."""
+    """Return the page to sign in, or to sign in again, with what was wrong."""
     status, limits = 200, console.app.limits
     if error is not None:
         request.scope["state"]["code"] = error.code
@@ -198,9 +198,9 @@ def _asked(
 
 
 async def _entered(console: Console, token: str, to: str, before: Visitor | None) -> Response:
-    """Give the browser a new session in the place of the one before."""
+    """Give the browser a new session, which replaces the one before."""
     if before is not None:
-        with suppress(ByokeepError):  # what cannot be ended now ends by time
+        with suppress(ByokeepError):  # what cannot be ended now expires
             await _end(console, before)
     reply = RedirectResponse(to, 303, HEADERS)
     keep(reply, SESSION, token)
@@ -222,6 +222,6 @@ def _files(pages: Pages) -> None:
 
 
 async def _end(console: Console, who: Visitor) -> None:
-    """End a session; that it had ended already is what was wanted."""
+    """End a session; one that has already ended is fine."""
     with suppress(NotFound, Unauthenticated):
         await console.ask(who, "DELETE", "/v1/session")

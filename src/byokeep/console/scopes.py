@@ -11,7 +11,7 @@ from byokeep.tenancy.scopes import scope_from_name
 
 
 async def in_words(app: WebApp, actor: Actor, scopes: Sequence[str]) -> Mapping[str, str]:
-    """Return for each switch by its name what it stops; a client by name, where the actor may know it.
+    """Return what each switch stops, by the switch's name; clients are named if the actor may know the name.
 
     Raises:
         Rejected: ``bad_scope``.

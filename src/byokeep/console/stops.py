@@ -1,8 +1,9 @@
 """The kill switch: what is stopped, what a stop would stop, the stop itself, and its release by two people.
 
 Rules
-- Before a stop a person sees what it stops, by name, and sends the form of that page. Stopping asks for nothing more.
-- A release has two places: who asks, and another who lets it. Both sign in afresh (:data:`byokeep.core.policy.FRESH`).
+- Before a stop, a person sees what it stops, by name, and sends the form of that page. A stop needs nothing more.
+- A release has two places: one for whoever asks, one for another who approves. Both need a fresh sign-in
+  (:data:`byokeep.core.policy.FRESH`).
 """
 
 from __future__ import annotations
@@ -71,6 +72,6 @@ def add(pages: Pages) -> None:
 
 
 def _of(name: str) -> dict[str, Any]:
-    """The parts of a switch's name, as a form sends them."""
+    """Return the parts of a switch's name, as a form sends them."""
     scope = scope_from_name(name)
     return {"client_id": scope.client_id or "", "platform": scope.platform or "", "lane": scope.lane or ""}

@@ -1,8 +1,8 @@
 """Procedures as timelines: each step with the record that proves it, how long it took, who did it, and what is next.
 
 Rules
-- How far a run is, is read from its records by the flow that ``byokeep procedure show`` asks.
-- A run is moved on, ended or approved by the routes' own flows; a run that its own commands lead has no button here.
+- The flow of ``byokeep procedure show`` reads from a run's records how far it has come.
+- The same flows as those of the API resume, end or approve a run. A run that its own commands lead has no button here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def took(span: timedelta) -> str:
 
 
 def _needs(step: Step) -> str:
-    """Who does a step that is not done."""
+    """Return who does a step that is not done."""
     by = "A person does it" if step.verb else "A worker does it by itself" if step.act else "Its own flow does it"
     return by + (", after a second person approves." if step.approval is not None else ".")
 
@@ -52,11 +52,11 @@ async def timeline(
     console: Console, who: Visitor, status: RunStatus, *, said: Mapping[str, Any] | None = None,
     names: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what the macro ``timeline`` of ``timeline.html`` shows of a run.
+    """Return what the macro ``timeline`` of ``timeline.html`` shows about a run.
 
     Args:
-        said: What the route of the run's domain replies, where it says more than that of procedures.
-        names: Steps in words of the domain's own; else a step's name.
+        said: The reply of the route of the run's domain, if it says more than that of procedures.
+        names: Names of steps in the domain's own words; default a step's name.
     """
     run, said = status.run, said or run_out(status)
     procedure = console.app.procedures[run.procedure]

@@ -1,11 +1,11 @@
 """Usage: how often clients' credentials were used, by hour and job, what was refused, and what providers counted.
 
 Rules
-- What is unknown is a gap in the picture and a word in its table, never a zero.
-- A picture is an SVG of this page, with a table of the same numbers beside it.
-- Nobody's price is guessed: a cost is what a provider told.
+- What is unknown is a gap in the chart and a word in its table, never a zero.
+- A chart is an SVG in the page, with a table of the same numbers beside it.
+- No price is guessed: a cost is what a provider reported.
 
-It may not count by itself: the flow of the API does.
+It may not count by itself: the API's flow does.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from byokeep.operations import lists
 from byokeep.tenancy import clients
 
 _HOURLY: Final = timedelta(days=3)  # longer spans are shown by day
-_BACK: Final = timedelta(days=7)  # that a provider is asked about
+_BACK: Final = timedelta(days=7)  # how far back a provider is asked
 WIDE, HIGH = 720, 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """An hour or a day: numbers as they are known; None = nobody knows.
+    """An hour or a day: the known numbers; None = unknown.
 
-    ``dark``: for a part of it nothing shows that the installation ran; ``partly``: there may be more calls.
+    ``dark``: for part of it nothing shows that the installation ran; ``partly``: there may be more calls.
     """
 
     at: datetime
@@ -53,7 +53,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A slot in a picture, in its units; ``kind`` is known, partly or gap."""
+    """A slot in a chart, in its units; ``kind`` is known, partly or gap."""
 
     x: float
     y: float
@@ -63,7 +63,7 @@ class Bar:
 
 
 def slots_of(found: Usage) -> list[Slot]:
-    """Return the hours or days of a span in their order, those without a use among them."""
+    """Return the hours or days of a span in order, including those without any use."""
     width = timedelta(hours=1) if found.until - found.since <= _HOURLY else timedelta(days=1)
     unit = {"minute": 0, "second": 0, "microsecond": 0} | ({} if width < timedelta(days=1) else {"hour": 0})
     at, slots = found.since.replace(**unit), []  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ def slots_of(found: Usage) -> list[Slot]:
 
 
 def bars(slots: Sequence[Slot], name: str) -> list[Bar]:
-    """Return the bars of a picture ``WIDE`` by ``HIGH``; what is unknown is a gap of full height."""
+    """Return the bars of a chart ``WIDE`` by ``HIGH``; what is unknown is a gap of full height."""
     numbers = [getattr(one, name) for one in slots]
     most = max([number for number in numbers if number is not None], default=0) or 1
     step, made = WIDE / max(1, len(slots)), []

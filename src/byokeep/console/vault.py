@@ -1,9 +1,9 @@
-"""Runbook 7.3 as pages: the store of browser profiles is suspected compromised, from its opening to its end.
+"""Runbook 7.3 as pages: an incident of the vault of browser profiles, from its opening to its end.
 
 Rules
-- Opened for one client, or for everybody in so many words: neither is chosen beforehand.
-- There is a button for the next step alone; each does what can be done now, and what is left of it is listed below.
-- Where two people are needed, the second one's button is shown to the second one.
+- It is opened for one client, or explicitly for everybody: neither is preselected.
+- Only the next step has a button. Each step does what can be done now, and what is left of it is listed below.
+- If two people are needed, the second one's button is shown only to the second one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from byokeep.tenancy import clients
 
 EVERYBODY: Final = "everybody"
 Flow = Callable[[App, Any, Any], Awaitable[object]]
-_STEPS: Final[Mapping[str, tuple[str, str, str, Flow]]] = {  # a title, what it takes, what the button says
+_STEPS: Final[Mapping[str, tuple[str, str, str, Flow]]] = {  # the title, what it needs, the text of the button
     "lane_off": ("The browser lane is off", "Stop the browser lane of the scope. Then no job may have a browser "
                  "open.",
                  "See that it is off", flows.lane_off),
@@ -48,7 +48,7 @@ _STEPS: Final[Mapping[str, tuple[str, str, str, Flow]]] = {  # a title, what it 
 
 
 async def of_incident(console: Console, who: Visitor, one: Incident) -> dict[str, Any]:
-    """Return what ``incident.html`` shows of an incident of the vault: its steps, and each profile with what is to do.
+    """Return what ``incident.html`` shows about an incident of the vault: its steps, and each profile with what to do.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`.

@@ -1,12 +1,13 @@
-"""Who comes to the console: the cookie, and whether a form was sent from a page of ours.
+"""Who visits the console: the cookie, and whether a form was sent from a page of ours.
 
 Rules
 - The cookie is the token of a session of kind ``console``; the database holds its keyed hash (:mod:`byokeep.tenancy`).
   It has the prefix ``__Host-``: HTTPS or loopback, this host, no script, no other site.
-- A form counts when the browser says that it comes from this origin (``Sec-Fetch-Site`` or, where it is silent,
-  ``Origin``), and when it holds the word that was made of the visitor's own cookie for it. Both, before it is read on.
-- Before there is a session, a cookie that means nothing else stands in for it.
-- Where somebody goes after signing in is a page of the console.
+- A form is accepted if the browser says that it comes from this origin (``Sec-Fetch-Site`` or, without that,
+  ``Origin``) and if it holds the word derived from the visitor's own cookie. Both are checked before it is read
+  further.
+- Before there is a session, a cookie with no other meaning takes its place.
+- After signing in, somebody is sent only to a page of the console.
 
 It may not decide what somebody may do.
 """
@@ -42,13 +43,13 @@ class PageSet:
     """Pages that belong together, with sessions of their own.
 
     Attributes:
-        home: Where they begin; their first page.
+        home: The address at which they begin, and their first page.
         session: The cookie that holds a session's token.
         package: Where their templates are.
-        nav: The pages that each of them leads to, with their names, in groups.
-        headers: What each page is sent with.
-        api: Where the calls of its visitors' sessions begin.
-        actions: What can be done: words, page, the verb that it takes, whether of every client.
+        nav: The pages that each of them links to, with their names, in groups.
+        headers: The headers that each page is sent with.
+        api: Where the addresses of calls about visitors' sessions begin.
+        actions: What can be done: words, page, the verb that it needs, whether it covers every client.
     """
 
     home: str
@@ -75,8 +76,8 @@ class Visitor:
     """A person with a session.
 
     Attributes:
-        token: The session's, which is passed on to whoever authenticates it again.
-        told: What a page was told, by path, so that it asks once; None = each time.
+        token: The session's, which is forwarded to whoever authenticates it again.
+        told: Replies to a page's calls, by path, so that it makes each call once; None = make each call.
     """
 
     actor: Actor
@@ -84,14 +85,14 @@ class Visitor:
     told: dict[str, Any] | None = field(default=None, repr=False)
 
     def may(self, verb: Verb) -> bool:
-        """Whether a role of theirs has a verb, for what a page offers: the flow decides."""
+        """Whether one of their roles has a verb. This is for what a page offers; the flow decides."""
         return bool(self.actor.roles & verb.roles)
 
 
 async def visitor_of(
     app: WebApp, auth: Authenticator, request: Request, session: str = SESSION, *, used: bool = True
 ) -> Visitor:
-    """Return who comes, and say that the session is in use, unless nobody uses it: a page asks by itself.
+    """Return the visitor, and note that the session is in use; not if ``used`` is False, because a page polls.
 
     Raises:
         Unauthenticated: ``no_session``, ``session_over``, ``bad_token``.
@@ -107,22 +108,23 @@ async def visitor_of(
 
 
 def keep(reply: Response, name: str, value: str) -> None:
-    """Give the browser a cookie until it is closed; an empty value takes it away."""
+    """Give the browser a cookie until it is closed; an empty value removes it."""
     reply.headers.append("set-cookie", f"{name}={value}; {_KEPT}" + ("" if value else "; Max-Age=0"))
 
 
 def form_word(app: WebApp, cookie: str) -> str:
-    """Return what a form of ours holds that is shown to whoever has this cookie."""
+    """Return the word in the forms that are shown to whoever has this cookie."""
     return app.token_key(f"form of the console: {cookie}".encode()).hex()
 
 
 def browser_of(request: Request, session: str = SESSION) -> str:
-    """Return a digest of what this browser alone shows us: a challenge that was given to it is answered by it."""
+    """Return a digest of what only this browser shows us, so that only it can answer a challenge that was given to it.
+    """
     return sha256((request.cookies.get(session) or request.cookies.get(STRANGER) or "").encode()).hexdigest()
 
 
 def check_origin(request: Request) -> None:
-    """Let a form pass that this origin sent.
+    """Check that this origin sent a form.
 
     Raises:
         Denied: ``other_site``.
@@ -134,7 +136,7 @@ def check_origin(request: Request) -> None:
 
 
 async def form_of(app: WebApp, request: Request, *allowed: str, session: str = SESSION) -> dict[str, str]:
-    """Read a form that a page of ours sent; a field that was left out is empty. ``session`` = its site's cookie.
+    """Read a form that a page of ours sent; a missing field is empty. ``session`` = its site's cookie.
 
     Raises:
         Denied: ``other_site``, ``old_form``.
@@ -146,7 +148,7 @@ async def form_of(app: WebApp, request: Request, *allowed: str, session: str = S
 async def secret_form_of(
     app: WebApp, request: Request, secret: str, /, *allowed: str, session: str = SESSION
 ) -> tuple[dict[str, str], Secret]:
-    """As :func:`form_of`, and the field ``secret``, which is text nowhere; without the spaces that copying brings."""
+    """As :func:`form_of`, and the field ``secret``, which is never text; without the spaces that copying adds."""
     check_origin(request)
     if request.headers.get("content-type", "") != "application/x-www-form-urlencoded":
         raise Rejected("unsupported_media_type", next_step="Send the form as the page does.")
@@ -162,7 +164,9 @@ async def secret_form_of(
 
 
 def _taken_apart(raw: bytes, secret: str) -> tuple[list[tuple[str, str]], Secret]:
-    """Return the fields of a form, and apart from them one; none = it is no form. It raises nothing that holds it."""
+    """Return the fields of a form and, separately, the secret one; no fields = it is not a form. No error holds the
+    secret.
+    """
     mark = f"{secret}=".encode()
     parts = raw.split(b"&")
     hidden = [part.removeprefix(mark) for part in parts if secret and part.startswith(mark)]
@@ -178,11 +182,11 @@ def _taken_apart(raw: bytes, secret: str) -> tuple[list[tuple[str, str]], Secret
 
 
 def next_page(text: str, home: str = HOME) -> str:
-    """Return the page below ``home`` that a text names; anything else names the first."""
+    """Return the page below ``home`` that a text names; for anything else, the first page."""
     return text if text.startswith(home) and _PAGE.match(text.removeprefix(home)) else home
 
 
 def came_from(request: Request, home: str = HOME) -> str:
-    """Return the page of ours that a form was sent from, as the browser says; else the first."""
+    """Return the page of ours from which a form was sent, as the browser says; otherwise the first page."""
     said = urlsplit(request.headers.get("referer", ""))
     return next_page(said.path + (f"?{said.query}" if said.query else ""), home)

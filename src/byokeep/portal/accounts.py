@@ -1,11 +1,11 @@
-"""A client's accounts of platforms: how they stand, connecting one again, ending one.
+"""A client's accounts on platforms: their state, connecting one again, ending one.
 
 Rules
 - An account is one that the agency registered; its owner consents at the platform, by the flow of ``byokeep account
-  connect``. The binding of a consent is in a cookie of its own meanwhile, and the answer is taken by a POST: what a
+  connect``. Meanwhile the binding of the consent is in a cookie of its own, and the answer is taken by a POST: what a
   platform sends back in an address is put on no page.
-- Where the platform sends the person back to another page than ours, they paste that page's address.
-- To end one is confirmed on a page of its own, and the agency's people are told.
+- If the platform sends the person back to a page that is not ours, they paste that page's address.
+- Ending one is confirmed on a page of its own, and the agency's people are told.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def add(pages: Pages) -> None:
 
 
 async def _own(pages: Pages, request: Request, who: Visitor) -> AccountState:
-    """Return the account that an address names. Raises NotFound: it is none of this client's."""
+    """Return the account in an address. Raises NotFound if it is not this client's."""
     about = given_id(request.path_params["account_id"])
     for one in await accounts.list_states(pages.console.app, who.actor, client_of(who)):
         if one.id == about:
@@ -49,7 +49,7 @@ async def _own(pages: Pages, request: Request, who: Visitor) -> AccountState:
 
 
 def _login_of(one: AccountState) -> str:
-    """Return the way to log in by which an account is connected; empty = there is none."""
+    """Return the login by which an account is connected; empty = there is none."""
     fits = [it.id for it in PLATFORM_DESCRIPTORS.values() if it.provider == one.platform and it.oauth is not None]
     return one.login or (fits[0] if len(fits) == 1 else "")
 
@@ -98,7 +98,7 @@ def _consent(pages: Pages) -> None:
         keep(reply, CONSENT, f"{begun.id}.{begun.binding}")
         return reply
 
-    async def back(request: Request) -> Response:  # the cookies of a session do not come with a visit from elsewhere
+    async def back(request: Request) -> Response:  # a visit from elsewhere does not bring the session's cookies
         return console.page(request, "connected.html", error=None)
 
     async def answered(request: Request, who: Visitor, address: str) -> UUID:
@@ -114,7 +114,7 @@ def _consent(pages: Pages) -> None:
         ours = request.headers.get("origin") or f"https://{request.headers.get('host', '')}"
         try:
             connection_id = await answered(request, who, given["address"] or f"{ours}{BACK}?{request.url.query}")
-        except (Rejected, Conflict) as error:  # not a page of refusal, which leads back to the address it came from
+        except (Rejected, Conflict) as error:  # not the refusal page, which leads back to the address it came from
             return console.page(request, "connected.html", who=who, **wrong(request, error))
         reply = RedirectResponse(f"/portal/connections/{connection_id}", 303, HEADERS)
         keep(reply, CONSENT, "")

@@ -1,11 +1,11 @@
-"""What is a client's: the first page, its keys, entering one, replacing one, ending one.
+"""A client's first page and its keys: entering one, replacing one, ending one.
 
 Rules
-- A key goes from the form into :func:`byokeep.keys.onboard.onboard`, the flow of ``byokeep key add``: it is looked at,
-  stored, and the provider is asked. Beside a key that serves it waits until it is proved: nothing goes down.
-- Who tries keys again and again waits longer and longer, so that nobody learns here which keys of others are good.
-- What could not be found out is called that. A provider that does not answer says nothing about the key.
-- To end a key is confirmed on a page of its own, and the agency's people are told.
+- A key goes from the form into :func:`byokeep.keys.onboard.onboard`, the flow of ``byokeep key add``: it is checked,
+  stored, and the provider is asked. Next to a key that serves, it waits until it is proved, so there is no outage.
+- Whoever tries keys again and again waits longer and longer, so that nobody learns here which keys of others are valid.
+- What could not be found out is shown as such. A provider that does not answer says nothing about the key.
+- Ending a key is confirmed on a page of its own, and the agency's people are told.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NAMES: Final[Mapping[str, str]] = {
     "x": "X", "skool": "Skool",
 }  # fmt: skip
 _ENDED: Final = frozenset({KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED})
-# What a check found, for whoever can do something about it: the client. Others stand in next_steps.toml.
+# What a check found, for whoever can do something about it: the client. Others are in next_steps.toml.
 _FOUND: Final[Mapping[str, str]] = {
     "invalid_key": "The provider does not know this key. Make another one there and enter it.",
     "disabled": "The key was switched off at the provider. Switch it on there, or enter another one.",
@@ -65,7 +65,7 @@ _WHY: Final[Mapping[str, tuple[KeyState, str]]] = {
 
 
 def client_of(who: Visitor) -> ClientId:
-    """Return whose person a visitor is; authentication lets in nobody who is of no client, or of two."""
+    """Return the client of a visitor; authentication lets in nobody who has no client, or two."""
     (only,) = who.actor.clients or frozenset()
     return ClientId(only)
 
@@ -76,7 +76,7 @@ def provider_name(provider: str) -> str:
 
 
 def wrong(request: Request, error: ByokeepError) -> dict[str, Any]:
-    """Note the code of a refusal that is told beside its question; returns what the template needs."""
+    """Note the code of a refusal that is shown beside its question; returns what the template needs."""
     request.scope["state"]["code"] = error.code
     return {"error": error, "status": STATUS.get(error.code, error.http_status)}
 
@@ -118,7 +118,7 @@ def _first(pages: Pages) -> None:
 
 
 def is_shown(ref: CredentialRef) -> bool:
-    """Whether a reference is a key that a client enters here: not what administers an account, no token of a login."""
+    """Whether a reference is a key that a client enters here, not an administrator's key or a token of a login."""
     return ref.kind is SecretKind.PROVIDER_API_KEY and ref.provider in API_PROVIDERS
 
 
@@ -168,7 +168,7 @@ def _entering(pages: Pages, brake: LoginBrake) -> None:
 
 
 async def _serves(pages: Pages, who: Visitor, provider: str) -> bool:
-    """Whether a key of this provider's serves already, so that another one is its replacement."""
+    """Whether a key of this provider already serves, so that another one replaces it."""
     known = await refs.list_refs(pages.console.app, who.actor, client_of(who))
     return any(is_shown(one) and one.provider == provider and one.state == KeyState.ACTIVE for one in known)
 
@@ -182,12 +182,12 @@ def _one(pages: Pages, brake: LoginBrake) -> None:
         run = await sops.sop_status(app, actor, given_id(asked["run"])) if asked.get("run") else None
         if run is not None and run.run.object_id != ref.id:
             raise NotFound("not_found")
-        for _ in range(LOOKS):  # most checks are over in a moment: the page says how, and needs no second look
+        for _ in range(LOOKS):  # most checks end in a moment, so the page can say how at once
             if run is None or run.state != "running":
                 break
             await asyncio.sleep(LOOK_EACH_S)
             run = await sops.sop_status(app, actor, run.run.id)
-            ref = await _own(pages, request, who)  # as it stands when the check has ended
+            ref = await _own(pages, request, who)  # its state after the check
         if run is not None and run.state == "complete":
             brake.succeeded(str(ref.client_id), "keys")
         found = await usage.key_usage(
@@ -203,7 +203,7 @@ def _one(pages: Pages, brake: LoginBrake) -> None:
 
 
 def _words_of(run: sops.SopStatus | None) -> str:
-    """What a failed check found, or what a running one waits for, in words for the client."""
+    """Return what a failed check found, or what a running one waits for, in words for the client."""
     if run is None or run.state == "complete":
         return ""
     why = run.run.reason.partition("/")[0]
@@ -211,7 +211,7 @@ def _words_of(run: sops.SopStatus | None) -> str:
 
 
 async def _own(pages: Pages, request: Request, who: Visitor) -> CredentialRef:
-    """Return the key that an address names. Raises NotFound: it is none of this client's."""
+    """Return the key in an address. Raises NotFound if it is not this client's."""
     ref = await refs.read_ref(pages.console.app, who.actor, given_id(request.path_params["ref_id"]))
     if not is_shown(ref) or ref.client_id != client_of(who):
         raise NotFound("not_found")

@@ -1,10 +1,10 @@
-"""The routes of the portal; here: invitations, signing in and out, and how its pages look.
+"""The portal's routes, and here: invitations, signing in and out, and how its pages look.
 
 Rules
-- An invitation stands behind the ``#`` of its link, which no browser sends: a script of ours puts it into the form and
-  takes it out of the address, or somebody pastes the link. Looking at one changes nothing; a POST redeems it.
-- Whoever asks for a code is shown the same page, whether the address is anybody's or not.
-- A session is the broker's: what comes back goes into the cookie and nowhere else.
+- An invitation is after the ``#`` of its link, which no browser sends: a script of ours moves it from the address into
+  the form, or somebody pastes the link. Looking at an invitation changes nothing; a POST redeems it.
+- Whoever asks for a code is shown the same page, whether or not the address is anybody's.
+- The broker makes a session: what comes back goes into the cookie and nowhere else.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NO_SCRIPT: Final = "default-src 'none'; style-src 'self'; img-src 'self'; form-
 _HEADERS: Final = HEADERS | {
     "Content-Security-Policy": f"{_NO_SCRIPT} frame-ancestors 'none'; require-trusted-types-for 'script';"
     " trusted-types 'none'",
-    "Referrer-Policy": "strict-origin",  # what a platform answers is in an address
+    "Referrer-Policy": "strict-origin",  # a platform's answer is in an address
 }
 _INVITATION: Final = re.compile(r"bko_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 SITE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.portal", nav=(), headers=_HEADERS, api="/v1/portal")
@@ -63,7 +63,7 @@ def _from(request: Request) -> dict[str, str]:
 
 
 async def _opened(console: Console, request: Request, token: str) -> Response:
-    """Let somebody in with a new session; the one that this browser had before ends."""
+    """Let somebody in with a new session; the browser's earlier one ends."""
     if request.cookies.get(SESSION):
         with suppress(ByokeepError):
             before = await console.visitor(request, used=False)
@@ -78,7 +78,7 @@ def _invitations(pages: Pages) -> None:
     console = pages.console
 
     async def shown(request: Request, link: str, address: str = "", error: ByokeepError | None = None) -> Response:
-        """What an invitation says, with the question for the address."""
+        """Show what an invitation says, and ask for the address."""
         found = _INVITATION.search(link)
         token, told = found[0] if found else "", {} if error is None else wrong(request, error)
         said = await console.ask(None, "POST", "/v1/portal/invitation", {"invitation": token}, headers=_from(request))
@@ -206,7 +206,7 @@ def _files(pages: Pages) -> None:
 
 
 def _scripted(reply: Response) -> Response:
-    """Let a page run scripts of ours."""
+    """Allow a page to run our scripts."""
     reply.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"]
     return reply
 
