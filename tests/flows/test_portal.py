@@ -170,7 +170,10 @@ async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypat
         full.setattr(refs, "change_state", failing_once(change))
         done = await one.send(f"{ref}/end", why="unused")
     assert done.at == ref
-    assert "ended" in (await one.get(ref)).text
+    for page in ("/portal", ref):
+        shown = (await one.get(page)).text
+        assert "ended" in shown
+        assert "works" not in shown, f"{page}: a key that has ended does nothing any longer"
     assert desk.stand.alerts() == ["client_revoked"]
 
 

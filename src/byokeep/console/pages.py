@@ -15,14 +15,15 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -107,7 +108,8 @@ def _templates(package: str) -> Environment:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_printable,
     )  # fmt: skip
-    made.filters |= {"at": _at, "words": _words, "said": _said, "title": titled, "seconds": _seconds}
+    made.filters |= {"at": _at, "words": _words, "said": _said, "title": titled, "seconds": _seconds,
+                     "since": _since, "sentence": _sentence}  # fmt: skip
     return made
 
 
@@ -141,11 +143,27 @@ def _at(at: datetime | str) -> str:
     return f"{found.astimezone(UTC):%Y-%m-%d %H:%M}Z"
 
 
+@pass_context
+def _since(context: Context, at: datetime | str) -> Markup:
+    """Return a time, and how long before or after the page it is."""
+    far = (datetime.fromisoformat(at) if isinstance(at, str) else at) - context["now"]
+    minutes = abs(far) // timedelta(minutes=1)
+    span = next((f"{minutes // of} {unit}" for unit, of in _UNITS.items() if minutes >= of), "")
+    near = (f"in {span}" if far > timedelta() else f"{span} ago") if span else "now"
+    return Markup("{} <small>{}</small>").format(_at(at), near)
+
+
+def _sentence(text: Markup) -> Markup:
+    """Return what stood behind a colon as a sentence of its own."""
+    return text[:1].upper() + text[1:]
+
+
 def _words(code: str) -> str:
     """Return a code of ours as words."""
-    return code.replace("_", " ").replace("oauth ", "OAuth ").replace(" api ", " API ")
+    return code.replace("_", " ").replace(".", " ").replace("oauth ", "OAuth ").replace(" api ", " API ")
 
 
+_UNITS: Final = {"d": 1440, "h": 60, "min": 1}  # in minutes
 _TITLES: Final = {  # what people call those whose code reads badly
     "rotate_key": "rotation of a key", "rotate_key_minted": "rotation of a key, made at its provider",
     "rotate_key_cutover": "change to a new key", "rotate_key_leaked": "rotation of a leaked key",
