@@ -37,7 +37,7 @@ from byokeep.tenancy.sso import SsoCheck
 
 ALL_THE_TIME: Final = frozenset({"issue_lease", "heartbeat", "issue_permit", "close_permit", "close"})
 STARTING: Final = tuple(re.compile(text) for text in (r"POST /v1/jobs", r"POST /v1/jobs/[^/]+/leases"))
-READY_FOR_S: Final = 5.0  # seconds: by then the next probe has proved it anew
+READY_FOR_S: Final = 5.0  # seconds: by then the next probe has proved it again
 
 
 def create_app(
@@ -51,13 +51,13 @@ def create_app(
     Args:
         app: Its ports.
         auth: Token and request id to actor (:func:`byokeep.tenancy.authenticate.authenticate`).
-        emergency: What happens on a full disk; ``None`` = no space is kept.
+        emergency: What happens on a full disk; ``None`` = no space is reserved.
         passwords: Makes and checks Argon2id strings.
         passkeys, sso: Ask browsers for passkeys, and an OpenID provider who came; ``None`` = there are none.
         lane: ``app`` and ``auth`` over database connections of their own, for the switches: a kill must not wait for a
             connection behind the calls that it stops. ``None`` = they share.
         mail: Sends a code to a contact person; ``None`` = none is sent.
-        mails: Whether there is a server for that now; ``None`` = there is one if there is a ``mail``.
+        mails: Whether there is a server for that now; ``None`` = there is one if ``mail`` is given.
     """
     room = emergency or Emergency()
     (kill_app, kill_auth), mails_now = lane or (app, auth), mails or (lambda: mail is not None)
@@ -103,7 +103,7 @@ def create_app(
 
 
 def create_host_app(app: BrokerApp, auth: Authenticator, emergency: Emergency, *, passwords: PasswordCheck) -> FastAPI:
-    """Build break glass on the host: the same routes over the same flows, and sessions and one's own password."""
+    """Build break glass on the host: the same routes over the same flows, plus sessions and one's own password."""
     api = FastAPI(
         title="byokeep break glass", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False, telemetry=NO_TELEMETRY,
@@ -116,6 +116,6 @@ def create_host_app(app: BrokerApp, auth: Authenticator, emergency: Emergency, *
 
 
 def described() -> Document:
-    """Return the document of the broker's surface; it takes no ports, for nothing is asked while it is made."""
+    """Return the document of the broker's surface. It needs no ports: nothing is asked while it is made."""
     nothing: Any = SimpleNamespace(environment=Environment.DEVELOPMENT, clock=None)
     return create_app(nothing, nothing, passwords=nothing).openapi()

@@ -2,11 +2,11 @@
 machines whose tokens end, a look at the worker's own rounds, at grants of break glass and at their role.
 
 Rules
-- Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
-- The span of a reconciliation begins where the last one ended: a process knows that of itself, a start from the record
-  (:mod:`byokeep.reconciliation.reconcile`). While none is on record for 90 s, leases and permits stop.
-- An alert of an outage is closed by the round that sees its end; one of an event stays for a person.
-- A device that cannot record is an alert within a minute (R8.2-2); while none is proved to, leases and intake stop
+- Each round stands alone: one that fails is logged with its code and raises its alert, and the next comes on time.
+- The span of a reconciliation begins where the last one ended. A process knows that by itself; a start reads it from
+  the record (:mod:`byokeep.reconciliation.reconcile`). While none is on record for 90 s, leases and permits stop.
+- An alert of an outage is closed by the round that sees its end. One of an event stays for a person.
+- A device that cannot record is an alert within a minute (R8.2-2). While none is proved to, leases and intake stop
   (:mod:`byokeep.kernel.store_recording`). The disk reserve is held while there is room.
 """
 
@@ -56,12 +56,12 @@ TOKENS_S: Final = 3600.0
 WORKER_S: Final = 60.0
 GLASS_S: Final = 2.0
 GLASS_ROLE_S: Final = 3600.0
-# At once the store's log would hold nothing yet that may be judged, and nothing read is an alarm; after a rest of the
-# whole stack the worker's rounds are late, and it gets as long to come up.
+# At first the store's log holds nothing yet that may be judged, and nothing read is an alarm. After the whole stack
+# has rested the worker's rounds are late, and it gets as long to come up.
 FIRST_S: Final = {"reconcile": FIRST_RECONCILE_S, "worker": LATE_S}
-# Of break glass on the host: what proves that an opening is recorded, and what ends a grant.
+# For break glass on the host: what proves that an opening is recorded, and what ends a grant.
 ON_HOST: Final = frozenset({"checkpoint", "probe", "store", "break_glass", "break_glass_role"})
-# What somebody may have done to a device, also a store that answers and writes nothing; all else is an outage.
+# What somebody may have done to a device, or a store that answers and writes nothing; all else is an outage.
 _TAMPERED: Final = frozenset({"missing", "unreadable", "inode_changed", "truncated", "not_written", "node_not_named"})
 
 
@@ -70,8 +70,8 @@ class Rounds:
 
     Args:
         app: Its ports.
-        reserve: Space on the disk that the audit needs.
-        only: Which of them; none named = all.
+        reserve: Disk space that the audit needs.
+        only: Which of them; default: all.
     """
 
     def __init__(self, app: BrokerApp, reserve: Emergency, *, only: frozenset[str] = frozenset()) -> None:
@@ -84,7 +84,7 @@ class Rounds:
     async def run(self) -> None:
         """Run all rounds until cancelled."""
         app = self._app
-        with suppress(ByokeepError):  # else the first round looks: a record of later than this is somebody else's
+        with suppress(ByokeepError):  # otherwise the first round looks: a record later than this is somebody else's
             await self._reconciled.look(self._app)
         async with asyncio.TaskGroup() as group:
             for name, every_s, work in (
@@ -148,7 +148,7 @@ class Rounds:
             get_log().warning("round_failed", component="store", code=error.code)
             try:
                 self._app.store_health.require()
-            except ByokeepError:  # not one lost answer: leases and permits are refused now
+            except ByokeepError:  # more than one lost answer: leases and permits are refused now
                 await raise_alert(self._app, reason="store_unreachable", key="state/store", severity="critical")
         else:
             await state_over(self._app, "state/store")
@@ -179,7 +179,7 @@ class Rounds:
             await asyncio.sleep(every_s)
 
     def _store_away(self) -> bool:
-        """Whether the store is told of already as unreachable: what fails for that is no second alert."""
+        """Whether the store is already reported as unreachable: what fails because of that is no second alert."""
         try:
             self._app.store_health.require()
         except ByokeepError:
@@ -187,6 +187,6 @@ class Rounds:
         return False
 
     async def _tell(self, name: str) -> None:
-        """A watch that does not run is itself something to look at; one alert a round, counted."""
-        with suppress(ByokeepError):  # the database is away: whoever needs it says so
+        """Raise an alert that a watch does not run: one per round, counted."""
+        with suppress(ByokeepError):  # the database is away: whoever needs it reports it
             await raise_alert(self._app, reason="round_failed", key=f"state/round/{name}", severity="critical")

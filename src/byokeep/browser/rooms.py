@@ -252,7 +252,7 @@ class ProfileRoom:
             yield RoomBrowser(one, self, self._sites, origins)
 
     async def take(self, one: Running, origins: tuple[str, ...]) -> bool:
-        """Take the session out of a browser and close it; returns whether it changed. A directory does whenever open.
+        """Take the session out of a browser and close it; returns whether it changed, as an open directory always does.
         """
         packed: Secret | None = None
         moved = True

@@ -1,12 +1,12 @@
 """A full disk: what stops things must still work, and what starts things must not use up the room for it.
 
 Rules
-- The reserve is given back only when an act that stops something could not be recorded and the disk is short.
+- The reserve is given back only if an act that stops something could not be recorded and the disk is short.
 - From then on, and whenever the reserve is not held, nothing new is started: no job, no lease, no permit. Another
-  process may have given it back: a key's revocation is recorded by ``web``, a kill by the broker.
-- The reserve is taken again by the broker's rounds as soon as there is room; then work goes on by itself.
+  process may have given it back: ``web`` records a key's revocation, the broker a kill.
+- The broker's rounds take the reserve again as soon as there is room. Then work continues by itself.
 
-It may not judge an act: a refusal is not tried again.
+It may not judge an act: a refusal is not retried.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import Actor
 from byokeep.telemetry.log import get_log
 
-if TYPE_CHECKING:  # it brings the web framework, which worker and refresher do without
+if TYPE_CHECKING:  # it loads the web framework, which worker and refresher do without
     from byokeep.http.request import Authenticator
 
 T = TypeVar("T")
-_PAUSES_S: Final = (0.2, 0.3, 0.5, *(1.0,) * 7)  # a database that fell over for want of room needs some seconds
+_PAUSES_S: Final = (0.2, 0.3, 0.5, *(1.0,) * 7)  # seconds; a database that failed for lack of room needs some time
 
 
 class Reserve(Protocol):
     """Disk space set aside for the emergency."""
 
     def hold(self) -> bool:
-        """Set it aside; False when there is no room."""
+        """Set it aside; False if there is no room."""
 
     def kept(self) -> bool:
-        """Whether it is still there, wherever it was set aside; a look at the file's name."""
+        """Whether it is still there, wherever it was set aside; this looks only at the file's name."""
 
     def short(self) -> bool:
         """Whether there is less room than the reserve keeps."""
 
     def release(self) -> int:
-        """Give it back; returns how many bytes that were."""
+        """Give it back; returns how many bytes."""
 
 
 class Emergency:
-    """Whether the disk has room, and what to do when it has not.
+    """Whether the disk has room, and what to do if it has not.
 
     Args:
-        reserve: The space; ``None`` = this process keeps none, so it never refuses work for want of room.
+        reserve: The space; ``None`` = this process keeps none, so it never refuses work for lack of room.
     """
 
     def __init__(self, reserve: Reserve | None = None) -> None:
@@ -56,7 +56,7 @@ class Emergency:
         self._held = False
 
     def hold(self) -> bool:
-        """Take the reserve if there is room; False = there is not, and no work is started meanwhile. Blocking.
+        """Take the reserve if there is room; False = there is none, and no work is started meanwhile. Blocking.
 
         Raises:
             Unavailable: ``file_unusable``.
@@ -79,10 +79,10 @@ class Emergency:
             )
 
     def admitting(self, auth: Authenticator) -> Authenticator:
-        """Return ``auth`` for acts that stop something: a database that fell over for want of room gets it back first.
+        """Return ``auth`` for acts that stop something: it first frees the reserve for a database that lacks room.
 
-        Nobody can be known without the database. So a stranger, too, may cause the reserve to be given back, while the
-        database is away and the disk is full; that starts nothing and lets nobody in.
+        Nobody can be identified without the database. So even a stranger can cause the reserve to be given back, while
+        the database is away and the disk is full. That starts nothing and lets nobody in.
         """
 
         async def admit(token: str, request_id: UUID, *, by_itself: bool = False) -> Actor:
@@ -91,7 +91,7 @@ class Emergency:
         return admit
 
     async def stopping(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Do what stops something; on a full disk, give the reserve back and try again for some seconds.
+        """Do what stops something; on a full disk, give the reserve back and retry for some seconds.
 
         Raises:
             ByokeepError: What ``act`` raised last.

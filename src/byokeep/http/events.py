@@ -1,10 +1,10 @@
 """The engaged kill switches as a stream of server-sent events, for leases and for pages of the console.
 
 Rules
-- What is sent is :mod:`byokeep.kernel.views`: a view a beat, of what its reader may see.
+- What is sent is :mod:`byokeep.kernel.views`: one view per beat, of what its reader may see.
 - A stream ends within five seconds of its token, and after ten minutes, when the caller shows its token again.
 
-It may not look anything up but whether tokens live.
+It may not look anything up except whether tokens live.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FOLLOWED_FOR_S: Final = 600.0
 
 
 class Events(StreamingResponse):
-    """A view a beat, until the token ends that was shown or is to be shown again.
+    """One view per beat, until the token that was shown ends or must be shown again.
 
     Args:
         first: What is sent at the beginning.
@@ -38,7 +38,7 @@ class Events(StreamingResponse):
         super().__init__(self._events(), media_type=EVENTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. Raises RateLimited (:meth:`byokeep.kernel.views.Views.followed`)."""
+        """Send the stream. Raises RateLimited (:meth:`byokeep.kernel.views.Views.followed`)."""
         with self._app.views.followed(self._token):
             await super().__call__(scope, receive, send)
 

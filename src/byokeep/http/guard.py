@@ -1,19 +1,19 @@
 """The layers in front of the framework: the guard, the door, and the routes that are served without it.
 
 Rules
-- The guard gives the request id, the security headers, the last-resort answer and the access log. A request id sent by
-  the caller is not read. Whatever breaks further in, the caller gets a problem document and the log the class of it.
+- The guard adds the request id, the security headers, the last-resort answer and the access log. A request id sent by
+  the caller is not read. Whatever breaks further in, the caller gets a problem document and the log gets its class.
 - The log names the route's template, never the path or query, which may hold ids of others or worse: a key of 32 hex
-  digits reads as an id, and a method is text of the caller's choice. Both stand there only in our own spelling.
-- Refused requests are logged one by one up to a rate, beyond it counted: a flood fills no disk (S-OWASP-16).
-- The door bounds how many requests of a kind are served at once and how many wait. Only what starts work is counted: a
-  kill, a heartbeat, a permit and the end of a job pass by. What is refused has done nothing and asked nobody, so it may
-  be sent again; the refusal names the limit and when. The door does not look at who asks.
+  digits reads as an id, and a method is text of the caller's choice. Both are logged only in our own spelling.
+- Refused requests are logged one by one up to a rate and counted beyond it: a flood fills no disk (S-OWASP-16).
+- The door limits how many requests of a kind are served at once and how many wait. Only what starts work is counted: a
+  kill, a heartbeat, a permit and the end of a job pass. A refused request has done nothing and asked nobody, so it may
+  be sent again; the refusal names the limit and the time. The door does not look at who asks.
 - The fast router serves the few routes that are called all the time. A route is declared once, to the framework: path,
-  dependencies, endpoint and status are read from there; what does not match letter for letter is left to the framework.
+  dependencies, endpoint and status are read from there. What does not match letter for letter is left to the framework.
   The order is the framework's: the query is refused, the dependencies run as declared (who asks, then the body), then
   the ids of the path are read. A parameter of an unknown kind stops the process at its start, not a request.
-- A reply goes out as the endpoint made it: its model describes it in the OpenAPI document, and tests hold it to that.
+- A reply goes out as the endpoint made it. Its model describes it in the OpenAPI document, and tests hold it to that.
 
 It may not decide anything: every check is a dependency or the flow's.
 """
@@ -52,22 +52,22 @@ from byokeep.http.request import (
 from byokeep.telemetry.log import get_log
 
 REFUSED_AT_ONCE: Final = 1200  # lines of refused requests in a burst
-REFUSED_PER_MINUTE: Final = 300  # and as many go on being written in a flood
+REFUSED_PER_MINUTE: Final = 300  # lines that are still written in a flood
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# What somebody may take for a separator or a step where nobody here does: one path, one spelling (R4.1-5).
+# What others may read as a separator or a step, and we do not: one path, one spelling (R4.1-5).
 _ODD_PATH: Final = re.compile(
     rb"%(?:2[d-fD-F]|5[cCfF]|3[bB]|[46][1-9a-fA-F]|[57][0-9aA]|3[0-9]|00)|[\\;]|//|/\.{1,2}(?:/|\Z)"
 )
 _HEADERS: Final = (
     (b"cache-control", b"no-store"),
-    (b"server", b"byokeep"),  # or the HTTP server puts its own name
+    (b"server", b"byokeep"),  # otherwise the HTTP server gives its own name
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    (b"strict-transport-security", b"max-age=31536000"),  # counts behind the TLS of a reverse proxy only
+    (b"strict-transport-security", b"max-age=31536000"),  # takes effect only behind a reverse proxy's TLS
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
-# The framework's own spans would carry paths and addresses into our span file; only spans that we open may go there.
+# The framework's own spans would put paths and addresses in our span file; only spans that we open may go there.
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 
@@ -141,22 +141,22 @@ class Guard:
 
 
 def _tenant(scope: Scope) -> UUID | None:
-    """The client named in the path, when it is an id as we write it: the room need not say it again."""
+    """Return the client named in the path, if it is an id as we write it; the room need not repeat it."""
     with suppress(ValueError):
         return canonical_id(str(scope.get("path_params", {}).get("client_id", "")))
     return None
 
 
 def _headers(found: Any, request_id: UUID) -> list[tuple[bytes, bytes]]:
-    """The reply's headers plus ours; a room may set its own policy header."""
+    """Return the reply's headers plus ours; a room may set its own policy header."""
     kept = [(name, value) for name, value in found if name.lower() not in (b"cache-control", b"server")]
     names = {name.lower() for name, _ in kept}
     kept += [(name, value) for name, value in _HEADERS if name not in names]
     return [*kept, (b"x-request-id", str(request_id).encode())]
 
 
-AT_ONCE: Final = 32  # more would only wait for a database connection, in front of heartbeats and permits
-WAITING: Final = 96  # what is served within a second or two, before a caller gives up
+AT_ONCE: Final = 32  # more would only wait for a database connection, ahead of heartbeats and permits
+WAITING: Final = 96  # served within a second or two, before a caller gives up
 RETRY_AFTER_S: Final = 1
 
 
@@ -164,9 +164,9 @@ class Door:
     """ASGI middleware. Put it inside the guard.
 
     Args:
-        app: What it stands before.
+        app: What is behind it.
         starting: Patterns of ``METHOD /path`` of the requests that are counted.
-        at_once: How many of them are served side by side.
+        at_once: How many of them are served at once.
         waiting: How many more may wait.
     """
 
@@ -205,11 +205,11 @@ _OK: Final = 200
 
 
 class FastRouter:
-    """ASGI middleware: answers ``routes`` itself, hands on everything else. Put it right inside the guard.
+    """ASGI middleware: answers ``routes`` itself and passes on everything else. Put it directly inside the guard.
 
     Args:
         app: The framework's application.
-        routes: Of that application; each path part is a word or one id.
+        routes: Routes of that application; each path part is a word or one id.
 
     Raises:
         TypeError: A route with a parameter that cannot be filled here.
@@ -235,7 +235,7 @@ class FastRouter:
 
 
 class _Route:
-    """One route: where its words and ids stand in the path, and what fills the endpoint's parameters."""
+    """One route: where the words and ids of its path are, and what fills the endpoint's parameters."""
 
     def __init__(self, declared: APIRoute) -> None:
         self.parts = declared.path.split("/")

@@ -1,13 +1,13 @@
-"""The surface of a process as an OpenAPI document, made from the routes as they are declared.
+"""The surface of a process as an OpenAPI document, made from the routes as declared.
 
 Rules
 - A route declares its reply model, its status and, with :func:`refusals`, the statuses that its flow can answer. What
-  follows from how it is declared is added here: 401, 422 and 503 for every route, 404 where something is named in the
-  path, 413 and 415 where a body is read.
-- Every refusal has one shape, :class:`Problem`; every reference in a document leads somewhere.
-- An operation's id is its tag and the name of its endpoint, so it changes only when somebody renames one of them.
-- An endpoint says by its parameters' types what it needs (:class:`Routes`): an ``Actor`` is who asks, a
-  ``Strict`` model the body. Who asks is known before the body is read.
+  follows from its declaration is added here: 401, 422 and 503 for every route, 404 if something is named in the path,
+  413 and 415 if a body is read.
+- Every refusal has one shape, :class:`Problem`. Every reference in a document resolves.
+- An operation's id is its tag and the name of its endpoint, so it changes only when one of them is renamed.
+- The types of an endpoint's parameters say what it needs (:class:`Routes`): an ``Actor`` is who asks, a ``Strict``
+  model the body. Who asks is known before the body is read.
 
 It may not change how a request is answered.
 """
@@ -65,7 +65,7 @@ class Problem(BaseModel):
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a route whose flow can answer these statuses, too."""
+    """Return the ``responses`` of a route whose flow can also answer these statuses."""
     return {status: {"description": _REFUSED[status][1]} for status in statuses}
 
 
@@ -102,17 +102,17 @@ class Routes(APIRouter):
         self._who = Depends(caller(auth))
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
-        """Add a route: its ``Actor`` and its body are read and described without further words."""
+        """Add a route; its ``Actor`` and its body are read and described automatically."""
         built: Any = partial(LateRoute, who=self._who)
         super().add_api_route(path, endpoint, route_class_override=built, **more)
 
 
 class LateRoute(APIRoute):
-    """A route that is built when it is first asked for: to build all of them would be most of a process's start.
+    """A route that is built when it is first needed: building all of them would be most of a process's start.
 
     Args:
         path, endpoint, methods, declared: As the framework's.
-        who: Who asks, for an endpoint that says by its parameters' types what it needs; ``None`` = it does not.
+        who: Who asks, for an endpoint whose parameters' types say what it needs; ``None`` = they do not.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class LateRoute(APIRoute):
         self._declared = endpoint, who, declared
 
     def __getattr__(self, name: str) -> Any:
-        """Build the route; whatever is not known before is asked for here."""
+        """Build the route: anything not known before is asked for here."""
         if "_declared" not in self.__dict__:
             raise AttributeError(name)
         endpoint, who, declared = self.__dict__.pop("_declared")
@@ -134,7 +134,7 @@ class LateRoute(APIRoute):
 
 
 def _told_by_types(endpoint: Callable[..., Any], who: Any, declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Give an endpoint what its parameters' types say that it needs; returns how its route is declared."""
+    """Give an endpoint what its parameters' types ask for; returns how its route is declared."""
     more = dict(declared)
     described = (more.get("openapi_extra") or {}).get("parameters", ())
     if not any(one["in"] == "query" for one in described):
@@ -163,7 +163,7 @@ def parameters(schemas: Mapping[str, Document], *, required: bool = False, place
 
 
 def answers(media: str, schema: Document = TEXT) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a route whose reply is no JSON of a model."""
+    """Return the ``responses`` of a route whose reply is not a model's JSON."""
     return {200: {"description": "Successful Response", "content": {media: {"schema": schema}}}}
 
 
@@ -173,7 +173,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def take(api: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Put routes into an application as they are; the framework's inclusion would build each a second time."""
+    """Put routes into an application as they are; the framework's own inclusion would build each a second time."""
     for routes in routers:
         api.router.routes += routes.routes
 
@@ -182,8 +182,8 @@ def publish(api: FastAPI, others: Callable[[], Document] = dict, routes: Sequenc
     """Let ``api`` describe itself by :func:`document`.
 
     Args:
-        others: The document of the process that answers ``routes`` when they are asked for here.
-        routes: Methods and paths that are passed on.
+        others: The document of the process that answers ``routes`` when they are called here.
+        routes: Methods and paths that are forwarded.
     """
 
     def openapi() -> Document:
@@ -203,7 +203,7 @@ def document(api: FastAPI) -> Document:
     made = get_openapi(title=api.title, version=api.version, routes=api.routes)
     components = made.setdefault("components", {})
     schemas: Document = components.setdefault("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own error body, which nobody is sent
+    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own error body, which is never sent
         schemas.pop(name, None)
     schemas["Problem"] = Problem.model_json_schema(ref_template=_REFS)
     components["responses"] = {name: _refused(text, status) for status, (name, text) in _REFUSED.items()}
@@ -215,14 +215,14 @@ def document(api: FastAPI) -> Document:
 
 
 def _with_routes(own: Document, others: Document, routes: Sequence[tuple[str, str]]) -> Document:
-    """Add operations of another process's document, with the schemas that they name."""
+    """Add operations from another process's document, with the schemas that they name."""
     if not others:
         return own
     for method, path in routes:
         operation = deepcopy(others["paths"][path][method.lower()])
         if operation.get("security"):
-            del operation["security"]  # who may stay unknown there shows a token here
-        _refuse(operation, 413, 415)  # and every body is read
+            del operation["security"]  # callers that may be unknown there show a token here
+        _refuse(operation, 413, 415)  # every body is read here
         own["paths"].setdefault(path, {})[method.lower()] = operation
         _take(operation, others["components"]["schemas"], own["components"]["schemas"])
     return own

@@ -1,7 +1,7 @@
-"""Routes of procedures: look at runs, start one, go on with it, end it; at the broker: approve its next step.
+"""Routes of procedures: look at runs, start one, continue it, end it; at the broker: approve its next step.
 
 Rules
-- The same of every procedure that the process knows: one that a domain adds needs no route of its own.
+- They are the same for every procedure that the process knows: one that a domain adds needs no route of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Replies: one model for each, which reads a noun's attributes and writes them as the surface does.
 
 Rules
-- A model shows what it names and nothing else of the noun; what it shows unchanged has the type that the noun gives it.
+- A model shows what it names and nothing else of the noun. What it shows unchanged has the noun's type.
 - A reply that does not fit its model is an error of ours: nothing is sent.
 """
 
@@ -29,7 +29,7 @@ AtOffset = Annotated[datetime, PlainSerializer(datetime.isoformat, when_used="js
 
 
 def _shown_as(hint: Any, at: Any) -> Any:
-    """The wire type of a noun's field: a time as ``at``, bytes in hex, a set as a sorted list, a tuple as a list."""
+    """Return a noun's field's wire type: a time as ``at``, bytes in hex, a set as a sorted list, a tuple as a list."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint in (datetime, bytes):
         return at if hint is datetime else Hex
@@ -68,7 +68,7 @@ class Reply(BaseModel):
 
     @classmethod
     def fields(cls, noun: Any, **more: Any) -> dict[str, Any]:
-        """Return what a reply says of a noun, and what only the flow knows."""
+        """Return what a reply says about a noun, and what only the flow knows."""
         names = {name: str(field.validation_alias or name) for name, field in cls.model_fields.items()}
         return {name: getattr(noun, field) for name, field in names.items() if name not in more} | more
 

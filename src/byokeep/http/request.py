@@ -1,14 +1,14 @@
 """What comes in, who asks, and how a refusal goes out: strict JSON, canonical ids, one bearer token, problem documents.
 
 Rules
-- A body has one meaning: a repeated key, an unknown field, a number that is no integer, deep nesting, another
-  encoding or media type is refused. Nothing of it stands in the refusal.
+- A body has one meaning. A repeated key, an unknown field, a number that is no integer, deep nesting, another encoding
+  or media type is refused, and the refusal repeats nothing of it.
 - An id in a path has one spelling (R4.1-5). There is no query.
 - The caller is one ``Authorization: Bearer`` header, nothing else.
-- An error is a problem document (RFC 9457); a refusal that no flow has recorded is put on record here.
+- An error is a problem document (RFC 9457). A refusal that no flow has recorded is recorded here.
 - A budget of calls belongs to one key; nobody can use up another's (S-OWASP-25, S-ASVS-8). Counts live in this process
-  and are bounded in number; restarting forgets them.
-- Ready is what answers within the time that whoever asks has.
+  and are bounded in number; a restart forgets them.
+- Ready means that it answers within the time that the caller has.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from byokeep.kernel.probes import ask, passes
 
 MAX_BODY: Final = 16 * 1024  # bytes
 MAX_DEPTH: Final = 6
-BODY_WITHIN_S: Final = 10.0  # who sends slower keeps a place that others, and the kill switch, need
+BODY_WITHIN_S: Final = 10.0  # a slower sender holds a place that others, and the kill switch, need
 _MAX_INT: Final = 9  # digits
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 M = TypeVar("M", bound="Strict")
@@ -53,7 +53,7 @@ class Strict(BaseModel):
 
 
 def canonical_id(value: object) -> UUID:
-    """Accept a UUID in its lower-case canonical spelling only.
+    """Accept a UUID only in its lower-case canonical spelling.
 
     Raises:
         ValueError: Any other spelling.
@@ -96,7 +96,7 @@ async def read_bytes(request: Request, *, limit: int = MAX_BODY) -> bytes:
 
 
 async def stream_bytes(request: Request, *, media: str) -> AsyncIterator[bytes]:
-    """Yield a body as it comes, for one that is too large to be held; who reads it bounds it.
+    """Yield a body as it comes, if it is too large to be held; the reader bounds it.
 
     Raises:
         Rejected: ``unsupported_media_type``, ``content_encoding``, ``body_too_slow``: no byte for ``BODY_WITHIN_S``,
@@ -121,10 +121,10 @@ async def stream_bytes(request: Request, *, media: str) -> AsyncIterator[bytes]:
 
 
 async def no_query(request: Request) -> None:
-    """Refuse any query string: nothing here is asked by one. Async, or each request would visit a thread for it.
+    """Refuse any query string: nothing here uses one. Async, or each request would visit a thread for it.
 
     Raises:
-        Unauthenticated: ``no_token``, for a caller without the header: a token may have been meant (S-ASVS-14).
+        Unauthenticated: ``no_token``, for a caller without the header: it may have meant a token (S-ASVS-14).
         Rejected: ``unexpected_query``.
     """
     if request.scope.get("query_string"):
@@ -157,7 +157,7 @@ def shape(model: type[M], value: dict[str, Any]) -> M:
     """Give an object its type.
 
     Raises:
-        Rejected: ``bad_request``; it names the field only where the field is one of ours.
+        Rejected: ``bad_request``; it names the field only if the field is one of ours.
     """
     try:
         return model.model_validate(value)
@@ -171,7 +171,7 @@ def shape(model: type[M], value: dict[str, Any]) -> M:
 def json_body(model: type[M], *, limit: int = MAX_BODY, optional: bool = False) -> Callable[[Request], Awaitable[M]]:
     """Return the dependency that reads a body as ``model``; ``limit`` in bytes. ``optional``: none = defaults.
 
-    The client that a body names is the request's, for log and records.
+    The client that a body names becomes the request's, for log and records.
     """
 
     async def read(request: Request) -> M:
@@ -193,7 +193,7 @@ def json_body(model: type[M], *, limit: int = MAX_BODY, optional: bool = False) 
 
 
 def query_of(request: Request, *allowed: str) -> dict[str, str]:
-    """Return the query, of which every name is allowed and stands once.
+    """Return the query, of which every name is allowed and occurs once.
 
     Raises:
         Rejected: ``unexpected_query``.
@@ -220,7 +220,7 @@ def whole_number(name: str, text: str | None) -> int | None:
 
 def instant(text: str, refusal: Rejected) -> datetime:
     """Parse an RFC 3339 time with an offset. Raises ``refusal`` for anything else."""
-    with suppress(ValueError, OverflowError):  # the first and last hours that there are have no time in UTC
+    with suppress(ValueError, OverflowError):  # the very first and last hours have no time in UTC
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None:
             return at.astimezone(UTC)
@@ -235,12 +235,12 @@ INTERNAL: Final = Unavailable("internal_error", next_step="Nothing was released.
 
 
 def bad_path() -> Rejected:
-    """A path or parameter that is not what the route says."""
+    """Return the refusal of a path or parameter that is not what the route says."""
     return Rejected("bad_request", next_step="Check the path and the types; see /openapi.json.")
 
 
 def request_id(request: Request) -> UUID:
-    """Return the id this request was given by :class:`byokeep.http.guard.Guard`."""
+    """Return the id that :class:`byokeep.http.guard.Guard` gave this request."""
     found = request.scope.get("state", {}).get("request_id")
     return found if isinstance(found, UUID) else uuid4()
 
@@ -251,7 +251,7 @@ def problem(error: ByokeepError, about: UUID, *, status: int | None = None) -> R
     Args:
         error: Ours; its fields are safe by construction.
         about: The request's id.
-        status: Another HTTP status than the class's.
+        status: An HTTP status other than the class's.
     """
     name = next((name for name, kind in KINDS.items() if isinstance(error, kind)), "error")
     status = status or STATUS.get(error.code, error.http_status)
@@ -273,7 +273,7 @@ def problem(error: ByokeepError, about: UUID, *, status: int | None = None) -> R
 
 
 async def answer(request: Request, error: ByokeepError) -> Response:
-    """Put a refusal on record, note its code for the access log, and build the reply."""
+    """Record a refusal, note its code for the access log, and build the reply."""
     state = request.scope.setdefault("state", {})
     state["code"] = error.code
     if (route := request.scope.get("route")) is not None:  # without one nothing was called
@@ -285,7 +285,7 @@ async def answer(request: Request, error: ByokeepError) -> Response:
 
 
 def _object(request: Request) -> UUID | None:
-    """The last id in the path that is written as we write one."""
+    """Return the last id in the path that is written as we write one."""
     found = None
     for text in request.scope.get("path_params", {}).values():
         with suppress(ValueError):
@@ -299,7 +299,7 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 
 async def _framework(request: Request, error: Exception) -> Response:
-    """Routing and protocol refusals: the framework's text is dropped, its status kept."""
+    """Answer the framework's refusals of routing and protocol: its text is dropped, its status kept."""
     status = error.status_code if isinstance(error, HTTPException) else 400
     if status == 404:
         return await unserved(request, NotFound("not_found"), status)
@@ -314,7 +314,7 @@ async def _framework(request: Request, error: Exception) -> Response:
 
 
 async def unserved(request: Request, error: ByokeepError, status: int) -> Response:
-    """Reply where nothing was called: to a browser with a page, below a path where pages are (``state.lost``)."""
+    """Reply when nothing was called: to a browser with a page, below a path with pages (``state.lost``)."""
     request.scope.setdefault("state", {})["code"] = error.code
     lost = getattr(request.app.state, "lost", {}).get("/" + request.url.path.split("/")[1])
     if lost is not None and "text/html" in request.headers.get("accept", ""):
@@ -323,7 +323,7 @@ async def unserved(request: Request, error: ByokeepError, status: int) -> Respon
 
 
 def _methods(routes: Iterable[Any], path: str) -> set[str]:
-    """What the routes of a path allow; the framework tells of the first one alone."""
+    """Return what the routes of a path allow; the framework names only the first one's."""
     found: set[str] = set()
     for route in routes:
         if isinstance(route, Route):
@@ -389,7 +389,7 @@ READY_WITHIN_S: Final = 2.0  # a load balancer or `byokeep doctor` waits three
 
 
 async def ready(**checks: Awaitable[object]) -> dict[str, str]:
-    """Run the checks side by side; return the reply of a process that is ready.
+    """Run the checks in parallel; return the reply of a process that is ready.
 
     Raises:
         Unavailable: ``not_ready``, with the first part that did not answer in time, or raised, and why.
@@ -403,10 +403,10 @@ async def ready(**checks: Awaitable[object]) -> dict[str, str]:
 
 
 class Budget:
-    """A token bucket for each key.
+    """A token bucket per key.
 
     Args:
-        per_minute: How many calls a minute; also how many at once.
+        per_minute: How many calls per minute, and how many at once.
     """
 
     def __init__(self, clock: Clock, *, per_minute: int) -> None:

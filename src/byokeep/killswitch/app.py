@@ -23,11 +23,11 @@ from byokeep.kernel.command import record_refused_call
 from byokeep.kernel.views import BEAT_S, Engaged
 from byokeep.telemetry.log import get_log
 
-RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the store has not confirmed
+RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off that the store has not confirmed
 
 
 async def keep_cutting_off(app: KillApp) -> None:
-    """Finish every cut-off that the store has not confirmed, for ever; the first look is at once after a crash."""
+    """Finish every cut-off that the store has not confirmed, forever; after a crash the first look is at once."""
     older_s = 0.0
     while True:
         try:
@@ -40,7 +40,7 @@ async def keep_cutting_off(app: KillApp) -> None:
 
 
 async def keep_looking(app: KillApp) -> None:
-    """Look at the switches once a beat, and at once after a kill, for everybody who follows them; for ever."""
+    """Look at the switches once per beat, and at once after a kill, for everybody who follows them; forever."""
     asked = {"installation_id": app.installation_id}
     while True:
         app.views.due.clear()
@@ -53,7 +53,7 @@ async def keep_looking(app: KillApp) -> None:
 
 @asynccontextmanager
 async def cutting_off(app: KillApp) -> AsyncIterator[None]:
-    """Run what a process that kills does by itself beside the block."""
+    """Run, beside the block, what a process that kills does by itself."""
     tasks = {asyncio.create_task(keep_cutting_off(app)), asyncio.create_task(keep_looking(app))}
     try:
         yield

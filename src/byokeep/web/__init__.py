@@ -2,7 +2,7 @@
 
 Rules
 - Each route authenticates the caller's own token, calls one flow and translates nouns to JSON. It decides nothing.
-- A secret comes in as a whole raw body and goes on wrapped; it never meets a model, a log or a reply (S-ASVS-9).
-- Routes that belong to the broker are passed on with the caller's own token; there is no service token.
-- GET never changes what is kept; methods that a path does not have answer 405.
+- A secret comes in as a whole raw body and goes on wrapped. It never meets a model, a log or a reply (S-ASVS-9).
+- Routes that belong to the broker are forwarded with the caller's own token; there is no service token.
+- GET never changes what is stored. Methods that a path does not have answer 405.
 """

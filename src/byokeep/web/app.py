@@ -54,11 +54,11 @@ def create_app(
     Args:
         app: Its ports.
         auth: Token and request id to actor (:func:`byokeep.tenancy.authenticate.authenticate`).
-        broker_address: Where the broker is, for the routes that are passed on.
-        broker_ca_file: PEM of the only issuer to trust for it; default the system's.
-        killswitch_address, killswitch_ca_file: The same of the kill process; empty = the broker does its work.
+        broker_address: Where the broker is, for the forwarded routes.
+        broker_ca_file: PEM of the only issuer to trust for it; default: the system's.
+        killswitch_address, killswitch_ca_file: The same for the kill process; empty = the broker does its work.
         emergency: What frees space on a full disk, so that a key can still be revoked; ``None`` = nothing does.
-        broker_document: How the broker describes the routes that are passed on; default = they are not described.
+        broker_document: How the broker describes the forwarded routes; default: they are not described.
     """
     door = forward.BrokerDoor(broker_address, ca_file=broker_ca_file)
     kill = forward.BrokerDoor(killswitch_address, ca_file=killswitch_ca_file) if killswitch_address else None
@@ -97,7 +97,7 @@ def create_app(
 
 
 def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency, writes: Budget) -> tuple[APIRouter, ...]:
-    """The routes that are this process's own."""
+    """Return this process's own routes."""
     return (
         tenancy.sessions(app, auth),
         tenancy.people(app, auth),

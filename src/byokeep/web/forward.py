@@ -1,13 +1,13 @@
-"""The broker's operator-facing routes, passed on.
+"""The broker's operator-facing routes, forwarded.
 
 Rules
-- A fixed list of methods and paths; ids are checked before they become part of a path.
-- The caller's own ``Authorization`` goes along, nothing else of the caller's headers does: the broker authenticates
-  the caller itself, so ``web`` cannot do here what its caller may not.
-- A login has no token yet: what goes along instead is the address that it came from. A body is passed on unread, in a
-  :class:`Secret`, for it may be a password.
-- Status and body come back as they are, bounded in size and time; no broker means 503.
-- What stops things goes to the kill process, and to the broker only when that one does not answer: engaging a switch
+- A fixed list of methods and paths. Ids are checked before they become part of a path.
+- Of the caller's headers only ``Authorization`` goes along. The broker authenticates the caller itself, so ``web``
+  cannot do anything here that its caller may not.
+- A login has no token yet; the address that it came from goes along instead. A body is forwarded unread, in a
+  :class:`Secret`, because it may be a password.
+- Status and body come back as they are, bounded in size and time. No broker means 503.
+- What stops things goes to the kill process, and to the broker only if that one does not answer: engaging a switch
   twice does no harm.
 
 It may not hold a token of its own.
@@ -106,8 +106,8 @@ ROUTES: Final = (
     ("GET", "/v1/audit/health"),
     ("GET", "/v1/audit/keys"),
 )
-_KILL_S: Final = 10.0  # seconds that the kill process has for a kill, before the broker is asked
-_KILL_READ_S: Final = 2.0  # and for anything else
+_KILL_S: Final = 10.0  # seconds that the kill process has for a kill before the broker is asked
+_KILL_READ_S: Final = 2.0  # seconds for anything else
 _ANSWER_S: Final = 5.0  # seconds for an answer: a broker that hangs must not hang its callers
 _SLOW_S: Final = {  # what waits for the store or its turn at a password, or reads whole logs
     "/v1/session": 10.0, "/v1/session/console": 10.0, "/v1/session/sso": 15.0,
@@ -129,7 +129,7 @@ class BrokerDoor:
 
     Args:
         address: ``http://127.0.0.1:8421``, ``https://...`` or ``unix:///path``.
-        ca_file: PEM of the only issuer to trust; default the system's.
+        ca_file: PEM of the only issuer to trust; default: the system's.
     """
 
     def __init__(self, address: str, *, ca_file: Path | None = None) -> None:
@@ -144,7 +144,7 @@ class BrokerDoor:
     async def pass_on(
         self, method: str, path: str, headers: dict[str, str], body: Secret, *, within_s: float = _ANSWER_S
     ) -> Response:
-        """Send one call and return the broker's answer.
+        """Forward one call and return the broker's answer.
 
         Raises:
             Unavailable: ``broker_unreachable``, ``broker_reply_too_large``.
@@ -164,7 +164,7 @@ class BrokerDoor:
 
 
 class Forwarder:
-    """Sends a call to whoever answers it: what stops things to the kill process first.
+    """Sends a call to whoever answers it; what stops things goes to the kill process first.
 
     Args:
         door: The broker's.
@@ -175,7 +175,7 @@ class Forwarder:
         self._door, self._kill = door, kill
 
     async def send(self, method: str, path: str, headers: dict[str, str], body: Secret, **given: UUID) -> Response:
-        """Send one call of ``ROUTES``; ``given`` are the ids of its path. Raises as :meth:`BrokerDoor.pass_on`."""
+        """Send one call of ``ROUTES``; ``given`` are the ids in its path. Raises as :meth:`BrokerDoor.pass_on`."""
         at = path.format(**given)
         if self._kill is not None and path in KILLS:
             first_s = _KILL_S if path == "/v1/switches/close" else _KILL_READ_S

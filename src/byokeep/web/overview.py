@@ -1,4 +1,4 @@
-"""Routes that put several domains together: the inventory, and everything known of a client's keys."""
+"""Routes that combine several domains: the inventory, and everything known about a client's keys."""
 
 from __future__ import annotations
 

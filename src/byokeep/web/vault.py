@@ -1,4 +1,4 @@
-"""Routes of runbook 7.3: the vault of browser profiles is suspected compromised."""
+"""Routes of runbook 7.3: the vault of browser profiles may be compromised."""
 
 from __future__ import annotations
 

@@ -2,6 +2,6 @@
 
 Rules
 - No standing right at the store: a value is read under a custody lease of one job, used, wiped.
-- Arguments of a task are ids. A task may run twice; the flow behind it finds out that it is done.
-- Only what could not be decided is tried again, five times in all, at growing distances.
+- Arguments of a task are ids. A task may run twice; the flow behind it finds out that the work is done.
+- Only what could not be decided is retried, five times in all, at growing intervals.
 """

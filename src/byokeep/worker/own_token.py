@@ -1,13 +1,13 @@
-"""The machine token that a worker or refresher works with: renewed by itself, in its file, long before its end.
+"""The machine token that a worker or refresher works with: it renews itself, in its file, long before its end.
 
 Rules
-- Half of the longest life before the end it asks the broker, which issues it another and lets the old one go on for a
-  week: whoever read the file before, and a copy of it on another host, works on and renews its own. The second
-  renewal of one token is an alert, once: better each host has a machine of its own. At most eight tokens work.
+- When half of the longest life is left, it asks the broker, which issues another token and lets the old one work for
+  another week. Whoever read the file before, and a copy of it on another host, works on and renews its own. The second
+  renewal of one token is an alert, once: each host should have a machine of its own. At most eight tokens work.
 - Nothing is issued while the file cannot be written. The file holds the old token or the new one; both work.
-- Whoever gave a token for two weeks or less wants it to end: it is left to do so.
+- Whoever gave a token for two weeks or less wants it to end, so it is not renewed.
 - One that cannot be renewed is an alert, two weeks before anything stops.
-- Of the embedded stack the supervisor renews the files, for those of runners and dispatchers are among them.
+- In the embedded stack the supervisor renews the files, since those of runners and dispatchers are among them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def keep(app: App, settings: ClientSettings) -> None:
         except (ByokeepError, OSError) as error:
             code = error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
             get_log().error("tokens_not_renewed", code=code)
-            with suppress(ByokeepError):  # the database is away: whoever needs it says so
+            with suppress(ByokeepError):  # the database is away: whoever needs it reports it
                 async with app.db.begin(every_client=True) as tx:
                     await open_alert(tx, app, app.system(), reason="machine_token_not_renewed")
         await asyncio.sleep(_EVERY_S * (0.75 + secrets.randbelow(500) / 1000))
@@ -51,7 +51,7 @@ async def renew(settings: ClientSettings) -> bool:
 
     Raises:
         Denied: ``not_renewed``: the broker issues none to this machine; and as :meth:`Broker.call`.
-        OSError: The file cannot be written; the old token goes on.
+        OSError: The file cannot be written; the old token still works.
     """
     file = settings.runner_token_file
     token, broker = read_token(file), Broker(settings)
@@ -60,7 +60,7 @@ async def renew(settings: ClientSettings) -> bool:
         since, until = (datetime.fromisoformat(str(me[name])) for name in ("token_since", "token_until"))
         if until - since <= SHORT or until - datetime.now(UTC) > timedelta(seconds=RENEW_LEFT_S):
             return False
-        # The draft is there before the old token is given an end, and takes the file's place when it is synced.
+        # The draft exists before the old token is given an end, and replaces the file once it is synced.
         with draft(file) as beside:
             body = {"days": TOKEN_DAYS, "overlap_s": OVERLAP_S}
             reply = await broker.call("POST", f"/v1/machines/{me['id']}/tokens", token, body)

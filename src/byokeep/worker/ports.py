@@ -3,15 +3,15 @@
 Rules
 - Custody is held under leases of a custody job. The SDK keeps the lease: it renews, and it ends the moment the broker
   or the store says no. Each act logs in and names the lease, so the store's own log explains it.
-- A place that is not the lease's own is refused here before the store refuses it.
-- This process's redactor knows a value from the moment it is read until custody ends. A record of a profile is text
-  without a secret in clear; it is wiped all the same, for it holds a wrapped key.
-- A job that declares ``profile`` and no profile of its own reaches every record of one client. Its acts within a second
+- A place outside the lease is refused here before the store refuses it.
+- This process's redactor knows a value from the moment it is read until custody ends. A profile's record is text
+  without a secret in clear, but is wiped all the same, because it holds a wrapped key.
+- A job that declares ``profile`` and no particular profile reaches every record of one client. Its acts within a second
   share a login: a rotation moves many keys, and each would cost one.
-- Every log is searched to its end, for a value in whatever encoding it may stand there, or the search is not readable;
-  a source that is not there is not readable. Counts leave, nothing else: no line, no place in a line.
-- A line counts when its own time says that it is of the span; all from a little before it on is searched, counted or
-  not, and nothing older: the cost follows what was written, not what the logs have grown to.
+- Every log is searched to its end, for a value in any encoding it may have there, or the search is not readable. A
+  missing source is not readable. Only counts leave: no line, and no position in one.
+- A line counts if its own time is within the span. Everything from a little before the span on is searched, counted or
+  not, and nothing older: the cost follows what was written, not the size of the logs.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class BrokerCustodian:
 
     Args:
         settings: Where the broker is; ``runner_token_file`` is the custodian's.
-        environment: Of the installation; names the clients' KEKs.
+        environment: The installation's; part of the names of the clients' KEKs.
     """
 
     def __init__(self, settings: ClientSettings, environment: Environment) -> None:
@@ -77,7 +77,7 @@ class BrokerCustodian:
 
     @asynccontextmanager
     async def open(self, job_id: UUID) -> AsyncIterator[LeasedValues]:
-        """Hold custody of the values that a job declares, for the length of the block."""
+        """Hold custody of the values that a job declares, while the block lasts."""
         async with self._attached(job_id) as job:
             custody = LeasedValues(job)
             try:
@@ -103,7 +103,7 @@ class BrokerCustodian:
         try:
             await broker.call("POST", f"/v1/jobs/{job_id}/close", token)
         finally:
-            await broker.close()  # which tells of the leases, in the token's name
+            await broker.close()  # this tells the leases, in the token's name
             token.wipe()
 
     @asynccontextmanager
@@ -113,17 +113,17 @@ class BrokerCustodian:
 
 
 class _Leased(ABC, Generic[Place]):
-    """What any custody does at the store; a place is logged in to by :meth:`_log_in`."""
+    """What any custody does at the store; :meth:`_log_in` logs in for a place."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     async def newest(self, ref: Place) -> int:
-        """Return the newest version's number, 0 when the place was never written."""
+        """Return the newest version's number, 0 if the place was never written."""
         return (await self._versions(ref))[0]
 
     async def live_versions(self, ref: Place) -> list[int]:
-        """Return versions neither deleted nor destroyed."""
+        """Return the versions that are neither deleted nor destroyed."""
         return (await self._versions(ref))[1]
 
     async def destroy(self, ref: Place, versions: list[int]) -> None:
@@ -160,7 +160,7 @@ class LeasedValues(_Leased[SecretRef]):
         self._known: list[Registration] = []
 
     def forget(self) -> None:
-        """Let the redactor forget what was read; the values themselves are wiped by whoever asked for them."""
+        """Let the redactor forget what was read; whoever asked for the values wipes them."""
         while self._known:
             self._known.pop().forget()
 
@@ -183,7 +183,7 @@ class LeasedValues(_Leased[SecretRef]):
         return await read_identity(store, token, identity_path(ref.client_id, ref.provider.value), lease_id)
 
     def _noted(self, value: Secret) -> Secret:
-        with suppress(KnownValueRefused):  # too short, too plain or too long to be looked for; its shape still is
+        with suppress(KnownValueRefused):  # too short, too plain or too long to search for; its shape is still searched
             self._known.append(default().register(value, kind="secret"))
         return value
 
@@ -238,11 +238,11 @@ class LeasedProfile(_LeasedRecords):
 
     @property
     def lease_id(self) -> str:
-        """Of the lease in force."""
+        """The id of the lease in force."""
         return self._job.lease.id
 
     async def still(self) -> None:
-        """Return if it may go on; a lease that lapsed in silence is taken anew."""
+        """Return if it may go on; a lease that lapsed in silence is replaced."""
         await self._job.lease.renewed()
 
     async def _log_in(self, ref: ProfileRef | None = None) -> tuple[BaoHttp, Secret, str]:
@@ -252,7 +252,7 @@ class LeasedProfile(_LeasedRecords):
         return store, token, self.lease_id
 
 
-# The request that a task goes back to, so that the log line of a provider's call names it too.
+# The request that a task comes from, so that the log line of a provider's call names it too.
 asked_by: ContextVar[UUID | None] = ContextVar("asked_by", default=None)
 
 
@@ -273,7 +273,7 @@ def noted(ask: Ask) -> Ask:
 
 
 def swapper(limits: ServiceLimits) -> Swap:
-    """Return what swaps an identity token of a client at a provider, by what is kept there; None: a key is."""
+    """Return what exchanges a client's identity token at a provider, by what is kept there; None: a key is kept."""
 
     async def swap(provider: Provider, kept: Secret, identity: Callable[[], Awaitable[Secret]]) -> Secret | None:
         if (ids := declared(kept.reveal())) is None:
@@ -286,13 +286,13 @@ def swapper(limits: ServiceLimits) -> Swap:
 
 
 def account_hasher(key: Secret) -> Callable[[str], str]:
-    """Return the keyed hash under which a provider's account id is kept; the key is not in the database."""
+    """Return the keyed hash under which a provider's account id is stored; its key is not in the database."""
     return lambda account: hmac.new(key.reveal(), account.encode(), hashlib.sha256).hexdigest()
 
 
-TAIL: Final = FULL  # bytes of a source that are looked at
-EARLIER: Final = timedelta(seconds=10)  # lines of several writers may stand in another order than their times
-# What a line without a time counts as: searched in any case, and not counted.
+TAIL: Final = FULL  # bytes of a source that are searched
+EARLIER: Final = timedelta(seconds=10)  # lines of several writers may not be in the order of their times
+# How a line without a time is treated: it is searched in any case, and not counted.
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _TIMES: Final = ("at", "@timestamp", "time", "timestamp")
@@ -303,21 +303,21 @@ class LogFiles:
     """Where the processes write.
 
     Attributes:
-        logs: Log files, one JSON object a line where they are ours.
-        spans: Span files, one JSON object a line.
+        logs: Log files; ours have one JSON object per line.
+        spans: Span files, one JSON object per line.
     """
 
     logs: Sequence[Path]
     spans: Sequence[Path]
 
     async def search(self, value: Secret, since: datetime) -> LeakCount:
-        """Search everything written since a time; raises nothing, an unreadable source says so in the count."""
+        """Search everything written since a time. It raises nothing: the count says if a source is unreadable."""
         return await asyncio.to_thread(self._search, value, since)
 
     def _search(self, value: Secret, since: datetime) -> LeakCount:
         try:
             sweep = Sweep([Canary("value", value.reveal())])
-        except ValueError:  # too short to be searched for
+        except ValueError:  # too short to search for
             return LeakCount(sources=0, lines=0, spans=0, found=0, readable=False)
         counts = {"lines": 0, "spans": 0}
         found, readable = 0, bool(self.logs and self.spans)
@@ -339,8 +339,8 @@ class LogFiles:
 
 
 def _tail(path: Path, since: datetime) -> bytes | None:
-    """Return the end of a log that holds everything since a time, None when that cannot be had."""
-    older = path.with_name(f"{path.name}.1")  # what it was called before it was full
+    """Return the end of a log with everything since a time, None if that cannot be had."""
+    older = path.with_name(f"{path.name}.1")  # its name since it was full
     try:
         data, whole = _end(path)
         if whole and not _reaches(data, since) and older.exists():
@@ -359,13 +359,13 @@ def _end(path: Path) -> tuple[bytes, bool]:
 
 
 def _reaches(data: bytes, since: datetime) -> bool:
-    """Whether what may begin in the middle of a line begins before a time."""
+    """Whether data that may begin midway through a line begins before a time."""
     first = next((at for line in data.splitlines()[1:] if (at := _time_of(line)) is not None), None)
     return first is not None and first < since
 
 
 def _lines_since(data: bytes, since: datetime) -> list[bytes]:
-    """Return the lines since a time, and before them what no line with a time tells to be older."""
+    """Return the lines since a time, and lines before them that no line with a time shows to be older."""
     lines = data.splitlines(keepends=True)
     return lines[bisect_left(lines, since, key=lambda line: _time_of(line) or _LATEST) :]
 

@@ -2,9 +2,9 @@
 
 Rules
 - A task names a flow; it holds no sequence of its own.
-- Only Unavailable is tried again. The last try is told so, and records what it could not decide.
+- Only Unavailable is retried. The last attempt knows that it is the last, and records what it could not decide.
 - A worker that stops without being told to has failed: its supervisor starts it again.
-- A task whose worker died is taken up again by another (no task is lost, none is trusted to run once).
+- A task whose worker died is taken over by another (no task is lost, none is trusted to run once).
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from byokeep.telemetry.spans import span
 from byokeep.worker import ports
 
 TRIES: Final = 5
-SETTLED_S: Final = 60.0  # after the start of a worker
+SETTLED_S: Final = 60.0  # seconds after the start of a worker
 DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts as dead
 CONCURRENCY: Final = 8
-_WAIT_BASE: Final = 2  # seconds before the second attempt, and each time as many times as long
-_LONGEST_WAIT_S: Final = 60  # for another try, after the last that a provider is asked in
+_WAIT_BASE: Final = 2  # seconds before the second attempt; each wait is this many times the one before
+_LONGEST_WAIT_S: Final = 60  # seconds before another attempt, after the last one that asks the provider
 _USAGE_MINUTE: Final = 5  # of each ten
 
 
 class _UntilRecorded(BaseRetryStrategy):
-    """A verification is tried again until what came of it is on record: a task that is given up is never told of.
+    """A verification is retried until its outcome is on record: nobody hears of a task that is given up.
 
-    The last attempt that asks the provider says so itself, so that what raises later is the database.
+    The last attempt that asks the provider records it itself, so whatever raises later is the database.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
@@ -101,7 +101,7 @@ def register(queue: Queue, app: WorkerApp) -> None:
 
 
 async def _tell(app: WorkerApp, task: Task, error: Unavailable, attempts: int) -> None:
-    """Say at the run why it waits; whoever cannot be told now is told by the next attempt."""
+    """Say on the run why it waits. If that fails now, the next attempt says it."""
     why = wait_of(str(error.fields.get("reason", error.code)), attempt=attempts + 2, of=TRIES,
                   wait_s=_WAIT_BASE ** (attempts + 1))  # fmt: skip
     with suppress(ByokeepError):
@@ -109,7 +109,7 @@ async def _tell(app: WorkerApp, task: Task, error: Unavailable, attempts: int) -
 
 
 def _register_rounds(queue: Queue, app: WorkerApp) -> None:
-    """What is done every minute, by whichever worker is first."""
+    """Register what is done every minute, by whichever worker is first."""
 
     @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="sweep_orphans", queueing_lock="sweep_orphans", lock="sweep_orphans")
@@ -136,7 +136,7 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
     @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="watch_usage", queueing_lock="watch_usage", lock="watch_usage")
     async def look_at_usage(timestamp: int) -> None:
-        if timestamp // 60 % 10 != _USAGE_MINUTE:  # it reads weeks; an hour that was missed is looked at ten minutes on
+        if timestamp // 60 % 10 != _USAGE_MINUTE:  # it reads weeks; a missed hour is looked at ten minutes later
             return
         with span("watch_usage", epoch=timestamp):
             await watch_usage(app)
@@ -152,15 +152,15 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
     @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="watch_checkpoints", queueing_lock="watch_checkpoints")
     async def watch_checkpoints(timestamp: int) -> None:
-        # Here and not in the broker, which makes them: a broker that is gone cannot say so (S-TLOG-10). After a rest
-        # of the whole stack the newest is old; the broker gets a moment for the next before anybody is called.
+        # Here and not in the broker, which makes them: a dead broker cannot say so (S-TLOG-10). After the whole stack
+        # has rested the newest is old; the broker gets a moment for the next before anybody is called.
         if time.monotonic() - began < SETTLED_S:
             return
         with span("watch_checkpoints", epoch=timestamp):
             await check_heartbeat(app)
 
     @queue.periodic(cron=EVERY_MINUTE)
-    # No lock: one held by a worker that died in this very task would never be given back.
+    # No lock: a worker that died in this very task would never release it.
     @queue.task(name="retry_stalled", queueing_lock="retry_stalled")
     async def retry_stalled(timestamp: int) -> None:
         del timestamp
@@ -168,9 +168,9 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
 
 
 async def take_up_again(queue: Queue) -> int:
-    """Give the tasks of workers that died to others; returns how many.
+    """Give the tasks of dead workers to others; returns how many.
 
-    Where the same waits already, as what comes by the clock does, the dead one is ended: two may not wait side by side.
+    If the same task already waits, as scheduled ones do, the dead one is ended: two may not wait at once.
     """
     stalled = list(await queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=DEAD_S))
     for job in stalled:
@@ -196,7 +196,7 @@ async def run(
     Args:
         queue: Not yet opened; it is closed at the end.
         app: The worker's ports.
-        profiles: Its ports for browser profiles; None where it cannot look after any.
+        profiles: Its ports for browser profiles; None if it cannot look after any.
         keys: Its ports for the keys that guard these.
         notify: Its ports for messages to people.
         ready: Called when the queue is open.
@@ -215,8 +215,8 @@ async def work(queue: Queue) -> None:
     """Run the tasks of an opened queue until SIGTERM or SIGINT; a second one ends the process.
 
     Raises:
-        Unavailable: ``worker_stopped``: the queue gave up by itself, as where its session at the database was ended.
-            A process that was not told to end has failed, so that its supervisor starts it again.
+        Unavailable: ``worker_stopped``: the queue gave up by itself, as when its database session was ended.
+            A process that was not told to end has failed, so its supervisor starts it again.
     """
     running = asyncio.create_task(queue.run_worker_async(
         concurrency=CONCURRENCY, delete_jobs="successful", shutdown_graceful_timeout=10, install_signal_handlers=False,
