@@ -105,6 +105,7 @@ async def scene(keep: Path | None, *, say: Say) -> AsyncIterator[Scene]:
             yield Scene(home=home, stack=stack, sim=sim, http=http)
     finally:
         current.set(before)
+        say(f"stopping the stack{'' if keep else ' and removing it'}")
         await stack.stop()
         await sim.stop()
         if keep is None:
@@ -323,7 +324,7 @@ async def audit(stage: Scene) -> str:
 
 
 async def reconcile(stage: Scene) -> str:
-    """Explain every login and read in the store's own log."""
+    """Explain every login and read in the store's own log, once it has settled: 11 s."""
     await asyncio.sleep(_SETTLED_S)
     report: Any = await stage.api("auditor", "POST", "/v1/audit/reconcile", body={"minutes": 60})
     reasons = sorted({finding["reason"] for finding in report["findings"]})
@@ -333,7 +334,7 @@ async def reconcile(stage: Scene) -> str:
 
 
 async def sweep(stage: Scene) -> str:
-    """Search everything for the keys of this run, after proving that the search can find."""
+    """Search every file, the database and the processes for the keys of this run: up to a minute."""
     control = await asyncio.to_thread(positive_control, partial(new_canary, "openai"))
     canaries = [Canary(f"{client}/{provider}", value) for (client, provider), value in stage.keys.items()]
     search = Sweep(canaries)

@@ -251,12 +251,12 @@ async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault, tm
     other.write_text(str(pyrage.x25519.Identity.generate()) + "\n")
     other.chmod(0o600)
     ran = await vault.run("backup", "verify", made["id"], "--identity-file", str(other))
-    assert (ran.code, "not a key of this backup" in ran.err) == (2, True)
+    assert (ran.code, "not a key of this backup" in ran.err, "damaged" in ran.err) == (2, True, False)
     assert "backup_not_opened" not in await vault.world.alerts()
     damaged = vault.identity.with_name("damaged.age")
     damaged.write_bytes(Path(made["file"]).read_bytes()[:-1])
     ran = await vault.run("backup", "verify", str(damaged), "--identity-file", str(vault.identity))
-    assert ran.code == 5
+    assert (ran.code, "damaged" in ran.err, "Keep it" in ran.err) == (5, True, True)
     assert "backup_not_opened" in await vault.world.alerts()
     (one,) = [row for row in await vault.listed() if row["id"] == made["id"]]
     assert one["verified_at"] is None
@@ -382,16 +382,25 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
     home = new_home()
     settings = load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
 
-    async def refused(code: str, file: str, what: Brought, settings: Settings = settings) -> None:
-        with pytest.raises(ByokeepError, match=code):
+    async def refused(code: str, file: str, what: Brought, settings: Settings = settings, *, says: str = "") -> None:
+        with pytest.raises(ByokeepError, match=code) as refusal:
             await restore(settings, file, what)
+        assert says in refusal.value.next_step
         assert not list(settings.home.iterdir()), code
 
     damaged, foreign = tmp_path / "damaged.age", tmp_path / "foreign"
     content = bytearray(Path(made["file"]).read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
-    await refused("backup_refused", str(damaged), brought(vault, outside))
+    await refused("backup_refused", str(damaged), brought(vault, outside), says="damaged")
+    with pytest.MonkeyPatch.context() as patch:  # the signature comes before the parts, and a link before anything
+        patch.setattr("byokeep.processes.backup.DumpProof", None)
+        not_ours = brought(vault, outside, evidence={"1": bytes(32)})
+        await refused("backup_refused", made["file"], not_ours, says="forged")
+    links = tmp_path / "links"
+    (links / "a" / "b").mkdir(parents=True)
+    (links / "a" / "b" / "1.sealed").symlink_to(made["file"])
+    await refused("backup_refused", made["file"], brought(vault, outside, artifacts=links), says="holds a link")
     identity = tmp_path / "another.key"
     identity.write_text(f"{pyrage.x25519.Identity.generate()}\n")
     identity.chmod(0o600)
@@ -406,7 +415,7 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
     await refused("restore_outside_home", made["file"], brought(vault, outside), at_once)
     assert (outside / "tombstones").is_file()
     elsewhere = load(home=home, environment="staging")
-    await refused("backup_refused", made["file"], brought(vault, outside), elsewhere)
+    await refused("backup_refused", made["file"], brought(vault, outside), elsewhere, says="BYOKEEP_ENVIRONMENT")
     another = tmp_path / "seal.key"
     another.write_bytes(bytes(range(32)))
     another.chmod(0o600)
@@ -420,7 +429,7 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
     (home / "half").touch()
     with pytest.raises(Conflict, match="restore_unfinished"):
         await ForkedStack(settings).start()
-    await refused("backup_refused", made["file"], replace(brought(vault, outside), seal_key=another))
+    await refused("backup_refused", made["file"], replace(brought(vault, outside), seal_key=another), says="seal key")
     await refused("recovery_quorum_missing", made["file"], brought(vault, outside, recovery=[]))
     other = new_home(tmp_path / "taken")
     (other / "a").touch()

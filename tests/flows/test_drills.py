@@ -109,3 +109,8 @@ async def test_backup_and_proof_are_overdue_when_their_alerts_are_told(stand: St
     await backups.say(stand.app, opened, made)
     assert (await after(91 * 24))[1] == ("due", False)
     assert (await after(93 * 24))[1] == ("overdue", True)
+    ahead = replace(stand.app, clock=Later(timedelta(days=390)))  # what a clock that ran ahead wrote moves neither
+    await backups.say(ahead, EventName.BACKUP_CREATED, made | {"size": 9, "count": 3, "backup": str(uuid4())})
+    await backups.say(ahead, opened, made)
+    assert await after(49) == [("overdue", True), ("due", False)]
+    assert (await after(93 * 24))[1] == ("overdue", True)

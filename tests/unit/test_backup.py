@@ -8,7 +8,9 @@ import io
 import json
 import random
 import tarfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +19,7 @@ from uuid import UUID
 
 import pyrage
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byokeep.backup import archive, backups
 from byokeep.backup.places import Directory
@@ -46,7 +49,7 @@ def test_a_manifest_is_taken_in_its_one_spelling_alone(case: dict[str, object]) 
 
 
 def made(
-    place: Path, *, environment: Environment = Environment.DEVELOPMENT, seed: int = 1
+    place: Path, *, environment: Environment = Environment.DEVELOPMENT, seed: int = 1, signature: bytes = bytes(64)
 ) -> tuple[BackupManifest, bytes]:
     """A manifest and its archive."""
     drawn, files = random.Random(seed), {}
@@ -62,15 +65,17 @@ def made(
         parts=tuple(archive.part_of(name, file) for name, file in files.items()),
     )  # fmt: skip
     out = io.BytesIO()
-    archive.write(out, manifest, files, signature=bytes(64), key_id="1", recipients=[KEY.to_public()])
+    archive.write(out, manifest, files, signature=signature, key_id="1", recipients=[KEY.to_public()])
     return manifest, out.getvalue()
 
 
-def read(content: bytes, *, key: object = KEY, got: dict[str, bytearray] | None = None) -> BackupManifest:
+def read(
+    content: bytes, *, got: dict[str, bytearray] | None = None, proof: archive.Proof | None = None
+) -> BackupManifest:
     def sinks(part: backup.Part) -> archive.Sink:
         return ({} if got is None else got).setdefault(part.name, bytearray()).extend
 
-    return archive.read(io.BytesIO(content), [key], sinks)[0]
+    return archive.read(io.BytesIO(content), [KEY], sinks, proof)[0]
 
 
 def resealed(content: bytes, change: bytes, to: bytes) -> bytes:
@@ -92,7 +97,8 @@ def test_an_archive_gives_back_what_went_in(tmp_path: Path) -> None:
 
 @pytest.mark.req("R9.1-4")
 def test_of_two_hundred_damaged_backups_none_is_opened(tmp_path: Path) -> None:
-    """Bits flipped, cut, swapped, forged, foreign, older: each is refused with the very same words."""
+    """Bits flipped, cut, swapped, forged, foreign, older: each is refused with one code, and all damage with the very
+    same words, which do not send anybody after the key; another format and another environment are named."""
     manifest, content = made(tmp_path)
     _, other = made(tmp_path, seed=2)
     drawn, damaged = random.Random(7), []
@@ -116,15 +122,36 @@ def test_of_two_hundred_damaged_backups_none_is_opened(tmp_path: Path) -> None:
         b"", plain, pyrage.encrypt(plain, [pyrage.x25519.Identity.generate().to_public()]),
     ]  # fmt: skip
     assert len(damaged) >= 200
-    said = set()
+    said: dict[str, set[str]] = {}
     for one in damaged:
-        with pytest.raises(BackupRefused) as refused:
+        with pytest.raises(BackupRefused, match="backup_refused") as refused:
             read(one)
-        said.add((refused.value.code, refused.value.next_step))
-    with pytest.raises(BackupRefused) as refused:
+        said.setdefault(refused.value.next_step, set()).add(refused.value.reason)
+    with pytest.raises(BackupRefused, match="backup_refused") as refused:
         archive.must_be_of(manifest, Environment.PRODUCTION)
-    said.add((refused.value.code, refused.value.next_step))
-    assert len(said) == 1
+    said[refused.value.next_step] = {refused.value.reason}
+    (step,) = [one for one, reasons in said.items() if "cut_off" in reasons]
+    assert ("damaged" in step, "Keep it" in step, " key" in step) == (True, True, False)
+    assert [reasons for one, reasons in said.items() if one != step] == [{"format"}, {"other_environment"}]
+
+
+def test_nothing_of_a_backup_is_read_before_its_signature(tmp_path: Path) -> None:
+    """One that another key signed, or nobody, gives no byte to a part, whatever its manifest is; the right one does."""
+    ours, theirs = (Ed25519PrivateKey.generate() for _ in range(2))
+    keys = {"1": ours.public_key().public_bytes_raw()}
+    proof = partial(backups.must_be_signed, keys)
+    manifest, unsigned = made(tmp_path)
+    text = archive.signed_bytes(manifest.canonical())
+    for content in (unsigned, made(tmp_path, signature=theirs.sign(text))[1],
+                    resealed(unsigned, b'"format":"byokeep-backup/1"', b'"format":"byokeep-backup/0"')):  # fmt: skip
+        got: dict[str, bytearray] = {}
+        with pytest.raises(BackupRefused) as refused:
+            read(content, got=got, proof=proof)
+        assert (refused.value.reason, got) == ("other_installation", {})
+        assert "forged" in refused.value.next_step
+    got = {}
+    assert read(made(tmp_path, signature=ours.sign(text))[1], got=got, proof=proof) == manifest
+    assert set(got) == set(SIZES)
 
 
 def test_a_backup_that_lacks_a_profile_of_its_database_says_which() -> None:
@@ -236,7 +263,10 @@ def test_a_snapshot_holds_plain_files_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_newest_that_was_opened_is_always_kept() -> None:
-    """Among six of a day each, of which the fifth was opened, the newest two and that one stay; by days, more do."""
+    """Among six of a day each, of which the fifth was opened, the newest two and that one stay; by days, more do.
+
+    Two of next year, which a clock that ran ahead made, stay beside them, and put none of them out.
+    """
     at = datetime(2026, 1, 7, tzinfo=UTC)
     found = [
         backups.Backup(id=UUID(int=n), created_at=at - timedelta(days=n), digest="", size=1, parts=3,
@@ -245,10 +275,12 @@ def test_the_newest_that_was_opened_is_always_kept() -> None:
     ]  # fmt: skip
 
     def stay(keep: int, days: int) -> set[int]:
-        return {one.int for one in backups.kept(found, keep, at - timedelta(days=days))}
+        return {one.int for one in backups.kept(found, keep, at - timedelta(days=days), at)}
 
     assert stay(2, 0) == {1, 2, 5}
     assert stay(2, 4) == {1, 2, 3, 5}
     assert stay(4, 2) == {1, 2, 3, 4, 5}  # who is kept by one of the two stays
     assert stay(1, 40) == {1, 2, 3, 4, 5, 6}
-    assert backups.kept([], 2, at) == set()
+    assert backups.kept([], 2, at, at) == set()
+    found = [replace(found[4], id=UUID(int=n), created_at=at + timedelta(days=n)) for n in (400, 365)] + found
+    assert stay(2, 0) == {1, 2, 5, 365, 400}

@@ -4,7 +4,8 @@ Rules
 - Who makes a backup holds public keys alone and cannot open one.
 - The manifest comes first. A reader takes of each part exactly the bytes that it names, compares their digest, and
   refuses what is missing, left over, cut or altered, as one error (:class:`byokeep.core.backup.BackupRefused`).
-- Until :func:`read` has returned, nothing that it handed on may be believed.
+- Who knows whose signature it must bear has it compared before anything else of the file is read. Until :func:`read`
+  has returned, nothing that it handed on may be believed.
 
 It may not know what a part means.
 """
@@ -31,6 +32,7 @@ _HEAD: Final = re.compile(rb"byokeep-backup/1 ([0-9]{1,9}) ([A-Za-z0-9+/]{86}==)
 _MOST_HEAD: Final = 200  # bytes
 _IDENTITY: Final = re.compile(rb"^AGE-SECRET-KEY-1[0-9A-Z]{58}$", re.MULTILINE)
 Sink = Callable[[bytes], object]
+Proof = Callable[[bytes, bytes, str], object]  # of a manifest, its signature and the number of the key; or raises
 
 
 class Sinks(Protocol):
@@ -137,8 +139,8 @@ def write(
 class _Receiver:
     """Takes an archive apart as it is decrypted. What goes wrong is kept, for the library gives it another name."""
 
-    def __init__(self, sinks: Sinks) -> None:
-        self._sinks, self._held = sinks, bytearray()
+    def __init__(self, sinks: Sinks, proof: Proof | None) -> None:
+        self._sinks, self._proof, self._held = sinks, proof, bytearray()
         self.failed: Exception | None = None
         self.signature: tuple[bytes, str] = b"", ""
         self.manifest: BackupManifest | None = None
@@ -197,9 +199,11 @@ class _Receiver:
             raise BackupRefused("manifest")
         if len(self._held) < self._length:
             return
-        self.manifest = backup.parse(bytes(self._held[: self._length]))
+        text, rest = bytes(self._held[: self._length]), bytes(self._held[self._length :])
+        if self._proof is not None:
+            self._proof(text, *self.signature)
+        self.manifest = backup.parse(text)
         self._parts = list(self.manifest.parts)
-        rest = bytes(self._held[self._length :])
         self._held.clear()
         self._next()
         self._take(rest)
@@ -226,19 +230,22 @@ def nowhere(_: Part) -> Sink:
     return len
 
 
-def read(archive: BinaryIO, identities: Sequence[Any], sinks: Sinks = nowhere) -> tuple[BackupManifest, bytes, str]:
+def read(
+    archive: BinaryIO, identities: Sequence[Any], sinks: Sinks = nowhere, proof: Proof | None = None
+) -> tuple[BackupManifest, bytes, str]:
     """Take a whole archive apart; return its manifest, the manifest's signature, and the number of the key.
 
     Args:
         archive: The file.
         identities: As :func:`identities_of` returns them.
         sinks: Where parts go; a sink is called with nothing when its part has ended as it must.
+        proof: Whether the right installation signed it; asked before the manifest is parsed.
 
     Raises:
-        Integrity: ``backup_refused``; or what a sink raises.
+        Integrity: ``backup_refused``; or what a sink or ``proof`` raises.
         OSError: The file cannot be read.
     """
-    receiver = _Receiver(sinks)
+    receiver = _Receiver(sinks, proof)
     try:
         pyrage.decrypt_io(archive, receiver, identities)
     except (pyrage.DecryptError, OSError, ValueError, binascii.Error) as error:

@@ -5,7 +5,8 @@ Rules
 - A backup is overdue when none was made for twice its interval; unproved when none was opened for a quarter. A recovery
   drill is overdue when none passed for a quarter: one that failed, or was interrupted, moves nothing; where byokeep
   cannot run one, none is waited for.
-- What is kept: the newest ones, those of so many days, and always the newest that was opened.
+- What is kept: the newest ones, those of so many days, and always the newest that was opened. One whose date is yet to
+  come, for a clock ran ahead, stays beside them and counts as none of them.
 
 It may not read or write a backup: the host does.
 """
@@ -153,17 +154,19 @@ async def done(app: BrokerApp, name: EventName, manifest: BackupManifest, *, dig
             await state_over(app, key)
 
 
-def must_be_signed(keys: Mapping[str, bytes], manifest: BackupManifest, signature: bytes, key_id: str) -> None:
+def must_be_signed(keys: Mapping[str, bytes], manifest: bytes, signature: bytes, key_id: str) -> None:
     """Refuse a manifest that none of an installation's evidence keys signed. Raises BackupRefused."""
-    if key_id not in keys or not verifies(keys[key_id], signature, signed_bytes(manifest.canonical())):
+    if key_id not in keys or not verifies(keys[key_id], signature, signed_bytes(manifest)):
         raise BackupRefused("other_installation")
 
 
-def kept(found: Sequence[Backup], keep: int, since: datetime) -> set[UUID]:
+def kept(found: Sequence[Backup], keep: int, since: datetime, now: datetime) -> set[UUID]:
     """Return which backups stay: the newest ``keep``, those made after ``since``, and the newest that was opened."""
-    proved = next((one.id for one in found if one.verified_at is not None), None)
-    recent = {one.id for at, one in enumerate(found) if at < keep or one.created_at > since}
-    return recent | ({proved} if proved else set())
+    ahead = {one.id for one in found if is_ahead(one.created_at, now)}
+    past = [one for one in found if one.id not in ahead]
+    proved = next((one.id for one in past if one.verified_at is not None), None)
+    recent = {one.id for at, one in enumerate(past) if at < keep or one.created_at > since}
+    return ahead | recent | ({proved} if proved else set())
 
 
 async def watch_backups(app: BrokerApp) -> None:

@@ -15,6 +15,7 @@ from cyclopts.validators import Number
 from byokeep.cli.api import run
 from byokeep.cli.new_file import new_directory, new_file
 from byokeep.cli.terminal import again, busy, must_have_home, session, show
+from byokeep.client.verify import read_keys
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.process import harden
 
@@ -128,7 +129,7 @@ def verify(backup: str, *, identity_file: list[Path]) -> int:
 def restore(
     backup: str, *, identity_file: list[Path], seal_key_file: list[Path], recovery_key_file: list[Path],
     checkpoints: Path | None = None, checkpoints_lost: bool = False, accept_loss: bool = False,
-    artifacts: Path | None = None,
+    artifacts: Path | None = None, keys: Path | None = None,
 ) -> int:  # fmt: skip
     """Restore an installation from a backup into the empty directory that --home names. It comes up closed.
 
@@ -147,6 +148,8 @@ def restore(
         accept_loss: Accept that what happened after the backup, and what is missing from it, may be gone. What was
             stopped stays stopped.
         artifacts: A newer copy of the directory of sealed profiles.
+        keys: The installation's public keys, as `byokeep audit keys` wrote them: the signature is compared before
+            anything else of the backup is read. Without them it is compared with the keys in the backup's own store.
     """
     harden()
     if (checkpoints is None) is not checkpoints_lost:
@@ -157,7 +160,7 @@ def restore(
     host = importlib.import_module("byokeep.processes.restore")
     brought = host.Brought(
         identity=identity_file, seal_key=seal_key_file, recovery_keys=recovery_key_file, checkpoints=checkpoints,
-        accept_loss=accept_loss, artifacts=artifacts,
+        accept_loss=accept_loss, artifacts=artifacts, evidence=None if keys is None else read_keys(keys).evidence,
     )  # fmt: skip
     with busy("Restoring ..."):
         done = run(host.restore(session().settings, backup, brought))

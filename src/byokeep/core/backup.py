@@ -5,7 +5,8 @@ Rules
   checkpoints had come, and a marker under each version of each key-encryption key.
 - There is one spelling: ``canonical`` gives back byte for byte what the parser accepts. What no writer would write is
   refused.
-- A refused backup always gets the same answer (:class:`BackupRefused`). Only the record says why.
+- A refused backup always gets the same code (:class:`BackupRefused`). The next step is as exact as possible, and never
+  to throw the file away.
 
 It may not hold a value, a share of a seal or a key.
 """
@@ -42,21 +43,33 @@ _KEY: Final = re.compile(r"[a-z]+-[0-9a-f-]{36}\Z")
 _MARKER: Final = re.compile(r"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/=]{1,400}\Z")
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}\Z")
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
-_NEXT: Final = (
-    "Nothing was changed. First check that identity file and BYOKEEP_ENVIRONMENT belong to this backup. If they do, the"
-    " file is damaged, of another installation, or of a format that this release cannot read: use another backup."
+_DAMAGED: Final = (
+    "The file is damaged: it is not as it was written. Keep it, and open its other copy (in backup_dir or"
+    " backup_target) or another backup."
 )
-_SEAL_KEY: Final = (
-    "This seal key does not open the backup's store. Give keys/seal.key of the home that made the backup."
-)
+_APART: Final = "Its parts do not belong together. Keep it, and use another backup."
+_STEPS: Final = {
+    "seal_key": "This seal key does not open the backup's store. The backup may be good: keep it, and give"
+    " keys/seal.key of the home that made it.",
+    "other_environment": "It is of another environment. Set BYOKEEP_ENVIRONMENT to that of the installation that made"
+    " it.",
+    "other_installation": "This installation did not sign it: it is another's, or forged. Do not restore it before you"
+    " know where it comes from.",
+    "outside": "--checkpoints or --artifacts names no directory, one that holds a link, or one of another installation"
+    " or time. Keep the backup, and give a plain copy of the lost installation's own.",
+    "format": "byokeep did not write it, or in a format that this release cannot read. Use the release that wrote it.",
+    "newer_release": "A newer release made it. Use that one.",
+    "heads": _APART,
+    "kek_missing": _APART,
+}
 T = TypeVar("T")
 
 
 class BackupRefused(Integrity):
-    """A backup was refused. ``reason`` is for the record only: nobody who gives a file is shown it."""
+    """A backup was refused. ``reason`` is for the record."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__("backup_refused", next_step=_SEAL_KEY if reason == "seal_key" else _NEXT)
+        super().__init__("backup_refused", next_step=f"Nothing was changed. {_STEPS.get(reason, _DAMAGED)}")
         self.reason = reason
 
 

@@ -23,9 +23,10 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from uuid import UUID
@@ -58,10 +59,10 @@ _OUTSIDE: Final = ("epochs.jsonl", "checkpoint", TOMBSTONES)
 _WORK: Final = ".work"
 _MOST_ENTRIES: Final = 16  # in a snapshot, which has four
 _CLOSE_IT: Final = "chmod 600 it, and let this process's user own it. A link is not accepted."
-OTHER_KEY: Final = (
-    "This is not a key of this backup: give the private key of one of its `backup_recipients`. Only if you"
-    " are sure that it is one, the head of the file is damaged: then take another backup."
+_OTHER_KEY: Final = (
+    "This is not a key of this backup: give the private key of one of its `backup_recipients`. Keep the backup."
 )
+_OR_DAMAGED: Final = " Only if you are sure that it is one, the file's head is damaged: then open another copy of it."
 _WHY: Final = {
     errno.ENOENT: "does not exist: mount it, or create it",
     errno.ENOTDIR: "is not a directory: give one",
@@ -292,7 +293,8 @@ async def _drop_old(settings: Settings, app: BrokerApp) -> None:
     """Remove backups that are kept no longer, here and elsewhere, on record. Only what is on record is a backup."""
     found = await backups.backups(app)
     there: list[Copy] = []
-    stays = backups.kept(found, settings.backup_keep, app.clock.now() - timedelta(days=settings.backup_keep_days))
+    now = app.clock.now()
+    stays = backups.kept(found, settings.backup_keep, now - timedelta(days=settings.backup_keep_days), now)
     with contextlib.suppress(Unavailable):  # the next one tries again
         there = await asyncio.to_thread(_copies, *_places(settings))
     for one in found:
@@ -451,17 +453,17 @@ async def verify(settings: Settings, name: str, identity: Path | Sequence[Path])
                 await backups.say(app, EventName.BACKUP_VERIFIED, said, Outcome.REJECTED)
             raise
         try:
-            manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
+            ours = None if app is None else await app.signer.public_keys(backups.PURPOSE)
+            manifest, _, _ = await asyncio.to_thread(opened, file, keys, evidence=ours)
             archive.must_be_of(manifest, settings.environment)
-            if app is not None:
-                keys_of_ours = await app.signer.public_keys(backups.PURPOSE)
-                backups.must_be_signed(keys_of_ours, manifest, signature, key_id)
         except ByokeepError as error:
             if isinstance(error, BackupRefused) and error.reason == "not_its_key":  # says nothing about the backup
+                whole = False
                 if app is not None:
                     said = {"reason": error.reason, "digest": digest}
                     await backups.say(app, EventName.BACKUP_VERIFIED, said, Outcome.REJECTED)
-                raise Rejected("not_a_key_of_this_backup", next_step=OTHER_KEY) from None
+                    whole = any(one.digest == digest for one in await backups.backups(app))
+                raise not_its_key(whole=whole) from None
             if app is not None:
                 await backups.failed(app, EventName.BACKUP_VERIFIED, error, digest=digest)
             raise
@@ -481,8 +483,18 @@ async def _running(settings: Settings) -> AsyncIterator[BrokerApp | None]:
         yield app
 
 
-def opened(file: Path, identities: Any, sinks: archive.Sinks | None = None) -> tuple[BackupManifest, bytes, str]:
+def not_its_key(*, whole: bool = False) -> Rejected:
+    """Return the refusal of a key that opens nothing here; ``whole``: the file is as its record says."""
+    return Rejected("not_a_key_of_this_backup", next_step=_OTHER_KEY if whole else _OTHER_KEY + _OR_DAMAGED)
+
+
+def opened(
+    file: Path, identities: Any, sinks: archive.Sinks | None = None, evidence: Mapping[str, bytes] | None = None
+) -> tuple[BackupManifest, bytes, str]:
     """Read a backup to its end; PostgreSQL's own program reads the dump, the snapshot is checked by its own sums.
+
+    Args:
+        evidence: The public evidence keys of its installation by number, one of which signed it; None = not known here.
 
     Raises:
         BackupRefused: Something is not as it was written.
@@ -503,7 +515,8 @@ def opened(file: Path, identities: Any, sinks: archive.Sinks | None = None) -> t
 
         try:
             with file.open("rb") as content:
-                return archive.read(content, identities, sinks_of)
+                proof = None if evidence is None else partial(backups.must_be_signed, evidence)
+                return archive.read(content, identities, sinks_of, proof)
         except OSError as error:
             step = "The backup file cannot be read to its end. Check its mode and its disk."
             raise Unavailable("backup_unreadable", next_step=step, errno=error.errno or 0) from None

@@ -97,6 +97,7 @@ async def run(
         async with wiring.broker_app(settings) as app:
             work.file, about, began = await _chosen(settings, app, name), origin(app), app.clock.now()
             await _must_be_keys(app, brought)
+            work.brought = replace(work.brought, evidence=await app.signer.public_keys(backups.PURPOSE))
             ((newest,),) = await app.db.read(
                 lambda row: (row["at"],), "drill_newest", {"chains": None, "seqs": None}, every_client=True
             )
@@ -141,8 +142,8 @@ async def _chosen(settings: Settings, app: BrokerApp, name: str) -> Path:
     """Return the file of a backup; by default the newest that was opened. Raises NotFound."""
     if name:
         return find(settings, name)
-    opened = [one for one in await backups.backups(app) if one.verified_at is not None]
-    for one in sorted(opened, key=lambda one: one.created_at, reverse=True):
+    now, opened = app.clock.now(), [one for one in await backups.backups(app) if one.verified_at is not None]
+    for one in sorted(opened, key=lambda one: backups.is_ahead(one.created_at, now)):  # those are the last choice
         with contextlib.suppress(NotFound):
             return find(settings, str(one.id))
     step = "Open one first (`byokeep backup verify BACKUP --identity-file KEY`), or give a backup."

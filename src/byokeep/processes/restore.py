@@ -1,8 +1,9 @@
 """An installation made from a backup, in an empty home (docs/runbook.md).
 
 Rules
-- Everything in the backup is read to its end before the home gets a file. A backup that is damaged, foreign, newer than
-  this release or not of the checkpoints outside is refused, and the home is as empty as before.
+- Everything in the backup is read to its end before the home gets a file; before that its signature is checked, if the
+  evidence keys are brought. A backup that is damaged, foreign, newer than this release or not of the checkpoints
+  outside is refused, and the home is as empty as before.
 - One restore at a time holds a home, from before it reads anything to its end. A home in which one was cut off says so
   by a file, and no stack starts there; the next restore begins again.
 - The store comes first, with the seal key and the recovery keys that people bring. Every right from the time of the
@@ -23,7 +24,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +54,7 @@ from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write
 from byokeep.process import is_held, to_its_end
 from byokeep.processes import wiring
-from byokeep.processes.backup import OTHER_KEY, alone, find, key_from, opened
+from byokeep.processes.backup import alone, find, key_from, not_its_key, opened
 from byokeep.processes.installation import desired, install
 from byokeep.profiles import kek, vault_check
 from byokeep.profiles.openings import keep_tombstones
@@ -88,6 +89,7 @@ class Brought:
         checkpoints: The lost installation's directory of that name, as new as possible; None = it is lost too.
         accept_loss: Whether what happened after the backup may be lost, and what it lacks stay missing.
         artifacts: A newer copy of the directory of sealed profiles, for what the backup lacks or has older.
+        evidence: The installation's public evidence keys by number; None = only the backup's own store has them.
     """
 
     identity: Path | Sequence[Path]
@@ -96,6 +98,7 @@ class Brought:
     checkpoints: Path | None
     accept_loss: bool = False
     artifacts: Path | None = None
+    evidence: Mapping[str, bytes] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,14 +139,16 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
                 tries.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} shares_refused\n")
             raise
         try:
-            manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
+            manifest, signature, key_id = await asyncio.to_thread(opened, file, keys, evidence=brought.evidence)
         except BackupRefused as error:
             if error.reason != "not_its_key":
                 raise
-            raise Rejected("not_a_key_of_this_backup", next_step=OTHER_KEY) from None
+            raise not_its_key() from None
         archive.must_be_of(manifest, settings.environment, whole=not brought.accept_loss)
         if manifest.versions["schema"] > max(revisions()):
             raise BackupRefused("newer_release")
+        if brought.artifacts is not None:
+            _must_be_plain(brought.artifacts)
         behind = None if brought.checkpoints is None else _behind(brought.checkpoints, manifest, brought)
         found = Restored(manifest=manifest, behind=behind)
         if brought.checkpoints is not None:
@@ -311,7 +316,9 @@ def _place(settings: Settings, file: Path, keys: Any, brought: Brought, checked:
 
 
 def _must_be_plain(place: Path) -> None:
-    """Refuse a link, or anything that is neither file nor directory. Raises BackupRefused(``outside``)."""
+    """Refuse a link, or anything that is neither file nor directory, below a directory. Raises BackupRefused(``outside``)."""
+    if not place.is_dir():
+        raise BackupRefused("outside")
     for path in place.rglob("*"):
         if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
             raise BackupRefused("outside")
@@ -331,10 +338,11 @@ def _take_artifacts(source: Path, target: Path, manifest: BackupManifest) -> Non
     known = {one.name: one for one in manifest.artifacts}
     for file in source.glob("*/*/*.sealed"):
         name = file.relative_to(source).as_posix()
-        if not (target / name).exists() and known.get(name, found := archive.part_of(name, file)) == found:
+        if not (target / name).exists():
             _private_parents(target / name, target)
-            with draft(target / name, only_new=True) as out, file.open("rb") as content:
-                shutil.copyfileobj(content, out)
+            _copy(str(file), str(target / name))
+            if known.get(name, found := archive.part_of(name, target / name)) != found:
+                (target / name).unlink()
 
 
 def _private_parents(file: Path, top: Path) -> None:
@@ -350,7 +358,7 @@ async def _bring_up(settings: Settings, found: Restored, signature: bytes, key_i
         await snapshot.restore(store, work / backup.STORE)
         wanted = desired(settings, manifest.installation)
         evidence, held = await snapshot.renew_rights(store, wanted, manifest.id, manifest.markers)
-        backups.must_be_signed(evidence, manifest, signature, key_id)
+        backups.must_be_signed(evidence, manifest.canonical(), signature, key_id)
         await database.start()
         await load(wiring.database_url(settings, "byokeep_owner"), work / backup.DATABASE, major="")
         await install(settings, store)

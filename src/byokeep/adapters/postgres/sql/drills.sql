@@ -42,6 +42,7 @@ SELECT passed.at, coalesce(passed.digest, '') AS digest, n.created_at AS since
   LEFT JOIN LATERAL (
        SELECT r.at, convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,digest}' AS digest FROM byokeep.audit_record r
         WHERE r.chain = n.id AND r.object_id = n.id AND r.event = 'drill.completed' AND r.outcome = 'ok'
+          AND r.at < now() + interval '1 minute'
         ORDER BY r.seq DESC LIMIT 1) passed ON true;
 
 -- name: drills

@@ -143,13 +143,15 @@ WITH item AS (
       FROM byokeep.installation n
     UNION ALL
     -- Where backups are made: the next one, which the clock makes and which is overdue when the alert says so, another
-    -- interval later; and the next proof, a quarter after one was opened as it was made.
+    -- interval later; and the next proof, a quarter after one was opened as it was made. What lies in the future, for a
+    -- clock ran ahead, counts as none here and below.
     SELECT 'backup', 'next', NULL, '', 'next', m.due_at, '', m.due_at <= CAST(:now AS timestamptz)
                AND m.due_at + make_interval(hours => :backup_hours) >= CAST(:now AS timestamptz),
            ARRAY['backup', 'create']
       FROM (SELECT coalesce((
                SELECT max(r.at) FROM byokeep.audit_record r
-                WHERE r.chain = n.id AND r.object_id = n.id AND r.event = 'backup.created' AND r.outcome = 'ok'),
+                WHERE r.chain = n.id AND r.object_id = n.id AND r.event = 'backup.created' AND r.outcome = 'ok'
+                  AND r.at < CAST(:now AS timestamptz) + interval '1 minute'),
                n.created_at) + make_interval(hours => :backup_hours) AS due_at FROM byokeep.installation n) m
      WHERE :backup_hours > 0
     UNION ALL
@@ -161,7 +163,8 @@ WITH item AS (
                     WHERE r.chain = n.id AND r.object_id = n.id
                       AND r.event IN ('backup.created', 'backup.verified') AND r.outcome = 'ok')
                SELECT max(v.at) FROM said v JOIN said c USING (id, digest)
-                WHERE v.event = 'backup.verified' AND c.event = 'backup.created'), n.created_at)
+                WHERE v.event = 'backup.verified' AND c.event = 'backup.created'
+                  AND v.at < CAST(:now AS timestamptz) + interval '1 minute'), n.created_at)
              + make_interval(days => :quarter_days), '', false,
            ARRAY['backup', 'verify', 'BACKUP', '--identity-file', 'KEY']
       FROM byokeep.installation n
@@ -170,7 +173,8 @@ WITH item AS (
     -- Where backups are made, a drill proves each quarter that one can be restored; one that did not pass moves nothing.
     SELECT 'recovery_drill', 'drill', NULL, '', 'drill', coalesce((
                SELECT max(r.at) FROM byokeep.audit_record r
-                WHERE r.chain = n.id AND r.object_id = n.id AND r.event = 'drill.completed' AND r.outcome = 'ok'),
+                WHERE r.chain = n.id AND r.object_id = n.id AND r.event = 'drill.completed' AND r.outcome = 'ok'
+                  AND r.at < CAST(:now AS timestamptz) + interval '1 minute'),
                n.created_at) + make_interval(days => :quarter_days), '', false,
            ARRAY['drill', 'run', '--identity-file', 'KEY', '--seal-key-file', 'KEY', '--recovery-key-file', 'KEY']
       FROM byokeep.installation n
