@@ -318,7 +318,8 @@ async def test_a_drill_that_is_killed_is_on_record_and_what_it_left_is_removed(s
 
 @pytest.mark.req("R9.3-2")
 async def test_a_wrong_seal_key_fails_the_drill_and_no_key_is_no_drill(site: Site, tmp_path: Path) -> None:
-    """Another seal key ends it at the first step; a file that is none, or a seed that no report has, begins nothing."""
+    """Another seal key ends it at the first step; a file that is none, a private key of another backup, or a seed that
+    no report has, begins nothing."""
     await site.any_backup()
     wrong = tmp_path / "wrong.key"
     wrong.write_bytes(bytes(len((site.world.home / "keys" / "seal.key").read_bytes())))
@@ -331,9 +332,13 @@ async def test_a_wrong_seal_key_fails_the_drill_and_no_key_is_no_drill(site: Sit
     assert (told["outcome"], told["stage"], told["reason"]) == ("failed", "restore_secrets", "seal_key")
     assert begun["outcome"] == "intended"
     before = await site.recorded()
-    missing = replace(site.brought, recovery_keys=[tmp_path / "none.key"])
-    with pytest.raises(ByokeepError):
-        await drill.run(site.settings, "", missing, seed=7, say=lambda _: None)
+    other = tmp_path / "other.key"
+    other.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    other.chmod(0o600)
+    for more, code in (({"recovery_keys": [tmp_path / "none.key"]}, "credentials_missing"),
+                       ({"identity": other}, "not_a_key_of_this_backup")):  # fmt: skip
+        with pytest.raises(ByokeepError, match=code):
+            await drill.run(site.settings, "", replace(site.brought, **more), seed=7, say=lambda _: None)
     with pytest.raises(Rejected, match="bad_seed"):
         await drill.run(site.settings, "", site.brought, seed=-1, say=lambda _: None)
     assert await site.recorded() == before

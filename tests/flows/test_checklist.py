@@ -243,7 +243,7 @@ async def test_leaks_and_usage_are_known_or_not_ok(desk: Desk) -> None:
 
 async def drilled(stand: Stand, outcome: Outcome) -> None:
     async with stand.app.db.begin(every_client=True) as tx:
-        said = {"drill": str(uuid4()), "digest": "d" * 64}
+        said = {"drill": str(uuid4()), "digest": str(len(outcome.value)) * 64}
         about = stand.app.installation_id
         await record(tx, stand.app.system(), EventName.DRILL_COMPLETED, said, outcome=outcome, object_id=about)
 
@@ -265,8 +265,10 @@ async def test_a_drill_and_the_internal_secrets_in_time(desk: Desk) -> None:
     assert await not_ok(desk, "monthly") == {"drill": ("failed", "drill_overdue")}
     await drilled(desk.stand, Outcome.OK)
     [drill, _] = (await fill(desk, "monthly"))["items"]
-    assert (drill["state"], drill["figures"]["report"]) == ("ok", "d" * 64)
+    assert (drill["state"], drill["figures"]["report"]) == ("ok", "2" * 64)
     await drilled(desk.stand, Outcome.FAILED)
+    [drill, _] = (await fill(desk, "monthly"))["items"]
+    assert (drill["code"], drill["figures"]["report"]) == ("drill_failed", "6" * 64)  # the one to read, not one before
     assert await not_ok(desk, "monthly") == {"drill": ("failed", "drill_failed")}
     await drilled(desk.stand, Outcome.INTENDED)
     assert await not_ok(desk, "monthly") == {"drill": ("unknown", "drill_not_over")}

@@ -259,6 +259,19 @@ def read(
     return receiver.finish(), *receiver.signature
 
 
+def opens(archive: BinaryIO, identities: Sequence[Any]) -> bool:
+    """Whether one of some private keys is of a backup, by the head of the file alone. Raises OSError."""
+
+    def enough(*_: object) -> None:
+        raise BackupRefused("enough")
+
+    try:
+        read(archive, identities, proof=enough)
+    except BackupRefused as error:
+        return error.reason != "not_its_key"
+    return True
+
+
 def must_be_of(manifest: BackupManifest, environment: object, *, whole: bool = True) -> None:
     """Refuse a backup of another environment, or that lacks a profile if it has to be ``whole``. Raises Integrity."""
     if manifest.environment is not environment:

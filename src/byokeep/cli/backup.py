@@ -38,6 +38,7 @@ def create(*, keep_days: KeepDays | None = None) -> int:
             newest backup that was opened is always kept.
     """
     harden()
+    must_have_home()
     settings = session().settings
     if keep_days is not None:
         settings = replace(settings, backup_keep_days=keep_days)

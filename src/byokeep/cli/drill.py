@@ -10,7 +10,7 @@ from typing import Final
 from cyclopts import App
 
 from byokeep.cli.api import Listing, run, tell_all
-from byokeep.cli.terminal import again, err, session
+from byokeep.cli.terminal import again, err, must_have_home, session
 from byokeep.core.errors import Integrity
 from byokeep.process import harden
 
@@ -40,6 +40,7 @@ def run_(
         shared_network: Continue even if the restored copy cannot be cut off from the network; the report says so.
     """
     harden()
+    must_have_home()
     log = importlib.import_module("byokeep.telemetry.log")
     log.configure("drill", path=session().settings.path("log_dir") / "drill.log")
     host, restore = importlib.import_module("byokeep.processes.drill"), "byokeep.processes.restore"

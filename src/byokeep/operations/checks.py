@@ -299,19 +299,20 @@ async def _unused(look: ChecklistLook) -> ProbeOutcome:
 async def _drill(look: ChecklistLook) -> ProbeOutcome:
     app, about = look.app, look.app.installation_id
     if not app.limits.drills:
-        step = "Restore it by your servers' own methods, and sign with a ticket that names the evidence."
+        step = "Drill the restore by your servers' own methods, and sign with a ticket that names the evidence."
         return unknown("drill", "drill_elsewhere", step)
     last = await newest(app, about, EventName.DRILL_COMPLETED)
     [passed] = await app.db.read(dict, "drill_passed", {}, every_client=True)
     due = (passed["at"] or passed["since"]) + QUARTER
     look.said["drill"] = [str(last["seq"])] if last else []
     figures = {"due_at": f"{due:%Y-%m-%d}", "last": f"{passed['at']:%Y-%m-%d}" if passed["at"] else "none made yet"}
-    if passed["at"]:
-        figures["report"] = passed["digest"]
+    bad = last if last and last["outcome"] not in ("ok", "intended") else None
+    if report := (bad["fields"] if bad else passed).get("digest"):
+        figures["report"] = report
     step = "Run `byokeep drill run` on the host."
     if last and last["outcome"] == "intended":
-        return unknown("drill", "drill_not_over", f"A drill is running, or was killed. Otherwise: {step}", **figures)
-    if last and last["outcome"] != "ok":
+        return unknown("drill", "drill_not_over", f"Wait for the drill that runs. If it was killed: {step}", **figures)
+    if bad:
         return failed("drill", "drill_failed", f"Fix what its report names, then run it again. {step}", **figures)
     return failed("drill", "drill_overdue", step, **figures) if due <= look.now else ok("drill", **figures)
 

@@ -5,9 +5,9 @@ Rules
   home's stack within the hour, and by the next drill before anything else. One drill at a time.
 - Production is opened before, to choose the backup, and afterwards, to sign and record. In between nothing of it is
   open.
-- Keys that cannot be read say nothing about a backup, so no drill begins. Each drill that begins is on record as
-  intended and, at its end, with the digest of its report, even if it failed or was interrupted. Only one that passed
-  counts as done.
+- Keys that cannot be read, or are not the backup's, say nothing about it, so no drill begins. Each drill that begins is
+  on record as intended and, at its end, with the digest of its report, even if it failed or was interrupted. Only one
+  that passed counts as done.
 
 It may not change anything in production except the record, its alerts and the directory of reports.
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from byokeep.adapters.openbao.login import private_dir, read_private
+from byokeep.adapters.openbao.login import private_dir
 from byokeep.audit.log import origin
 from byokeep.backup import archive, backups
 from byokeep.core import evidence
@@ -40,7 +40,7 @@ from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import durable_write
 from byokeep.process import to_its_end
 from byokeep.processes import wiring
-from byokeep.processes.backup import alone, find, key_from
+from byokeep.processes.backup import alone, find, key_from, not_its_key
 from byokeep.processes.drill_place import LOCK, PLACE, RUNNING, shred
 from byokeep.processes.drill_steps import Drilled
 from byokeep.processes.restore import Brought
@@ -77,7 +77,7 @@ async def run(
         Conflict: ``drill_running``.
         Denied: ``shares_refused``, which is on record.
         NotFound: ``backup_not_found``.
-        Rejected: ``restore_not_embedded``, ``bad_seed``, ``bad_identity_file``.
+        Rejected: ``restore_not_embedded``, ``bad_seed``, ``bad_identity_file``, ``not_a_key_of_this_backup``.
         Unavailable: Production's database or store is away, so nobody could record it; a key cannot be read;
             ``drill_not_removed``.
     """
@@ -96,7 +96,7 @@ async def run(
         )  # fmt: skip
         async with wiring.broker_app(settings) as app:
             work.file, about, began = await _chosen(settings, app, name), origin(app), app.clock.now()
-            await _must_be_keys(app, brought)
+            await _must_be_keys(app, work.file, brought)
             work.brought = replace(work.brought, evidence=await app.signer.public_keys(backups.PURPOSE))
             ((newest,),) = await app.db.read(
                 lambda row: (row["at"],), "drill_newest", {"chains": None, "seqs": None}, every_client=True
@@ -118,16 +118,18 @@ async def run(
     return done
 
 
-async def _must_be_keys(app: BrokerApp, brought: Brought) -> None:
-    """Refuse what is not a key before a drill begins. Raises as :func:`run`."""
+async def _must_be_keys(app: BrokerApp, file: Path, brought: Brought) -> None:
+    """Refuse what is not a key, or not the backup's, before a drill begins. Raises as :func:`run`."""
     try:
-        archive.identities_of(key_from(brought.identity))
-        key_from(brought.seal_key)
+        identities = archive.identities_of(key_from(brought.identity))
+        for one in (brought.seal_key, *brought.recovery_keys):
+            key_from(one)
     except Denied:
         await backups.say(app, EventName.BACKUP_VERIFIED, {"reason": "shares_refused"}, Outcome.REJECTED)
         raise
-    for path in brought.recovery_keys:
-        read_private(path)
+    with file.open("rb") as content:
+        if not archive.opens(content, identities):
+            raise not_its_key()
 
 
 def _who() -> str:

@@ -33,7 +33,7 @@ from uuid import UUID
 
 from byokeep.adapters.files.tombstones import NAME as TOMBSTONES
 from byokeep.adapters.openbao import snapshot
-from byokeep.adapters.openbao.login import private_dir, read_private
+from byokeep.adapters.openbao.login import private_dir
 from byokeep.adapters.openbao.snapshot import Versions
 from byokeep.adapters.postgres.dump import load
 from byokeep.adapters.postgres.embedded import account_for, require_reachable
@@ -133,7 +133,9 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     file = find(settings, name)
     with _held(settings.home.absolute()) as mark:
         try:
-            keys, _ = archive.identities_of(key_from(brought.identity)), key_from(brought.seal_key)
+            keys = archive.identities_of(key_from(brought.identity))
+            for one in (brought.seal_key, *brought.recovery_keys):
+                key_from(one)
         except Denied:
             with mark.open("a") as tries:
                 tries.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} shares_refused\n")
@@ -312,11 +314,11 @@ def _place(settings: Settings, file: Path, keys: Any, brought: Brought, checked:
     private_dir(home / "keys")
     durable_write(home / "keys" / "seal.key", key_from(brought.seal_key))
     for number, path in enumerate(brought.recovery_keys, start=1):
-        durable_write(home / "keys" / f"recovery-{number}.key", read_private(path))
+        durable_write(home / "keys" / f"recovery-{number}.key", key_from(path))
 
 
 def _must_be_plain(place: Path) -> None:
-    """Refuse a link, or anything that is neither file nor directory, below a directory. Raises BackupRefused(``outside``)."""
+    """Refuse a link, or what is neither file nor directory, in a directory. Raises BackupRefused(``outside``)."""
     if not place.is_dir():
         raise BackupRefused("outside")
     for path in place.rglob("*"):
