@@ -458,9 +458,7 @@ async def set_lanes(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refresher:
-    """A machine that has renewals in progress; ``gone`` = a person declared it gone, and nobody has taken them over
-    yet.
-    """
+    """A machine that has renewals in progress; ``gone`` = declared gone by a person, and nobody has taken them over."""
 
     owner: UUID
     renewals: int

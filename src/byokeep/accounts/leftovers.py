@@ -1,5 +1,4 @@
-"""Ending tokens that no longer serve anybody: of a renewal that came too late, and of a login that a later one
-replaced.
+"""Ending tokens that no longer serve anybody: of a renewal that came too late, or of a replaced login.
 
 Rules
 - A grant is ended at its platform only when no renewal of it is in progress, because the newest pair has to die. A

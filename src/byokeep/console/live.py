@@ -1,5 +1,4 @@
-"""What a page is told after it was loaded: engaged switches, whether the store's audit log records, what waits for
-whom.
+"""What a page is told once it is loaded: engaged switches, whether the store's audit records, what waits for whom.
 
 Rules
 - There is one query a second for all pages open in this process, and none while none is open

@@ -154,7 +154,7 @@ def _since(context: Context, at: datetime | str) -> Markup:
 
 
 def _sentence(text: Markup) -> Markup:
-    """Return what stood behind a colon as a sentence of its own."""
+    """Return the text after a colon as a sentence of its own."""
     return text[:1].upper() + text[1:]
 
 

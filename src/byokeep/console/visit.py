@@ -164,8 +164,7 @@ async def secret_form_of(
 
 
 def _taken_apart(raw: bytes, secret: str) -> tuple[list[tuple[str, str]], Secret]:
-    """Return the fields of a form and, separately, the secret one; no fields = it is not a form. No error holds the
-    secret.
+    """Return the fields of a form and, separately, the secret one; no fields = not a form. No error holds the secret.
     """
     mark = f"{secret}=".encode()
     parts = raw.split(b"&")

@@ -390,9 +390,7 @@ class LogState(NamedTuple):
         return Checkpoint(origin, self.size, self.edge.root())
 
     def next_leaf(self, changed: Sequence[ChainHead], *, at_us: int, rebased: str = "") -> EpochLeaf:
-        """Return the leaf that follows when these heads have changed; with ``rebased`` they are all the heads there
-        are.
-        """
+        """Return the leaf that follows when these heads have changed; with ``rebased`` there are no other heads."""
         moved = {head.chain: merkle.leaf_hash(head_data(head)) for head in changed}
         hashes = moved if rebased else {**self.hashes, **moved}
         return EpochLeaf(self.size, at_us, _root(hashes), len(hashes), rebased)

@@ -1,5 +1,4 @@
-"""Signed evidence of a procedure: a key onboarded (SOP 5.1), an account connected (5.2), a profile created (5.3), or
-any other.
+"""Signed evidence of a key onboarded (SOP 5.1), an account connected (5.2), a profile created (5.3), any procedure.
 
 Rules
 - The items are audit records, verbatim. For a key: write, verification, leak check, onboarding. For an account: write,

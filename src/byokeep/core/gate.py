@@ -105,7 +105,7 @@ class GateInput:
         lease_kind: ``use`` or ``custody``.
         lease_valid: The lease is this runner's, of this job, and unexpired.
         declared_effects, declared_platforms, declared_lanes: What the job declared.
-        platform_stage: Where the client's platform stands on its way back (:mod:`byokeep.core.reenable`);
+        platform_stage: How far the client's platform has come on its way back (:mod:`byokeep.core.reenable`);
             ``never_lost`` if it was never lost.
         canary_free: The canary's stage has an act left; checked only in a canary.
         enabled_lanes: Lanes enabled for this account by a separate decision of an operator.
@@ -164,7 +164,7 @@ def deny(reason: DenyReason) -> Denied:
 
 
 def check_effect(gate: GateInput) -> None:
-    """Let one effect pass (R1.5, R12-1).
+    """Check that one effect may happen (R1.5, R12-1).
 
     Raises:
         Denied: The code is a :class:`DenyReason`: the first that applies, most severe first.

@@ -26,8 +26,7 @@ def seconds(text: str) -> int:
 
 
 def moment(text: str, now: datetime, *, end: bool = False) -> datetime | None:
-    """Return the moment that somebody typed. Without a zone it is UTC; a span means that long ago; empty means no
-    bound.
+    """Return the moment that somebody typed: UTC unless it has a zone; a span means that long ago, empty no bound.
 
     Args:
         end: Take a day to mean its end.

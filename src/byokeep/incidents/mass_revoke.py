@@ -54,8 +54,7 @@ _ENDS: Final = {"confirmed": "revoked", "not_offered": "unsupported"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationRequest:
-    """What to revoke: everything of a provider or platform, what a runner was given, or what anybody was given in a
-    span.
+    """What to revoke: all of a provider or platform, what a runner was given, or what anybody was given in a span.
 
     ``shown``: the digest of the preview on which somebody decided; nothing is cut off if another set matches by then.
     """

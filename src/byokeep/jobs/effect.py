@@ -110,9 +110,7 @@ def _stage(way_back: Row | None) -> tuple[str | None, bool | None]:
 def _since(
     opened_at: str | None, identity: str | None, identified_at: datetime | None
 ) -> tuple[str | None, datetime | None]:
-    """Return what a job saw in the open profile: a proof from another lane does not count in this one. A mismatch
-    stays.
-    """
+    """Return what a job saw in the open profile; another lane's proof does not count in this one. A mismatch stays."""
     if identity == "mismatch":
         return identity, identified_at
     if opened_at is None or identified_at is None or identified_at < datetime.fromisoformat(opened_at):
@@ -123,8 +121,7 @@ def _since(
 def _newest(
     grant: Mapping[str, Any], identity: str | None, identified_at: datetime | None
 ) -> tuple[str | None, datetime | None]:
-    """Return the later of what a job saw and what our own verification found. A mismatch stays until somebody has
-    looked.
+    """Return the later of what a job saw and what our verification found. A mismatch stays until somebody has looked.
     """
     if identity == "mismatch" or grant["verified_at"] is None:
         return identity, identified_at
@@ -241,8 +238,8 @@ def _well_formed(wish: EffectRequest) -> bool:
 
 
 def _what(app: BrokerApp, client_id: ClientId, wish: EffectRequest) -> dict[str, FieldValue]:
-    """Return the request as audit fields. An idempotency key may say anything and can be guessed, so a keyed digest
-    stands for it (S-TLOG-11).
+    """Return the request as audit fields. A keyed digest replaces the key, which may say anything and can be guessed
+    (S-TLOG-11).
     """
     digest = app.token_key(f"idempotency/{client_id}/{wish.idempotency_key}".encode()).hex()
     return {"effect": wish.effect, "platform": wish.platform, "lane": wish.lane, "idempotency": digest}

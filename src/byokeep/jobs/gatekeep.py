@@ -1,9 +1,8 @@
-"""What closes the gate automatically: a database that lost records, a withdrawal that was undone, a copied
-installation.
+"""What closes the gate automatically: a database that lost records, an undone withdrawal, a copied installation.
 
 Rules
 - A log that does not continue the one outside the database engages the global kill switch, once. Two people release it,
-  and their approval makes the database as it stands the new base (:func:`byokeep.audit.log.rebase`).
+  and their approval makes the database as it is the new base (:func:`byokeep.audit.log.rebase`).
 - What is withdrawn (kill switches, people and machines, clients, tokens) is kept outside the database, with the record
   that withdrew it. While that record is in the database, the database has the last word. If it is gone, an older
   history was restored, and what it withdrew is withdrawn again, on record and with an alert, before the first lease.

@@ -251,9 +251,7 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
 
 
 def _own(actor: Actor, job: DeclaredJob) -> None:
-    """Check that a machine opened or runs the job; another machine's job answers like one that does not exist
-    (S-VAULT-7).
-    """
+    """Check that a machine opened or runs the job; another's answers like one that does not exist (S-VAULT-7)."""
     if actor.roles & MACHINE_ROLES and actor.id not in (job.dispatcher_id, job.runner_id):
         raise NotFound("not_found")
 

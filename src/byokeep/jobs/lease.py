@@ -1,5 +1,4 @@
-"""Leases: permission for one runner to log in at the store for one job, for seconds; and what holders tell of their
-use.
+"""Leases: permission for one runner to log in at the store for one job, for seconds; and what holders tell of them.
 
 Rules
 - The record of the lease is committed before the store's key signs anything: no lease without its record.
@@ -222,8 +221,7 @@ def _role(row: Row, name: str) -> str:
 
 
 def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mapping[str, PinnedSecret]:
-    """Check that a lease may be issued, and return its pins; the first reason that applies is raised, most severe
-    first.
+    """Check that a lease may be issued, and return its pins; the most severe reason against it is raised.
 
     Raises:
         NotFound, Denied, RateLimited: As :func:`issue_lease`.

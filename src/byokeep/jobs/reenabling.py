@@ -1,5 +1,4 @@
-"""The stored way back of a platform: how it was lost, which step it has reached, and how many acts its canary has
-given.
+"""The stored way back of a platform: how it was lost, how far it has come, how many acts its canary has given.
 
 Rules
 - Call these before the transaction appends its first audit record. Everywhere the order of locks is: the platform's

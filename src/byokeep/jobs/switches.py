@@ -67,7 +67,7 @@ MOST_JOBS: Final = 500  # that a preview lists
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """One kill switch. ``store_cut_off`` = the store refuses as well (global and client scopes)."""
+    """One kill switch. ``store_cut_off`` = the store refuses, too (global and client scopes)."""
 
     scope: str
     client_id: UUID | None

@@ -1,5 +1,4 @@
-"""The social platforms as data: how to consent, renew and ask for the identity, and how a website shows whose page it
-is.
+"""The social platforms as data: how to consent, renew and identify, and how a website shows whose page it is.
 
 Rules
 - A platform is a file, ``data/*.toml``, and its website another, ``websites/*.toml``. No code here knows one by name.

@@ -1,5 +1,4 @@
-"""The client of a social platform: it gets, renews and revokes tokens, asks whose they are and what was posted, and
-reads the replies.
+"""The client of a social platform: gets, renews and revokes tokens, identifies accounts, lists posts, reads replies.
 
 Rules
 - One call is one request, without a retry: only the caller knows what a one-time token costs, and so what may be
@@ -524,8 +523,7 @@ class PlatformClient:
             raise Integrity("reply_repeats_secret", platform=self.oauth.id)
 
     def _sound(self, tokens: TokenSet) -> TokenSet:
-        """Check that a set's readable fields repeat no secret, and that its access token, which jobs get, renews
-        nothing.
+        """Check that a set's open fields repeat no secret, and that its access token, which jobs get, renews nothing.
         """
         if tokens.refresh is not None and tokens.refresh.matches(tokens.access):
             raise Integrity("renews_by_access_token", platform=self.oauth.id)

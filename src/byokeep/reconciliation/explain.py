@@ -46,7 +46,7 @@ SEAL_FOR: Final = timedelta(minutes=15)  # within which an announced seal may wr
 AFTER_OPENING: Final = timedelta(seconds=60)  # for the broker to read a record: an opening is fresh for half of it
 BEFORE_OPENING: Final = timedelta(seconds=30)  # the clocks of database and store may differ
 NEAR_MOVE: Final = timedelta(seconds=30)  # between a switch's record and the store's half of it, clocks included
-TOLD_WITHIN: Final = timedelta(seconds=25)  # after issue a lease is told of: dead after 6 s, then 10 s of attempts
+TOLD_WITHIN: Final = timedelta(seconds=25)  # from a lease's issue to its telling: dead after 6 s, then 10 s of attempts
 RESTORE_FOR: Final = timedelta(hours=1)  # before its record, in a home that was empty
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
@@ -312,9 +312,7 @@ def torn(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: dateti
 
 
 def logins_refused(requests: Iterable[Request]) -> int:
-    """Return how many logins were refused. A standby refuses a login and forwards it; only the active node's answer
-    counts.
-    """
+    """Return how many logins were refused. A standby refuses and forwards one; only the active node's answer counts."""
     logins = [request for request in requests if request.path in LOGINS]
     let_in = {text for login in logins if not login.refused for text in login.login_hashes.values()}
     return sum(login.refused and let_in.isdisjoint(login.login_hashes.values()) for login in logins)
@@ -372,9 +370,7 @@ def restored(at: datetime, known: KnownToUs) -> bool:
 
 
 def probing(requests: Iterable[Request]) -> list[UUID]:
-    """Return who was refused so often that they seem to look for a way in: entities of the store, of machines and
-    clients.
-    """
+    """Return who was refused so often that they seem to look for a way in: entities of machines and clients."""
     refused = Counter(request.entity_id for request in requests if request.refused)
     return [entity for text, count in refused.items() if count >= MANY_REFUSED and (entity := as_uuid(text))]
 

@@ -462,9 +462,7 @@ class Matcher:
         return None
 
     def not_compared(self, since: datetime) -> list[LogFinding]:
-        """Return a finding for each device that was recreated since then, with the number of logins that were not
-        compared.
-        """
+        """Return a finding for each device recreated since then, with the number of logins that were not compared."""
         return [
             LogFinding(
                 reason="store_log_rekeyed", severity="warning", at=at, device=device, count=self._not_compared[device]

@@ -106,9 +106,7 @@ async def authenticate(
 
 
 async def authenticate_on_host(app: BrokerApp, token: str, request_id: UUID) -> Actor:
-    """As :func:`authenticate`, for break glass on the host: no passkey works there, and its socket needs access to the
-    host.
-    """
+    """As :func:`authenticate`, for break glass on the host: no passkey works there, and its socket needs the host."""
     return replace(await authenticate(app, token, request_id), proved=True)
 
 

@@ -1,5 +1,4 @@
-"""People of clients: invited to the portal by an operator, once, and signed in afterwards by a mailed code or a
-passkey.
+"""People of clients: invited to the portal by an operator, once, and then signed in by a mailed code or a passkey.
 
 Rules
 - A contact person is a subject with the single role ``contact``, of one client permanently. Database and authentication

@@ -1,5 +1,4 @@
-"""People's sessions on the command line and in the console, opened by a password or a code, and how they end; and
-passwords.
+"""People's sessions by a password or a code, on the command line and in the console, and how they end; passwords.
 
 Rules
 - A login gets the same answer for an unknown name, a wrong password and a disabled person, at the same cost

@@ -318,8 +318,7 @@ async def follow(
 
 
 async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) -> bool:
-    """Whether somebody gets a role, or a machine a client, that one admin cannot give alone, as the database checks,
-    too.
+    """Whether a role, or a machine's client, is given that takes two admins; the database checks this, too.
 
     Raises:
         Denied: ``second_admin_needed``: it takes two, and the other was stopped less than a day ago.

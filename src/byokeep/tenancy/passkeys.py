@@ -1,5 +1,4 @@
-"""People's passkeys: adding and removing one, and signing in with it to the console or, for a contact person, the
-portal.
+"""People's passkeys: adding and removing one, and signing in with it to the console or (contact persons) the portal.
 
 Rules
 - A passkey is enough to sign in: its device verifies the owner (a finger, a PIN), which is demanded each time.

@@ -249,8 +249,7 @@ async def linked_at(app: App, subject_id: UUID | None = None) -> dict[UUID, date
 
 
 async def end_link(app: BrokerApp, actor: Actor, subject_id: UUID) -> None:
-    """End one's own link to the provider or, as an admin, somebody's; all their sessions end, but not the one that
-    asks.
+    """End one's own link to the provider or, as an admin, somebody's; their sessions end, but not the one that asks.
 
     Raises:
         Denied: ``not_permitted``; ``only_way_in``: the link of another admin who has no password.
