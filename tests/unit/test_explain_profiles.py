@@ -177,3 +177,9 @@ def test_what_a_restore_asks_its_store_is_explained_by_its_record() -> None:
         assert reason(found, request, what, **own, machine="broker")
     for what in (READS[0], *WRITES):
         assert reason(found, request, what, **own)
+    # What sets the store up again came with it, by an identity or the root token, however late the stack is started.
+    for what in (("update", "sys/policies/acl/broker"), ("update", "auth/approle/role/web"), ("read", "sys/mounts")):
+        for entity in ("", request.entity_id):
+            assert reason(found, request, what, at=NOW - timedelta(minutes=50), entity_id=entity) == ""
+            for at in (NOW - timedelta(minutes=61), NOW + timedelta(seconds=2), NOW + timedelta(minutes=50)):
+                assert reason(found, request, what, at=at, entity_id=entity) == "store_setup_changed"

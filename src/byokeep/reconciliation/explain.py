@@ -11,7 +11,8 @@ Rules
 - An entity is enabled by a switch's recorded opening, and disabled by a switch's close or while one is closed.
 - A close explains nothing after the release that followed it.
 - What a restore asks of the store that it makes, without anybody's identity, is explained by its record, the first one
-  in the restored home: it opens KEKs, ends rights and lists what is stored, and reads no value.
+  in the restored home: it opens KEKs, ends rights and lists what is stored, and reads no value. So is the
+  set-up of that store, whoever makes it.
 - What a backup takes and marks is explained by its machine's login and by a backup that has begun and not ended.
 - Whoever disables entities may list them first: `byokeep kill panic` asks the store for them, and nobody else does. A
   disabling that the database was not told of is a finding of its own, even if its client's switch was already engaged.
@@ -345,7 +346,7 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
         told = any(move.panic and abs(move.at - request.at) <= NEAR_MOVE for move in known.moves)
         return None if told else finding(PANIC, request)
     setup = _SETUP.match(request.path)
-    if setup and any(abs(request.at - at) <= SETUP_FOR for at in known.setups):
+    if setup and (restored(request.at, known) or any(abs(request.at - at) <= SETUP_FOR for at in known.setups)):
         return None
     return finding("store_setup_changed" if setup else "unlisted_request", request)
 
