@@ -113,7 +113,7 @@ async def test_a_new_value_renews_the_same_reference(desk: Desk) -> None:
     client = await desk.stand.client()
     first = await desk.onboard(client)
     before = await desk.ref(first["ref"])
-    status, second = await desk.put(client, desk.canary(), query="?risk=high&skip_rehearsal=true")
+    status, second = await desk.put(client, desk.canary(), query="?risk=high&rotation_days=30&skip_rehearsal=true")
     assert status == 202
     assert (second["ref"], second["version"], second["serves"]) == (first["ref"], 2, 1)
     assert await desk.ref(first["ref"]) == before | {"candidate": 2}
@@ -122,7 +122,7 @@ async def test_a_new_value_renews_the_same_reference(desk: Desk) -> None:
     await desk.work()
     ref = await desk.ref(first["ref"])
     assert (ref["version"], ref["verification"], ref["state"], ref["candidate"]) == (2, "verified", "active", None)
-    assert (ref["risk"], ref["rotation_due_at"]) == ("high", second["rotation_due_at"])
+    assert (ref["risk"], ref["rotation_due_at"], ref["rotation_days"]) == ("high", second["rotation_due_at"], 30)
     assert ref["created_at"] > before["created_at"]
     assert (await desk.stand.lease(job))["secrets"]["openai"]["version"] == 2
     pinned = desk.sql(
@@ -187,15 +187,16 @@ async def test_a_new_value_without_a_balance_waits(desk: Desk) -> None:
 
 @pytest.mark.req("R5.1-11")
 async def test_a_new_value_in_a_log_leaves_the_old_one_in_service(desk: Desk) -> None:
-    """A candidate that stands in a log is dropped with an alert; it never becomes the pinned version."""
+    """A candidate that stands in a log is dropped with an alert; neither it nor its interval ever serves."""
     client = await desk.stand.client()
     first = await desk.onboard(client)
     value = desk.canary()
-    status, second = await desk.put(client, value)
+    status, second = await desk.put(client, value, query="?rotation_days=45")
     with (desk.files / "web.log").open("ab") as file:
         file.write(b'{"at": "2999-01-01T00:00:00Z", "event": "' + value + b'"}\n')
     await desk.work()
     assert (await desk.sop(second["sop"]))["reason"] == "secret_in_logs"
+    assert (await desk.ref(first["ref"]))["rotation_days"] is None
     ref = await desk.ref(first["ref"])
     assert (status, ref["version"], ref["candidate"], ref["verification"]) == (202, 1, None, "verified")
     assert "secret_in_logs" in desk.stand.alerts()
@@ -298,6 +299,8 @@ async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(
     past = "created_at = now() - interval '60 days', rotation_due_at = now() - interval '15 days'"
     desk.sql(f"UPDATE byokeep.credential_ref SET {past} WHERE id = '{key}'")
     assert [(await choose(90))[0], await due(0)] == [200, (1, 45)]
+    kept = "SELECT COALESCE(candidate_days, rotation_days) FROM byokeep.credential_ref"
+    assert desk.sql(f"{kept} WHERE id = '{key}'") == "90"  # the value that waits does not bring 45 back
     made_due = "created_at = now() - interval '1 day', rotation_due_at = now() - interval '1 second'"
     desk.sql(f"UPDATE byokeep.credential_ref SET {made_due} WHERE id = '{key}'")
     with monkeypatch.context() as slow:  # a clock of `web` that is behind puts nothing off that is due

@@ -18,7 +18,7 @@ RETURNING *;
 UPDATE byokeep.credential_ref
    SET candidate_version = :version, candidate_risk = :risk, candidate_due_at = :rotation_due_at,
        candidate_at = :created_at, candidate_by = :created_by, candidate_place = :place,
-       candidate_expires_at = CAST(:expires_at AS timestamptz), rotation_days = COALESCE(:rotation_days, rotation_days)
+       candidate_expires_at = CAST(:expires_at AS timestamptz), candidate_days = :rotation_days
  WHERE client_id = :client_id AND id = :id
    AND (state = 'active' AND verification = 'verified' AND (expires_at IS NULL OR expires_at > clock_timestamp() OR CAST(:minted AS boolean))
         OR CAST(:stopped AS boolean) AND state = 'suspended')
@@ -30,6 +30,7 @@ UPDATE byokeep.credential_ref
    SET version = candidate_version, verification = 'verified', expires_at = candidate_expires_at,
        risk = candidate_risk, rotation_due_at = candidate_due_at,
        created_at = candidate_at, created_by = candidate_by, provider_place = candidate_place,
+       rotation_days = COALESCE(candidate_days, rotation_days), candidate_days = NULL,
        candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
        candidate_by = NULL, candidate_place = '', candidate_expires_at = NULL
  WHERE client_id = :client_id AND id = :id AND candidate_version = :version AND state IN ('active', 'suspended')
@@ -50,7 +51,7 @@ RETURNING *;
 -- name: ref_drop_candidate
 UPDATE byokeep.credential_ref
    SET candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
-       candidate_by = NULL, candidate_place = '', candidate_expires_at = NULL
+       candidate_by = NULL, candidate_place = '', candidate_expires_at = NULL, candidate_days = NULL
  WHERE client_id = :client_id AND id = :id AND candidate_version = :version
 RETURNING *;
 
@@ -61,14 +62,14 @@ UPDATE byokeep.credential_ref
    SET version = :version, verification = 'pending', risk = :risk, rotation_due_at = :rotation_due_at,
        created_at = :created_at, created_by = :created_by, provider_place = :place, expires_at = NULL,
        rotation_days = COALESCE(:rotation_days, rotation_days), candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
-       candidate_by = NULL, candidate_place = '', candidate_expires_at = NULL
+       candidate_by = NULL, candidate_place = '', candidate_expires_at = NULL, candidate_days = NULL
  WHERE client_id = :client_id AND id = :id AND state IN ('pre_activation', 'active', 'suspended')
 RETURNING *;
 
 -- name: ref_set_interval
 -- The days count from when the value came, for the one that serves and for one that waits. What is due stays due.
 UPDATE byokeep.credential_ref
-   SET rotation_days = :days,
+   SET rotation_days = :days, candidate_days = NULL,
        rotation_due_at = CASE WHEN rotation_due_at > clock_timestamp() THEN :due_at ELSE rotation_due_at END,
        candidate_due_at = candidate_at + (CAST(:due_at AS timestamptz) - created_at)
  WHERE client_id = :client_id AND id = :id AND state IN ('pre_activation', 'active', 'suspended')

@@ -80,7 +80,7 @@ GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, c
     ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE (previous_version, previous_until, provider_place) ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE (candidate_version, candidate_risk, candidate_due_at, candidate_at, candidate_by, candidate_place,
-    candidate_expires_at, rotation_days)
+    candidate_expires_at, candidate_days, rotation_days)
     ON byokeep.credential_ref TO byokeep_web, byokeep_worker;
 GRANT INSERT ON byokeep.connection, byokeep.platform_app TO byokeep_web;
 GRANT UPDATE (app_id, redirect_uri, secret_version, set_at, set_by) ON byokeep.platform_app TO byokeep_web;
