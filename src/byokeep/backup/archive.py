@@ -1,11 +1,11 @@
 """The file of a backup: an age file for offline recipients that holds the signed manifest, then every part.
 
 Rules
-- Who makes a backup holds public keys alone and cannot open one.
+- Whoever makes a backup holds only public keys and cannot open one.
 - The manifest comes first. A reader takes of each part exactly the bytes that it names, compares their digest, and
-  refuses what is missing, left over, cut or altered, as one error (:class:`byokeep.core.backup.BackupRefused`).
-- Who knows whose signature it must bear has it compared before anything else of the file is read. Until :func:`read`
-  has returned, nothing that it handed on may be believed.
+  refuses anything missing, left over, cut or altered, as one error (:class:`byokeep.core.backup.BackupRefused`).
+- Whoever knows whose signature it must bear has that compared before anything else of the file is read. Until
+  :func:`read` has returned, nothing that it passed on may be believed.
 
 It may not know what a part means.
 """
@@ -44,12 +44,12 @@ class Sinks(Protocol):
 
 
 def signed_bytes(manifest: bytes) -> bytes:
-    """Return what is signed of a manifest."""
+    """Return the part of a manifest that is signed."""
     return pae(manifest, PAYLOAD_TYPE)
 
 
 def recipients_of(text: str) -> list[Any]:
-    """Read public keys, ``age1...``, that commas separate.
+    """Read public keys, ``age1...``, separated by commas.
 
     Raises:
         Rejected: ``backup_recipient_missing``, ``bad_backup_recipient``.
@@ -99,7 +99,7 @@ class _Source:
         self._left = 0
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes; empty at the end. A file that is no longer as long as it was ends it with an error."""
+        """Return the next bytes; empty at the end. A file whose length has changed ends it with an error."""
         if self._pieces:
             piece, self._pieces = self._pieces[:size], self._pieces[size:]
             return piece
@@ -137,7 +137,7 @@ def write(
 
 
 class _Receiver:
-    """Takes an archive apart as it is decrypted. What goes wrong is kept, for the library gives it another name."""
+    """Takes an archive apart as it is decrypted. A failure is kept, because the library would rename it."""
 
     def __init__(self, sinks: Sinks, proof: Proof | None) -> None:
         self._sinks, self._proof, self._held = sinks, proof, bytearray()
@@ -159,7 +159,7 @@ class _Receiver:
         return len(piece)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is held back."""
 
     def finish(self) -> BackupManifest:
         """Return the manifest of an archive that was whole. Raises Integrity."""
@@ -233,12 +233,12 @@ def nowhere(_: Part) -> Sink:
 def read(
     archive: BinaryIO, identities: Sequence[Any], sinks: Sinks = nowhere, proof: Proof | None = None
 ) -> tuple[BackupManifest, bytes, str]:
-    """Take a whole archive apart; return its manifest, the manifest's signature, and the number of the key.
+    """Take a whole archive apart; return its manifest, the manifest's signature, and the key's number.
 
     Args:
         archive: The file.
         identities: As :func:`identities_of` returns them.
-        sinks: Where parts go; a sink is called with nothing when its part has ended as it must.
+        sinks: Where parts go; a sink is called with empty bytes when its part has ended as it must.
         proof: Whether the right installation signed it; asked before the manifest is parsed.
 
     Raises:
@@ -273,7 +273,7 @@ def opens(archive: BinaryIO, identities: Sequence[Any]) -> bool:
 
 
 def must_be_of(manifest: BackupManifest, environment: object, *, whole: bool = True) -> None:
-    """Refuse a backup of another environment, or that lacks a profile if it has to be ``whole``. Raises Integrity."""
+    """Refuse a backup of another environment; if ``whole``, also one that lacks a profile. Raises Integrity."""
     if manifest.environment is not environment:
         raise BackupRefused("other_environment")
     if whole and manifest.missing:

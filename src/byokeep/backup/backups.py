@@ -1,12 +1,12 @@
-"""What is on record of backups: made, opened, restored; how they stand; who is told when one is overdue.
+"""What is on record about backups: made, opened, restored; how they stand; who is told when one is overdue.
 
 Rules
-- A backup counts when it was opened: made and verified are two times, and a failed one of either moves none.
-- A backup is overdue when none was made for twice its interval; unproved when none was opened for a quarter. A recovery
-  drill is overdue when none passed for a quarter: one that failed, or was interrupted, moves nothing; where byokeep
-  cannot run one, none is waited for.
-- What is kept: the newest ones, those of so many days, and always the newest that was opened. One whose date is yet to
-  come, for a clock ran ahead, stays beside them and counts as none of them.
+- A backup counts once it was opened. Made and verified are two times, and a failed attempt at either moves neither.
+- A backup is overdue if none was made for twice its interval, and unproved if none was opened for a quarter. A recovery
+  drill is overdue if none passed for a quarter: one that failed or was interrupted moves nothing. Where byokeep cannot
+  run one, none is expected.
+- What is kept: the newest ones, those of so many days, and always the newest that was opened. One dated in the future,
+  because a clock ran ahead, stays beside them and counts as none of them.
 
 It may not read or write a backup: the host does.
 """
@@ -33,7 +33,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
 PURPOSE: Final = "evidence"  # the key that signs manifests
-_AHEAD: Final = timedelta(minutes=1)  # how far the clocks of an installation may be apart
+_AHEAD: Final = timedelta(minutes=1)  # how far apart an installation's clocks may be
 _FAILED_KEY: Final = "state/backup"
 _OVERDUE_KEY: Final = "state/backup_overdue"
 _UNPROVED_KEY: Final = "state/backup_unproved"
@@ -42,7 +42,7 @@ _DRILL_KEY: Final = "state/recovery_drill_overdue"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """A backup by its records. ``digest``: SHA-256 of the file; ``verified_at``: last opened, with that digest."""
+    """A backup as recorded. ``digest``: SHA-256 of the file; ``verified_at``: last opened, with that digest."""
 
     id: UUID
     created_at: datetime
@@ -54,13 +54,13 @@ class Backup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
-    """A recovery drill by its newest record.
+    """A recovery drill, as its newest record has it.
 
     Attributes:
         outcome: ``ok``, ``failed``, or ``intended``: it is under way, or was interrupted.
         backup: Which was restored; None = none was opened.
         digest: SHA-256 of its signed report; empty = there is none.
-        rto_s, rpo_s: Seconds until all was verified, and of what was lost; None = it never was.
+        rto_s, rpo_s: Seconds until all was verified, and seconds of work lost; None = it never was.
         stage, reason: The step that failed, and why.
     """
 
@@ -77,13 +77,13 @@ class Drill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
-    """A restore by its record, and by that of two people opening what came of it; None = it is closed still.
+    """A restore as recorded, and two people opening what came of it; None = it is still closed.
 
     Attributes:
         backup: Which was restored.
-        behind: Checkpoints that are newer than it, as far as was known.
-        again: What was stopped or ended once more, for the backup did not know of it.
-        skewed: Parts that did not fit each other.
+        behind: Checkpoints that are newer than the backup, as far as was known.
+        again: What was stopped or ended again, because the backup did not know about it.
+        skewed: Parts that did not match each other.
     """
 
     seq: int
@@ -100,10 +100,10 @@ class Restore:
 
 
 async def list_recovery(app: App, actor: Actor) -> tuple[list[Backup], list[Drill], list[Restore]]:
-    """Return the backups, recovery drills and restores on record, the newest first, to whoever sees the checklists.
+    """Return the recorded backups, recovery drills and restores, newest first, to anyone who may see the checklists.
 
     Raises:
-        Denied: ``not_permitted``, also for somebody who is assigned to some clients.
+        Denied: ``not_permitted``, also for somebody who is assigned only to some clients.
         Unavailable: The database.
     """
     async with command(app, actor, Verb.CHECKLIST_READ):
@@ -119,18 +119,18 @@ async def backups(app: App) -> list[Backup]:
 
 
 def is_ahead(at: datetime, now: datetime) -> bool:
-    """Whether a record lies in the future, for a clock ran ahead: it says nothing of how old a backup is."""
+    """Whether a record is in the future, because a clock ran ahead: it says nothing about a backup's age."""
     return at > now + _AHEAD
 
 
 async def say(app: BrokerApp, name: EventName, fields: Mapping[str, FieldValue], outcome: Outcome = Outcome.OK) -> None:
-    """Put on record what became of a backup."""
+    """Record what became of a backup."""
     async with app.db.begin(every_client=True) as tx:
         await record(tx, app.system(), name, fields, outcome=outcome, object_id=app.installation_id)
 
 
 async def failed(app: BrokerApp, name: EventName, error: ByokeepError, **fields: FieldValue) -> None:
-    """Put on record that a backup was not made or not opened, and tell people until one is."""
+    """Record that a backup was not made or not opened, and tell people until one is."""
     outcome = Outcome.REJECTED if isinstance(error, Integrity) else Outcome.FAILED
     reason = error.reason if isinstance(error, BackupRefused) else error.code
     await say(app, name, {"reason": reason, **fields}, outcome)
@@ -139,7 +139,7 @@ async def failed(app: BrokerApp, name: EventName, error: ByokeepError, **fields:
 
 
 async def done(app: BrokerApp, name: EventName, manifest: BackupManifest, *, digest: str, size: int = 0) -> None:
-    """Put on record that a backup was made, or opened; what was told of a failure before is over."""
+    """Record that a backup was made or opened; an earlier alert about a failure is over."""
     said: dict[str, FieldValue] = {"backup": str(manifest.id), "digest": digest}
     if name is EventName.BACKUP_CREATED:
         said |= {"size": size, "count": len(manifest.parts)}
@@ -170,7 +170,7 @@ def kept(found: Sequence[Backup], keep: int, since: datetime, now: datetime) -> 
 
 
 async def watch_backups(app: BrokerApp) -> None:
-    """Raise an alert while no backup was made for two intervals, none opened or no drill passed for a quarter.
+    """Raise an alert if no backup was made for two intervals, or none opened or no drill passed for a quarter.
 
     Raises:
         Unavailable: The database.

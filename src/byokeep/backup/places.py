@@ -1,10 +1,10 @@
 """A place away from this host that gets each backup: a directory that is mounted here, or a bucket.
 
 Rules
-- A file appears there once and whole, or not at all. What stands there is read back and compared before it counts.
-- How long the place itself keeps versions, and who may remove them, is its own: its object lock, its mounts.
+- A file appears there once and whole, or not at all. It is read back and compared before it counts.
+- How long the place itself keeps versions, and who may remove them, is up to its object lock or its mounts.
 
-It may not open a backup, nor believe what a place says of one.
+It may not open a backup, or believe what a place says about one.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class BackupPlace(Protocol):
     """Where whole files are kept by name. Every call raises OSError, or a ByokeepError of its adapter."""
 
     def put(self, name: str, file: Path) -> None:
-        """Write a file that is not there yet."""
+        """Write a file that does not exist yet."""
         ...
 
     def pieces(self, name: str) -> Iterator[bytes]:
-        """Yield what stands under a name."""
+        """Yield the content under a name."""
         ...
 
     def names(self) -> list[str]:
-        """Return what there is."""
+        """Return the names of what is there."""
         ...
 
     def told(self, name: str) -> str:
@@ -62,7 +62,7 @@ class Directory:
         self.path = path
 
     def put(self, name: str, file: Path) -> None:
-        """Copy a file. Raises FileExistsError: it is there."""
+        """Copy a file. Raises FileExistsError: it already exists."""
         with draft(self.path / name, only_new=True) as out, file.open("rb") as content:
             shutil.copyfileobj(content, out, PIECE)
 
@@ -73,11 +73,11 @@ class Directory:
                 yield piece
 
     def names(self) -> list[str]:
-        """Return the files; a directory that is not there has none."""
+        """Return the files; a missing directory has none."""
         return [path.name for path in self.path.glob("*")]
 
     def has(self, name: str, size: int) -> bool:
-        """Whether a file of that size stands there, itself and not a link."""
+        """Whether a file of that size is there, itself and not a link."""
         with contextlib.suppress(OSError):
             found = (self.path / name).lstat()
             return stat.S_ISREG(found.st_mode) and found.st_size == size
@@ -88,7 +88,7 @@ class Directory:
         return str(self.path / name)
 
     def held(self, name: str) -> bool:
-        """Return False: a directory lets go."""
+        """Return False: a directory holds nothing back."""
         return False
 
     def remove(self, name: str) -> None:
@@ -96,13 +96,13 @@ class Directory:
         (self.path / name).unlink(missing_ok=True)
 
     def probe(self) -> None:
-        """Look whether it is there and writable."""
+        """Check that it exists and is writable."""
         if not (self.path.is_dir() and os.access(self.path, os.W_OK | os.X_OK)):
             raise OSError
 
 
 def digest_of(place: BackupPlace, name: str) -> str:
-    """Read back what stands at a place; return its SHA-256."""
+    """Read a file back from a place; return its SHA-256."""
     digest = hashlib.sha256()
     for piece in place.pieces(name):
         digest.update(piece)

@@ -1,13 +1,13 @@
 """Shares of a key that opens a backup or its store: any k of n people bring it back, fewer do not learn it.
 
 Shamir's scheme over GF(256) with the polynomial of AES, byte by byte. A share is one line, ``docs/spec/backup.md``. Its
-digest of the key lets a guess be tried: fewer say nothing of a key that was drawn by chance, as these keys are.
+digest of the key allows a guess to be tested; but fewer shares say nothing about a randomly drawn key, as these are.
 
 Rules
-- Too few, one twice, one of another key, a damaged one: one and the same refusal, and nothing is kept of the attempt.
-- What comes out is compared with a digest that each share carries.
+- Too few, one twice, one of another key, a damaged one: the refusal is the same, and nothing is kept of the attempt.
+- The result is compared with a digest that each share carries.
 
-It may not write shares where a backup is made of: people keep them, each one their own.
+It may not write shares where a backup is made: people keep them, each their own.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _NEXT: Final = (
 
 
 def refused() -> Denied:
-    """Return the one refusal of shares that give no key."""
+    """Return the one refusal of shares that do not give a key."""
     return Denied("shares_refused", next_step=_NEXT)
 
 
 def split(key: bytes, count: int, threshold: int, draw: Callable[[int], bytes] = secrets.token_bytes) -> list[bytes]:
-    """Return ``count`` lines, of which any ``threshold`` give back the key.
+    """Return ``count`` lines, any ``threshold`` of which give back the key.
 
     Raises:
         Rejected: ``bad_threshold``: not 2 <= threshold <= count <= 16; ``bad_key_file``: an empty or large key.
@@ -51,7 +51,7 @@ def split(key: bytes, count: int, threshold: int, draw: Callable[[int], bytes] =
 
 
 def combine(lines: Sequence[bytes]) -> bytes:
-    """Return the key of some shares. Raises Denied(``shares_refused``)."""
+    """Return the key that some shares make. Raises Denied(``shares_refused``)."""
     found = [_LINE.fullmatch(line) for line in lines]
     said = [one for one in found if one is not None and _check(one[1]) == one[6]]
     points = {int(one[4]): bytes.fromhex(one[5].decode()) for one in said}

@@ -252,8 +252,7 @@ class ProfileRoom:
             yield RoomBrowser(one, self, self._sites, origins)
 
     async def take(self, one: Running, origins: tuple[str, ...]) -> bool:
-        """Take the session out of a browser and close it; returns whether it changed, as an open directory always does.
-        """
+        """Take the session out of a browser and close it; returns whether it changed, as an open directory does."""
         packed: Secret | None = None
         moved = True
         if self._packing is Packing.PORTABLE:

@@ -2,9 +2,9 @@
 
 Rules
 - Each of the names of :data:`ALLOWED` has one strict form; a token, key material or another address is a finding.
-- A flag is one that a closed list names, with a value of that list; any other is off (:func:`is_on`). No flag is asked
-  by the gate of effects: none releases a kill switch.
-- A role that names an environment serves that one alone.
+- A flag is named by a closed list and has a value from that list; any other is off (:func:`is_on`). The gate of effects
+  asks no flag: none releases a kill switch.
+- A role that names an environment serves only that one.
 
 It may not connect to anything.
 """
@@ -28,7 +28,7 @@ FLAG_VALUES: Final = ("on", "off")
 _ON: Final = "on"
 _FLAG: Final = re.compile(r"(?:FEATURE|FLAG)_[A-Z0-9_]{1,60}\Z")
 _HOST: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z][a-z0-9-]{0,61}\.?\Z")
-_DRAWN: Final = re.compile(r"[0-9a-f]{32}")  # in a host's name: key material
+_DRAWN: Final = re.compile(r"[0-9a-f]{32}")  # in a host's name this is key material
 _METADATA: Final = frozenset({"metadata", "metadata.google.internal", "instance-data", "100.100.100.200",
                               "192.0.0.192", "fd00:ec2::254"})  # fmt: skip
 _ROLE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}\Z")
@@ -48,7 +48,7 @@ _STAGES: Final = {"production": "production", "prod": "production", "live": "pro
 
 
 def _address(value: str) -> str:
-    """Accept ``https://host[:port]`` of a host that is no service of machine identities."""
+    """Accept ``https://host[:port]`` if the host is not a service of machine identities."""
     try:
         parts = urlsplit(value)
         host, _ = (parts.hostname or "").rstrip("."), parts.port
@@ -110,23 +110,23 @@ def refused(name: str, value: str | None, flags: Flags) -> str:
 
 
 def is_on(name: str, environment: Mapping[str, str], flags: Flags) -> bool:
-    """Whether a feature flag is on: one that the list names, whose value is of the list and is ``on``."""
+    """Whether a feature flag is on: the list names it, and its value is from the list and is ``on``."""
     value = environment.get(name, "")
     return refused(name, value, flags) == "" and bare_name(name) in flags and value == _ON
 
 
 def stage_of(role: str) -> str:
-    """Return which environment a role's name names: production, preview, development, or none."""
+    """Return the environment that a role's name contains: production, preview, development, or none."""
     words = re.split(r"[^a-z0-9]+", role.lower())
     return next((_STAGES[word] for word in words if word in _STAGES), "")
 
 
 def refuse_foreign_role(environment: Mapping[str, str], own: str) -> None:
-    """Let a process start whose role at the store is not another environment's.
+    """Let a process start unless its role at the store belongs to another environment.
 
     Args:
-        environment: Variables; what the host says of itself in ``VERCEL_ENV`` goes before ``own``.
-        own: Of the installation: production, staging or development.
+        environment: Variables; what the host says about itself in ``VERCEL_ENV`` takes precedence over ``own``.
+        own: The installation's: production, staging or development.
 
     Raises:
         Denied: ``role_of_other_environment``.

@@ -1,10 +1,10 @@
 """What is wrong with variables: one finding for each, with the code and what to do.
 
 Rules
-- Everything is looked at by value where it can be read, and by name, type, targets and age where it cannot.
-- A policy file names the flags there are, and variables that somebody accepts, with a reason. It lifts what a name or a
-  type says, never what a value is.
-- Production and Preview share no role at one store and no key; no variable goes to Development and elsewhere.
+- Everything is judged by value if it can be read, and by name, type, targets and age if it cannot.
+- A policy file names the flags that exist, and variables that somebody accepts, with a reason. It overrides what a name
+  or a type says, never what a value is.
+- Production and Preview share no role at one store and no key. No variable goes to Development and elsewhere.
 
 It may not show a value.
 """
@@ -31,12 +31,12 @@ _EVERYWHERE: Final = frozenset({PRODUCTION, PREVIEW, DEVELOPMENT})
 NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
     tomllib.loads(resources.files("byokeep.envcheck").joinpath("findings.toml").read_text("utf-8"))
 )
-_LIFTED: Final = frozenset({"secret", "public_exposure", "integration_owned"})  # by name or owner alone
+_LIFTED: Final = frozenset({"secret", "public_exposure", "integration_owned"})  # judged only by name or owner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvFinding:
-    """Something wrong with one variable. ``why``: by what it was seen."""
+    """Something wrong with one variable. ``why``: what shows it."""
 
     variable: str
     code: str
@@ -48,7 +48,7 @@ class EnvFinding:
 
 @dataclass(frozen=True, slots=True)
 class EnvPolicy:
-    """What a policy file says: the flags there are with their values, and accepted variables with a reason each."""
+    """What a policy file says: the flags that exist with their values, and accepted variables with a reason each."""
 
     flags: Flags = field(default_factory=dict)
     accepted: Mapping[str, str] = field(default_factory=dict)
@@ -81,13 +81,13 @@ def findings(
     rotated_after_ms: int | None = None,
     deployed_ms: int | None = None,
 ) -> tuple[list[EnvFinding], list[tuple[str, str]]]:
-    """Return what is wrong, and what could not be told: (variable, code).
+    """Return what is wrong, and what could not be determined: (variable, code).
 
     Args:
-        variables: All of them: some are judged together.
-        policy: Flags there are, and what is accepted.
-        rotated_after_ms: Variables that were not changed since are a finding; None = age is not looked at.
-        deployed_ms: Variables of Production that were changed since are not what runs there; None = not looked at.
+        variables: All of them; some are judged together.
+        policy: The flags that exist, and what is accepted.
+        rotated_after_ms: Variables unchanged since then are a finding; None = age is not looked at.
+        deployed_ms: Production variables changed since then are not what runs there; None = not looked at.
     """
     kept = [one for one in variables if one.kind != "system"]
     found = [_finding(one, code, why) for one in kept for code, why in _of_one(one, policy)]
@@ -102,7 +102,7 @@ def findings(
         return found, []
     aged = [one for one in kept if not one.text]
     found += [_finding(one, "not_rotated") for one in aged if (one.updated_ms or rotated_after_ms) < rotated_after_ms]
-    # A line of a file has no age: the file is named, once.
+    # A line of a file has no age, so the file is named, once.
     unknown = [one.source if one.line else shown(one.name, one.value) for one in aged if one.updated_ms is None]
     return found, [(one, "age_not_known") for one in dict.fromkeys(unknown)]
 
@@ -148,7 +148,7 @@ def _by_itself(one: Variable, policy: EnvPolicy) -> Iterator[tuple[str, str]]:
 
 
 def _at_the_host(one: Variable) -> Iterator[tuple[str, str]]:
-    """Look at type and targets: values need not be readable for that."""
+    """Look at type and targets; values need not be readable for that."""
     if one.targets >= _EVERYWHERE:
         yield "all_environments", ""
     elif DEVELOPMENT in one.targets and len(one.targets) > 1:
@@ -184,5 +184,5 @@ def _shared(variables: list[Variable]) -> Iterator[tuple[Variable, str]]:
 
 
 def unread_values(variables: Iterable[Variable]) -> int:
-    """Return how many variables were judged without their value, which their host keeps to itself."""
+    """Return how many variables were judged without their value, which their host does not show."""
     return sum(one.value is None and one.kind != "system" for one in variables)

@@ -1,12 +1,12 @@
 """What in an environment variable is a secret: by its name, and by the shape of its value, however it is encoded.
 
 Rules
-- Shapes are the redactor's rules, looked for in each layer of a value: base64, hex, URL and JSON escapes, four deep.
-- Names are held against the redactor's names of secrets and against the providers that clients bring keys of. A name
-  alone is a finding when its value cannot be read.
+- Shapes are the redactor's rules, searched in each layer of a value: base64, hex, URL and JSON escapes, four deep.
+- Names are compared with the redactor's names of secrets and with the providers whose keys clients bring. A name alone
+  is a finding if its value cannot be read.
 - A process of ours does not start with a client's secret in its environment (:func:`refuse_client_secrets`).
 
-It may not show a value, nor a name that holds one.
+It may not show a value, or a name that holds one.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ PUBLIC_PREFIXES: Final = (
     "PUBLIC_",
 )  # fmt: skip
 _DEPTH: Final = 4
-_LEAST: Final = 6  # characters of a value that a name alone makes a secret
+_LEAST: Final = 6  # characters of a value that its name alone makes a secret
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")
 _USUAL: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
-_LONG: Final = 16  # characters of a usual name from which on it may be one that was drawn
+_LONG: Final = 16  # characters; from this length on a usual name may be randomly drawn
 _JOINT: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]")
 _ENDING: Final = re.compile(
     r"B64|BASE64|JSON|ENCODED|RAW|[0-9]{1,3}|PROD|PRODUCTION|PREVIEW|STAGING|DEV|DEVELOPMENT|TEST|OLD|NEW|PREV|"
@@ -55,10 +55,10 @@ _SHOWN_TO_ALL: Final = re.compile(r"(?:.*_)?(?:PUBLIC|PUBLISHABLE|SITE|ANON)(?:_
 _SHELLS: Final = frozenset({"XDG_SESSION_ID", "TERM_SESSION_ID", "ITERM_SESSION_ID", "SHELL_SESSION_ID"})
 _TOKENS: Final = frozenset({"google-access", "google-refresh", "google-client-secret", "meta", "meta-app", "tiktok",
                             "linkedin", "x-app", "x-user"})  # fmt: skip
-# A value may hold `=`: nothing that was taken is given back, or a list of pairs would be tried in every way to cut it.
+# A value may hold `=`: there is no backtracking, or a list of pairs would be cut in every possible way.
 _PAIRS: Final = re.compile(rb"\s*+(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}+=[^;\s\"']{1,4096}+;?+\s*+){1,200}+")
 _RUN: Final = "long-base64"
-_IN_ADDRESS: Final = "password-in-address"  # a weak one opens the door as well as one that was drawn by chance
+_IN_ADDRESS: Final = "password-in-address"  # a weak one opens the door as well as a random one
 _CLIENT_ID: Final = b".apps.googleusercontent.com"
 _PICTURE: Final = re.compile(rb"data:(?:image|font)/[a-z0-9.+-]{1,40};base64,\Z")
 _QUOTE: Final = re.compile(rb"[\\\"']+")
@@ -67,14 +67,14 @@ _SESSION: Final = re.compile(rb"(?i)sess|sid|csrf|xsrf|auth|token|jwt|login|reme
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A secret that was seen: its code, and by what, such as ``name`` or ``sk-family, base64``."""
+    """A secret that was found: its code, and what shows it, such as ``name`` or ``sk-family, base64``."""
 
     code: str
     why: str
 
 
 def bare_name(name: str) -> str:
-    """Return a name in capitals, without the prefix that has a framework put its value into pages."""
+    """Return a name in capitals, without the prefix that makes a framework put its value into pages."""
     folded = _JOINT.sub("_", name).upper()
     return next((folded[len(one) :] for one in PUBLIC_PREFIXES if folded.startswith(one)), folded)
 
@@ -85,9 +85,9 @@ def is_public(name: str) -> bool:
 
 
 def shown(name: str, value: str | None = None) -> str:
-    """Return a variable's name as it may be printed: one that is odd, or may be a secret itself, is not.
+    """Return a variable's name as it may be printed; an odd one, or one that may be a secret itself, may not.
 
-    The last line of a key in base64 reads as a name without a value.
+    The last line of a key in base64 looks like a name without a value.
     """
     usual = _USUAL.fullmatch(name) is not None
     random = (len(name) >= _LONG or not usual) and looks_random(name.encode("utf-8", "surrogateescape"))
@@ -96,7 +96,7 @@ def shown(name: str, value: str | None = None) -> str:
 
 
 def by_name(name: str) -> str:
-    """Return the code that a variable's name alone has; empty for a name that says no secret."""
+    """Return the code that a variable's name alone gives; empty if the name suggests no secret."""
     parts = bare_name(name).split("_")
     while len(parts) > 1 and _ENDING.fullmatch(parts[-1]):
         parts.pop()
@@ -117,7 +117,7 @@ def by_name(name: str) -> str:
 
 
 def in_variable(name: str, value: str | None) -> Sighting | None:
-    """Return what is secret in a variable; ``None`` as its value means that it cannot be read."""
+    """Return what is secret in a variable; a value of ``None`` means that it cannot be read."""
     seen = in_value(value) if value else None
     if seen is not None and (seen.code != OTHER or _SHOWN_TO_ALL.match(bare_name(name))):
         return seen if not seen.why.startswith(_RUN) else None
@@ -128,7 +128,7 @@ def in_variable(name: str, value: str | None) -> Sighting | None:
 
 
 def _is_filler(value: str) -> bool:
-    """Whether a placeholder, a number, a path or an address stands there; what was drawn by chance is none."""
+    """Whether it is a placeholder, a number, a path or an address; what was randomly drawn is not."""
     data = value.encode("utf-8", "surrogateescape")
     return is_filler(data) and not looks_random(data)
 
@@ -140,7 +140,7 @@ def in_value(value: str) -> Sighting | None:
 
 
 def of_known_shape(text: str) -> Sighting | None:
-    """Return the secret that a text holds which may be a ciphertext: what was only drawn by chance is none."""
+    """Return the secret in a text that may be a ciphertext: a random-looking part alone is none."""
     seen = [one for one in _sightings(text.encode("utf-8", "surrogateescape")) if not one.why.startswith(_RUN)]
     return next((one for one in seen if one.code != OTHER), seen[0] if seen else None)
 
@@ -171,14 +171,14 @@ def _code(rule: str, kind: str) -> str:
 
 
 def _is_session(data: bytes) -> bool:
-    """Whether data is what a browser sends as cookies, and one of them is of a session."""
+    """Whether data is what a browser sends as cookies, and one of them is a session's."""
     texts = (text for text in _QUOTE.split(data) if _PAIRS.fullmatch(text))
     pairs = (one.strip().partition(b"=") for text in texts for one in text.split(b";"))
     return any(_SESSION.search(name) and looks_random(value) for name, _, value in pairs)
 
 
 def _is_known_run(data: bytes, start: int, end: int) -> bool:
-    """Whether a run of letters drawn by chance is a client id, a picture, or base64 of text, which is looked at too."""
+    """Whether a random-looking run of letters is a client id, a picture, or base64 of text, which is searched too."""
     if data.startswith(_CLIENT_ID, end) or _PICTURE.match(data, 0, start):
         return True
     letters = data[start:end].rstrip(b"=")
@@ -198,7 +198,7 @@ _STEP: Final = (
 
 
 def refuse_client_secrets(environment: Mapping[str, str]) -> None:
-    """Let a process start whose environment holds no provider key, OAuth token or session cookie of a client.
+    """Let a process start unless its environment holds a client's provider key, OAuth token or session cookie.
 
     Raises:
         Denied: ``secret_in_environment``, with the names of the variables.

@@ -1,8 +1,8 @@
 """Where variables come from: files in dotenv's form, exports in JSON, and the environment of this process.
 
 Rules
-- A variable is its name, its value if it can be read, and where it stands; at a host also its type, targets and age.
-- What stands in a comment, or on a line that is no assignment, is looked at too: a key that was commented out is there.
+- A variable is its name, its value if it can be read, and its place; at a host also its type, targets and age.
+- Comments, and lines that are no assignment, are searched too: a key that was commented out is still there.
 - What cannot be read or understood is listed with a code; nothing is guessed.
 
 It may not open a connection.
@@ -24,7 +24,7 @@ from byokeep.core.canonical import read_json
 MOST: Final = 1 << 20  # bytes of one source
 PRODUCTION, PREVIEW, DEVELOPMENT = "production", "preview", "development"
 _PASSED_OVER: Final = frozenset({"node_modules", ".git", ".venv", "venv", "site-packages"})
-# Nothing that was taken is given back: no text makes this take longer than it is long.
+# No backtracking: the time grows only with the length of the text.
 _ENTRY: Final = re.compile(
     r"""[ \t]*+(?:export[ \t]++)?(?P<name>[\w.-]++)[ \t]*+(?:=|:[ \t])[ \t]*+"""
     r"""(?:(?P<quote>["'`])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*+(?=(?P=quote))|(?:(?!(?P=quote)).)*+)(?P=quote)"""
@@ -34,31 +34,31 @@ _ENTRY: Final = re.compile(
 _COMMENT: Final = re.compile(r"""(?<=[ \t"'`=])#""")
 _LINE: Final = re.compile(r"[^\n]*$", re.MULTILINE)
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
-_SCRIPT: Final = ".envrc"  # of direnv: its other lines are a shell's
+_SCRIPT: Final = ".envrc"  # direnv's; its other lines are a shell's
 _BY_CLI: Final = "# Created by Vercel CLI"  # such a file has empty values for what its maker may not see
 _HIDDEN: Final = frozenset({"[SENSITIVE]", "Encrypted"})
 _STAGES: Final = {"production": PRODUCTION, "prod": PRODUCTION, "preview": PREVIEW, "staging": PREVIEW,
                   "development": DEVELOPMENT, "dev": DEVELOPMENT}  # fmt: skip
 _STAGES_AT_HOST: Final = frozenset({PRODUCTION, PREVIEW, DEVELOPMENT})
 _KINDS: Final = frozenset({"", "plain", "encrypted", "secret", "sensitive", "system"})
-# What a run of CI is given for its length; in a file or at a host these are findings.
+# What a CI run is given while it lasts; in a file or at a host these are findings.
 OF_THE_RUN: Final = frozenset({"VERCEL_OIDC_TOKEN", "GITHUB_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
                                "ACTIONS_RUNTIME_TOKEN", "CI_JOB_TOKEN", "CI_JOB_JWT"})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
-    """A variable as a source tells it.
+    """A variable as a source describes it.
 
     Attributes:
-        value: None when it cannot be read.
-        raw: The text that stands there where that is not the value: with its escapes, or as a host encrypted it.
-        line: Where in a file, from 1; 0 = it has none.
-        targets: Environments that get it; empty = not said.
+        value: None if it cannot be read.
+        raw: The text in the source, if it is not the value: with its escapes, or as a host encrypted it.
+        line: The line in a file, from 1; 0 = none.
+        targets: Environments that get it; empty = not stated.
         kind: Its type at a host, such as ``sensitive``; empty = no host.
         owner: The integration that wrote it.
-        updated_ms: When it was last changed, Unix time; None = not said.
-        text: It is no variable but a comment, or a line that is no assignment.
+        updated_ms: When it was last changed, Unix time; None = not stated.
+        text: It is not a variable but a comment, or a line that is no assignment.
     """
 
     name: str
@@ -76,9 +76,9 @@ class Variable:
 
 @dataclass(slots=True)
 class Collected:
-    """What the sources held, and what of them could not be read: (source, code).
+    """What the sources held, and what could not be read of them: (source, code).
 
-    ``deployed_ms``: when Production was deployed last, in milliseconds of Unix time; None = not known, or never.
+    ``deployed_ms``: when Production was last deployed, in milliseconds of Unix time; None = unknown, or never.
     """
 
     variables: list[Variable] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Collected:
         for top, folders, names in os.walk(path, onerror=self._unlisted):
             folders[:] = sorted(set(folders) - _PASSED_OVER)
             for folder in (Path(top, one) for one in folders if one.startswith(".env")):
-                if not folder.joinpath("pyvenv.cfg").is_file():  # some call their virtual environment so
+                if not folder.joinpath("pyvenv.cfg").is_file():  # some name their virtual environment that
                     self.unread.append((_printable(folder), "not_a_regular_file"))
             for name in sorted(names):
                 if name.startswith(".env"):
@@ -115,7 +115,7 @@ class Collected:
         self.unread += ((f"{source} row {at}", "row_not_understood") for at, one in enumerate(found, 1) if one is None)
 
     def process(self, environment: Mapping[str, str]) -> None:
-        """Take the variables of a process, without what a run of CI is given."""
+        """Take the variables of a process, without what a CI run is given."""
         self.variables += (
             Variable(name=name, value=value, source="environment")
             for name, value in sorted(environment.items()) if name not in OF_THE_RUN
@@ -160,7 +160,7 @@ def _decoded(data: bytes) -> str:
 
 
 def dotenv(text: str, source: str, targets: frozenset[str] = frozenset()) -> Iterator[Variable]:
-    """Yield what a file in dotenv's form holds: quotes of three kinds, over lines, ``export``, comments.
+    """Yield what a file in dotenv's form holds: three kinds of quotes, over several lines, ``export``, comments.
 
     A comment that is not empty is a :class:`Variable` with ``text``, and so is a line that is no assignment.
     """
@@ -212,7 +212,7 @@ def _rows(rows: Any, source: str) -> Iterator[Variable | None]:
 
 
 def of_row(row: Any, source: str) -> Variable | None:
-    """Return the variable of a row as Vercel or GitHub tell it; None when it is no such row."""
+    """Return the variable of a row as Vercel or GitHub gives it; None if it is no such row."""
     if not isinstance(row, dict):
         return None
     name, kind = row.get("key", row.get("name")), row.get("type", "")
@@ -222,7 +222,7 @@ def of_row(row: Any, source: str) -> Variable | None:
     if not all(isinstance(one, str) for one in texts) or not name or ("key" in row) is not bool(kind):
         return None
     if kind not in _KINDS or not _STAGES_AT_HOST.issuperset(targets):
-        return None  # what is no such word may be anything, and is not shown
+        return None  # any other word may be anything, and is not shown
     value, updated = row.get("value"), row.get("updatedAt")
     readable = not kind or kind == "plain" or (row.get("decrypted") is True and kind not in ("sensitive", "system"))
     told = value if isinstance(value, str) and readable and value not in _HIDDEN else None
@@ -235,7 +235,7 @@ def of_row(row: Any, source: str) -> Variable | None:
 
 
 def _milliseconds(moment: Any) -> int | None:
-    """Return a moment of Vercel (a number) or GitHub (a text) as milliseconds of Unix time."""
+    """Return a time from Vercel (a number) or GitHub (a text) as milliseconds of Unix time."""
     if isinstance(moment, str):
         try:
             return int(datetime.fromisoformat(moment).timestamp() * 1000)

@@ -1,17 +1,17 @@
 """One sealed generation and the one path to and from it, used by service and SDK: into the artifact store and back.
 
 Rules
-- The row says which manifest, which key, which blob; the artifact store, and who read the record, are believed in
-  nothing (ADR 0033). What is missing is named: record or key. Whatever else is wrong is one and the same error, and the
-  caller learns beside it whose things were found there (R5.3-15).
+- The row says which manifest, which key, which blob. Neither the artifact store nor whoever read the record is believed
+  (ADR 0033). A missing record and a missing key are named. Everything else that is wrong is the same error, and the
+  caller also learns whose things were found there (R5.3-15).
 - A fresh key for each blob, wrapped before a byte is sealed: without OpenBao there is no blob (R5.3-1, R5.3-3). A key
   in clear is a Secret that its user wipes.
-- The content streams between workspace, sealer and store; it is nowhere else (R5.3-7). A few pieces are under way or
-  read ahead at a time, so memory does not grow when one side is slow; what goes wrong on one side ends the other, with
-  the first side's own error. Nothing of a blob is visible before all of it was verified (R5.3-22).
-- An error of a stream is the stream's: the library would turn it into one of its own, so it is kept and raised again.
-  Once something went wrong nothing more is written: the library ends a stream when its object goes away, and a blob
-  that was given up must not be ended properly. Who leaves early waits until the reading has stopped.
+- The content streams between workspace, sealer and store and is nowhere else (R5.3-7). Only a few pieces are under way
+  or read ahead, so memory does not grow when one side is slow. A failure on one side ends the other, with the first
+  side's own error. Nothing of a blob is visible before all of it was verified (R5.3-22).
+- A stream's error stays its own: the library would turn it into one of the library's, so it is kept and raised again.
+  After a failure nothing more is written: the library ends a stream when its object goes away, and an abandoned blob
+  must not be ended properly. Whoever leaves early waits until the reading has stopped.
 
 It may not read or write a record, know a library that seals, or decide what follows from a refusal.
 """
@@ -48,7 +48,7 @@ ALTERED: Final = "sealed_profile_altered"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One sealed state: which blob, which key, where its record lies. ``gone_at``: blob and record are destroyed."""
+    """One sealed state: which blob, which key, where its record is. ``gone_at``: blob and record are destroyed."""
 
     client_id: ClientId
     profile_id: UUID
@@ -79,7 +79,7 @@ class Generation:
 
 @dataclass(slots=True, kw_only=True)
 class StoredGeneration:
-    """What was found in a profile's place, for whoever has to find out whose it is. Filled as far as it came."""
+    """What was found in a profile's place, to find out whose it is. Filled as far as it got."""
 
     dek_id: UUID | None = None
     profile_id: UUID | None = None
@@ -87,7 +87,7 @@ class StoredGeneration:
 
 
 def key_of(generation: Generation) -> ArtifactKey:
-    """Return where the blob of a generation lies: a name that is random, and used once, the key's own id."""
+    """Return where a generation's blob is: under a random name that is used once, the key's own id."""
     return blob_key(generation.client_id, generation.profile_id, generation.generation, generation.dek_id)
 
 
@@ -103,7 +103,7 @@ def agreed(text: bytes, generation: Generation, environment: Environment, *, fou
 
 
 def check_same(record: SealedRecord, generation: Generation, environment: Environment) -> None:
-    """Let the record pass that the row was written with. Raises Integrity(``sealed_profile_altered``)."""
+    """Pass if this is the record that the row was written with. Raises Integrity(``sealed_profile_altered``)."""
     same = (
         record.manifest.place == place_of(generation, environment)
         and record.manifest.hash == generation.manifest_hash
@@ -126,7 +126,7 @@ def place_of(generation: Generation, environment: Environment) -> RecordPlace:
 
 
 def missing(code: str) -> Integrity:
-    """Return the error for a part that is not there."""
+    """Return the error for a part that is missing."""
     return Integrity(code, next_step="Restore an older generation, or log in again. Find out who removed it.")
 
 
@@ -148,7 +148,7 @@ def parsed(text: bytes, found: StoredGeneration) -> SealedRecord:
 
 
 def _keyless(text: bytes) -> bool:
-    """Whether a record lacks its wrapped key and nothing else can be said of it."""
+    """Whether a record lacks its wrapped key and nothing else can be said about it."""
     try:
         said = read_json(text)
     except ValueError:
@@ -158,16 +158,16 @@ def _keyless(text: bytes) -> bool:
 
 BUFFER: Final = 1024 * 1024  # bytes
 _AHEAD: Final = 3  # pieces that are read ahead
-_LOOK_S: Final = 0.2  # seconds between two looks whether the other side still takes
+_LOOK_S: Final = 0.2  # seconds between two looks whether the other side still accepts
 _UNDER_WAY: Final = 4  # pieces between a sealer and a store
 T = TypeVar("T")
 
 
 class Stop(threading.Event):
-    """Tells work in another thread that nobody waits for it any more: it is ``set`` then."""
+    """Tells work in another thread that nobody waits for it any more: then it is ``set``."""
 
     def check(self) -> None:
-        """Give up if asked to.
+        """Stop if asked to.
 
         Raises:
             Unavailable: ``sealing_given_up``.
@@ -177,7 +177,7 @@ class Stop(threading.Event):
 
 
 async def in_thread(work: Callable[[Stop], T]) -> T:
-    """Run work in a thread. Who is cancelled waits until the work has given up: no sink changes behind its back."""
+    """Run work in a thread. A cancelled caller waits until the work has stopped: no sink changes behind its back."""
     stop = Stop()
     running = asyncio.ensure_future(asyncio.to_thread(work, stop))
     try:
@@ -190,12 +190,12 @@ async def in_thread(work: Callable[[Stop], T]) -> T:
             except asyncio.CancelledError:
                 continue
         if not running.cancelled():
-            running.exception()  # looked at, so that nobody reports it as forgotten
+            running.exception()  # looked at, so that nobody reports it as unretrieved
         raise
 
 
 class _Counted:
-    """What passes by the library: counted and digested, with the stream's own error kept until somebody takes it."""
+    """What passes through the library: counted and digested. A stream's own error is kept until somebody takes it."""
 
     closed = False
 
@@ -205,16 +205,16 @@ class _Counted:
         self.failure: BaseException | None = None
 
     def took_failure(self) -> BaseException | None:
-        """Return the stream's own error and forget it: held here it would hold everything that it passed."""
+        """Return the stream's own error and forget it: keeping it would keep everything that it passed through."""
         failure, self.failure = self.failure, None
         return failure
 
     def digest(self) -> bytes:
-        """SHA-256 of what has passed."""
+        """Return the SHA-256 of what has passed."""
         return self._sha256.digest()
 
     def close(self) -> None:
-        """Who gave the stream closes it."""
+        """Do nothing: whoever gave the stream closes it."""
 
 
 class OpeningStream(_Counted):
@@ -222,8 +222,8 @@ class OpeningStream(_Counted):
 
     Args:
         counted: Whether to take the SHA-256 of what passes.
-        silent: Whether an error is kept and ends the stream, instead of being raised: one that passes through the
-            library is never let go by it, nor what it holds. Who reads silently asks :meth:`took_failure`.
+        silent: Whether an error is kept and ends the stream, instead of being raised: the library never releases one
+            that passes through it, or what that holds. A silent reader asks :meth:`took_failure`.
     """
 
     def __init__(self, source: Source, stop: Stop, *, counted: bool = False, silent: bool = False) -> None:
@@ -253,7 +253,7 @@ class OpeningStream(_Counted):
 class Writing(_Counted):
     """A target as the library wants it, which falls silent when it is given up.
 
-    An error is kept, not raised, for the reason that :class:`OpeningStream` gives; it tells the work to stop.
+    An error is kept, not raised, for the reason given at :class:`OpeningStream`; it tells the work to stop.
     """
 
     def __init__(self, target: Target, stop: Stop) -> None:
@@ -281,11 +281,11 @@ class Writing(_Counted):
 
 
 class Ahead:
-    """Calls ``read`` in a thread of its own until it gives nothing; a block that must be left to end the thread.
+    """Calls ``read`` in a thread of its own until it returns nothing; leaving the block ends the thread.
 
     Args:
         read: Returns the next piece, at most ``size`` bytes, none at the end.
-        size: Of a piece, bytes.
+        size: Bytes of a piece.
     """
 
     def __init__(self, read: Callable[[int], bytes], size: int) -> None:
@@ -301,12 +301,12 @@ class Ahead:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._over.set()
         self._pool.shutdown(cancel_futures=True)
-        # An error holds the frames it passed, they hold the decompressor, which holds this and which no garbage
-        # collection sees: held here, the error would keep all of it, buffers included, for good.
+        # An error holds the frames it passed; they hold the decompressor, which holds this and which no garbage
+        # collection sees. Kept here, the error would keep all of it, buffers included, for good.
         self._ready.clear()
 
     def read(self, size: int) -> bytes:
-        """Return the next piece, none at the end. Raises what the reading raised, again and again."""
+        """Return the next piece, none at the end. Raises what the reading raised, each time."""
         piece = self._ready[0].result() if self._ready else b""
         if piece:
             self._ready.popleft()
@@ -314,7 +314,7 @@ class Ahead:
         return piece
 
     def _piece(self) -> bytes:
-        """Nothing is read after the end or an error: who reads on meets that again, for it stays the first in line."""
+        """Return the first piece in line. The end or an error stays there, so whoever reads on meets it again."""
         if self._over.is_set():
             return b""
         try:
@@ -328,7 +328,7 @@ class Ahead:
 
 
 class _Bridge:
-    """Between a thread and the loop that made this; ``break_off`` frees the thread."""
+    """Connects a thread with the loop that made this; ``break_off`` frees the thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -375,14 +375,14 @@ class DownloadStream(_Bridge):
 
 
 class UploadStream(_Bridge):
-    """A target that is written in a thread and read as a stream: :meth:`chunks` is given to a store."""
+    """A target that is written in a thread and read as a stream: a store is given :meth:`chunks`."""
 
     def __init__(self) -> None:
         super().__init__()
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_UNDER_WAY)
 
     def write(self, data: bytes) -> int:
-        """Pass a piece on. Raises Unavailable(``stream_broken``) when nobody takes any more."""
+        """Pass a piece on. Raises Unavailable(``stream_broken``) if nobody takes any more."""
         self._wait(self._queue.put(bytes(data)))
         return len(data)
 
@@ -413,7 +413,7 @@ class Source(Protocol):
 
 
 class Target(Protocol):
-    """Where a blob goes; called in another thread. Who seals into it drops it when sealing fails."""
+    """Where a blob goes; called in another thread. Whoever seals into it drops it if sealing fails."""
 
     def write(self, data: bytes, /) -> object:
         """Take all of ``data``."""
@@ -434,7 +434,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedBlob:
-    """What the record of a blob says of it: SHA-256 (32 bytes), its bytes, and the bytes that it was made of."""
+    """What a blob's record says about it: SHA-256 (32 bytes), its size, and the size of what it was made of."""
 
     sha256: bytes
     size: int
@@ -442,7 +442,7 @@ class SealedBlob:
 
 
 def _must_be_wrapped(dek: Secret, ciphertext: str) -> None:
-    """Refuse what a holder of keys gave back as it was, in another spelling. Raises Integrity(``dek_not_wrapped``)."""
+    """Refuse a key that a holder of keys returned unwrapped, in any spelling. Raises Integrity(``dek_not_wrapped``)."""
     body = ciphertext.rpartition(":")[2]
     for decoded in (base64.b64decode, base64.urlsafe_b64decode, bytes.fromhex):
         with suppress(ValueError):
@@ -453,19 +453,19 @@ def _must_be_wrapped(dek: Secret, ciphertext: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealing:
-    """What makes a blob and opens one, under a lease that reaches the client's key."""
+    """Makes and opens blobs, under a lease that reaches the client's key."""
 
     sealer: Sealer
     artifacts: ArtifactStore
     keys: TransitKeys
 
     async def seal(self, manifest: Manifest, dek_id: UUID, source: Source) -> SealedRecord:
-        """Write the blob and return its record, which is written nowhere yet: a worker does, a runner asks the broker.
+        """Write the blob and return its record, not yet written: a worker writes it, a runner asks the broker to.
 
         Raises:
             Rejected: What cannot be sealed; the state of the client's key.
-            Unavailable: OpenBao or artifact store; nothing counts, what was written is swept.
-            Integrity: The artifact store says that it holds something else than it was given; ``dek_not_wrapped``.
+            Unavailable: OpenBao or the artifact store; nothing counts, and what was written is swept.
+            Integrity: The artifact store says it holds something other than it was given; ``dek_not_wrapped``.
         """
         dek = self.sealer.new_dek()
         try:
@@ -480,7 +480,7 @@ class Sealing:
         )  # fmt: skip
 
     async def _stored(self, manifest: Manifest, dek_id: UUID, source: Source, dek: Secret) -> SealedBlob:
-        """Seal and store in one go; either side's failure, or the caller's end, ends the other's work."""
+        """Seal and store in one go; a failure of either side, or the caller's end, ends the other's work."""
         outlet = UploadStream()
         key = blob_key(manifest.client_id, manifest.profile_id, manifest.generation, dek_id)
         putting = asyncio.ensure_future(self.artifacts.put(manifest.client_id, key, outlet.chunks()))
@@ -506,17 +506,17 @@ class Sealing:
     async def unseal(
         self, text: bytes, generation: Generation, environment: Environment, sink: Sink, *, found: StoredGeneration
     ) -> SealedRecord:
-        """Open a generation into a sink, with a record that somebody read.
+        """Open a generation into a sink, with a record that somebody has read.
 
         Args:
             text: The record, as it was given.
-            generation: The row: what there must be.
-            environment: Of this installation.
-            sink: Of the workspace.
-            found: Is filled with what was found.
+            generation: The row, which says what must be there.
+            environment: This installation's.
+            sink: The workspace's.
+            found: Filled with what was found.
 
         Raises:
-            Rejected: ``key_state``: its key opens nothing any more.
+            Rejected: ``key_state``: its key no longer opens anything.
             Integrity: ``dek_missing``, ``blob_missing``, ``sealed_profile_altered``.
             Unavailable: Something could not be asked; nothing is known.
         """
@@ -569,12 +569,12 @@ def context_of(manifest: Manifest) -> KeyContext:
 
 
 async def _digest(artifacts: ArtifactStore, generation: Generation) -> bytes | None:
-    """SHA-256 of what lies in the blob's place, whatever it is; None when it cannot be read."""
+    """Return the SHA-256 of what is in the blob's place, whatever it is; None if it cannot be read."""
     anything, sha256 = StoredArtifact(size=_ANY_SIZE, sha256_hex=""), hashlib.sha256()
     try:
         async for piece in artifacts.get(generation.client_id, key_of(generation), anything):
             sha256.update(piece)
-    except Integrity:  # it is not what nothing can be; all of it has passed
+    except Integrity:  # nothing can match what was expected; all of it has passed
         return sha256.digest()
     except ByokeepError:
         return None
@@ -593,7 +593,7 @@ async def _chunks(artifacts: ArtifactStore, generation: Generation) -> AsyncIter
 
 
 def require_readable(generation: Generation) -> None:
-    """Raise Rejected, ``key_state``, when the generation's key opens nothing any more."""
+    """Raise Rejected, ``key_state``, if the generation's key no longer opens anything."""
     if generation.key_state not in _READABLE or generation.gone_at is not None:
         raise Rejected("key_state", next_step="Restore another generation, or log in again.",
                        state=generation.key_state.value)  # fmt: skip

@@ -1,21 +1,22 @@
-"""The form of a sealed blob (docs/spec/sealed-blob.md), how it is sealed and opened, and the known answers asked first.
+"""The form of a sealed blob (docs/spec/sealed-blob.md), how it is sealed and opened, and the known answers checked
+first.
 
 Rules
-- Making a :class:`Sealer` asks the known answers, every time: a library that answers otherwise seals and opens nothing
-  (S-GCM-13). The known blob was made by another implementation of the format, by hand from AES-GCM and HKDF. It must
-  open, must not open when one bit differs, and a fresh seal must open again.
-- A data key is 32 bytes of the system's generator and seals one blob. Key of the stream and commitment come from one
-  HKDF (SHA-256) of data key and salt, under different labels: who knows the commitment knows nothing of the key.
-- Header, then zstd inside Tink's streaming AEAD, as they come: memory does not grow with the stream. A blob that was
-  not finished is no blob: it lacks its end, and opening refuses it.
-- The header has one length and one version: there is no older mode to fall back to. Header and commitment, in constant
-  time, are checked before anything is decrypted, a segment is verified before it is decompressed, and the sink commits
-  after the end of the blob was verified: size, digest, finality and the size of what came out.
-- Whatever is wrong with blob, key, record or manifest, the error is the same one (S-GCM-10). A source that cannot be
-  read is not wrong: that is the source's own error. No more comes out than the record says, however well it is
+- Making a :class:`Sealer` checks known answers, every time: a library that answers otherwise seals and opens nothing
+  (S-GCM-13). The known blob comes from another implementation of the format, made by hand from AES-GCM and HKDF. It
+  must open, must not open when one bit differs, and a fresh seal must open again.
+- A data key is 32 bytes from the system's generator and seals one blob. The stream's key and the commitment come from
+  one HKDF (SHA-256) of data key and salt, under different labels: the commitment tells nothing about the key.
+- Header, then zstd inside Tink's streaming AEAD, as they come: memory does not grow with the stream. An unfinished blob
+  is no blob: it lacks its end, and opening refuses it.
+- The header has one length and one version: there is no older mode to fall back to. Header and commitment are checked
+  in constant time before anything is decrypted. A segment is verified before it is decompressed. The sink commits after
+  the end of the blob was verified: size, digest, finality and the size of what came out.
+- Whatever is wrong with blob, key, record or manifest, the error is the same one (S-GCM-10). An unreadable source is
+  not such a fault: that is the source's own error. No more comes out than the record says, however well it is
   compressed.
 
-It may not keep a key beyond the call, nor buffer what it seals anywhere but in memory.
+It may not keep a key beyond the call, or buffer what it seals anywhere but in memory.
 """
 
 from __future__ import annotations
@@ -67,17 +68,17 @@ _SALT_AT: Final = 16
 
 
 def header(salt: bytes, commitment: bytes) -> bytes:
-    """Return what stands in clear before the sealed stream.
+    """Return what precedes the sealed stream, in clear.
 
     Args:
-        salt: 32 random bytes, of this blob alone.
-        commitment: 32 bytes, derived from key and salt; tells which key the blob was sealed with, and not the key.
+        salt: 32 random bytes, used only for this blob.
+        commitment: 32 bytes, derived from key and salt; shows which key sealed the blob, but not the key.
     """
     return MAGIC + VERSION.to_bytes(2, "big") + SUITE.to_bytes(2, "big") + bytes(4) + salt + commitment
 
 
 def refusal() -> Integrity:
-    """The one error for a blob that cannot be opened as what it should be."""
+    """Return the one error for a blob that cannot be opened as what it should be."""
     return Integrity("sealed_blob_unreadable", next_step="The blob is quarantined. See who can write to its store.")
 
 
@@ -97,7 +98,7 @@ def require_header(data: bytes, dek: Secret) -> bytes:
 def binding(manifest: Manifest, dek_id: UUID, head: bytes) -> bytes:
     """Return the associated data: a blob opens as this profile, at this generation, with this manifest, or not at all.
 
-    Every field has one spelling and ends with a line end, which none can hold, so two different sets of fields never
+    Every field has one spelling and ends with a line end, which none can contain, so two different sets of fields never
     give the same bytes.
     """
     place = manifest.place
@@ -109,8 +110,8 @@ def binding(manifest: Manifest, dek_id: UUID, head: bytes) -> bytes:
 
 
 DEK: Final = 32  # bytes
-LEVEL: Final = 3  # what the zstd command takes
-WINDOW: Final = 21  # log2 of bytes; of a stream compressed at this level
+LEVEL: Final = 3  # the zstd command's default
+WINDOW: Final = 21  # log2 of bytes, for a stream compressed at this level
 SEGMENT: Final = 1024 * 1024  # bytes of sealed text
 _STREAM: Final = f"{BLOB_FORMAT} stream key".encode()
 _COMMITMENT: Final = f"{BLOB_FORMAT} key commitment".encode()
@@ -132,7 +133,7 @@ def new_dek() -> Secret:
 
 
 def commitment(dek: Secret, salt: bytes) -> bytes:
-    """Return what a header says of the key, 32 bytes.
+    """Return what a header says about the key, 32 bytes.
 
     Raises:
         Rejected: ``bad_dek``: a key that is not 32 bytes.
@@ -178,14 +179,14 @@ async def seal(
 
     Args:
         source: What is sealed: a packed profile.
-        target: Where the blob goes; the caller drops what is there when this raises.
-        dek: A fresh key; the caller sees to it that it seals nothing else.
+        target: Where the blob goes; if this raises, the caller drops what is there.
+        dek: A fresh key; the caller makes sure that it seals nothing else.
         manifest: What the profile is; bound to the blob.
         place: Which profile the caller means.
 
     Raises:
         Rejected: ``manifest_of_another_profile``, ``bad_dek``, ``nothing_to_seal``.
-        Unavailable: ``sealing_failed``: the library did.
+        Unavailable: ``sealing_failed``: the library failed.
         Exception: What source or target raised.
     """
     if manifest.place != place:
@@ -194,7 +195,7 @@ async def seal(
 
 
 def seal_now(source: Source, target: Target, dek: Secret, dek_id: UUID, manifest: Manifest, stop: Stop) -> SealedBlob:
-    """As :func:`seal`, in this thread; blocks."""
+    """Do as :func:`seal` does, in this thread; blocks."""
     salt = os.urandom(SALT)
     head = header(salt, commitment(dek, salt))
     reading, writing = OpeningStream(source, stop), Writing(target, stop)
@@ -225,7 +226,7 @@ def _compress(reading: OpeningStream, sealed: Any) -> None:
 
 
 def _cause(error: BaseException, reading: OpeningStream, writing: Writing) -> BaseException:
-    """The error that says what happened: that of a stream before that of a library."""
+    """Return the error that says what happened: a stream's before a library's."""
     if failure := writing.took_failure() or reading.took_failure():
         return failure
     if isinstance(error, TinkError | zstandard.ZstdError | io.UnsupportedOperation):
@@ -234,7 +235,7 @@ def _cause(error: BaseException, reading: OpeningStream, writing: Writing) -> Ba
 
 
 def _let_go(sealed: Any) -> None:
-    """End the library's object now, while what it writes goes nowhere; after a success it is closed already."""
+    """End the library's object now, while what it writes goes nowhere; after a success it is already closed."""
     if sealed is not None and not sealed.closed:
         with suppress(TinkError, OSError, ValueError):
             sealed.close()
@@ -245,13 +246,13 @@ _TAG: Final = 16  # bytes
 
 
 async def open_into(source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: RecordPlace) -> None:
-    """Open a blob into a sink, in a thread. The sink is committed or aborted, never neither.
+    """Open a blob into a sink, in a thread. The sink is always committed or aborted.
 
     Args:
         source: The blob.
         sink: Where its content goes.
         dek: The record's key, unwrapped.
-        record: What the store says of the blob.
+        record: What the store says about the blob.
         place: Which profile, at which generation, the caller wants.
 
     Raises:
@@ -262,13 +263,13 @@ async def open_into(source: Source, sink: Sink, *, dek: Secret, record: SealedRe
 
 
 def open_now(source: Source, sink: Sink, dek: Secret, record: SealedRecord, place: RecordPlace, stop: Stop) -> None:
-    """As :func:`open_into`, in this thread; blocks."""
+    """Do as :func:`open_into` does, in this thread; blocks."""
     try:
         _verified(OpeningStream(source, stop, counted=True, silent=True), sink, dek, record, place)
         stop.check()
     except BaseException as error:
         sink.abort()
-        # Not the frames that it passed: they hold the library's buffers, for as long as anybody holds the error.
+        # Without the frames that it passed: they hold the library's buffers for as long as anybody holds the error.
         error.__context__ = None
         raise error.with_traceback(None)  # noqa: B904
     sink.commit()
@@ -294,7 +295,7 @@ def _verified(reading: OpeningStream, sink: Sink, dek: Secret, record: SealedRec
 
 
 def _first(reading: OpeningStream) -> bytes:
-    """The header, or less when the blob is shorter."""
+    """Return the header, or less if the blob is shorter."""
     parts, missing = [], HEADER
     while missing and (data := reading.read(missing)):
         parts.append(data)
@@ -303,7 +304,7 @@ def _first(reading: OpeningStream) -> bytes:
 
 
 def _blob_size(size: int) -> int:
-    """Bytes of the only blob that holds a stream of ``size``: the library would also read an empty last segment."""
+    """Return the size of the only blob for a stream of ``size`` bytes; the library also reads an empty last segment."""
     first, other = SEGMENT - _INNER - _TAG, SEGMENT - _TAG
     segments = 1 + max(0, -(-(size - first) // other))
     return HEADER + _INNER + size + segments * _TAG
@@ -311,7 +312,7 @@ def _blob_size(size: int) -> int:
 
 def _decompress(opened: Ahead, sink: Sink, packed_size: int) -> None:
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << WINDOW)
-    # Across frames, so that what follows the first one is looked at as well; more than one gives more than was packed.
+    # Across frames, so that what follows the first is checked too; more than one gives more than was packed.
     source = cast("IO[bytes]", opened)
     plain = decompressor.stream_reader(source, read_size=BUFFER, read_across_frames=True, closefd=False)
     buffer = memoryview(bytearray(BUFFER))
@@ -332,16 +333,16 @@ def _decompress(opened: Ahead, sink: Sink, packed_size: int) -> None:
 
 
 class _Opened:
-    """What the library decrypted; what goes wrong is the one refusal, or the blob's own error."""
+    """What the library decrypted. A failure is the one refusal, or the blob's own error."""
 
     def __init__(self, stream: Any, reading: OpeningStream) -> None:
-        # The reader below the buffer, which would copy every segment once more; the buffer closes it when it goes away.
+        # The reader below the buffer, which would copy every segment again; the buffer closes it when it goes away.
         self._buffered, self._stream = stream, stream.raw
         self._reading = reading
         self.size = 0
 
     def read(self, size: int = BUFFER) -> bytes:
-        """Return verified bytes, none when the end was verified."""
+        """Return verified bytes, none once the end was verified."""
         try:
             data = self._stream.read(size) or b""
         except (TinkError, ValueError):
@@ -353,7 +354,7 @@ class _Opened:
 
 
 def _opening_cause(reading: OpeningStream) -> BaseException:
-    """The blob's own error if it could not be read, else the one refusal."""
+    """Return the blob's own error if it could not be read, else the one refusal."""
     return reading.took_failure() or refusal()
 
 
@@ -371,7 +372,7 @@ _BLOB: Final = (
 
 
 class Sealer:
-    """Makes blobs and opens them. Making it asks the known answers, which blocks for a few milliseconds.
+    """Makes blobs and opens them. Making it checks the known answers, which blocks for a few milliseconds.
 
     Raises:
         Unavailable: ``sealing_self_test_failed``.

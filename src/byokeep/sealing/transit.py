@@ -4,11 +4,11 @@ Rules
 - The name of the key is ``{environment}-{client_id}``. A lease's policy names exactly that key, so OpenBao itself keeps
   tenants apart; a lease of another client gets 403.
 - Profiles are kept apart by derivation: the key that wraps is made from the KEK and the canonical context.
-- A key is looked at before it protects: what somebody else made or opened up under its name is refused.
-- A key that was deleted and made anew under its name has another time of making, which is its ``identity``.
-- Each call logs in anew and names its lease, so the store's own log explains it.
-- Rewrapping happens inside OpenBao; the DEK does not pass through here. It refuses ciphertext with associated data,
-  which is why the context is the only binding.
+- A key is checked before it protects: one that somebody else made or opened up under its name is refused.
+- A key that was deleted and made again under its name has another creation time, which is its ``identity``.
+- Each call logs in again and names its lease, so the store's own log explains it.
+- Rewrapping happens inside OpenBao; the DEK does not pass through here. OpenBao refuses ciphertext with associated
+  data, so the context is the only binding.
 
 It may not make a key of another kind, and the policy would not let it.
 """
@@ -61,14 +61,14 @@ _FAULTS: Final = {
 class TransitKeys:
     """Wraps data-encryption keys under the client's own key-encryption key, which never leaves OpenBao.
 
-    Each method raises Unavailable when it could not be done, Denied(``other_environment``, ``store_denied``) for a
+    Each method raises Unavailable if it could not be done, Denied(``other_environment``, ``store_denied``) for a
     context that is not the caller's, Rejected with a code of :class:`byokeep.core.kek.KekFault` when the KEK's state
     forbids it, and Conflict(``kek_of_another_holder``) for what was wrapped elsewhere.
 
     Args:
-        login: Gives the store, a live token and the lease id of a lease that declared ``profile``; called for each
-            act; the token is wiped after it.
-        environment: Of this installation.
+        login: Returns the store, a live token and the id of a lease that declared ``profile``; called for each act;
+            the token is wiped after it.
+        environment: This installation's.
     """
 
     def __init__(self, login: Login, environment: Environment) -> None:
@@ -100,7 +100,7 @@ class TransitKeys:
         return _wrapped(context.scope, await self._open("rewrap", wrapped, context))
 
     async def rotate(self, scope: KekScope, *, expected: int) -> KekStatus:
-        """Make version ``expected + 1``, the first when 0; older ones then only open. One that was cut is finished.
+        """Make version ``expected + 1``, the first if 0; older ones then only open. A cut one is finished.
 
         Raises:
             Conflict: ``kek_version_moved``: somebody else rotated.
@@ -116,23 +116,23 @@ class TransitKeys:
         return await self._limit(scope, min_encryption_version=expected + 1)
 
     async def versions(self, scope: KekScope) -> KekStatus:
-        """Return what there is; no KEK is a status without versions. What was done outside stands in it as faults.
+        """Return what exists; no KEK is a status without versions. What was done outside appears in it as faults.
 
-        An empty write to the key's configuration changes nothing and answers that.
+        An empty write to the key's configuration changes nothing and returns this.
         """
         return await self._limit(scope)
 
     async def retire(self, scope: KekScope, *, below: int) -> KekStatus:
-        """Let no version below open anything any more. The caller has moved every wrapped DEK (R6.1-8).
+        """Let no version below ``below`` open anything any more. The caller has moved every wrapped DEK (R6.1-8).
 
         Raises:
-            Rejected: ``bad_kek_version``: the newest stays, always.
+            Rejected: ``bad_kek_version``: the newest always stays.
         """
         check_retirement(await self.versions(scope), below)
         return await self._limit(scope, min_decryption_version=below)
 
     async def _check(self, scope: KekScope) -> None:
-        """Let a KEK protect that is there and is ours: OpenBao would wrap under any key of that name (S-NIST-11)."""
+        """Pass if a KEK exists and is ours: OpenBao would wrap under any key of that name (S-NIST-11)."""
         status = await self.versions(scope)
         if status.faults or not status.newest:
             raise unusable(status.faults[0] if status.faults else KekFault.MISSING)

@@ -1,4 +1,4 @@
-"""Logs and spans: structured, allow-listed, one JSON object a line.
+"""Logs and spans: structured, allow-listed, one JSON object per line.
 
 Rules
 - A field that is not on the list is dropped and counted; nothing is printed whole (R1.2-6).

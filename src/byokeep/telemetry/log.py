@@ -1,13 +1,14 @@
 """Log lines of a closed catalogue: UTC time, level, event, process, actor, tenant, request, outcome, listed fields.
 
 Rules
-- ``event`` is a constant of the program and stands in ``events.toml``; there is no message text. An event that is not
-  listed is written as ``unlisted_event`` without its fields; a field that is not listed for its event is dropped. Both
-  are counted, and a test reads every call of the program, so neither is ever released. docs/events.md shows the list.
+- ``event`` is a constant of the program, listed in ``events.toml``; there is no message text. An unlisted event is
+  written as ``unlisted_event`` without its fields. A field that is not listed for its event is dropped. Both are
+  counted, and a test reads every call of the program, so neither is ever released. docs/events.md shows the list.
 - No bodies, headers, messages or whole objects. Values are ids, enums, integers and short tokens; anything else becomes
   its type's name.
-- Behind the list stands the redactor: what passed the one and is a secret by its shape or is known to be one does not
-  pass the other. It guards this whole process, its libraries and crashes too. Without its rules nothing is configured.
+- The redactor comes after the list: a value that passes the list but has a secret's shape, or is a known secret, does
+  not pass the redactor. It guards this whole process, including its libraries and crashes. Without its rules nothing is
+  configured.
 - If writing fails the record is dropped and counted: logs may be lost, work may not (see G-17 in the runbook's gaps).
 - What is printed past the log (by a library, a child, a forgotten ``print``) is taken off standard output and error,
   counted in bytes, and dropped. The streams are given back at the end, so that a command can still print its own error.
@@ -37,7 +38,7 @@ from byokeep_redact.hooks.structlog import StructlogWall
 from byokeep_redact.hooks.wall import Wall
 from byokeep_redact.install import install
 
-REQUIRED: Final = ("actor", "tenant", "request_id", "outcome")  # stand on every line; null where there is none
+REQUIRED: Final = ("actor", "tenant", "request_id", "outcome")  # on every line; null if there is none
 UNLISTED: Final = "unlisted_event"
 REDACTION_ERROR: Final = "redaction_error"
 
@@ -45,7 +46,7 @@ _TABLE: Final = tomllib.loads(Path(__file__).with_name("events.toml").read_text(
 EVENTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {name: frozenset(fields.split()) for name, fields in _TABLE.items()}
 )
-# Attributes of spans follow a list of their own: ids and figures of a task.
+# Attributes of spans have a list of their own: ids and figures of a task.
 SPAN_FIELDS: Final = frozenset(
     {"job", "provider", "version", "count", "sop", "ref", "epoch", "route", "request", "work"}
 )
@@ -97,13 +98,13 @@ def _plain(value: object) -> str | int | float | None:
     return text if text is not None and _TOKEN.match(text) else f"<{type(value).__name__}>"
 
 
-FULL: Final = 64 << 20  # bytes after which a log is begun anew; a leak check reads as many
+FULL: Final = 64 << 20  # bytes after which a new log begins; a leak check reads as many
 
 
 class Lossy:
     """A log file that loses lines rather than work: what the disk does not take is dropped and counted.
 
-    A full one takes the place of the one before, NAME``.1``; several processes may write to one file.
+    A full one replaces the one before, NAME``.1``. Several processes may write to one file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -117,7 +118,7 @@ class Lossy:
 
     def _begin_anew(self) -> None:
         with self._lock:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # the first of those that share the file moves it
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # the first process that shares the file moves it
             fresh = self._opened()
             if os.path.sameopenfile(self._descriptor, fresh) and os.fstat(fresh).st_size >= FULL:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
@@ -141,7 +142,7 @@ class Lossy:
         dropped_records += self._torn
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is held back."""
 
 
 class _Foreign(logging.Handler):
@@ -166,9 +167,9 @@ def configure(process: str, *, path: Path | None = None, level: int = logging.IN
     """Send every log record of this process to ``path`` (created 0600) or standard error.
 
     Args:
-        process: Name that each line carries.
+        process: The name on each line.
         path: Log file; ``None`` = standard error.
-        level: Lowest level kept. Audit is not affected by it.
+        level: Lowest level kept. It does not affect audit.
 
     Raises:
         RuleError: There are no rules to redact by; the process must not start.
@@ -202,14 +203,14 @@ def configure(process: str, *, path: Path | None = None, level: int = logging.IN
 
 
 def _uncaught(path: Path | None, kind: type[BaseException], _value: object, _trace: object) -> None:
-    """Log what nobody caught, by its type alone; where the log is a file, whoever started us is told of it besides."""
+    """Log an uncaught exception by its type only; if the log is a file, whoever started us is told as well."""
     get_log().error("uncaught_error", error=kind.__name__)
     if path is not None and sys.stderr is not None:
         sys.stderr.write(f"byokeep: an unexpected {kind.__name__} ended this; see {path}\n")
 
 
 def warm() -> None:
-    """Start the redactor's automaton now, which takes a moment, rather than in the middle of some request."""
+    """Start the redactor's automaton now, which takes a moment, and not in the middle of some request."""
     default().warm()
 
 

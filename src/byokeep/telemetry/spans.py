@@ -3,8 +3,8 @@
 Rules
 - Only spans we open are exported; their attributes are ids, enums and integers.
 - No exception text, no events, no baggage: a span says where, how long, and which code.
-- What passes the list passes the redactor next, as log lines do.
-- When the file cannot be written, spans are dropped, not printed.
+- What passes the list then passes the redactor, as log lines do.
+- If the file cannot be written, spans are dropped, not printed.
 """
 
 from __future__ import annotations

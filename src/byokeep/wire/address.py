@@ -20,8 +20,8 @@ def parse_address(address: str, base: str, bad: str, insecure: str) -> tuple[str
 
     Args:
         address: As configured.
-        base: The base URL that stands for the socket.
-        bad, insecure: Codes of the two refusals.
+        base: The base URL that represents the socket.
+        bad, insecure: The codes of the two refusals.
 
     Raises:
         Rejected: ``bad`` or ``insecure``; the address is never echoed.
@@ -50,7 +50,7 @@ def is_loopback(host: str, *, named: bool = False) -> bool:
 
     Args:
         host: A host of a URL, without brackets.
-        named: Whether ``localhost`` counts; what it means is decided by a file or by DNS.
+        named: Whether ``localhost`` counts; a file or DNS decides what it means.
     """
     if host == "localhost":
         return named

@@ -1,21 +1,20 @@
 """The OpenBao (Vault) HTTP protocol, as much of it as byokeep needs, and what a lease can do with it.
 
-A lease can log in, read one pinned version, and, in custody, write, look and destroy. Used by the SDK, the worker and
-the adapters alike.
+A lease can log in, read one pinned version, and, in custody, write, look and destroy. The SDK, the worker and the
+adapters all use it.
 
 Rules
 - Three kinds of address: ``unix:///path/bao.sock``, ``https://host[:port]`` with verified TLS, ``http://`` on loopback.
-- One deadline for the whole exchange, one bound for the body, no redirects, no cookies, no proxy from the environment.
+- One deadline for the whole exchange, one limit for the body, no redirects, no cookies, no proxy from the environment.
 - Every failure is a code. The server's words decide between codes and are then dropped.
 - A path is refused unless it is plain: the server must not be given a second spelling of a place (R4.1-5).
-- In a cluster the active node is asked: a standby may answer from an older state. Where its own address cannot be
-  reached (a balancer), whoever has just written names that write, and a node that has not applied it passes the
-  request on (OpenBao 2.7).
+- In a cluster the active node is asked: a standby may answer from an older state. If its own address cannot be reached
+  (a load balancer), whoever has just written names that write, and a node that has not applied it forwards the request
+  (OpenBao 2.7).
+- A value is a :class:`~byokeep.core.secret.Secret` on both sides; it is never in an error. A reply is checked against
+  what was asked: version, type, emptiness.
 
-- A value is a :class:`~byokeep.core.secret.Secret` on both sides; it never stands in an error. What a reply says is
-  checked against what was asked: version, type, emptiness.
-
-It may not keep a token or a value, nor retry: whether an act may be repeated is known to the caller alone.
+It may not keep a token or a value, or retry: only the caller knows whether an act may be repeated.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from byokeep.wire.transport import CaFileUnreadable, Transport, failing, read_bo
 MAX_BODY: Final = 1 << 20  # bytes of a reply
 TRANSFER_S: Final = 600.0  # seconds for a file of any size
 LEASE_HEADER: Final = "X-Byokeep-Lease"
-LOOK_EVERY_S: Final = 5.0  # seconds for which the word on which node is active is believed
+LOOK_EVERY_S: Final = 5.0  # seconds for which the answer which node is active counts
 LOOK_WITHIN_S: Final = 1.0
 NAMED_FOR_S: Final = 2.0  # seconds for which a write is named; every node has applied it long before
 
@@ -50,7 +49,7 @@ _INDEX: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,512}\Z")
 _LEASE_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _NOT_READY: Final = "backend will be unavailable for a brief period"  # a new KV mount, at this node
 _STALE: Final = "check-and-set parameter did not match"
-# What the store says of a key of Transit, or of a token, in answers of status 400 -> our code.
+# What the store says about a Transit key, or about a token, in answers of status 400 -> our code.
 _OF_KEYS: Final = {
     "encryption key not found": "store_key_missing",
     "no existing key named": "store_key_missing",
@@ -86,10 +85,10 @@ class BaoHttp:
 
     Args:
         address: ``unix://``, ``https://`` or loopback ``http://`` address, without path, query or user info.
-        ca_file: PEM file of the only CA to trust; default the system's.
+        ca_file: PEM file of the only CA to trust; default: the system's.
         timeout_s: Deadline in seconds for one exchange, connecting included.
-        connections: Upper bound of open connections.
-        this_node: Ask the node at the address and no other, whichever is active.
+        connections: Maximum of open connections.
+        this_node: Ask only the node at the address, whichever is active.
 
     Raises:
         Rejected: ``bad_store_address``, ``store_address_insecure``.
@@ -106,7 +105,7 @@ class BaoHttp:
         self._transport = Transport(self._socket, ca_file=ca_file, connections=connections)
         self._one_node = this_node or self._socket is not None
         self._active, self._looked_at = self._base, -LOOK_EVERY_S
-        self._sure = False  # the node asked last said itself that it is the active one, or that there is no other
+        self._sure = False  # the node asked last said itself that it is the active one, or the only one
         self._written: tuple[str, float] = "", 0.0  # the store's name of the last write, and when
 
     async def __aenter__(self) -> Self:
@@ -117,7 +116,7 @@ class BaoHttp:
 
     @property
     def may_be_behind(self) -> bool:
-        """Whether what answered last may be a node that decides by an older state than the active one's."""
+        """Whether the node that answered last may decide by an older state than the active one's."""
         return self._socket is None and not self._sure
 
     async def close(self) -> None:
@@ -146,7 +145,7 @@ class BaoHttp:
             body: JSON object; a :class:`Secret` inside it is written as its UTF-8 text.
             query: Query fields; never a secret.
             lease_header: Sent as ``X-Byokeep-Lease``, which the store's audit log shows in clear.
-            wrap_ttl_s: Ask for a wrapped reply of that life, in seconds.
+            wrap_ttl_s: Ask for a wrapped reply with this life, in seconds.
             accept: Error statuses to return instead of raising.
             timeout_s: Another deadline for this exchange.
 
@@ -183,7 +182,7 @@ class BaoHttp:
     async def transfer(
         self, method: str, path: str, *, token: Secret, into: BinaryIO | None = None, body: BinaryIO | None = None
     ) -> None:
-        """Take a reply of any size into a file, or send a file. Raises as :meth:`request`, OSError of the file."""
+        """Take a reply of any size into a file, or send a file. Raises as :meth:`request`, and OSError of the file."""
         url, sent = self._url(await self._find_active(), path, None), None if body is None else _pieces(body)
         with failing("store_unreachable", "store_timeout", "store_tls_failed", "store_garbage"):
             asked = self._transport.request(
@@ -197,16 +196,16 @@ class BaoHttp:
                         await asyncio.to_thread(into.write, piece)
 
     async def _find_active(self) -> str:
-        """Return the base URL of the active node, or of the address itself where the node cannot be reached."""
+        """Return the base URL of the active node, or of the address itself if the node cannot be reached."""
         if not self._one_node and time.monotonic() - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = time.monotonic()
             self._active, self._sure = await self._leader()
         return self._active
 
     async def _leader(self) -> tuple[str, bool]:
-        """Ask the node at the address, and then the one that it calls the active one, which must say so itself.
+        """Ask the node at the address, and then the one that it calls active, which must say so itself.
 
-        Returns the URL, and whether it surely is the active node's: a balancer's address is not, whoever answers there.
+        Returns the URL, and whether it is surely the active node's: a balancer's is not, whoever answers there.
         """
         try:
             said = await self._of_leader(self._base)
@@ -279,7 +278,7 @@ def _text(value: object) -> str:
 
 
 def _decode(raw: bytes) -> dict[str, Any] | None:
-    """Parse a reply: None when it is not a JSON object; an empty reply is an empty object."""
+    """Parse a reply: None if it is not a JSON object; an empty reply is an empty object."""
     if not raw.strip():
         return {}
     try:
@@ -353,10 +352,10 @@ async def read_secret(http: BaoHttp, token: Secret, path: str, version: int, lea
 
     Args:
         http: The store.
-        token: What :func:`lease_login` gave.
+        token: What :func:`lease_login` returned.
         path: The reference's path, ``kv/clients/{client id}/providers/{provider}``.
         version: The pinned version; any other version in the reply is refused.
-        lease_id: For the store's audit log; None when it is read under no lease.
+        lease_id: For the store's audit log; None if it is read under no lease.
 
     Raises:
         Unavailable: ``secret_version_gone`` (deleted or destroyed), ``store_garbage`` (not the pinned version, not a
@@ -405,7 +404,7 @@ async def read_identity(http: BaoHttp, token: Secret, path: str, lease_id: str |
 
 
 async def record_from(reading: Awaitable[Secret]) -> bytes:
-    """Return what is read of a profile's record, and wipe it. Raises NotFound(``record_missing``): it is not there."""
+    """Return what is read of a profile's record, and wipe it. Raises NotFound(``record_missing``): there is none."""
     try:
         value = await reading
     except (NotFound, Unavailable) as error:
@@ -468,7 +467,7 @@ async def live_versions(
 async def destroy_versions(
     http: BaoHttp, token: Secret, path: str, versions: list[int], *, lease_id: str | None = None
 ) -> None:
-    """Destroy versions for ever. What :meth:`BaoHttp.request` raises."""
+    """Destroy versions for good. Raises what :meth:`BaoHttp.request` raises."""
     await http.request("POST", _kv(path, "destroy"), token=token, body={"versions": versions}, lease_header=lease_id)
 
 

@@ -1,7 +1,7 @@
 """What the store keeps of a token set, and of a reply that has just landed: one text each.
 
 Rules
-- Canonical JSON of texts; another spelling, a missing or an extra field refuses the whole.
+- Canonical JSON of texts. Another spelling, a missing or an extra field makes it refuse the whole.
 - The reply to a renewal is kept as it came, before anybody reads it: a crash while reading must not lose a token.
 
 It may not judge: :mod:`byokeep.core.tokens` knows the fields.

@@ -1,14 +1,14 @@
 """HTTP of every call that leaves a process of ours: connections, deadlines, bounds, and the names of failures.
 
 Rules
-- No redirects, cookies, proxies of the environment or unpacked bodies; certificates are always checked.
-- A body is read up to a bound; a failure becomes a code, and its text is dropped.
+- No redirects, cookies, environment proxies or unpacked bodies. Certificates are always checked.
+- A body is read up to a limit. A failure becomes a code, and its text is dropped.
 - To a server that is not ours (:class:`Outbound`) a secret goes over HTTPS to the named host, or to a loopback address
-  where overriding is allowed. The addresses that a name leads to are judged before connecting: private, link-local and
-  metadata addresses get no byte. One deadline for the whole exchange, one bound for the body; a connection for each
-  request, so that none is sent twice; a reply is status, a few headers and bytes.
+  where overriding is allowed. The addresses that a name resolves to are judged before connecting: private, link-local
+  and metadata addresses get no byte. There is one deadline for the whole exchange, one limit for the body, and one
+  connection per request, so that none is sent twice. A reply is status, a few headers and bytes.
 
-It may not retry, nor read a body: whether an act may be repeated, and what a reply means, is known to the caller alone.
+It may not retry, or interpret a body: only the caller knows whether an act may be repeated and what a reply means.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from byokeep.core.secret import Secret
 from byokeep.wire.address import is_loopback
 
 PIECE: Final = 1 << 16
-MOST_TOLD: Final = 1 << 16  # bytes of what a process says of its state
+MOST_TOLD: Final = 1 << 16  # bytes of what a process says about its state
 
 
 class TooLarge(Exception):
-    """A reply is longer than its bound."""
+    """A reply is longer than its limit."""
 
 
 class CaFileUnreadable(OSError):
-    """The PEM file of the issuer to trust cannot be read, or is none."""
+    """The PEM file of the issuer to trust cannot be read, or is not one."""
 
 
 class Transport:
@@ -48,8 +48,8 @@ class Transport:
 
     Args:
         socket: Path of a Unix socket; None for TCP.
-        ca_file: PEM file of the only issuer to trust; default the system's.
-        connections: Upper bound of open connections.
+        ca_file: PEM file of the only issuer to trust; default: the system's.
+        connections: Maximum of open connections.
     """
 
     def __init__(self, socket: str | None = None, *, ca_file: Path | None = None, connections: int = 100) -> None:
@@ -75,9 +75,9 @@ class Transport:
         """Return the reply of one request as a context manager.
 
         Args:
-            url: Percent-encoded already.
+            url: Already percent-encoded.
             within: Seconds for the whole exchange, or finer deadlines.
-            watch: What the traces of the session get to know this request by.
+            watch: What identifies this request to the session's traces.
         """
         if self._session is None or self._session.closed:
             self._session = self._open()
@@ -167,7 +167,7 @@ def not_allowed() -> Rejected:
 
 
 def loopback_base(base: str) -> str:
-    """Accept the address of a simulator and return it without a slash at its end.
+    """Accept a simulator's address and return it without a slash at the end.
 
     Raises:
         Rejected: ``bad_base_url``, ``host_not_allowed``.
@@ -200,7 +200,7 @@ class NotGot:
 
     Args:
         sent: Whether bytes of the request may have reached the other side.
-        status: Status of a reply whose body could not be taken.
+        status: The status of a reply whose body could not be read.
     """
 
     sent: bool
@@ -208,12 +208,12 @@ class NotGot:
 
 
 class _Judge(aiohttp.ThreadedResolver):
-    """Finds the addresses of a name, and drops those where a secret may not go: they are not even connected to."""
+    """Resolves a name, and drops the addresses where a secret may not go: they are not even connected to."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[aiohttp.abc.ResolveResult]:
-        """Return what is left. Raises Rejected(``host_not_allowed``) when that is nothing."""
+        """Return what is left. Raises Rejected(``host_not_allowed``) if nothing is."""
         found = await super().resolve(host, port, family)
         found = [one for one in found if address_allowed(one["host"], loopback=host == "localhost")]
         if not found:
@@ -252,7 +252,7 @@ class Outbound(Transport):
             Rejected: ``host_not_allowed``, here or on entering: nothing was sent.
         """
         host = URL(url, encoded=True).host or ""
-        numeric = ":" in host or host.replace(".", "").isdigit()  # the library connects to such without resolving
+        numeric = ":" in host or host.replace(".", "").isdigit()  # the library connects to these without resolving
         if loopback is not is_loopback(host, named=True) or (numeric and not address_allowed(host, loopback=loopback)):
             raise not_allowed()
         own = {"accept": "application/json", "user-agent": "byokeep"}
@@ -270,7 +270,7 @@ class Outbound(Transport):
 
 
 async def _once_only(_: object, context: SimpleNamespace, __: object) -> None:
-    if context.trace_request_ctx.sent:  # the library sends a GET again whose connection broke; we do not
+    if context.trace_request_ctx.sent:  # the library resends a GET whose connection broke; we do not
         raise aiohttp.ClientOSError("the connection broke")
 
 
@@ -293,7 +293,7 @@ async def exchange(
 
     Args:
         loopback: Whether the far end must be this machine; otherwise it must be a public address.
-        connect_s: Seconds until the connection stands.
+        connect_s: Seconds to connect.
         deadline_s: Seconds for everything.
 
     Raises:
@@ -317,5 +317,5 @@ async def exchange(
 
 
 def is_packed(reply: aiohttp.ClientResponse) -> bool:
-    """Whether a body came compressed though none was asked for."""
+    """Whether a body came compressed although that was not asked for."""
     return reply.headers.get("content-encoding", "identity").lower() != "identity"
