@@ -11,7 +11,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+from bisect import bisect, insort
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any, Final, TypeVar
@@ -126,7 +128,23 @@ def _tokens(text: bytes, state: _State) -> Iterator[tuple[_State, float]]:
 
 
 Check = Callable[["re.Match[bytes]", int], bool]
-Split = Callable[["re.Match[bytes]", int], list[tuple[int, int]]]
+
+
+@dataclass(slots=True)
+class Read:
+    """What the matches of one rule in a text, taken in order, were read for beyond their own values."""
+
+    gaps: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # by where a match ends; see `_pairs`
+    line_bytes: int = 0
+
+    def line(self, match: re.Match[bytes], size: int) -> bool:
+        """Count bytes of the line behind a match; return whether they are too many, as in a text made to be slow."""
+        self.line_bytes += size
+        return self.line_bytes > _LINE_TIMES * len(match.string) + _LINE_LEAST
+
+
+_LINE_TIMES, _LINE_LEAST = 4, 1 << 14
+Split = Callable[["re.Match[bytes]", int, Read], list[tuple[int, int]]]
 Clean = Callable[[bytes], bool]
 Proof = Callable[[bytes, int, int, Clean], bool]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -172,7 +190,7 @@ def _chance(value: bytes) -> bool:
 
     Hex has so many digits side by side that it looks written, so it is asked apart.
     """
-    if len(set(value)) < 8:
+    if len(set(value[:_SAMPLE])) < 8 and len(set(value)) < 8:
         return False
     if drawn(value) or any(drawn(piece, _PIECE_BITS) for piece in _LONG_PIECE.findall(value)):
         return True
@@ -325,7 +343,7 @@ def _unglued(text: bytes, start: int) -> int:
     return glue.end() if glue else start
 
 
-def run(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+def run(match: re.Match[bytes], group: int, _read: Read) -> list[tuple[int, int]]:
     """Return a long run of base64 if it was drawn, without the path before it; hex and ids do not count."""
     start, end = match.span(group)
     start = min(_unglued(match.string, start), end)
@@ -352,7 +370,7 @@ def _chance_bytes(text: bytes) -> int:
     return len(joined) if len(set(joined)) >= 8 and drawn(b"-".join(kept), _CERTAIN) else 0
 
 
-def wrapped(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+def wrapped(match: re.Match[bytes], group: int, _read: Read) -> list[tuple[int, int]]:
     """Return wrapped base64 with its last line; nothing if that is a word of the next sentence: long lines are runs."""
     text = match[group]
     body = max(text.rfind(b"\n"), text.rfind(b"\\n") + 1) + 1
@@ -365,7 +383,7 @@ def wrapped(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
 _BEGIN: Final = re.compile(rb"KEY(?:[ +]BLOCK|%20BLOCK|\\tBLOCK)?-----")
 
 
-def pem(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+def pem(match: re.Match[bytes], group: int, _read: Read) -> list[tuple[int, int]]:
     """Return the whole block; one without an end ends with its last long run of base64."""
     start, end = match.span(group)
     text = match[group]
@@ -398,16 +416,21 @@ _TOKEN_IS: Final = re.compile(rb"token=\\{0,7}[\"']?")
 _LINE: Final = re.compile(rb"[^\r\n]*[^\r\n \t,;)\]}\"'\\]")
 
 
-def authorization(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
-    """Return the credentials after the scheme of an Authorization header, to the end of it."""
+def authorization(match: re.Match[bytes], group: int, read: Read) -> list[tuple[int, int]]:
+    """Return the credentials after the scheme of an Authorization header, to the end of it.
+
+    Where such headers follow each other without end on one line, all of the line is one.
+    """
     text = match.string
     start, end = match.span(group)
     quote = text[start - 1 : start]
     if quote in (b'"', b"'"):
         closing = re.compile(rb"(?<!\\)" + quote).search(text, start, end)
         end = closing.start() if closing else end
+        if read.line(match, end - start):
+            return [match.span(group)]
     scheme = _SCHEME.match(text, start, end)
-    if scheme is None and (found := _under_any_scheme(text, start, end)):
+    if scheme is None and (found := _under_any_scheme(match, start, end, read)):
         return [found]
     word = scheme[1].lower() if scheme else b""
     at = scheme.end() if scheme else start
@@ -417,6 +440,8 @@ def authorization(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     value = (_LINE if whole else _WORD).match(text, at, end)
     if value is None or _PLACEHOLDER.fullmatch(value[0]) or _CHALLENGE.fullmatch(value[0]):
         return []
+    if read.line(match, len(value[0])):
+        return [match.span(group)]
     shown = value[0].rstrip(b".:")
     if _chance(shown) and len(shown) >= _LEAST_CERTAIN:
         return [value.span()]
@@ -425,8 +450,9 @@ def authorization(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     return [] if _WORDS.fullmatch(shown) and quote not in (b'"', b"'") else [value.span()]
 
 
-def _under_any_scheme(text: bytes, start: int, end: int) -> tuple[int, int] | None:
+def _under_any_scheme(match: re.Match[bytes], start: int, end: int, read: Read) -> tuple[int, int] | None:
     """Return the credentials after a scheme that nobody listed, with all its parameters."""
+    text = match.string
     scheme = _ANY_SCHEME.match(text, start, end)
     if scheme is None or (len(scheme[1]) >= _LEAST_CERTAIN and _chance(scheme[1])):
         return None  # no scheme, or a credential without one
@@ -434,6 +460,8 @@ def _under_any_scheme(text: bytes, start: int, end: int) -> tuple[int, int] | No
     value = (_LINE if several else _WORD).match(text, scheme.end(), end)
     if value is None or _PLACEHOLDER.fullmatch(value[0]) or _CHALLENGE.fullmatch(value[0]):
         return None
+    if read.line(match, len(value[0])):
+        return start, end
     prose = scheme[1].lower() in _PROSE
     parts = _SET.findall(value[0][:4096]) if several else [value[0].rstrip(b".:")]
     return value.span() if any(_credential(part, prose) for part in parts) else None
@@ -458,31 +486,47 @@ _ATTRIBUTES: Final = frozenset(
 )
 _COOKIE_VALUE: Final = rb"(?:[^;\s\"'\\,]|\\[^nrt\"'\\]|,(?=[^\s\"']))"
 _PAIR: Final = re.compile(
-    rb"([^=;,\s\"'{}\[\]()\\:]{1,256})[ ]?=[ ]?(?:\\{0,7}[\"'])?(" + _COOKIE_VALUE + rb"{1,8192})"
+    rb"([^=;,\s\"'{}\[\]()\\:]{1,256}+)[ ]?=[ ]?(?:\\{0,7}[\"'])?(" + _COOKIE_VALUE + rb"{1,8192})"
 )
 _ENTRY: Final = re.compile(
-    rb"\\{0,7}[\"']?([^=;,\s\"'{}()\\:]{1,256})\\{0,7}[\"']?\s?[:=]\s?\\{0,7}[\"']?(" + _COOKIE_VALUE + rb"{1,8192})"
+    rb"\\{0,7}[\"']?([^=;,\s\"'{}()\\:]{1,256}+)\\{0,7}[\"']?\s?[:=]\s?\\{0,7}[\"']?(" + _COOKIE_VALUE + rb"{1,8192})"
 )
 _STORED: Final = re.compile(rb"value\\{0,7}[\"'][ \t]{0,4}:[ \t]{0,4}(\\{0,7}[\"'])")
 
 
-def _pairs(pattern: re.Pattern[bytes], match: re.Match[bytes], group: int) -> Iterator[tuple[int, int]]:
-    for pair in pattern.finditer(match.string, match.start(group), match.end(group)):
+def _pairs(pattern: re.Pattern[bytes], match: re.Match[bytes], group: int, read: Read) -> Iterator[tuple[int, int]]:
+    """Yield the values that no match before this one came to, of those that end where this one does.
+
+    Each names `cookie` and goes on to the end of the line, so all but the first find what was found. `read` holds the
+    gaps that were searched and the pair behind each: a search that begins in one comes to that pair, and so do all
+    that follow.
+    """
+    at, end = match.span(group)
+    gaps = read.gaps.setdefault(end, [])
+    while at < end:
+        before = bisect(gaps, (at, end))
+        if before and gaps[before - 1][1] >= at:
+            return
+        pair = pattern.search(match.string, at, end)
+        insort(gaps, (at, pair.start() if pair else end))
+        if pair is None:
+            return
+        at = pair.end()
         if pair[1].lower() not in _ATTRIBUTES and not _MASK.fullmatch(pair[2]) and not _CALL.fullmatch(pair[2]):
             yield pair.span(2)
 
 
-def cookies(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+def cookies(match: re.Match[bytes], group: int, read: Read) -> list[tuple[int, int]]:
     """Return the value of each `name=value` that is no attribute of a cookie and no placeholder."""
-    return list(_pairs(_PAIR, match, group))
+    return list(_pairs(_PAIR, match, group, read))
 
 
-def cookie_dict(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+def cookie_dict(match: re.Match[bytes], group: int, read: Read) -> list[tuple[int, int]]:
     """Return the value of each entry of a mapping of cookies."""
-    return list(_pairs(_ENTRY, match, group))
+    return list(_pairs(_ENTRY, match, group, read))
 
 
-def storage(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+def storage(match: re.Match[bytes], group: int, _read: Read) -> list[tuple[int, int]]:
     """Return what stands under each `value` of a local storage."""
     found = []
     at, end = match.span(group)

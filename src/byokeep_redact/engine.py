@@ -20,6 +20,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from byokeep_redact.automaton import Engine
+from byokeep_redact.checks import Read
 from byokeep_redact.decoders import DEPTH, Layer, escaped, hidden, inner, unescaped
 from byokeep_redact.errors import ByokeepError
 from byokeep_redact.known import KnownValues, Registration
@@ -444,6 +445,7 @@ class Redactor:
             if not all_of_them:
                 spans.append((matches[0].start(), len(data), rule.kind, rule.name, ""))
                 continue
+            read = Read()
             for match in matches:
                 start, end = rule.whole(match)
                 if start < 0 or seen.holds(start, end):
@@ -451,7 +453,7 @@ class Redactor:
                 if end - start > _MOST_CHECKED:
                     spans.append((start, end, rule.kind, rule.name, ""))
                     continue
-                for start, end in self.rules.secrets(rule, match):
+                for start, end in self.rules.secrets(rule, match, read):
                     spans.append((start, end, rule.kind, rule.name, ""))
                     seen.add(start, end)
         return spans

@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from byokeep_redact.checks import CHECKS, PROOFS, SPLITS, Check, Proof, Split
+from byokeep_redact.checks import CHECKS, PROOFS, SPLITS, Check, Proof, Read, Split
 from byokeep_redact.decoders import Seen
 from byokeep_redact.errors import Rejected
 from byokeep_redact.mask import KIND
@@ -73,14 +73,17 @@ class Rule:
         """Return where the group of `match` stands that holds the secret; (-1, -1) if none took part."""
         return next((match.span(number) for number in self.value if match.start(number) >= 0), (-1, -1))
 
-    def spans(self, match: re.Match[bytes]) -> list[tuple[int, int]]:
-        """Return the [start, end) of each secret in `match`, in offsets of the searched text; none if refused."""
+    def spans(self, match: re.Match[bytes], read: Read | None = None) -> list[tuple[int, int]]:
+        """Return the [start, end) of each secret in `match`, in offsets of the searched text; none if refused.
+
+        `read` is shared by the matches of one text, in order: then each returns what those before it did not.
+        """
         group = next((number for number in self.value if match.start(number) >= 0), None)
         if group is None or match.start(group) == match.end(group):
             return []
         if self.check is not None and not self.check(match, group):
             return []
-        return [match.span(group)] if self.split is None else self.split(match, group)
+        return [match.span(group)] if self.split is None else self.split(match, group, Read() if read is None else read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +140,14 @@ class Rules:
             for allow in self._by_rule[rule]
         )
 
-    def secrets(self, rule: Rule, match: re.Match[bytes]) -> list[tuple[int, int]]:
-        """Return the [start, end) of each secret in a match of `rule`, without the shapes that survive.
+    def secrets(self, rule: Rule, match: re.Match[bytes], read: Read | None = None) -> list[tuple[int, int]]:
+        """Return the [start, end) of each secret in a match of `rule`, without the shapes that survive; see `spans`.
 
         A match of which a rule cuts the start off, as it does with a path, survives as a whole too: a root may begin
         like a path.
         """
         data = match.string
-        spans = [span for span in rule.spans(match) if not self.allowed(rule.name, data, *span)]
+        spans = [span for span in rule.spans(match, read) if not self.allowed(rule.name, data, *span)]
         if len(spans) == 1 and rule.split is not None and self._by_rule[rule.name]:
             start, end = rule.whole(match)
             if start < spans[0][0] and end == spans[0][1] and self.allowed(rule.name, data, start, end):
@@ -157,10 +160,10 @@ class Rules:
         for rule in self.rules:
             if rule.literals and not any(literal in folded for literal in rule.literals):
                 continue
-            at = 0
+            at, read = 0, Read()
             while match := rule.compiled.search(data, at):
                 at = rule.after(match)
-                for start, end in self.secrets(rule, match):
+                for start, end in self.secrets(rule, match, read):
                     yield Seen(start, end, rule.name, kind=rule.kind)
 
     def secret_name(self, name: str) -> bool:
