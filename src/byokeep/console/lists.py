@@ -153,7 +153,7 @@ def add(pages: Pages) -> None:
         found = await lists.due_of(console.app, who.actor, asked)
         more = paged(found.items, asked, "/console/due", more=found.more) | {"until": found.until}
         return console.page(request, "due.html", who=who, asked=asked, kinds=list(due.DueKind),
-                            export=exported_as("due", asked), **more)  # fmt: skip
+                            export=exported_as("due", asked), keys=who.may(Verb.KEY_METADATA), **more)  # fmt: skip
 
     async def approvals(request: Request, who: Visitor) -> Response:
         await no_query(request)

@@ -61,7 +61,7 @@ def add(pages: Pages) -> None:
         ids = set(one.clients) | ({one.created_by} if one.created_by else set())
         return console.page(
             request, "person.html", who=who, one=one, tokens=held, ends=ends,
-            may=sorted(verb.value for verb in Verb if verb.roles & one.roles),
+            may=sorted(verb.value.split(".", 1) for verb in Verb if verb.roles & one.roles),
             sso=console.app.limits.sso, ends_links=who.may(Verb.TOKEN_REVOKE) or one.id == who.actor.id,
             names=await clients.names_of(console.app, who.actor, ids),
             linked_at=(await linked_at(console.app, about)).get(about),
@@ -83,8 +83,8 @@ def add(pages: Pages) -> None:
 
 def _href(kind: str, about: str, who: Visitor) -> str:
     """Return the page of something with a name, if this visitor may see one; empty = there is none."""
-    if kind == "client":
-        return f"/console/clients/{about}"
+    if kind in ("client", "incident"):
+        return f"/console/{kind}s/{about}"
     if kind == "key" and who.may(Verb.KEY_HISTORY):
         return f"/console/used/{about}?since=24h"
     if kind in ("operator", "machine") and who.may(Verb.SUBJECT_READ):

@@ -57,7 +57,7 @@ def add(pages: Pages) -> None:
         names = await clients.names_of(app, who.actor, {one.by for one in history})
         it = await timeline(console, who, status, said=said, names=STEPS)
         may, back = who.may(Verb.KEY_WRITE), "cutover" in run.evidence
-        brings = status.missing[:1] == ("create",) and run.state == "running" and run.procedure != rotation.MINTED
+        brings = run.closed_at is None and "`byokeep key add" in said["next_step"]
         return console.page(
             request, "rotation.html", who=who, it=it, run=run, said=said, history=history, names=names, steps=STEPS,
             accepts=_acceptable(run), may=may, brings=brings, back=back, may_end=it["may_end"],
