@@ -76,7 +76,7 @@ async def test_an_auditor_looks_at_records_people_and_names(screen: Screen) -> N
     await look("used", f"/console/used/{ref}?since=7d")
     await look("people", "/console/people?kind=machine")
     await page.get_by_role("link", name="runner").first.click()
-    await page.get_by_text("lease.use").wait_for()
+    await page.get_by_text("Lease", exact=True).wait_for()
     faults += await screen.judged("person")
     await look("settings", "/console/settings")
     assert await page.get_by_role("row", name="log_level INFO default").count() == 1

@@ -187,6 +187,14 @@ async def unreachable_is_not_invalid(desk: Desk) -> None:
     done = told(desk, str(mine))[before[0] :]
     assert {"key.state_changed ok", "client.suspended ok", "client.resumed ok"} <= set(done)
     assert done == told(desk, str(theirs))[before[1] :]
+    third = await desk.stand.client()
+    await desk.onboard(third)
+    run = (await desk.put(third, desk.canary(state="revoked")))[1]["rotation"]
+    await desk.work()
+    stopped = await operator.get(f"/console/rotations/{run}")
+    assert "The provider does not know the new key" in stopped.text
+    assert f'/console/clients/{third}/new-key?provider=openai"' in stopped.raw  # where another one is put in
+    assert "byokeep key add" not in stopped.text
 
 
 async def test_an_account_and_its_profile_with_the_keyboard_alone(office: Office, axe: str) -> None:
