@@ -4,9 +4,9 @@ For demos, tests and users of the SDK: a job has something to call, and everythi
 
 Rules
 - Never reachable from another machine, never part of a production process.
-- Follows the providers' published replies; docs/providers.md names every guess.
-- Keeps credentials as salted hashes only.
-- Stands alone: it imports nothing of byokeep.
+- It follows the providers' published replies; docs/providers.md names every guess.
+- It keeps credentials only as salted hashes.
+- It stands alone: it imports nothing of byokeep.
 """
 
 from __future__ import annotations

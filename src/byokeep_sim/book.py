@@ -27,7 +27,7 @@ MAX_COUNTERS: Final = 10_000
 MAX_ACCOUNTS: Final = 10_000
 _CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie")
 _CREDENTIAL_QUERY: Final = frozenset({"key", "api_key", "apikey", "access_token", "token"})
-# Fields of OAuth calls that nobody but the platform may see.
+# Fields of OAuth calls that only the platform may see.
 _SECRET_FIELDS: Final = (
     *("client_secret", "code", "code_verifier", "refresh_token", "access_token", "fb_exchange_token"),
     *("input_token", "token", "appsecret_proof"),
@@ -219,10 +219,10 @@ class Book:
     accounts: Accounts = field(default_factory=Accounts)
     minted: int = 0
     page: int = 100  # keys in one page of a list
-    values: dict[str, str] = field(default_factory=dict, repr=False)  # those that a vendor tells again
-    lives_s: dict[str, int] = field(default_factory=dict)  # of keys that were asked to end by themselves
+    values: dict[str, str] = field(default_factory=dict, repr=False)  # those that a vendor shows again
+    lives_s: dict[str, int] = field(default_factory=dict)  # of keys that were asked to expire by themselves
     usage: dict[str, dict[int, dict[str, int]]] = field(default_factory=dict)  # vendor, hour, model: how many
-    untold: set[int] = field(default_factory=set)  # hours that no vendor tells of
+    untold: set[int] = field(default_factory=set)  # hours that no vendor reports
 
     def reset(self) -> None:
         """Forget everything but the salt, so that earlier hashes still compare."""

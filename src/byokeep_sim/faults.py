@@ -106,7 +106,7 @@ Lie = StrEnum(
 )
 
 
-# Where an echoed key stands.
+# Where an echoed key appears.
 FaultPlace = StrEnum("FaultPlace", "BODY HEADER")
 
 

@@ -1,12 +1,12 @@
-"""How the simulated vendors swap an identity token for a short-lived one of theirs (workload identity federation).
+"""How the simulated vendors exchange an identity token for a short-lived one of theirs (workload identity federation).
 
 An account trusts one subject of one issuer for one audience, under the ids of a rule. The token's signature is checked
-by the issuer's published keys, fetched for each swap; issuer, audience, subject and times by what the rule says.
+with the issuer's published keys, fetched for each exchange; issuer, audience, subject and times by the rule.
 
 Rules
-- RS256 alone. No vendor publishes that a token may be shown once only, so a repeat within its life is taken.
-- The short-lived token is a key like any other until its end. Anthropic's goes as a bearer with its beta header or not
-  at all, as that vendor's package says.
+- RS256 only. No vendor publishes that a token may be shown only once, so a repeat within its life is accepted.
+- The short-lived token is a key like any other until its end. Anthropic's is sent as a bearer with its beta header or
+  not at all, as that vendor's package says.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TRUSTING: Final = tuple(_VENDORS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRule:
-    """What an account trusts. ``keys_url`` stands for the address that the issuer's own discovery names."""
+    """What an account trusts. ``keys_url`` replaces the address that the issuer's own discovery names."""
 
     ids: Mapping[str, str]
     issuer: str
@@ -76,11 +76,11 @@ class Federation:
         self.rules.append((vendor, rule))
 
     def serves(self, vendor: str, method: str, path: str) -> bool:
-        """Whether a call is a swap."""
+        """Whether a call is an exchange."""
         return vendor in _VENDORS and (method, path) == ("POST", _VENDORS[vendor][0])
 
     def refuses(self, vendor: str, key: str, headers: Mapping[str, str]) -> bool:
-        """Whether a presented key is a short-lived token that is over, or not shown as its vendor wants it."""
+        """Whether a presented key is a short-lived token that has expired, or is not shown as its vendor wants it."""
         end = self._ends.get(self._book.keys.digest(key)) if key else None
         beta = _BETA.get(vendor, "")
         shown = "authorization" in headers and beta in headers.get("anthropic-beta", "")
@@ -104,7 +104,7 @@ class Federation:
         fields: Mapping[str, str],
         keys: list[Any],
     ) -> SimReply:
-        """Answer a swap."""
+        """Answer an exchange."""
         _, grant, name, _, _, most_s, status = _VENDORS[vendor]
         betas = headers.get("anthropic-beta", "")
         if vendor == "anthropic" and not (_FEDERATION_BETA in betas and _BETA[vendor] in betas):

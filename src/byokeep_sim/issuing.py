@@ -1,11 +1,11 @@
 """How the simulated vendors issue keys: list, mint and revoke with an administrator's key, as their pages say.
 
-A key of the state *management* administers its account's keys. What a vendor lists is a masked label and an id; the
-value is told once, when it is minted. Google alone tells it again (`keyString`), and answers a mint with an operation.
+A key of the state *management* administers its account's keys. A vendor lists a masked label and an id; it shows the
+value once, when it is minted. Only Google shows it again (`keyString`), and answers a mint with an operation.
 
 Rules
 - Anthropic mints nothing and sets a status instead of deleting; HeyGen and kie have no such calls.
-- A key that is revoked answers as one that nobody knows; Anthropic's inactive one as one that is switched off.
+- A revoked key answers as an unknown one; Anthropic's inactive one as one that is switched off.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _page(vendor: str, mine: Mapping[str, KnownKey], query: Mapping[str, str], s
 
 
 def _usage(book: Book, vendor: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """Return what was used: hour by hour, a page at a time; OpenRouter tells the days that are over."""
+    """Return what was used: hour by hour, one page at a time; OpenRouter reports the days that are over."""
     used = book.usage.get(vendor, {})
     if vendor == "openrouter":
         days = Counter[tuple[str, str]]()

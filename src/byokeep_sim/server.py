@@ -1,7 +1,7 @@
 """One process, one port: every vendor under its own path prefix, the platforms and their websites, the controls.
 
-The small platform under ``/platform`` is nobody's: it counts what was done on it. A new effect counts once; a repeat
-with the same idempotency key returns the first effect; reading an identity is never an effect.
+The small platform under ``/platform`` is nobody's: it counts what was done on it. A new effect counts once. A repeat
+with the same idempotency key returns the first effect. Reading an identity is never an effect.
 
 Rules
 - Loopback only: it answers anybody who reaches it.
@@ -65,7 +65,7 @@ class Sim:
 
     @property
     def platform_url(self) -> str:
-        """Base URL of the platform that is nobody's."""
+        """Return the base URL of the platform that is nobody's."""
         return f"{self.url}/{_PLATFORM}"
 
     async def stop(self) -> None:
@@ -75,7 +75,7 @@ class Sim:
 
 @dataclass(slots=True)
 class _Desk:
-    """Takes every call that is no control, of no social platform and of no website."""
+    """Takes every call that is not a control and not for a social platform or a website."""
 
     book: Book
     faults: FaultList

@@ -4,14 +4,14 @@
 path that is no other), two buttons that act, logout, the service worker.
 
 Rules
-- Logged in is who has both cookies, the lasting one and the one that lives with the browser, and both tokens that the
+- Logged in means having both cookies, the lasting one and the one that lives with the browser, and both tokens that the
   page keeps, in localStorage and in IndexedDB. They are handed out once, at the login, and kept as salted hashes. A
   session that has ended never comes back, whatever is shown.
-- Nothing of a session stands in a page's source: the page asks for it, as real ones do. Where an account stands in a
-  page is each platform's own; :data:`_FACES` says it as the platforms' pages do, or as reports of them do.
-- A lie is a page that a careless reader takes for the right account's; it is complete. Lies are switched on under
+- Nothing of a session is in a page's source: the page asks for it, as real ones do. Each platform has its own place for
+  an account in a page; :data:`_FACES` shows it as the platforms' pages do, or as reports about them say.
+- A lie is a complete page that a careless reader takes for the right account's. Lies are switched on under
   ``/_sim/site``.
-- Pressing a button is an effect and counts; looking is none.
+- Pressing a button is an effect and counts; looking is not.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ Logout = StrEnum("Logout", "ENDS FEIGNED BROKEN")
 
 @dataclass(slots=True, kw_only=True)
 class SiteSession:
-    """Somebody who logged in. The hashes are of both cookies and of both tokens, which are handed out once."""
+    """Somebody who has logged in. The hashes are of both cookies and both tokens, which are handed out once."""
 
     platform: str
     account: str
@@ -69,7 +69,7 @@ class SiteSession:
 
 @dataclass(slots=True)
 class SiteMemory:
-    """Who may log in on the websites of one simulator, and who is."""
+    """Who may log in on the websites of one simulator, and who is logged in."""
 
     book: Book
     lies: dict[str, SiteLie] = field(default_factory=dict)
@@ -119,14 +119,14 @@ class SiteMemory:
         return hmac.compare_digest("".join(shown), "".join(kept))
 
     def end(self, platform: str, account: str) -> int:
-        """End all sessions of an account, as a platform does; returns how many lived."""
+        """End all sessions of an account, as a platform does; returns how many were alive."""
         found = [one for one in self._sessions if one.live and (one.platform, one.account) == (platform, account)]
         for one in found:
             one.live = False
         return len(found)
 
     def report(self) -> Mapping[str, Any]:
-        """Return how many sessions live and ended, and the switches."""
+        """Return how many sessions are alive and ended, and the switches."""
         counts: dict[str, dict[str, dict[str, int]]] = {}
         for one in self._sessions:
             tally = counts.setdefault(one.platform, {}).setdefault(one.account, {"live": 0, "ended": 0})
@@ -216,7 +216,7 @@ class Site:
         return _page(request, "challenge", said=face(session.platform, self._identity(session)) if session else "")
 
     async def _framed(self, request: web.Request) -> web.Response:
-        """Another origin's page, without any login: it says what it is told to say."""
+        """Return another origin's page, without any login: it says what it is told to say."""
         own = self._book.accounts.get(_platform(request), request.query.get("account", "acme")[:64])
         return _bare(face(_platform(request), own))
 
@@ -261,7 +261,7 @@ class Site:
         return web.json_response({"id": effect.id}, status=201)
 
     async def _leave(self, request: web.Request) -> web.Response:
-        """Log out by an address alone, or ask once more where the platform does."""
+        """Log out by an address alone, or ask once more if the platform does."""
         return _page(request, "leave") if _platform(request) == "x" else await self._log_out(request)
 
     async def _log_out(self, request: web.Request) -> web.Response:
@@ -322,7 +322,7 @@ def _root(request: web.Request) -> str:
 
 
 def _elsewhere(request: web.Request) -> str:
-    """The same simulator under its other name: to a browser that is another host."""
+    """Return the same simulator under its other name, which is another host to a browser."""
     port = re.sub(r"^.*:", "", request.host)
     return f"http://localhost:{port}{_root(request)}"
 
@@ -346,7 +346,7 @@ def _page(request: web.Request, name: str, status: int = 200, **words: str) -> w
     return _html(filled, status)
 
 
-# How an account shows itself on a platform's page: what stands before the data, the data, what stands after it.
+# How an account shows itself on a platform's page: what precedes the data, the data, what follows it.
 _FACES: Final[Mapping[str, tuple[str, Any, str]]] = {
     "skool": (
         '<script type="application/json" id="__NEXT_DATA__">',
@@ -366,7 +366,7 @@ _FACES: Final[Mapping[str, tuple[str, Any, str]]] = {
         },
         "",
     ),
-    # JSON inside a program, as pages carry it that are put together in the browser.
+    # JSON inside a program, as in pages that are built in the browser.
     "x": ("<script type=text/plain>window.__INITIAL_STATE__=", {"session": {"user_id": "id"}}, ";"),
     "meta": (
         '<script type=text/plain>["CurrentUserInitialData",[],',

@@ -1,13 +1,13 @@
 """The simulated vendors: reads a call and answers it from the tables of ``vendors.toml``.
 
 A refusal is the first row of ``refusals`` whose conditions all hold; a call that none refuses gets the ``success`` of
-its route. A row without ``message`` or ``code`` takes those of its HTTP status from ``statuses``. ``$name`` in a
-table stands for a value of the call, the row or the key's state; a field of an absent value is left out, ``$none`` is
+its route. A row without ``message`` or ``code`` takes those of its HTTP status from ``statuses``. ``$name`` in a table
+is replaced by a value of the call, the row or the key's state; a field of an absent value is left out, ``$none`` is
 null.
 
 Rules
 - A vendor knows nothing of faults, logs or effects.
-- A reply holds the presented key masked at most, as the vendor's own does.
+- A reply shows the presented key masked at most, as the vendor's own does.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Vendor:
         return SimReply(status=status, body=filled(error["body"], filled(row, values)), headers=headers)
 
     def _masked(self, key: str) -> str:
-        """Mask a key the way the vendor does; a short key is masked whole."""
+        """Mask a key the way the vendor does; a short key is masked completely."""
         head, tail, filler = self.table.get("mask", (0, 0, ""))
         return f"{key[:head]}{filler}{key[-tail:]}" if len(key) > 2 * (head + tail) else filler
 

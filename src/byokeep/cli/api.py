@@ -2,11 +2,11 @@
 
 Rules
 - Errors of the server become the same classes here, by code; bodies are never printed.
-- Redirects are not followed; addresses are https with a verified certificate, or http on loopback.
+- Redirects are not followed. Addresses are https with a verified certificate, or http on loopback.
 - What makes the call is imported by the call: a page of help needs none of it.
-- ``--json`` gets ids as they came. Names are asked for ids that the server just sent; a machine's token asks nothing,
-  for it may not. Without an answer the ids are shown.
-- A command that may have ended the token it was given asks with the new one: an ended token shown again is an alarm.
+- ``--json`` gets ids as they came. Names are asked for ids that the server has just sent. A machine's token asks for
+  none, because it may not. Without an answer the ids are shown.
+- A command that may have ended the token it was given asks with the new one: showing an ended token again is an alarm.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def segment(text: str) -> str:
 
 
 def stack(home: Path) -> dict[str, Any]:
-    """Read ``home/stack.json``: where the running stack listens. Empty when there is none."""
+    """Read ``home/stack.json``: where the running stack listens. Empty if there is none."""
     try:
         found: dict[str, Any] = json.loads((home / "stack.json").read_text())
     except (OSError, ValueError):
@@ -62,13 +62,13 @@ def stack(home: Path) -> dict[str, Any]:
 
 
 def no_stack_here() -> str:
-    """Say where a stack was looked for, how to start one, and the beginning of how else to name one."""
+    """Say where a stack was looked for, how to start one, and how else to name one."""
     place, start = clean(str(session().settings.home)), again("up", own_token=False)
     return f"No stack runs in {place}. Start one with `{start}`, or name another home (--home, BYOKEEP_HOME) or "
 
 
 def web_url() -> str:
-    """Where ``byokeep web`` is.
+    """Return where ``byokeep web`` is.
 
     Raises:
         Unavailable: ``no_stack`` - nothing named and nothing running.
@@ -82,7 +82,7 @@ def web_url() -> str:
 
 
 async def call_kill(method: str, path: str, **sent: Any) -> Any:
-    """As :func:`call`, of the kill process where it is known; where it does not answer, of `byokeep web`."""
+    """Do as :func:`call` does with the kill process if it is known; if that does not answer, with `byokeep web`."""
     settings = session().settings
     at = settings.killswitch_url or ("" if settings.web_url else str(stack(settings.home).get("killswitch_url", "")))
     if at:
@@ -97,7 +97,7 @@ async def call_kill(method: str, path: str, **sent: Any) -> Any:
 
 
 async def call_broker(method: str, path: str, **sent: Any) -> Any:
-    """As :func:`call`, of break glass on this host while it is served, else of the broker where it is known."""
+    """Do as :func:`call` does with break glass on this host while it is served, else with the broker if it is known."""
     settings = session().settings
     socket = settings.home.absolute() / "breakglass.sock"
     here = not settings.web_url
@@ -145,7 +145,7 @@ async def fetch(
         path: Path of the route.
         body: JSON body; ids as they are.
         raw: Secret to send as the whole body.
-        token: Another token than the caller's own.
+        token: A token other than the caller's own.
         anonymous: Send no token.
         params: Query, without what is None; never a value.
         at: Address of another process; empty = that of `byokeep web`, which has ``within_s`` seconds to answer.
@@ -208,7 +208,7 @@ def _refusal(status: int, content: bytes, path: str, body: Any) -> ByokeepError:
 
 
 def no_such(what: str) -> str:
-    """Return what to say of an id that leads to nothing; no difference is made between absent and another's."""
+    """Return what to say about an id that leads to nothing; missing and another's get the same answer."""
     if not what:
         return "Nothing has this id, or you are not assigned to its client. Check the id."
     if what == "account":
@@ -218,7 +218,7 @@ def no_such(what: str) -> str:
 
 
 def _asked_for(path: str, body: object) -> str:
-    """Name what the id in a path, or else in the body, stands for."""
+    """Return what the id in a path, or else in the body, stands for."""
     kinds = {part: what for part, what in _KINDS.items() if f"/{part}/" in path}
     if kinds:
         return next(iter(kinds.values()))
@@ -256,8 +256,8 @@ def tell(
     """Print a result as :func:`byokeep.cli.terminal.show` does, with names. ``columns`` are those of the result.
 
     Args:
-        token: Asks for the names; the caller's own unless it is given.
-        known: Names that were asked for already; nothing is asked then.
+        token: Asks for the names; default: the caller's own.
+        known: Names that were already asked for; then nothing is asked.
     """
     if session().as_json:
         show(data)
@@ -304,7 +304,7 @@ def requested(asked: Mapping[str, Any], approve: str, *, by: str = "an approver"
 
 
 async def ask_until(path: str, over: Callable[[Any], bool], *, within_s: float, saying: str) -> Any:
-    """Ask until an answer is ``over``, or the time is; return the last one."""
+    """Ask until an answer is ``over`` or the time is up; return the last answer."""
     import asyncio  # noqa: PLC0415 - see the top
 
     deadline = time.monotonic() + within_s
@@ -316,7 +316,7 @@ async def ask_until(path: str, over: Callable[[Any], bool], *, within_s: float, 
 
 
 def ids_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the ids in rows of what may have a name."""
+    """Return the ids in rows that may have a name."""
     return [one for row in rows for one in _ids(row)]
 
 
@@ -332,7 +332,7 @@ def names(ids: Sequence[str], token: Secret | None = None) -> Mapping[str, str]:
     """Return the names of those ids that have one for the caller. A name is told by id; :mod:`byokeep.cli.names` finds.
 
     Args:
-        token: Asks; the caller's own unless it is given.
+        token: Asks; default: the caller's own.
     """
     if not ids:
         return {}

@@ -35,7 +35,7 @@ def approve(request: UUID | None = None) -> None:
 
 
 def missing_token(done: dict[str, Any]) -> str:
-    """What a person or machine needs that has no way in yet; empty when it has one, or is not in use."""
+    """Return what a person or machine without a way in needs; empty if it has one, or is not in use."""
     if done["state"] != "active" or done["has_password"] or done["token_until"]:
         return ""
     flag = " --machine" if done["kind"] == "machine" else ""

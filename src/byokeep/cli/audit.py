@@ -110,7 +110,7 @@ def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, c
 
 
 def _findings(report: Any, *, title: str) -> int:
-    """Show a report and its findings; returns the exit code that findings have."""
+    """Show a report and its findings; returns the exit code for findings."""
     findings = report["findings"]
     if session().as_json:
         show(report)

@@ -1,7 +1,7 @@
 """``byokeep checklist``: the daily, weekly and monthly checks, filled in by looking, signed off by a person.
 
 Rules
-- It ends with 0 when every item is ok, 1 when one failed, 4 when nobody could tell: unknown is not ok.
+- It ends with 0 if every item is ok, 1 if one failed, 4 if nobody could tell: unknown is not ok.
 - The page is one file for a printer or a folder: nothing in it is fetched, nothing runs.
 """
 

@@ -1,4 +1,4 @@
-"""The words that arguments may be. They are shown in `--help` and refused before anything is sent."""
+"""The words that arguments may be. They are shown in `--help`, and others are refused before anything is sent."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """``byokeep env``: what environment variables hold here, in files, in CI and at Vercel, and what they must not.
 
 Rules
-- Exit codes as of all searches: 0 clean, 1 found, 4 not known; nothing looked at is not clean.
-- No value is printed or kept, nor a name that holds one. A token of Vercel is read from standard input or a descriptor.
+- Exit codes as for all searches: 0 clean, 1 found, 4 unknown. If nothing was looked at, it is not clean.
+- No value is printed or kept, nor a name that holds one. A Vercel token is read from standard input or a descriptor.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The variables of a project at Vercel and those that its team shares, when it was deployed, and the team's policy.
 
 Rules
-- It reads over the REST API: the lists without decryption, and the team. The token goes to Vercel's own host alone.
-- A list of which a page is missing, a refusal, a limit and an outage are unknown, each with a code; what was told up to
-  there is looked at all the same.
+- It reads over the REST API: the lists without decryption, and the team. The token goes only to Vercel's own host.
+- A list with a missing page, a refusal, a limit and an outage are unknown, each with a code. What was received before
+  is checked all the same.
 
-It may not read a value, nor change anything.
+It may not read a value or change anything.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ async def collect(into: Collected, token: Secret, *, project: str, team: str) ->
 
     Args:
         into: Gets the variables, and what could not be read.
-        token: Of Vercel; it need not be allowed to read values.
+        token: A Vercel token; it need not be allowed to read values.
         project: Id or name.
         team: Id ``team_...``, or its slug.
 
     Returns:
-        Whether the team's policy has every new variable stored as sensitive; None when that could not be read.
+        Whether the team's policy has every new variable stored as sensitive; None if that could not be read.
     """
     whose = {"teamId" if team.startswith("team_") else "slug": team}
     async with Outbound() as http:
@@ -61,7 +61,7 @@ async def collect(into: Collected, token: Secret, *, project: str, team: str) ->
 async def _listed(
     http: Outbound, path: str, asked: Mapping[str, str], holds: str, source: str, token: Secret, into: Collected
 ) -> None:
-    """Take a list, page by page; ``holds`` is the field with its rows."""
+    """Read a list, page by page; ``holds`` is the field with its rows."""
     until = ""
     for page in range(1, _PAGES + 1):
         query = urlencode({**asked, **({"until": until} if until else {})})
@@ -78,7 +78,7 @@ async def _listed(
 
 
 def _deployed(rows: object, into: Collected) -> None:
-    """Take when the newest deployment was made; one that is none, or has no time, is unknown; none at all is none."""
+    """Read when the newest deployment was made. A malformed one, or one without a time, is unknown; none is none."""
     newest = rows[0] if isinstance(rows, list) and rows else None
     made = newest.get("created") if isinstance(newest, dict) else None
     if type(made) is int:
@@ -100,7 +100,7 @@ def _rows(rows: object, source: str, page: int, into: Collected) -> None:
 
 
 async def _get(http: Outbound, url: str, token: Secret, source: str, into: Collected) -> dict[str, Any] | None:
-    """Return the object of a reply; None, and a code among what was not read, when there is none."""
+    """Return the object of a reply; None, with a code among what was not read, if there is none."""
     headers = {"authorization": f"Bearer {token.reveal().decode('ascii', 'replace').strip()}"}
     loopback = is_loopback(url.split("/")[2].rpartition(":")[0], named=True)
     try:

@@ -109,7 +109,7 @@ def _figures(path: Path) -> list[dict[str, Any]]:
 
 
 def _calls_known(found: dict[str, Any]) -> dict[str, str]:
-    """Return what takes the place of the number of calls where some are not known: no zero is a fact then."""
+    """Return what replaces the number of calls if some are unknown: then a zero is not a fact."""
     if all(gap["section"] != "calls" for gap in found["gaps"]):
         return {}
     many = found["totals"]["calls"]

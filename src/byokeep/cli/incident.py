@@ -122,7 +122,7 @@ def timeline(incident: Incident, *, after: str | None = None, limit: int = 100) 
 
 
 def _what(one: dict[str, Any]) -> str:
-    """An event, and the step that it tells of."""
+    """Return an event, with the step that it is about."""
     said = one["said"]
     more = [str(said[name]) for name in ("stage", "cause", "reason") if said.get(name)]
     return " ".join([clean(one["event"]), *more])
@@ -170,7 +170,7 @@ def step_(
 
 
 def _lose(found: dict[str, Any]) -> None:
-    """Close the platform of an incident, which was not closed since the incident was opened."""
+    """Close the platform of an incident, unless it was closed since the incident was opened."""
     cause = {"token_revoked": "revoked", "lockout": "lockout"}.get(found["kind"], "compromised")
     body = {"client_id": found["client_id"], "platform": found["platform"], "cause": cause}
     run(call("POST", "/v1/platforms/close", body=body))

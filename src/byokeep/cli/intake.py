@@ -1,8 +1,9 @@
 """How a secret gets into the program: standard input, a file descriptor, or a prompt without echo.
 
 Rules
-- One trailing newline of a pipe is removed and said; anything else is sent as it is and judged by the server.
-- What was read lives in a Secret at once.
+- One trailing newline of a pipe is removed, and the command says so. Anything else is sent as it is and judged by the
+  server.
+- What was read is in a Secret at once.
 
 It may not read the environment, an argument or a named file: names of files end up in histories, and files stay.
 """
@@ -29,10 +30,10 @@ def read_secret(*, prompt: str, fd: int | None = None, what: str = "value", chos
     """Read one secret.
 
     Args:
-        prompt: Shown when standard input is a terminal.
+        prompt: Shown if standard input is a terminal.
         fd: File descriptor to read instead.
         what: What it is, in a word or two; a constant of the program.
-        chosen: A person makes it up now: it is one line, and is asked for twice at a prompt.
+        chosen: A person makes it up now: it is one line, and a prompt asks for it twice.
 
     Raises:
         Rejected: ``empty_value``, ``too_long``, ``bad_descriptor``, ``not_the_same``, ``several_lines``.

@@ -85,7 +85,7 @@ def run_(
 
 
 def _check_names(secrets: Sequence[str]) -> None:
-    """Refuse what is no name of a secret, without repeating it: it may be a pasted key."""
+    """Refuse what is not a secret's name, without repeating it: it may be a pasted key."""
     for name in secrets:
         platform, slash, account = name.partition("/")
         if name not in get_args(ApiProvider) and not (
@@ -118,7 +118,7 @@ def _check(command: Sequence[str], secrets: Sequence[str]) -> None:
 
 
 def client_settings() -> ClientSettings:
-    """Return the SDK's settings of this call.
+    """Return the SDK's settings for this call.
 
     Raises:
         Unavailable: ``no_broker``.
@@ -182,7 +182,7 @@ async def _child(job: Job, command: Sequence[str], files: dict[str, int]) -> int
 
 
 async def _watch(job: Job, providers: list[str], ended: asyncio.Task[int], told: list[int]) -> int:
-    """Return the exit code once the command ended, the lease did, or somebody told us to stop."""
+    """Return the exit code once the command has ended, or the lease has, or somebody told us to stop."""
     while True:
         await asyncio.wait({ended}, timeout=_LOOK_S)
         if ended.done():
@@ -197,7 +197,7 @@ async def _watch(job: Job, providers: list[str], ended: asyncio.Task[int], told:
 
 
 async def _refused(job: Job, providers: list[str]) -> ByokeepError | None:
-    """Return why the job gets its secrets no more, None when it does."""
+    """Return why the job no longer gets its secrets, None if it still does."""
     try:
         for provider in providers:
             await job.secret(provider)

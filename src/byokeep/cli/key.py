@@ -197,12 +197,12 @@ def _finish(
 
 
 def onward(result: Mapping[str, Any], *, own_token: bool = True, told: str = "") -> str:
-    """Return what comes after a run that did not become complete, with its commands.
+    """Return what comes after a run that did not complete, with its commands.
 
     Args:
         result: The run.
         own_token: As :func:`again`.
-        told: What was said of the version in use already; it is not said twice.
+        told: What was already said about the version in use; it is not repeated.
     """
     client, ref = result["client_id"], result["ref"]
     add = again(f"key add {client} {result['provider']}", own_token=own_token)
@@ -230,7 +230,7 @@ def onward(result: Mapping[str, Any], *, own_token: bool = True, told: str = "")
 
 
 def _serving(client: UUID | str, version: int, otherwise: str) -> str:
-    """Say of the version in use what it does now: nothing of a client is served while its kill switch is engaged."""
+    """Say what the version in use does now: nothing of a client is served while its kill switch is engaged."""
     if session().as_json:
         return ""
     try:
@@ -246,10 +246,10 @@ def _serving(client: UUID | str, version: int, otherwise: str) -> str:
 
 
 async def wait_for(sop: str, *, limit_s: float = _WAIT_S) -> dict[str, Any]:
-    """Poll a procedure until it has ended, and add what is known of the key by then.
+    """Poll a procedure until it has ended, and add what is then known about the key.
 
     Returns:
-        The run with ``verification`` of its version. Where another version serves also ``serves``, that version, and
+        The run with ``verification`` of its version. If another version serves, also ``serves``, that version, and
         ``refused``: the new one is out, not waiting.
     """
     told = ""
@@ -295,7 +295,7 @@ def show_(ref: Key) -> None:
 
 
 def _dated(ref: dict[str, Any]) -> dict[str, Any]:
-    """Return a reference without the due date of a keyless one, of which nothing is to rotate."""
+    """Return a reference, without the due date if it is keyless: then nothing is to be rotated."""
     keyless = ref["kind"] == "provider_api_key" and ref["provider_place"]
     return ref | ({"rotation_due_at": None} if keyless else {})
 
@@ -390,7 +390,7 @@ def interval(ref: Key, days: int, *, reason: str) -> None:
 
 
 def _playbook(client: str, ref: str) -> list[str]:
-    """Return the incident of a key and the steps that lead it, as commands; nothing where nobody can tell."""
+    """Return the incident of a key and the steps that lead it, as commands; nothing if unknown."""
     with suppress(ByokeepError):
         found = run(call("GET", "/v1/incidents", params={"client_id": client, "state": "open"}))["incidents"]
         for one in (one for one in found if one["object_id"] == ref):
@@ -442,7 +442,7 @@ def purge(client: Client, provider: ApiProvider | WebhookSender) -> None:
 
 
 async def _compared() -> Any:
-    """Ask for comparisons, and return the inventory when they are there or the wait is over."""
+    """Ask for comparisons, and return the inventory once they are there or the wait is over."""
     asked = await call("POST", "/v1/inventory/checks")
 
     def late(found: Mapping[str, Any]) -> list[dict[str, Any]]:

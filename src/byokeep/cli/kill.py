@@ -79,7 +79,7 @@ def on(
 
 
 def outliving(closed: dict[str, Any]) -> str:
-    """Return what a kill does not end at once; empty when there is nothing."""
+    """Return what a kill does not end at once; empty if there is nothing."""
     where = ", ".join(closed.get("keyless", ()))  # a kill is told also when the answer is an older release's
     return where and (
         f"A token given before may stay valid at {where} until {clean(closed['keyless_until'])}: to end it sooner"
@@ -88,7 +88,7 @@ def outliving(closed: dict[str, Any]) -> str:
 
 
 def _would_stop(found: Any, words: str, engaged: Sequence[str]) -> None:
-    """Print the jobs that engaging would stop, and the switches that are engaged already."""
+    """Print the jobs that engaging would stop, and the switches that are already engaged."""
     ends = "would end for good" if found["ends_jobs"] else "would continue, with their acts there refused"
     count = f"{len(found['jobs'])}{' and more' if found['more'] else ''}"
     note = f"Nothing was stopped. {count} open jobs {ends}. To stop them: {again(f'kill on {words} --reason CODE')}"

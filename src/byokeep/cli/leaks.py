@@ -1,12 +1,12 @@
 """``byokeep leaks``: search files, processes and a running instance for secrets that must not be there.
 
 Rules
-- One rule of exit codes for all searches: 0 clean, 1 found, 4 not known. What was found outweighs what could not be
-  read; nothing searched, or nothing to compare with when asked for live values, is never clean.
+- One rule of exit codes for all searches: 0 clean, 1 found, 4 unknown. A finding outweighs what could not be read.
+  Nothing searched, or nothing to compare with when live values were asked for, is never clean.
 - No value is printed, nor a name that holds one.
-- The fingerprints of live values tell nobody a value, but whoever holds them can test guesses of weak ones: they stay
-  in memory, are never printed and never written down. A live value without fingerprints is counted, so that a scan can
-  say what it did not look for.
+- The fingerprints of live values reveal no value, but whoever holds them can test guesses of weak ones. They stay in
+  memory and are never printed or written down. A live value without fingerprints is counted, so that a scan can say
+  what it did not look for.
 - What only the extras have is imported by name when it is used.
 """
 
@@ -49,14 +49,14 @@ async def fetch_fingerprints(*, token: Secret | None = None) -> tuple[Secret, in
     """Return the fingerprints of every live value that the caller may look for. The fetch is on record.
 
     Args:
-        token: An auditor's token; default the caller's own.
+        token: An auditor's token; default: the caller's own.
 
     Returns:
         The JSON of docs/spec/leak-fingerprints.md, and how many live values are not in it, stored by an earlier release
-        or too weak to be watched: when there are any, a scan that finds nothing has not shown that nothing is there.
+        or too weak to be watched: if there are any, a scan that finds nothing does not prove that nothing is there.
 
     Raises:
-        Denied: ``not_permitted`` - not an auditor.
+        Denied: ``not_permitted``: not an auditor.
         RateLimited: ``too_many_requests``.
         Unavailable: Server, database or store; ``server_garbage``. Then nothing can be said about leaks.
     """
@@ -141,7 +141,7 @@ def scan(
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """A scan, held against a baseline. `unsure` are codes of why live values were not, or not all, looked for."""
+    """A scan, compared with a baseline. `unsure`: codes why live values were not, or not all, looked for."""
 
     report: Report
     new: list[Finding]
@@ -172,7 +172,7 @@ def _judged(report: Report, known: Baseline, file: Path | None, paths: tuple[Pat
 def _record(
     result: _Result, paths: tuple[Path, ...], exclude: list[str] | None, excluded: int, *, live: bool
 ) -> int:  # fmt: skip
-    """Put the result on record at the server, with a digest of what was searched; returns its code."""
+    """Record the result at the server, with a digest of what was searched; returns its code."""
     searched = [platform.node(), sorted(map(os.path.abspath, paths)), sorted(exclude or ())]
     digest = hashlib.sha256(json.dumps(searched).encode()).hexdigest()
     said = {"result": _STATES[result.code], "sources": result.report.sources_scanned, "found": len(result.new),
@@ -191,7 +191,7 @@ def _write_baseline(result: _Result, known: Baseline, folder: Path, keep: Callab
 
 
 def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints | None, list[str]]:
-    """Return what live values are known by, and codes of what is not."""
+    """Return the fingerprints of live values, and codes of what has none."""
     prints = _part("fingerprint")
     unsure: list[str] = []
     try:

@@ -2,8 +2,8 @@
 
 Rules
 - Shared flags work anywhere before ``--``: ``--json``, ``--url``, ``--home``, ``--config``, ``--token-file``.
-- Arguments that do not parse are never printed back: one of them may be a pasted key. What is said of them is made of
-  our own names: of the command, of the parameter, of the words it may be.
+- Arguments that do not parse are never printed back: one of them may be a pasted key. What is said about them is made
+  of our own names: the command's, the parameter's, the words it may be.
 - Whatever happens, the process ends with one of the published exit codes.
 """
 
@@ -150,7 +150,7 @@ def _launch(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit the process. Who reads no more ends it without a word, as a signal would."""
+    """Run the command line and exit the process. If the reader has gone, it ends silently, as a signal would end it."""
     try:
         code = run(sys.argv[1:] if argv is None else argv)
         for stream in (sys.stdout, sys.stderr):
@@ -198,7 +198,7 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _words(argv: list[str]) -> list[str]:
-    """Return what is neither an option nor the value of one of those that stand before a command."""
+    """Return what is neither an option nor an option's value, of the options that may precede a command."""
     return [word for before, word in zip(["", *argv], argv, strict=False)
             if not word.startswith("-") and before not in _TAKE_VALUES]  # fmt: skip
 
@@ -217,7 +217,7 @@ def _refuse_secrets(argv: list[str]) -> None:
 
 
 def _refuse_unknown(argv: list[str]) -> None:
-    """Refuse help for a first word that is no command: the help of all would be taken for its."""
+    """Refuse help for a first word that is no command: the general help would pass for its help."""
     words = _words(argv)
     if words and words[0] not in app and {"--help", "-h"} & set(argv):
         known = ", ".join(sorted(name for name in app if not name.startswith("-")))
@@ -241,7 +241,7 @@ def _usage(error: cyclopts.CycloptsError) -> Rejected:
 
 
 def _hint(error: cyclopts.CycloptsError, argument: str) -> str:
-    """Say what is wrong, in words of ours and with names of ours alone."""
+    """Say what is wrong, only in our own words and names."""
     if isinstance(error, cyclopts.UnknownCommandError) and error.app is not None:
         known = sorted(name for name in error.app if not name.startswith("-"))
         return _meant(error, known) + "Commands: " + ", ".join(known) + ". "
@@ -254,7 +254,7 @@ def _hint(error: cyclopts.CycloptsError, argument: str) -> str:
 
 
 def _meant(error: cyclopts.UnknownCommandError, known: list[str]) -> str:
-    """Name the command of ours that an unknown word is close to; the word itself is not repeated."""
+    """Name the command that an unknown word is close to; the word itself is not repeated."""
     import difflib  # noqa: PLC0415 - a word that is known needs none
 
     word = next(iter(error.unused_tokens or ()), "")

@@ -1,12 +1,12 @@
 """Names where a command takes an id: of a client, person or machine, key, account, profile or job.
 
 Rules
-- This is the one place where a name becomes an id. A parameter of one of these types takes both; the server says what
-  a name stands for, among the caller's clients.
+- A name becomes an id only here. A parameter of one of these types takes both; the server says what a name stands for,
+  among the caller's clients.
 - Nothing is asked before all words of a command were understood.
-- Nothing is guessed: a name of none and a name of several are refused, with what was meant perhaps.
+- Nothing is guessed: a name that nothing has, and one that several have, are refused, with what may have been meant.
 - What was given is never printed back: it may be a pasted key. What could be one is not sent either.
-- Who stops or destroys something reads its name and its id: :func:`said_of`.
+- Whoever stops or destroys something reads its name and its id: :func:`said_of`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _AS_SHOWN: Final = {
 
 
 class GivenName(NamedTuple):
-    """What a caller named, until the server is asked for it."""
+    """What a caller named, before the server is asked about it."""
 
     name: str
     kinds: Sequence[str]
 
 
 def resolved(bound: BoundArguments) -> BoundArguments:
-    """Put ids in the place of names. Raises as :func:`find`."""
+    """Replace names by ids. Raises as :func:`find`."""
     try:
         for place, given in bound.arguments.items():
             if isinstance(given, GivenName):
@@ -70,7 +70,7 @@ def find(named: str, *kinds: str) -> UUID:
 
     Raises:
         NotFound: ``no_such_name``.
-        Rejected: ``name_of_several``; ``name_needs_a_person``: a machine's token asks.
+        Rejected: ``name_of_several``; ``name_needs_a_person``: the token is a machine's.
         ByokeepError: As :func:`byokeep.cli.api.call`.
     """
     with suppress(ValueError):
@@ -119,7 +119,7 @@ def _listed(candidates: Sequence[dict[str, str]]) -> str:
 def said_of(what: str, *ids: UUID | str, known: Mapping[str, str] | None = None) -> None:
     """Confirm in one line what a command stopped or destroyed: ``Suspended: Acme (7f0c9b1e-...)``.
 
-    ``known`` are names that were asked for already.
+    ``known`` are names that were already asked for.
     """
     known = names([str(one) for one in ids]) if known is None else known
     say(f"{what}: " + ", ".join(f"{known[str(one)]} ({one})" if str(one) in known else str(one) for one in ids))

@@ -1,10 +1,10 @@
 """Files that a person names on the command line for a command to write: results, tokens, reports.
 
 Rules
-- Every command writes them through :func:`new_file`; a house rule of the tree holds that.
-- A file that is there stays, unless the command was told to replace it. No directory is made for a file that a person
+- Every command writes them through :func:`new_file`; a house rule of the tree enforces that.
+- An existing file stays, unless the command was told to replace it. No directory is made for a file that a person
   named, and what is written is closed to others.
-- Whether the file can be written is known before the command asks for what cannot be asked for twice.
+- The command knows whether the file can be written before it asks for what cannot be asked for twice.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _LOST: Final = (
 
 
 def new_file(path: Path, *, replace: bool | None = None, ours: bool = False) -> Callable[[bytes | Secret], None]:
-    """Return what writes a file whole or not at all, once it is known that it can be written.
+    """Return a function that writes a file whole or not at all, once it is known that the file can be written.
 
     Args:
         path: As the caller named it.
-        replace: Whether a file that is there may be replaced; None = the command has no way to say so.
-        ours: The place is the program's own: its directory is made where it is missing.
+        replace: Whether an existing file may be replaced; None = the command has no option for it.
+        ours: The place is the program's own: its directory is created if it is missing.
 
     Returns:
         A function that takes the content, or a token, which gets a line of its own.
@@ -64,14 +64,14 @@ def new_file(path: Path, *, replace: bool | None = None, ours: bool = False) -> 
 
 
 def new_directory(path: Path, *, mode: int) -> None:
-    """Make a directory that a person named; the one above it is there. Raises Rejected as :func:`new_file`."""
+    """Make a directory that a person named; its parent must exist. Raises Rejected as :func:`new_file`."""
     refuse_existing(path)
     with _or_say(_NOT_BEGUN, path):
         path.mkdir(mode)
 
 
 def fetch_to(file: Path, method: str, path: str, **sent: Any) -> None:
-    """Ask the server for something and keep its answer, as it came, in a new file. Raises as :func:`new_file`."""
+    """Ask the server for something and store its answer, as it came, in a new file. Raises as :func:`new_file`."""
     keep = new_file(file)
     content = run(fetch(method, path, **sent))
     keep(content)
@@ -79,7 +79,7 @@ def fetch_to(file: Path, method: str, path: str, **sent: Any) -> None:
 
 
 def refuse_existing(path: Path, *, otherwise: str = "") -> None:
-    """Refuse a name that something has already. Raises Rejected: ``file_exists``."""
+    """Refuse a name that already exists. Raises Rejected: ``file_exists``."""
     if os.path.lexists(path):
         there = f"{clean(str(path))} exists already, and nothing was done."
         raise Rejected("file_exists", next_step=f"{there} Name another{otherwise}.")

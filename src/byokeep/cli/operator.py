@@ -77,7 +77,7 @@ def machine(name: str, *, role: MachineRole, client: Clients | None = None, all_
 
 
 def _made(reply: dict[str, Any]) -> dict[str, Any] | None:
-    """What was made or changed; None when it waits for a second admin, which is said."""
+    """Return what was made or changed; None if it waits for a second admin, which is then said."""
     if "waiting" not in reply:
         return reply
     asked = reply["waiting"]

@@ -93,7 +93,7 @@ def abort(procedure: UUID) -> None:
 
 
 def _stands(one: dict[str, Any]) -> dict[str, str]:
-    """How a run that stopped stands for people: it waits until somebody resumes or ends it."""
+    """Return how a stopped run stands for people: it waits until somebody resumes or ends it."""
     return {"state": "waiting", "waits_for": "person"} if one["state"] == "failed" and one["closed_at"] is None else {}
 
 

@@ -1,9 +1,9 @@
 """``byokeep redact``: a filter that takes secrets out of what a program writes.
 
 Rules
-- What comes out was redacted, or it does not come out: a piece that failed is replaced and ends in exit code 4.
+- What comes out was redacted, or it does not come out: a piece that failed is replaced, and the exit code is 4.
 - A file is changed only with ``--in-place``, as a whole or not at all.
-- The first interrupt is the program's before the pipe: its last words are still passed on. The second ends.
+- The first interrupt is for the program before the pipe: its last words still pass. The second one ends the filter.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_p
 
 
 def _replace(source: Path, handle: int, through: StreamFilter) -> int:
-    """Put the redacted form in a file's place; with a piece that failed, leave the file as it is."""
+    """Put the redacted form in a file's place; if a piece failed, leave the file as it is."""
     stream = importlib.import_module("byokeep_redact.hooks.streams")
     target, size = source.resolve(), 0
     try:
@@ -143,7 +143,7 @@ def _register_values(redactor: Redactor, descriptor: int) -> None:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Give a list that grows with each interrupt while the block lasts; a request to end counts as two."""
+    """Yield a list that grows with each interrupt while the block lasts; a request to end counts as two."""
     seen: list[int] = []
     previous = {
         number: signal.signal(number, lambda signum, _frame: seen.extend([signum] * (1 + (signum == signal.SIGTERM))))

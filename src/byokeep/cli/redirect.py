@@ -1,10 +1,10 @@
 """Takes a browser that comes back from a platform: one address on this machine, for one consent.
 
 Rules
-- It listens on 127.0.0.1 alone, at the redirect address of the app, for as long as the consent lives.
-- The page it shows is its own: nothing of others in it, no referrer, and the browser is sent to an address without
-  code or state at once (S-OAUTH-13). What came is shown nowhere.
-- Requests that are not the redirect are answered and forgotten; so is one that does not carry this consent's state.
+- It listens only on 127.0.0.1, at the redirect address of the app, for as long as the consent lives.
+- The page it shows is its own, with nothing from others and no referrer. The browser is sent at once to an address
+  without code or state (S-OAUTH-13). What came is shown nowhere.
+- Requests that are not the redirect are answered and forgotten; so is one without this consent's state.
 
 It may not judge the answer: the server does.
 """
@@ -57,7 +57,7 @@ def is_local(redirect_uri: str) -> bool:
 
 
 async def need_free(redirect_uri: str) -> None:
-    """Let pass when somebody can listen at a redirect address now.
+    """Pass if it is possible to listen at a redirect address now.
 
     Raises:
         Unavailable: ``port_taken``.
@@ -67,10 +67,10 @@ async def need_free(redirect_uri: str) -> None:
 
 
 def form_of(address: str, *, redirect_uri: str, state: Secret, binding: Secret) -> Secret | None:
-    """Return the answer that an address carries as a form to send on, None when it is not this consent's.
+    """Return the answer in an address as a form to send on, None if it is not this consent's.
 
     Args:
-        address: Where the browser came to, with its query.
+        address: Where the browser arrived, with its query.
     """
     split = urlsplit(address)
     here = f"{split.scheme}://{split.netloc}{split.path}"
@@ -85,7 +85,7 @@ def form_of(address: str, *, redirect_uri: str, state: Secret, binding: Secret) 
 
 
 def pasted_form(came: Secret, *, redirect_uri: str, state: Secret, binding: Secret) -> Secret:
-    """Return the answer that a pasted address carries as a form to send on; wipes the address.
+    """Return the answer in a pasted address as a form to send on; wipes the address.
 
     Raises:
         Rejected: ``not_the_answer``.
@@ -105,7 +105,7 @@ class Listener:
 
     Args:
         redirect_uri: ``http://127.0.0.1:PORT/PATH`` or ``localhost``.
-        state, binding: Of the consent.
+        state, binding: The consent's.
     """
 
     def __init__(self, redirect_uri: str, *, state: Secret, binding: Secret) -> None:
@@ -142,7 +142,7 @@ class Listener:
 
         Args:
             limit_s: How long to wait.
-            sop: The run that waits; named when nobody came.
+            sop: The run that waits; named if nobody came.
 
         Raises:
             Rejected: ``not_answered``.
@@ -196,7 +196,7 @@ def _page(status: str, body: str, more: str = "") -> str:
 
 
 def open_browser(url: str) -> bool:
-    """Open an address in this machine's browser; False when there is none."""
+    """Open an address in this machine's browser; False if there is none."""
     opener = "open" if sys.platform == "darwin" else "xdg-open"
     try:
         subprocess.Popen([opener, url], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

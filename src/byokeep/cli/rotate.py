@@ -74,7 +74,7 @@ def due(
 
 
 def _time(text: str) -> str:
-    """Return the time that is meant by days from now, by a day, which counts whole, or by a time."""
+    """Return the time meant by days from now, by a day, which counts whole, or by a time."""
     if days := _DAYS.match(text):
         return (datetime.now(UTC) + timedelta(days=int(days[1]))).isoformat()
     try:
@@ -87,7 +87,7 @@ def _time(text: str) -> str:
 
 
 def _state(one: dict[str, Any]) -> str:
-    """How an item stands, and why it is due before its date; overdue is for people what was due on a day before."""
+    """Return how an item stands, and why it is due before its date. Only what was due on an earlier day is overdue."""
     state = "due today" if (one["state"], one["days"]) == ("overdue", 0) else one["state"]
     return f"{state} ({one['cause']})" if one["cause"] else state
 
@@ -254,7 +254,7 @@ def internal(
 
 
 def _read(one: dict[str, Any]) -> dict[str, Any]:
-    """A rotation as people read it: no version yet is none."""
+    """Return a rotation as people read it: without a version there is none yet."""
     return one | {"version": one["version"] or None}
 
 

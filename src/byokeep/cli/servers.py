@@ -1,9 +1,9 @@
 """Commands that run servers: ``up``, ``demo``, each process alone, ``init``, ``doctor``, ``sim``.
 
 Rules
-- Their modules are imported when the command runs, by name: an install of the client alone does not have them.
-- Each server process hardens itself before it imports anything that could hold a secret, and does not start with a
-  client's secret in its environment, nor with the role of another environment.
+- Their modules are imported when the command runs, by name: a client-only install does not have them.
+- Each server process hardens itself before it imports anything that could hold a secret. It does not start with a
+  client's secret in its environment, or with another environment's role.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EXTRA: Final = "Install the server parts, from a checkout: pip install '/path/t
 
 
 def load(name: str) -> Any:
-    """Import a part that only the server's extra has. Raises Unavailable: it is not installed."""
+    """Import a part that only the server extra has. Raises Unavailable: it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -39,7 +39,7 @@ def load(name: str) -> Any:
 
 
 def refuse_environment() -> None:
-    """Refuse to start this process with what may not stand in its environment. Raises Denied."""
+    """Refuse to start this process if its environment holds what it must not. Raises Denied."""
     load("byokeep.envcheck.secret").refuse_client_secrets(os.environ)
     load("byokeep.envcheck.bootstrap").refuse_foreign_role(os.environ, session().settings.environment.value)
 

@@ -2,9 +2,9 @@
 
 Rules
 - Foreign text never reaches the terminal raw: Rich markup is off for data, control characters are dropped.
-- Nothing is wider than the terminal but a path or an address that is, and a line for a shell that is not ours: rows
-  that do not fit side by side are shown as blocks, prose goes on in the next line. An id is never broken over two
-  lines, and a command only as a shell reads it.
+- Nothing is wider than the terminal, except a path or an address, and a line for a shell that is not ours. Rows that do
+  not fit side by side are shown as blocks; prose continues on the next line. An id is never broken over two lines, and
+  a command only as a shell reads it.
 - A time has one form: 2026-01-31 12:00:00Z.
 - Without a terminal nothing is wrapped and nothing moves: a row is a line.
 - Errors print their code, their safe fields and the next step.
@@ -46,7 +46,7 @@ _SHELL_WORD: Final = re.compile(r"(?:[^\s'\"]|'[^']*'|\"[^\"]*\")+")
 
 @dataclass(frozen=True, slots=True)
 class TerminalSession:
-    """The flags every command shares. ``given`` = those of them that the caller wrote, by name."""
+    """The flags every command shares. ``given``: those that the caller wrote, by name."""
 
     settings: Settings
     as_json: bool
@@ -65,7 +65,7 @@ def session() -> TerminalSession:
 
 
 def called() -> str:
-    """Return how this program is to be called again: by its name, or by its path when the name would not find it."""
+    """Return how to call this program again: by its name, or by its path if the name would not find it."""
     own = sys.argv[0]
     if Path(own).name != _NAME or "/" not in own:
         return _NAME
@@ -79,11 +79,11 @@ def called() -> str:
 
 
 def again(words: str, *, own_token: bool = True) -> str:
-    """Return a command to type next, with the flags of this call that it needs to reach the same place.
+    """Return a command to type next, with this call's flags that it needs to reach the same place.
 
     Args:
         words: The command without ``byokeep``; ids and names in it are ours or quoted.
-        own_token: The same person goes on, so that the same token file is named.
+        own_token: The same person goes on, so the same token file is named.
     """
     flags = [name for name in ("home", "url", "config", "token-file") if name != "token-file" or own_token]
     given = session().given
@@ -91,7 +91,7 @@ def again(words: str, *, own_token: bool = True) -> str:
 
 
 def must_have_home() -> None:
-    """Let pass a call on a host whose home is there, or that needs none. Raises Unavailable(``home_missing``)."""
+    """Let a call pass if its host has the home, or it needs none. Raises Unavailable(``home_missing``)."""
     settings = session().settings
     if settings.embedded_store and settings.embedded_database and not settings.home.is_dir():
         step = (f"There is no home at {clean(str(settings.home))}: start a stack with `{again('up', own_token=False)}`,"
@@ -204,7 +204,7 @@ def _folded(text: Text, room: int) -> list[Text]:
 
 
 def _hung(head: Text, text: Text) -> None:
-    """Print a text behind what stands before it, and what does not fit below its own beginning."""
+    """Print a text after what precedes it; what does not fit goes below the text's own beginning."""
     room = _width() - cell_len(head.plain)
     needed = max(cell_len(word) for word in text.plain.split(" "))
     if needed > room or (room < _LEAST_VALUE and cell_len(text.plain) > room):  # there is more room below
@@ -258,7 +258,8 @@ def _side_by_side(line: Sequence[str], styles: Sequence[str], widths: Sequence[i
 
 
 def _block(row: Json, columns: Sequence[str]) -> None:
-    """One row as a first word and pairs; a pair moves to the next line as a whole, and a long one is wrapped there."""
+    """Return one row as a first word and pairs; a pair moves to the next line whole, and a long one is wrapped there.
+    """
     *full, line = _folded(Text(clean(row.get(columns[0])), style="bold"), _width())
     for one in full:
         _line(one)
@@ -294,13 +295,13 @@ def _style(value: object) -> str:
 
 
 def say(text: str) -> None:
-    """Print a hint to standard error, unless output is JSON. A command in it can be copied as it stands there."""
+    """Print a hint to standard error, unless output is JSON. A command in it can be copied as it is."""
     if not session().as_json:
         err.print(Text(fitted(text), style="dim"), soft_wrap=True)
 
 
 def fitted(text: str) -> str:
-    """Break what is too long for the terminal: prose between words, a command as a shell reads it on."""
+    """Break what is too long for the terminal: prose between words, a command as a shell reads it."""
     return "\n".join(_lines(text.splitlines(), err.width)) if err.is_terminal else text
 
 
@@ -323,7 +324,7 @@ def _lines(lines: Sequence[str], width: int) -> Iterator[str]:
 
 
 def _command(text: str, width: int, indent: str) -> Iterator[str]:
-    """Break a command before its words, an option with its value; what is said of it in parentheses stands below."""
+    """Break a command before its words, an option with its value; a remark in parentheses goes below it."""
     command, gap, more = text.partition("  (")
     words: list[str] = []
     for word in _SHELL_WORD.findall(command):
@@ -353,7 +354,7 @@ def _filled(units: Sequence[str], width: int, first: str, then: str, join: str) 
 
 
 def busy(text: str) -> contextlib.AbstractContextManager[Any]:
-    """Show that something goes on, while the block lasts; on a terminal only."""
+    """Show that something is under way, while the block lasts; on a terminal only."""
     if session().as_json or not err.is_terminal:
         return contextlib.nullcontext()
     return err.status(Text(text))

@@ -90,7 +90,7 @@ def _dollars(one: Mapping[str, Any]) -> str:
 
 
 def gaps(found: Sequence[Mapping[str, Any]]) -> None:
-    """Say what is unknown, one line for each reason and stretch."""
+    """Say what is unknown, one line for each reason and stretch of time."""
     for one in found:
         under = f" (lease {one['lease_id']}, job {one['job_id']})" if one["lease_id"] else ""
         say(f"Unknown from {clean(one['since'])} to {clean(one['until'])}: {_WHY[one['why']]}{under}.")
@@ -111,7 +111,7 @@ def _sums(hours: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _number(row: Mapping[str, Any], name: str) -> str:
-    """A number as it is known: what nobody told of is not zero."""
+    """Return a number as far as it is known: what nobody reported is not zero."""
     if row[name] is None or (not row["calls"] and row["untold"]):
         return "?"
     return f"{row[name]}+" if row["untold"] else str(row[name])

@@ -1,4 +1,4 @@
-"""``byokeep incident vault``: the vault of browser profiles is suspected compromised (runbook 7.3)."""
+"""``byokeep incident vault``: the vault of browser profiles may be compromised (runbook 7.3)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What comes next in an incident of the vault (runbook 7.3): the commands to type, with their ids.
 
 Rules
-- From what is still to do, as the server tells it; the step alone says only which one is worked on.
-- A step's own command comes last: it looks whether anything is left, and may be called again and again.
+- They follow from what the server says is still to do; the step alone says only which one is worked on.
+- A step's own command comes last: it looks whether anything is left, and may be repeated.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _MOST: Final = 5  # profiles that are named here; the table names all
 
 
 def lines(found: Mapping[str, Any], *, approver: bool = False) -> str:
-    """Return the next commands of an incident, one a line; of one that is closed, what opens the lane again.
+    """Return the next commands of an incident, one per line; for a closed one, those that open the lane again.
 
     Args:
-        approver: Whether an approver asks, to whom the operator's commands are another's.
+        approver: Whether an approver asks, for whom the operator's commands are another person's.
     """
     named = list(dict.fromkeys(_all(found, approver)))
     left = ", ".join(f"{name} {count}" for name, count in found["left"].items() if count)

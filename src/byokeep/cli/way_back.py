@@ -1,7 +1,7 @@
-"""What leads a client's lost platforms back (runbook 7.2), in lines with the very commands.
+"""What leads a client's lost platforms back (runbook 7.2), in lines with the exact commands.
 
 Rules
-- It says what the server told of platforms and accounts. Who may not ask, or cannot, is told nothing here.
+- It says what the server reported about platforms and accounts. It tells nothing to callers who may not or cannot ask.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _LIVES: Final = frozenset({"connected", "name_changed"})
 
 
 def of_client(client: UUID, *, lost: Rows | None = None, accounts: Rows | None = None) -> str:
-    """Return how the platforms stand that a client lost, and what is next; empty when all are open, or for programs.
+    """Return how a client's lost platforms stand, and what is next; empty if all are open, or for programs.
 
     Args:
-        lost, accounts: As the server told them; None = it is asked.
+        lost, accounts: As the server reported them; None = it is asked.
     """
     if session().as_json:
         return ""
@@ -40,11 +40,11 @@ def of_client(client: UUID, *, lost: Rows | None = None, accounts: Rows | None =
 
 
 def of_platform(client: UUID, one: Mapping[str, Any], accounts: Rows) -> str:
-    """Return how one platform stands that was lost, and what is next.
+    """Return how one lost platform stands, and what is next.
 
     Args:
-        one: The platform, as the server tells it.
-        accounts: The client's accounts, of whatever platform.
+        one: The platform, as the server reports it.
+        accounts: The client's accounts, on any platform.
     """
     name = one["platform"]
     head = f"{name} is closed for this client ({one['cause']})"

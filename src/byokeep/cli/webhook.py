@@ -1,4 +1,4 @@
-"""``byokeep account webhook``: the secrets with which senders sign what they send to a client's server."""
+"""``byokeep account webhook``: the secrets that senders use to sign what they send to a client's server."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ extended.
 Rules
 - An error is one object with message, type, code, subcode and trace id; the code decides, not the HTTP status.
 - Facebook: an account is a Page with its Instagram account; its owner is the person who consents and ticks Pages.
-  Whoever revokes, loses the role or changes the password ends the Page tokens too; nobody is told. The ninety days of
+  Whoever revokes, loses the role or changes the password ends the Page tokens too, without notice. The ninety days of
   data access run beside the token's life.
 - Instagram: ``user_id`` is the account, ``id`` is the app's own number for it. Extending works from the age of a day
   on, until the token has expired.
@@ -40,7 +40,7 @@ def _error(status: int, code: int, subcode: int, message: str) -> SimReply:
 
 
 def _meter(turn: Turn, call: str, who: str) -> tuple[dict[str, str], bool]:
-    """Count a call; returns the usage header, in per cent of the hour's allowance, and whether there is any left."""
+    """Count a call; returns the usage header, in per cent of the hour's allowance, and whether any is left."""
     used, _ = turn.world.used("graph_calls", who, _HOUR)
     share = min(100, used * 100 // turn.world.number("calls_per_hour"))
     header = "x-page-usage" if call == "posts" else "x-app-usage"
@@ -75,7 +75,7 @@ def _bearer(value: str, ttl: int) -> SimReply:
 
 
 def _fields(turn: Turn, everything: dict[str, Any], *default: str) -> dict[str, Any]:
-    """Return the fields that were asked for; those an object does not have are left out."""
+    """Return the fields that were asked for; those that an object lacks are left out."""
     asked = turn.ask.query.get("fields", "")
     names = [name.partition("{")[0] for name in asked.split(",") if name] or list(default)
     return {name: everything[name] for name in dict.fromkeys([*names, "id"]) if name in everything}
@@ -86,7 +86,7 @@ def _listed(data: Iterable[dict[str, Any]]) -> SimReply:
 
 
 def _posts(turn: Turn, account: SimAccount, text: str, *default: str) -> SimReply:
-    """Return the newest posts of an account; ``text`` is the name of the field with their words."""
+    """Return the newest posts of an account; ``text`` is the name of the field with their text."""
     data = []
     for post, words, moment in account.newest(turn.ask.count("limit", 25, 100)):
         made = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S+0000")

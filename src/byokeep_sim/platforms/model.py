@@ -108,11 +108,11 @@ class SimAccount:
         return "u-" + hashlib.sha256(f"union {self.id}".encode()).hexdigest()[:32]
 
     def seen_by(self, app: SimApp) -> str:
-        """Return the id that this app sees, where a platform gives each app another one."""
+        """Return the id that this app sees, if a platform gives each app another one."""
         return self.id if not app.id_scope else digits(f"{app.id_scope} {self.id}", 19)
 
     def values(self, app: SimApp | None = None) -> dict[str, str]:
-        """Return what a reply may say of it, by the names that stand in a platform's ``bodies``."""
+        """Return what a reply may say about it, by the names used in a platform's ``bodies``."""
         first, _, last = self.display_name.partition(" ")
         names = {"id": self.id, "username": self.username, "name": self.display_name, "first": first, "last": last}
         ids = {"linked_id": self.linked_id, "union_id": self.union_id, "person_id": self.person_id}
@@ -277,7 +277,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One call being answered. With ``stranger`` the platform speaks of somebody else's account."""
+    """One call being answered. With ``stranger`` the platform answers for somebody else's account."""
 
     world: World
     ask: Ask
@@ -285,11 +285,11 @@ class Turn:
     stranger: SimAccount | None = None
 
     def who(self, account: SimAccount) -> SimAccount:
-        """Return the account to speak of."""
+        """Return the account to answer for."""
         return self.stranger or account
 
     def body(self, name: str, account: SimAccount | None = None, **values: Any) -> dict[str, Any]:
-        """Return a body of the platform's table, filled with what is said of the account and with these values."""
+        """Return a body from the platform's table, filled with the account's values and with these."""
         said = account.values(values.pop("app", None)) if account else {}
         made: dict[str, Any] = filled(self.world.platform.bodies[name], {**said, **values})
         return made
@@ -307,7 +307,7 @@ class Endpoint:
     Args:
         call: Its name for faults and counters.
         surface: Decides the form of its refusals.
-        shape: Where an identity stands in its reply: the way to the object (``inside``), then the names in it.
+        shape: Where an identity is in its reply: the path to the object (``inside``), then the names in it.
     """
 
     name: str
@@ -332,7 +332,7 @@ class SimPlatform:
     """A simulated platform: what its tables say, and the functions that answer its calls.
 
     Args:
-        tables: Names of the tables to read; what a later one says goes before.
+        tables: Names of the tables to read; a later one takes precedence.
         api_error: Makes an error of the API of a status and the words of a row of ``refusals.api`` or ``statuses``.
         meter: Counts a call of the API by its name and account; gives rate headers and whether it may go on.
     """

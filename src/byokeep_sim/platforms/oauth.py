@@ -4,7 +4,7 @@ Rules
 - The redirect address is compared as text; an unknown one is never redirected to.
 - A code presented by the wrong app, to the wrong address or with the wrong verifier is used up.
 - No page is shown: the scripted person answers at once.
-- How a platform's consent page differs stands in the table ``consent`` of its data file.
+- How a platform's consent page differs is in the table ``consent`` of its data file.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def is_loopback(host: str) -> bool:
 
 
 def authorize(turn: Turn) -> SimReply:
-    """Answer a call of the consent page with a redirect, or with a page when there is nowhere safe to redirect to."""
+    """Answer a call of the consent page with a redirect, or with a page if there is nowhere safe to redirect to."""
     world, query, style = turn.world, turn.ask.query, turn.world.platform.consent
     app = world.apps.get(query.get(style.get("client", "client_id"), ""))
     if app is None:

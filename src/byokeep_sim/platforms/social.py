@@ -4,7 +4,7 @@
 way that a careless reader takes for right.
 
 Rules
-- Counted on arrival and again by outcome, so that a lost reply and a refused call are told apart.
+- Calls are counted on arrival and again by outcome, so that a lost reply and a refused call are told apart.
 - A call that takes effect does so once, whatever a fault does to its answer.
 - Each lie is a complete HTTP reply in the platform's own form, as far as the lie allows; cut connections, HTML,
   redirects and endless bodies are faults of their own.
@@ -57,7 +57,7 @@ _TWINS: Final = str.maketrans(
 
 @dataclass(slots=True)
 class _Answering:
-    """One call on its way: what it is, whose it is, and whether it took effect yet."""
+    """One call on its way: what it is, whose it is, and whether it has taken effect yet."""
 
     platform: SimPlatform
     endpoint: Endpoint | None
@@ -84,7 +84,7 @@ class _Answering:
         return self._run(replace(self.turn, stranger=STRANGER), metered=False)[0]
 
     def refusal(self, fault: SimFault) -> SimReply:
-        """Return a scripted refusal; with a status of 200 the error stands where the platform puts one beside data."""
+        """Return a scripted refusal; with a status of 200 the error is where the platform puts one beside data."""
         surface = self.endpoint.surface if self.endpoint else API
         reply = self.platform.refuse(SimCase(fault.case or ""), surface)
         if self.platform.errors_beside_data and surface == API and fault.status == 200:
@@ -215,7 +215,7 @@ def _lied(lie: Lie, shape: Mapping[str, Any], true: SimReply, stranger: SimReply
     """Return the wrong reply.
 
     Args:
-        shape: Where the identity stands.
+        shape: Where the identity is.
         true: What the platform would say.
         stranger: The same of another account.
         error: Refusal of the API, for ``error_200``.

@@ -124,7 +124,7 @@ class SimToken:
     uses: int = 0
 
     def death(self, now: float) -> SimCase | None:
-        """Return why the token is of no use, None while it is."""
+        """Return why the token no longer works, None while it does."""
         reason = self.family.dead or self.dead
         if reason is None and self.expires_at is not None and self.expires_at <= now:
             return SimCase.EXPIRED
@@ -160,7 +160,7 @@ class Ledger:
     _tokens: dict[str, SimToken] = field(default_factory=dict)
 
     def put(self, token: SimToken) -> None:
-        """Register a token that is about to be handed out; one that is known already is left as it is."""
+        """Register a token that is about to be handed out; one that is already known is left as it is."""
         if token.digest in self._tokens:
             return
         self._tokens[token.digest] = token
@@ -281,7 +281,7 @@ class World:
             self.codes.popitem(last=False)
 
     def find_code(self, value: str) -> Code | None:
-        """Return what is known of a code."""
+        """Return what is known about a code."""
         return self.codes.get(self.book.keys.digest(value)) if value else None
 
     def of_owner(self, owner: str) -> list[SimAccount]:

@@ -2,7 +2,7 @@
 
 Rules
 - A refresh token comes with offline access on the first consent, or when consent is asked for again; refreshing gives
-  an access token alone.
+  only an access token.
 - The account is the channel picked at consent; one person may own several.
 - Past the number of live refresh tokens of a person and an app, the oldest dies without notice.
 """
@@ -35,7 +35,7 @@ def _token(turn: Turn) -> SimReply:
     if code is not None:
         return _first(turn, app, code)
     token = world.usable(turn.ask.form.get("refresh_token", ""), TokenKind.REFRESH, client_id=app.client_id)
-    # Idleness is counted anew from each use.
+    # Idleness is counted again from each use.
     token.expires_at = token.issued_at + 7 * DAY if app.testing else world.now + world.number("idle_ttl_s")
     token.family.generation += 1
     return ok(_access(turn, token.family))
