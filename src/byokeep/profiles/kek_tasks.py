@@ -80,7 +80,7 @@ Rewritten = tuple[Generation, Written]  # a rewritten record whose row has not f
 BATCH: Final = 200  # profiles of one task
 AT_ONCE: Final = 8
 TOGETHER: Final = 16  # profiles whose rows follow in one transaction: a client's records are appended one after another
-TIDY_AFTER_S: Final = 900.0  # seconds; by then nobody still uses a row that was read before the rotation ended
+TIDY_AFTER_S: Final = 900.0  # seconds; by then nobody still uses a row read before the rotation ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

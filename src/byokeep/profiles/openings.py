@@ -11,8 +11,9 @@ Rules
 - The row says which version, which manifest, which blob. Neither the store nor whoever read it is believed. A missing
   record and a missing key are named. Everything else that is wrong is the same error, and the caller also learns whose
   things were found there (R5.3-15).
-- No seal begins whose record would push one that must stay out of the store. At half of that room an alert opens; a
-  refusal opens another. A rotation of the client's key frees the room (:func:`byokeep.profiles.kek_tasks.rewrap`).
+- No seal begins whose record would push one that must stay out of the store. An alert opens when half of the room for
+  records is used up; a refusal opens another. A rotation of the client's key frees the room
+  (:func:`byokeep.profiles.kek_tasks.rewrap`).
 - A key id that was seen before is refused: a source of randomness that repeats itself guards nothing (R2.3-2).
 - Destroyed keys stay destroyed, whatever is restored. Their ids are kept apart as tombstones, and a profile's own id as
   soon as it is being shredded. If the database calls such a key anything else, a restore brought it back: it is
