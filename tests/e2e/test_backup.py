@@ -227,6 +227,7 @@ async def test_what_a_backup_asks_the_store_for_is_explained(vault: Vault) -> No
     assert ran.code == 0, ran.out + ran.err
 
 
+@pytest.mark.req("R9.1-4")
 async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault, tmp_path: Path) -> None:
     """Target down: 4, an alert, no new file, those before stay; no recipient and another key are refused. One beside
     another pages nobody; opened where the installation is away ends with 4, where there is none with 0."""
@@ -256,8 +257,13 @@ async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault, tm
     damaged = vault.identity.with_name("damaged.age")
     damaged.write_bytes(Path(made["file"]).read_bytes()[:-1])
     ran = await vault.run("backup", "verify", str(damaged), "--identity-file", str(vault.identity))
-    assert (ran.code, "damaged" in ran.err, "Keep it" in ran.err) == (5, True, True)
+    assert (ran.code, "damaged" in ran.err, "Keep it" in " ".join(ran.err.split())) == (5, True, True)
     assert "backup_not_opened" in await vault.world.alerts()
+    said = await vault.world.sql(
+        "SELECT outcome || ' ' || (convert_from(payload, 'UTF8')::jsonb #>> '{fields,reason}')"
+        " FROM byokeep.audit_record WHERE event = 'backup.verified' ORDER BY seq DESC LIMIT 2"
+    )
+    assert said.splitlines() == ["rejected not_opened", "rejected not_its_key"]
     (one,) = [row for row in await vault.listed() if row["id"] == made["id"]]
     assert one["verified_at"] is None
     await vault.create()

@@ -279,7 +279,7 @@ async def test_a_drill_and_the_internal_secrets_in_time(desk: Desk) -> None:
     assert await not_ok(desk, "monthly") == {"internal_tokens": ("failed", "rotation_not_done")}
 
 
-@pytest.mark.req("R10.2-1")
+@pytest.mark.req("R10.2-1", "R10.4-1")
 async def test_the_due_list_is_signed_as_it_was_seen(desk: Desk) -> None:
     """Unseen, seen by another, grown since: conflicts; what is overdue takes a ticket; the record has the digest."""
     client = await desk.stand.client("openai")
