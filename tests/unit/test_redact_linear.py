@@ -1,14 +1,27 @@
 """Time: no text, whatever it repeats, costs the redactor more than in proportion to its length.
 
-Counted, not timed: a busy machine changes nothing. What names a secret again and again on one line is the worst, since
-each of its matches goes on to the end of the line or begins inside the one before.
+Counted where it can be, for a busy machine changes no count. What names a secret again and again on one line is the
+worst, since each of its matches goes on to the end of the line or begins inside the one before.
 """
 
 from __future__ import annotations
 
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from re import _constants as code  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
 import pytest
 
 from byokeep_redact import Redactor
+from byokeep_redact.decoders import TRIGGERS
+from byokeep_redact.hooks.streams import StreamFilter
+from byokeep_redact.leaks import Shapes
+from byokeep_redact.mask import Mask
+from byokeep_redact.rules import default_rules
 from tests.support.work import Work, counted
 
 LINES = (b"cookie: a=b; ", b"cookie: path=/; ", b"authorization: x a=b ")
@@ -31,3 +44,106 @@ def test_a_line_of_names_costs_what_it_is_long(unit: bytes) -> None:
     assert large.calls <= 4.5 * small.calls + (1 << 12)
     assert large.calls <= 36 << 13
     assert unit in LINES or large.read <= 128 << 13
+
+
+_FILLERS = (
+    b"", b" ", b"=", b"; ", b": ", b'"', b"'", b"\n", b"\r\n ", b"\\n", b'\\"', b"\\", b"%20", b"%22", b"Zm9v",
+    b"a=b; ", b'="', b'":"', b'":{"', b"[", b"{", b",", b"/", b"&", b".", b"-", b"\t", b"<", b"Zq9xT4", b"aa ",
+)  # fmt: skip
+_LETTERS = b'a=0A9 \n"'
+
+
+def _member(tree: Any, turn: int) -> bytes:
+    """Return a short text that an expression matches; `turn` says which of its choices are taken."""
+    out = b""
+    for kind, said in tree:
+        if kind is code.LITERAL:
+            out += bytes([said])
+        elif kind is code.BRANCH:
+            out += _member(said[1][turn % len(said[1])], turn)
+        elif kind is code.SUBPATTERN:
+            out += _member(said[3], turn)
+        elif kind is code.MAX_REPEAT:
+            out += _member(said[2], turn) * (said[0] or min(turn % 2, said[1]))
+        elif kind in (code.IN, code.NOT_LITERAL, code.ANY):
+            # A class is tried on the letters: what stands in it need not be read.
+            one = re.compile(_written(kind, said), re.S)
+            wanted = _LETTERS[turn % len(_LETTERS) :] + _LETTERS + bytes(range(256))
+            out += next(bytes([letter]) for letter in wanted if one.fullmatch(bytes([letter])))
+    return out
+
+
+def _written(kind: Any, said: Any) -> bytes:
+    if kind is code.ANY:
+        return b"."
+    if kind is code.NOT_LITERAL:
+        return b"[^\\x%02x]" % said
+    parts = b"^" * (said[0][0] is code.NEGATE)
+    for what, which in said:
+        if what is code.LITERAL:
+            parts += b"\\x%02x" % which
+        elif what is code.RANGE:
+            parts += b"\\x%02x-\\x%02x" % which
+    return b"[" + parts + b"]"
+
+
+def units() -> list[bytes]:
+    """Return what sets off each rule and decoder: its words, and texts that it matches, by each of its choices."""
+    found = {word for rule in default_rules().rules for one in rule.literals for word in (one, one.upper())}
+    for pattern in [*(rule.pattern for rule in default_rules().rules), *TRIGGERS.values()]:
+        tree = parser.parse(pattern)
+        found |= {_member(tree, turn) for turn in range(24)}
+    return sorted(found)
+
+
+def _streamed(text: bytes) -> None:
+    through = StreamFilter(_REDACTORS[0])
+    for at in range(0, len(text), 4096):
+        through.feed(text[at : at + 4096])
+    through.end()
+
+
+_REDACTORS = (Redactor(engine="hyperscan"), Redactor(engine="pure"))
+_SHAPES = Shapes(Mask(b"k" * 32))
+WAYS: dict[str, Callable[[bytes], object]] = {
+    "hyperscan": _REDACTORS[0].data,
+    "pure": _REDACTORS[1].data,
+    "a field of a record": lambda text: _REDACTORS[0].value({"event": text.decode("latin-1"), "code": 7}),
+    "lines": lambda text: _REDACTORS[0].data(text.replace(b" ", b"\n")),
+    "in JSON": lambda text: _REDACTORS[0].data(b'{"x":"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"}'),
+    "a stream": _streamed,
+    "the scan": lambda text: list(_SHAPES.find(text)),
+}
+_CASES = 1500
+_DEAR = 20e-6  # seconds of CPU a byte, three times what the worst that is known takes on a busy machine
+
+
+def _seconds(way: Callable[[bytes], object], unit: bytes, size: int, times: int = 1) -> float:
+    best = float("inf")
+    for _ in range(times):
+        began = time.process_time()
+        way((unit * (size // len(unit) + 1))[:size])
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def slow(cases: list[tuple[str, bytes]]) -> Iterator[tuple[str, bytes, list[float]]]:
+    """Yield the cases that cost too much for their length, or more than 2.6 times for twice of it."""
+    for name, unit in cases:
+        way = WAYS[name]
+        if _seconds(way, unit, 5_000) < 0.03 and _seconds(way, unit, 20_000) < 0.1:
+            continue
+        took = [_seconds(way, unit, size, 3) for size in (5_000, 10_000, 20_000, 40_000)]
+        if took[0] > 5_000 * _DEAR or took[2] > 20_000 * _DEAR or (took[3] > 0.2 and took[3] > 2.6 * took[2]):
+            yield name, unit, took
+
+
+@pytest.mark.campaign
+def test_nothing_that_sets_a_rule_off_is_slow_however_often_it_stands_there() -> None:
+    """What any rule or decoder looks for, with what may stand around it, again and again, by every way in."""
+    seed = random.SystemRandom().randrange(1 << 31)
+    cases = [(way, unit + filler) for unit in units() for filler in _FILLERS for way in WAYS if unit + filler]
+    for way in WAYS.values():
+        _seconds(way, b"token=aaa ", 5_000)
+    found = list(slow(random.Random(seed).sample(cases, _CASES)))
+    assert not found, (seed, found)
