@@ -96,6 +96,48 @@ async def test_a_claim_that_does_not_hold_is_named_and_refused(there: Provider, 
     assert await sign_in(there)
 
 
+def wrong_logouts(there: Provider) -> list[tuple[str, dict[str, Any]]]:
+    now, event = int(time.time()), "http://schemas.openid.net/event/backchannel-logout"
+    return [
+        ("iss", {"iss": "https://other.example"}), ("aud", {"aud": "another"}), ("aud", {"aud": [CLIENT, "another"]}),
+        ("sub", {"sub": None}), ("sub", {"sub": ["ann"]}), ("azp", {"azp": "another"}),
+        ("exp", {"exp": now - 120}), ("exp", {"exp": None}), ("nbf", {"nbf": now + 600}),
+        ("iat", {"iat": now - 300}), ("iat", {"iat": now + 300}), ("iat", {"iat": None}), ("iat", {"iat": str(now)}),
+        ("jti", {"jti": None}), ("jti", {"jti": ""}), ("jti", {"jti": 7}), ("jti", {"jti": "j" * 256}),
+        ("events", {"events": None}), ("events", {"events": {}}), ("events", {"events": [event]}),
+        ("events", {"events": {event: "yes"}}), ("events", {"events": {event + "2": {}}}),
+        ("nonce", {"nonce": NONCE}), ("nonce", {"nonce": ""}),
+    ]  # fmt: skip
+
+
+async def test_a_logout_token_is_held_against_every_claim_and_no_id_token_is_one(there: Provider) -> None:
+    """One wrong claim at a time; another key, none, no token; with none wrong it says whom a sign-in was of."""
+    signed_in, _ = await sign_in(there)
+    async with Outbound() as http:
+        check = ours(http, there.base, BACK)
+
+        async def why(token: str) -> str:
+            with pytest.raises(Rejected, match="sso_answer_refused") as caught:
+                await check.logged_out(token)
+            return str(caught.value.fields["claim"])
+
+        for claim, other in wrong_logouts(there):
+            assert await why(there.logout(**other)) == claim, other
+        assert await why(there.token(NONCE, {"sub": "ann"})) in ("jti", "events", "nonce")
+        header, body, signature = there.logout().split(".")
+        bare = f"{text_of({'alg': 'none'})}.{body}."
+        for token in ("", "x", bare, f"{header}.{text_of({'sub': 'root'})}.{signature}"):
+            assert await why(token) == "signature"
+        there.key = RSAKey.generate_key(2048, {"kid": "one"})
+        assert await why(there.logout()) == "signature"
+        there.key = None
+        assert await check.logged_out(there.logout(jti="j-1")) == (signed_in, "j-1")
+        assert (await check.logged_out(there.logout("bob")))[0] != signed_in
+        there.down = True
+        with pytest.raises(Unavailable, match="sso_unreachable"):
+            await check.logged_out(there.logout())
+
+
 async def test_a_signature_that_is_not_of_a_key_of_the_provider_is_refused(there: Provider) -> None:
     """No algorithm, a public key as a shared secret, one not allowed; another key, an unknown, a short one, none."""
     for headers, key in (

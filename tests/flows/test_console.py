@@ -420,6 +420,7 @@ async def test_no_page_is_shown_without_a_session(desk: Desk) -> None:
         "GET /console/sso",
         "POST /console/sso",
         "POST /console/sso/begin",
+        "POST /console/sso/logout",
         "GET /console/sign-in",
         "POST /console/sign-in",
     }

@@ -31,7 +31,7 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "te
 
 PUBLIC = {f"GET /v1/identity/oidc/.well-known/{name}" for name in ("keys", "openid-configuration")}
 # The description is of a broker in development; PUBLIC: what providers fetch who swap a client's identity.
-LOGINS = {f"POST /v1/session{one}" for one in ("", "/console", "/passkey", "/sso", "/sso/answer")}
+LOGINS = {f"POST /v1/session{one}" for one in ("", "/console", "/passkey", "/sso", "/sso/answer", "/sso/logout")}
 PORTAL = {
     f"POST /v1/portal/{name}"
     for name in ("code", "invitation", "invitation/code", "invitation/redeem", "session", "session/passkey")

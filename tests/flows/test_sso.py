@@ -235,6 +235,43 @@ async def test_a_sign_in_ends_in_the_browser_that_began_it_once(desk: Desk, ther
                             Origin="https://evil.example", Sec_Fetch_Site="cross-site")).status == 403  # fmt: skip
 
 
+async def test_a_logout_there_ends_the_sessions_here_once(desk: Desk, there: Provider) -> None:
+    """Of the linked person alone, on record; used, forged or stale: nothing ends. Each reply says nothing of people."""
+    told = "http://web/console/sso/logout"
+
+    async def send(**fields: str) -> tuple[int, bytes]:
+        async with desk.http.post(told, data=fields) as reply:
+            assert reply.headers["Cache-Control"] == "no-store"
+            assert "Set-Cookie" not in reply.headers
+            return reply.status, await reply.read()
+
+    visit, shown = await sign_in(desk, there, "ann", "operators", invitation=await invited(desk, "operator"))
+    other, also = await sign_in(desk, there, "oda", "auditors", invitation=await invited(desk, "auditor"))
+    assert (shown.status, also.status) == (303, 303)
+    for bad in ({}, {"logout_token": ""}, {"logout_token": "x" * 20_000}, {"logout_token": there.logout(iat=1)},
+                {"logout_token": there.token("n" * 43, {"sub": "ann"})}, {"token": there.logout()}):  # fmt: skip
+        assert await send(**bad) == (400, b""), bad
+    assert await send(logout_token=there.logout("nobody-here")) == (200, b"")
+    assert (await visit.get("/console/you")).status == 200
+    token = there.logout()
+    assert await send(logout_token=token) == (200, b"")
+    ended = await visit.ask("GET", "/console/you")
+    assert (ended.status, ended.at[:16]) == (303, "/console/sign-in")
+    assert (await other.get("/console/you")).status == 200
+    last = json.loads(desk.stand.events("token.revoked", "ok")[-1])
+    assert last["fields"]["subject"] == str(desk.people["operator"].id)
+    assert last["fields"]["reason"] == "logged_out_there"
+    assert "token_reuse" not in desk.stand.alerts()  # their browser still shows its cookie
+    again, shown = await sign_in(desk, there, "ann", "operators")
+    assert shown.status == 303
+    assert await send(logout_token=token) == (400, b"")  # it was used
+    assert (await again.get("/console/you")).status == 200
+    there.down = True
+    assert await send(logout_token=there.logout()) == (400, b"")
+    there.down = False
+    assert (await again.get("/console/you")).status == 200
+
+
 async def test_each_sign_in_is_a_fresh_proof_and_a_provider_that_is_away_lets_nobody_in(
     desk: Desk, there: Provider
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ class Provider:
         self._codes[code] = asked, {"sub": subject, "groups": groups}
         return {"state": asked["state"], "code": code, "iss": self.base, "error": ""}
 
-    def token(self, nonce: str, who: Mapping[str, Any]) -> str:
+    def token(self, nonce: str | None, who: Mapping[str, Any]) -> str:
         """An ID token: the right one, but for what is to be wrong."""
         now = int(time.time())
         claims = {"iss": self.base, "aud": CLIENT, "exp": now + 60, "iat": now, "auth_time": now, "nonce": nonce, **who}
@@ -74,6 +75,12 @@ class Provider:
             {name: it for name, it in headers.items() if it is not None}, said, key,
             algorithms=["RS256", "PS256", "ES256", "HS256", "RS512", "none"],
         )  # fmt: skip
+
+    def logout(self, subject: str = "ann", **other: Any) -> str:
+        """A logout token: the right one, but for what is to be wrong."""
+        event = {"http://schemas.openid.net/event/backchannel-logout": {}}
+        said = {"sub": subject, "jti": os.urandom(8).hex(), "events": event, "sid": "s-1", "auth_time": None}
+        return self.token(None, said | other)
 
     async def _described(self, _: web.Request) -> web.Response:
         said = {

@@ -37,8 +37,10 @@ from byokeep.wire.transport import NotGot, Outbound, exchange
 
 ALGORITHMS: Final = ("ES256", "PS256", "RS256")
 SKEW_S: Final = 60  # seconds by which two clocks may differ
+LOGOUT_S: Final = 120  # seconds for which a logout token counts
 MOST_KEYS: Final = 50
 MOST_GROUPS: Final = 2000
+_LOGGED_OUT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _CALL_S: Final = 10.0  # seconds for one call
 _ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9._~:/?&=%+@,;\[\]-]{1,1000}\Z")
 _RSA_2048: Final = 342  # characters of the modulus
@@ -112,6 +114,25 @@ class OpenIdProvider:
             raise _refused("id_token")
         return self._checked(token, await self._keys(said), nonce, asked_at)
 
+    async def logged_out(self, token: str) -> tuple[bytes, str]:
+        """Return a digest of who logged out, and the id of the logout token that says so.
+
+        OpenID Connect Back-Channel Logout 1.0, 2.6. A token that names only a session there (``sid``) is refused.
+
+        Raises:
+            Rejected: ``sso_answer_refused``.
+            Unavailable: ``sso_unreachable``, ``sso_address_refused``.
+        """
+        now, claims = int(self._clock.now().timestamp()), _signed(token, await self._keys(await self._described()))
+        events, jti, iat = claims.get("events"), claims.get("jti"), claims.get("iat")
+        whose = self._whose(claims, now, {
+            "iat": _is_whole(iat) and iat in range(now - LOGOUT_S, now + SKEW_S + 1),
+            "jti": isinstance(jti, str) and 0 < len(jti) <= 255,
+            "events": isinstance(events, dict) and isinstance(events.get(_LOGGED_OUT), dict),
+            "nonce": "nonce" not in claims,  # or an ID token would do
+        })  # fmt: skip
+        return whose, str(jti)
+
     async def _keys(self, said: Mapping[str, Any]) -> KeySet:
         found = (await self._call("GET", _endpoint(said, "jwks_uri", self._loopback))).get("keys")
         keys: list[Key] = []
@@ -126,34 +147,36 @@ class OpenIdProvider:
 
     def _checked(self, token: str, keys: KeySet, asked: str, asked_at: int) -> tuple[bytes, frozenset[str]]:
         """Return the person whom an ID token is about (OpenID Connect Core 3.1.3.7)."""
-        try:
-            claims = jwt.decode(token, keys, algorithms=list(ALGORITHMS)).claims
-        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
-            raise _refused("signature") from None
-        now, audience = int(self._clock.now().timestamp()), claims.get("aud")
-        since = range(asked_at - SKEW_S, now + SKEW_S + 1)  # whole seconds: no text or fraction is in it
-        subject, nonce = claims.get("sub"), claims.get("nonce")
-        holds = {
-            "iss": claims.get("iss") == self._issuer,
-            "sub": isinstance(subject, str) and 0 < len(subject) <= 255 and subject.isprintable(),
-            "aud": audience in (self._client, [self._client]),
-            "azp": claims.get("azp", self._client) == self._client,
-            "exp": _is_whole(claims.get("exp")) and claims["exp"] > now - SKEW_S,
-            "nbf": "nbf" not in claims or (_is_whole(claims["nbf"]) and claims["nbf"] <= now + SKEW_S),
+        now, claims = int(self._clock.now().timestamp()), _signed(token, keys)
+        since, nonce = range(asked_at - SKEW_S, now + SKEW_S + 1), claims.get("nonce")
+        whose = self._whose(claims, now, {
             "iat": _is_whole(claims.get("iat")) and claims["iat"] in since,
             "nonce": isinstance(nonce, str) and hmac.compare_digest(nonce.encode(), asked.encode()),
             "auth_time": _is_whole(claims.get("auth_time")) and claims["auth_time"] in since,
             "acr": not self._acr or claims.get("acr") == self._acr,
-        }
-        for claim, good in holds.items():
-            if not good:
-                raise _refused(claim)
+        })  # fmt: skip
         groups = claims.get(self._groups)
         groups = [groups] if isinstance(groups, str) else groups
         if not isinstance(groups, list) or len(groups) > MOST_GROUPS or not all(isinstance(it, str) for it in groups):
             step = f"The provider does not send your groups (claim {self._groups}). Ask whoever runs it: docs/sso.md."
             raise Rejected("sso_groups_missing", next_step=step)
-        return hashlib.sha256(f"{self._issuer}\0{subject}".encode()).digest(), frozenset(groups)
+        return whose, frozenset(groups)
+
+    def _whose(self, claims: Mapping[str, Any], now: int, more: Mapping[str, bool]) -> bytes:
+        """Return a digest of whom a token is about, if each claim holds: those of every token, and ``more``."""
+        subject = claims.get("sub")
+        holds = {
+            "iss": claims.get("iss") == self._issuer,
+            "sub": isinstance(subject, str) and 0 < len(subject) <= 255 and subject.isprintable(),
+            "aud": claims.get("aud") in (self._client, [self._client]),
+            "azp": claims.get("azp", self._client) == self._client,
+            "exp": _is_whole(claims.get("exp")) and claims["exp"] > now - SKEW_S,
+            "nbf": "nbf" not in claims or (_is_whole(claims["nbf"]) and claims["nbf"] <= now + SKEW_S),
+        }
+        for claim, good in {**holds, **more}.items():
+            if not good:
+                raise _refused(claim)
+        return hashlib.sha256(f"{self._issuer}\0{subject}".encode()).digest()
 
     async def _described(self) -> Mapping[str, Any]:
         said = await self._call("GET", f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
@@ -193,6 +216,14 @@ def _endpoint(said: Mapping[str, Any], name: str, loopback: bool) -> str:
     if "@" in parts.netloc or not (here or parts.scheme == "https"):
         raise _unreachable()
     return at
+
+
+def _signed(token: str, keys: KeySet) -> Mapping[str, Any]:
+    """Return the claims of a token that one of the keys has signed. Raises Rejected."""
+    try:
+        return jwt.decode(token, keys, algorithms=list(ALGORITHMS)).claims
+    except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+        raise _refused("signature") from None
 
 
 def _is_good(key: object) -> bool:

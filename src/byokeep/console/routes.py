@@ -14,7 +14,7 @@ from __future__ import annotations
 from contextlib import suppress
 from importlib.resources import files
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -47,7 +47,7 @@ from byokeep.console.passkeys import add as add_passkeys
 from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, browser_of, form_of, keep, next_page, visitor_of
 from byokeep.core.errors import ByokeepError, NotFound, RateLimited, Unauthenticated
 from byokeep.http.emergency import Emergency
-from byokeep.http.request import STATUS, Authenticator, Budget, query_of
+from byokeep.http.request import STATUS, Authenticator, Budget, query_of, read_bytes
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
 from byokeep.tenancy.passkeys import mine
@@ -161,6 +161,16 @@ def _sso(pages: Pages) -> None:
             return _asked(console, request, before, HOME, error)
         return await _entered(console, issued["token"], next_page(issued["to"]), before)
 
+    async def logged_out(request: Request) -> Response:
+        """What the provider itself sends. It is told nothing but whether it was taken."""
+        try:
+            sent = dict(parse_qsl((await read_bytes(request)).decode("ascii", "replace"), max_num_fields=20))
+            body = {"token": sent.get("logout_token", "")}
+            await console.ask(None, "POST", "/v1/session/sso/logout", body, headers=_source(request))
+        except (ByokeepError, ValueError):
+            return Response(status_code=400, headers=HEADERS)
+        return Response(status_code=200, headers=HEADERS)
+
     async def link_ended(request: Request, who: Visitor) -> Response:
         given = await form_of(console.app, request, "id")
         about = given_id(given["id"])
@@ -169,6 +179,7 @@ def _sso(pages: Pages) -> None:
 
     pages.add("POST", "/sso/unlink", link_ended)
     pages.add_open("POST", "/sso/begin", begin_sso)
+    pages.add_open("POST", "/sso/logout", logged_out)
     pages.add_open("GET", "/sso", back)
     pages.add_open("POST", "/sso", end_sso)
 

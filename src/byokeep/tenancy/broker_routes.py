@@ -86,6 +86,12 @@ class SsoAnswerBody(BrowserBody):
     error: Annotated[str, Field(max_length=256)] = ""
 
 
+class SsoLogoutBody(Strict):
+    """What the OpenID provider sent: a logout token."""
+
+    token: Annotated[str, Field(max_length=16_384, repr=False)]
+
+
 class SsoReply(Reply):
     """Where the browser goes."""
 
@@ -390,6 +396,13 @@ def _sso(routes: Routes, app: BrokerApp, auth: Authenticator, check: SsoCheck | 
         )
         request.scope["state"]["actor"] = issued.token.subject_id
         return issued_out(issued) | {"to": to}
+
+    @routes.post("/session/sso/logout", status_code=204, openapi_extra=PUBLIC, responses=refusals(429))
+    async def log_out_sso(request: Request, body: SsoLogoutBody) -> Response:
+        """End the sessions of whoever logged out at the OpenID provider; nobody is told whether it was anybody."""
+        budget.spend(source_of(request))
+        await sso.log_out(app, there(), given, token=body.token, request_id=request_id(request))
+        return Response(status_code=204)
 
     @routes.delete("/operators/{subject_id}/link", status_code=204, responses=refusals(403, 404))
     async def end_link(subject_id: PathId, actor: Actor) -> Response:

@@ -42,6 +42,7 @@ from byokeep.kernel.record import record_params
 from byokeep.tenancy.operators import follow, staying
 from byokeep.tenancy.passkeys import Challenges
 from byokeep.tenancy.tokens import (
+    LOGGED_OUT,
     SESSION_S,
     Issued,
     Subject,
@@ -100,6 +101,9 @@ class SsoCheck(Protocol):
         self, nonce: str, verifier: str, asked_at: int, code: str, issuer: str
     ) -> tuple[bytes, frozenset[str]]:
         """Return a digest of who signed in, and their groups. Raises Rejected, Unavailable."""
+
+    async def logged_out(self, token: str) -> tuple[bytes, str]:
+        """Return a digest of who logged out, and the id of the token that says so. Raises Rejected, Unavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +181,24 @@ async def sign_in(
     except (Rejected, Conflict, Unavailable) as error:
         await refuse_login(app, request_id, error, whose)
         raise
+
+
+async def log_out(app: BrokerApp, check: SsoCheck, given: Challenges, *, token: str, request_id: UUID) -> None:
+    """End all sessions of the person who logged out at the provider, by its logout token, which counts once.
+
+    Raises:
+        Rejected: ``sso_answer_refused``; the same whether or not anybody here is linked.
+        Unavailable: ``sso_unreachable``, ``sso_address_refused``.
+    """
+    identity, jti = await check.logged_out(token)
+    if given.waits(f"sso-logout:{jti}"):
+        raise Rejected("sso_answer_refused", next_step="This logout token was used. Send another.", claim="jti")
+    async with unblocked(app) as tx:
+        await tx.all(None, "subject_lock")
+        linked = await tx.maybe(_Linked, "sso_linked", identity=identity)
+        if linked is not None:
+            await revoke_all(tx, app.system(request_id), linked.subject_id, kind="session", reason=LOGGED_OUT)
+    given.give(f"sso-logout:{jti}", b"")  # for longer than its token counts
 
 
 def _begun(given: Challenges, browser: str, said: Said) -> Asked:

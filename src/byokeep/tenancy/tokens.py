@@ -47,6 +47,7 @@ from byokeep.kernel.record import record_params
 from byokeep.tenancy.clients import MAX_ROWS
 
 PASSKEYS_CHANGED: Final = "passkeys_changed"  # why sessions ended; sql/auth.sql knows it
+LOGGED_OUT: Final = "logged_out_there"  # and this
 # What a token starts with, so that people and scanners know it (contract of all surfaces).
 PREFIX: Final = {Role.DISPATCHER: "bkd_", Role.RUNNER: "bkr_", Role.CUSTODIAN: "bkc_"}
 

@@ -35,7 +35,7 @@ from byokeep.wire.transport import TooLarge, Transport
 MAX_REPLY: Final = 64 * 1024 * 1024  # bytes: an export of a client's whole audit log
 LOGINS: Final = (
     ("POST", "/v1/session"), ("POST", "/v1/session/console"), ("POST", "/v1/session/passkey"),
-    ("POST", "/v1/session/sso"), ("POST", "/v1/session/sso/answer"),
+    ("POST", "/v1/session/sso"), ("POST", "/v1/session/sso/answer"), ("POST", "/v1/session/sso/logout"),
 )  # fmt: skip
 ROUTES: Final = (
     *LOGINS,
@@ -111,7 +111,7 @@ _KILL_READ_S: Final = 2.0  # seconds for anything else
 _ANSWER_S: Final = 5.0  # seconds for an answer: a broker that hangs must not hang its callers
 _SLOW_S: Final = {  # what waits for the store or its turn at a password, or reads whole logs
     "/v1/session": 10.0, "/v1/session/console": 10.0, "/v1/session/sso": 15.0,
-    "/v1/session/sso/answer": 35.0, "/v1/operators/{subject_id}/password": 10.0,
+    "/v1/session/sso/answer": 35.0, "/v1/session/sso/logout": 25.0, "/v1/operators/{subject_id}/password": 10.0,
     "/v1/switches/close": 10.0, "/v1/platforms/close": 10.0, "/v1/switches/open-requests/{request_id}/approve": 10.0,
     "/v1/clients/{client_id}/enroll": 10.0, "/v1/audit/checkpoint": 30.0, "/v1/audit/verify": 600.0,
     "/v1/audit/reconcile": 30.0, "/v1/audit/export": 30.0, "/v1/exposure": 50.0, "/v1/audit/proof/{client_id}": 30.0,

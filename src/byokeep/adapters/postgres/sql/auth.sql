@@ -9,9 +9,10 @@ SELECT t.id AS token_id, t.kind, t.created_at AS token_since, t.expires_at AS to
            AND (t.kind <> 'portal' OR NOT EXISTS (
                SELECT FROM byokeep.subject_client sc JOIN byokeep.client c ON c.id = sc.client_id
                 WHERE sc.subject_id = s.id AND c.state = 'closed')) AS live,
-       -- Nobody kept what ended by time, or with all of its owner's sessions when a passkey was added or removed.
+       -- Nobody kept what ended by time, or with all of its owner's sessions: a passkey was added or removed, or they
+       -- logged out at the provider.
        CASE WHEN t.revoked_at IS NULL THEN t.kind IN ('console', 'portal')
-            ELSE t.end_reason = 'passkeys_changed' END AS lapsed,
+            ELSE t.end_reason IN ('passkeys_changed', 'logged_out_there') END AS lapsed,
        CASE WHEN t.kind IN ('console', 'portal', 'cli') THEN t.created_at > clock_timestamp() - interval '5 minutes'
                    ELSE NOT t.unproved END AS proved,
        ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
