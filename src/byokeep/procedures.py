@@ -15,13 +15,7 @@ from byokeep.incidents.playbooks import LOWER_SEVERITY, NO_PLAYBOOK, PROVIDER_KE
 from byokeep.kernel.sops import SOPS
 from byokeep.keys.orphans import PURGE_ORPHANS
 from byokeep.keys.provider_usage import PROVIDER_USAGE
-from byokeep.keys.unused_key import (
-    END_UNUSED_KEY,
-    ROTATE_KEY,
-    ROTATE_KEY_CUTOVER,
-    ROTATE_KEY_LEAKED,
-    ROTATE_KEY_MINTED,
-)
+from byokeep.keys.unused_key import END_UNUSED_KEY, ROTATE_KEY, ROTATE_KEY_CUTOVER, ROTATE_KEY_LEAKED, ROTATE_KEY_MINTED
 from byokeep.operations.internal import ROTATE_INTERNAL
 from byokeep.profiles import incident
 

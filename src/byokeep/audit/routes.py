@@ -119,17 +119,13 @@ class KeyUsageReply(Reply, of=KeyUsage, shows="ref left next"):
 
 
 class UsageHourReply(
-    Reply,
-    of=UsageHour,
-    shows="client_id provider hour leases permits calls=told_calls calls_failed=told_failed untold",
+    Reply, of=UsageHour, shows="client_id provider hour leases permits calls=told_calls calls_failed=told_failed untold"
 ):
     """An hour of one client and provider; calls are null where there were leases and nobody told of any."""
 
 
 class ComparedReply(
-    Reply,
-    of=ComparedUsage,
-    shows="client_id provider ref_id hour measure number days median above verdict words",
+    Reply, of=ComparedUsage, shows="client_id provider ref_id hour measure number days median above verdict words"
 ):
     """The last whole hour beside the same hour of the days before."""
 

@@ -221,8 +221,5 @@ def check_roles(roles: frozenset[Role], *, machine: bool) -> None:
         if pair <= roles:
             first, second = sorted(role.value for role in pair)
             raise Rejected(
-                "forbidden_role_pair",
-                next_step="Give these two roles to two people.",
-                first=first,
-                second=second,
+                "forbidden_role_pair", next_step="Give these two roles to two people.", first=first, second=second
             )

@@ -178,10 +178,7 @@ async def _killswitch(settings: Settings) -> None:
     from byokeep.killswitch.app import create_app as create_killswitch  # noqa: PLC0415 - see the top
 
     come_first()
-    async with (
-        wiring.kill_app(settings) as app,
-        wiring.kill_lane(settings, app, "byokeep_killswitch") as lane,
-    ):
+    async with wiring.kill_app(settings) as app, wiring.kill_lane(settings, app, "byokeep_killswitch") as lane:
         await must_be_bounded(app.db)
         api = create_killswitch(
             app, partial(authenticate, app), wiring.emergency_of(settings), lane=(lane, partial(authenticate, lane))

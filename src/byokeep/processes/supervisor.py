@@ -35,17 +35,7 @@ from byokeep.adapters.openbao.embedded import EmbeddedOpenBao
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.kernel.durable_write import durable_write
-from byokeep.process import (
-    WORKER_READY,
-    Progress,
-    clean_environment,
-    end,
-    is_held,
-    is_running,
-    size_of,
-    spawn,
-    work_of,
-)
+from byokeep.process import WORKER_READY, Progress, clean_environment, end, is_held, is_running, size_of, spawn, work_of
 from byokeep.processes import drill_place
 from byokeep.processes.backup import backup_if_due
 from byokeep.processes.installation import install, no_signing_key, renew_machines

@@ -147,11 +147,7 @@ def lease_roles(desired: Desired) -> dict[str, dict[str, Any]]:
 
 def _lease_role(desired: Desired, kind: str, secret: str, policies: list[str]) -> dict[str, Any]:
     """Return a program: no other setting of the store limits how long its signer lets a token live (ADR 0037)."""
-    checks = [
-        f"claims.kind == '{kind}'",
-        *([f"'{secret}' in claims.secrets"] if secret else []),
-        *_fresh_checks(),
-    ]
+    checks = [f"claims.kind == '{kind}'", *([f"'{secret}' in claims.secrets"] if secret else []), *_fresh_checks()]
     ttl = desired.lease_token_ttl_s * 1_000_000_000
     auth = (
         f"pb.Auth{{policies: {_texts(policies)}, no_default_policy: true, token_type: {_BATCH}u,"
