@@ -334,7 +334,7 @@ async def one_at_a_time(settings: Settings, file: str, what: Brought) -> None:
     """While one restore reads, a second of that home is refused at once, and the home says that it is taken."""
     reads, go = threading.Event(), threading.Event()
 
-    def slowly(*_: object) -> None:
+    def slowly(*_: object, **__: object) -> None:
         reads.set()
         go.wait(60)
         raise BackupRefused("snapshot")
