@@ -2,6 +2,8 @@
 
 To read and collect the tests takes a quarter of a minute of a processor, which each process of its own would need.
 Files are handed out in their order, each to whoever is free. The first process starts nothing and reports.
+Further processes (``--beside``) begin with the last files, at a low priority: they use what the others leave of the
+processors while they wait for servers, and take no time from a test that has a limit.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ from typing import Any, NoReturn
 import pytest
 
 _PROCESS = "process-"
+_LOW = 5
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the number of processes."""
     parser.addoption("--jobs", type=int, default=1, help="in how many processes the files of tests are run")
+    parser.addoption("--beside", type=int, default=0, help="in how many more, of low priority, from the last file on")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,7 +40,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Run all files, where more than one process was asked for. A process that dies fails its test, and the run."""
     config = session.config
     jobs = config.getoption("jobs")
-    if jobs < 2 or config.option.collectonly or session.testsfailed:
+    if jobs + config.getoption("beside") < 2 or config.option.collectonly or session.testsfailed:
         return None
     assert threading.active_count() == 1
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would lose a thread of a library's"
@@ -64,7 +68,7 @@ def _begun(config: pytest.Config, files: list[list[pytest.Item]], jobs: int) -> 
     """Fork the processes; gives for each where it is heard, its number, and the test that it runs: none as yet."""
     config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one for all
     running = dict[Connection, tuple[int, str]]()
-    for number in range(min(jobs, len(files))):
+    for number in range(min(jobs + config.getoption("beside"), len(files))):
         ours, theirs = Pipe()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -72,7 +76,9 @@ def _begun(config: pytest.Config, files: list[list[pytest.Item]], jobs: int) -> 
         if pid == 0:
             for one in (ours, *running):
                 one.close()
-            _work(config, files, theirs, number)
+            if number >= jobs:
+                os.nice(_LOW)
+            _work(config, files, theirs, number, first=number < jobs)
         theirs.close()
         running[ours] = pid, ""
     return running
@@ -92,8 +98,11 @@ def _hear(
             _died(config, test, os.waitstatus_to_exitcode(status))
         return
     if told == "asks":
+        number = None
+        if left and not (session.shouldfail or session.shouldstop):
+            number = left.popleft() if said else left.pop()
         with suppress(BrokenPipeError):  # it died: the next look sees that
-            one.send(left.popleft() if left and not (session.shouldfail or session.shouldstop) else None)
+            one.send(number)
     elif told == "begins":
         running[one] = pid, said
     elif told == "report":
@@ -131,16 +140,18 @@ class _Telling:
         self._end.send(("warning", {"warning_message": plain, "when": when, "nodeid": nodeid, "location": None}))
 
 
-def _handed(files: list[list[pytest.Item]], end: Connection) -> Iterator[pytest.Item]:
-    """The tests of one file after the other, as long as there are some."""
+def _handed(files: list[list[pytest.Item]], end: Connection, first: bool) -> Iterator[pytest.Item]:
+    """The tests of one file after the other, the first or the last that is left, as long as there are some."""
     while True:
-        end.send(("asks", None))
+        end.send(("asks", first))
         if (number := end.recv()) is None:
             return
         yield from files[number]
 
 
-def _work(config: pytest.Config, files: list[list[pytest.Item]], end: Connection, number: int) -> NoReturn:
+def _work(
+    config: pytest.Config, files: list[list[pytest.Item]], end: Connection, number: int, *, first: bool
+) -> NoReturn:
     """Run what is handed out, and end. What lasts a session is kept from file to file: the next test is known."""
     code = 1
     try:
@@ -153,7 +164,7 @@ def _work(config: pytest.Config, files: list[list[pytest.Item]], end: Connection
         places: Any = config._tmp_path_factory  # type: ignore[attr-defined]
         places._basetemp = places.getbasetemp() / f"{_PROCESS}{number}"
         places._basetemp.mkdir(mode=0o700)
-        handed = _handed(files, end)
+        handed = _handed(files, end, first)
         item = next(handed, None)
         while item is not None:
             following = next(handed, None)
