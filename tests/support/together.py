@@ -2,8 +2,8 @@
 
 To read and collect the tests takes a quarter of a minute of a processor, which each process of its own would need.
 Files are handed out in their order, each to whoever is free. The first process starts nothing and reports.
-Further processes (``--beside``) begin with the last files, at a low priority: they use what the others leave of the
-processors while they wait for servers, and take no time from a test that has a limit.
+Further processes (``--beside``) run the files that need no engines, the last one first, at a low priority: they use
+what the others leave of the processors while they wait for servers, and take no time from a test that has a limit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import sys
 import threading
 import traceback
 import warnings
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import groupby
@@ -26,13 +25,13 @@ from typing import Any, NoReturn
 import pytest
 
 _PROCESS = "process-"
-_LOW = 5
+_LOW = 15
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the number of processes."""
     parser.addoption("--jobs", type=int, default=1, help="in how many processes the files of tests are run")
-    parser.addoption("--beside", type=int, default=0, help="in how many more, of low priority, from the last file on")
+    parser.addoption("--beside", type=int, default=0, help="in how many more, of low priority, without engines")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -45,11 +44,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     assert threading.active_count() == 1
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would lose a thread of a library's"
     files = [[*of] for _, of in groupby(session.items, key=lambda item: item.path)]
-    left, running = deque(range(len(files))), _begun(config, files, jobs)
+    left, running = [*range(len(files))], _begun(config, files, jobs)
+    alone = {number for number in left if not any(item.get_closest_marker("engines") for item in files[number])}
     while running:
         for one in wait([*running]):
             assert isinstance(one, Connection)
-            _hear(session, one, running, left)
+            _hear(session, one, running, left, alone)
     if session.shouldfail:
         raise session.Failed(session.shouldfail)
     if session.shouldstop:
@@ -85,9 +85,13 @@ def _begun(config: pytest.Config, files: list[list[pytest.Item]], jobs: int) -> 
 
 
 def _hear(
-    session: pytest.Session, one: Connection, running: dict[Connection, tuple[int, str]], left: deque[int]
+    session: pytest.Session,
+    one: Connection,
+    running: dict[Connection, tuple[int, str]],
+    left: list[int],
+    alone: set[int],
 ) -> None:
-    """Take one message of a process, or its end."""
+    """Take one message of a process, or its end. Of the files that are ``left`` some need no engines: ``alone``."""
     config, (pid, test) = session.config, running[one]
     try:
         told, said = one.recv()
@@ -99,8 +103,10 @@ def _hear(
         return
     if told == "asks":
         number = None
-        if left and not (session.shouldfail or session.shouldstop):
-            number = left.popleft() if said else left.pop()
+        if not (session.shouldfail or session.shouldstop):
+            number = next(iter(left), None) if said else next((of for of in reversed(left) if of in alone), None)
+        if number is not None:
+            left.remove(number)
         with suppress(BrokenPipeError):  # it died: the next look sees that
             one.send(number)
     elif told == "begins":
