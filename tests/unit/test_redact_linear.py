@@ -115,6 +115,7 @@ WAYS: dict[str, Callable[[bytes], object]] = {
     "the scan": lambda text: list(_SHAPES.find(text)),
 }
 _CASES = 1500
+_SIZES = (5_000, 20_000, 40_000, 80_000)
 _DEAR = 20e-6  # seconds of CPU a byte, three times what the worst that is known takes on a busy machine
 
 
@@ -128,13 +129,17 @@ def _seconds(way: Callable[[bytes], object], unit: bytes, size: int, times: int 
 
 
 def slow(cases: list[tuple[str, bytes]]) -> Iterator[tuple[str, bytes, list[float]]]:
-    """Yield the cases that cost too much for their length, or more than 2.6 times for twice of it."""
+    """Yield the cases that cost too much for their length, or more than 2.6 times for twice of it.
+
+    Growth is asked from 40 kB on: below, matches to the end of one line are read until they come to `NESTED`.
+    """
     for name, unit in cases:
         way = WAYS[name]
         if _seconds(way, unit, 5_000) < 0.03 and _seconds(way, unit, 20_000) < 0.1:
             continue
-        took = [_seconds(way, unit, size, 3) for size in (5_000, 10_000, 20_000, 40_000)]
-        if took[0] > 5_000 * _DEAR or took[2] > 20_000 * _DEAR or (took[3] > 0.2 and took[3] > 2.6 * took[2]):
+        took = [_seconds(way, unit, size, 3) for size in _SIZES]
+        dear = any(one > size * _DEAR for one, size in zip(took, _SIZES, strict=True))
+        if dear or (took[-1] > 0.2 and took[-1] > 2.6 * took[-2]):
             yield name, unit, took
 
 
