@@ -55,7 +55,7 @@ from byokeep.kernel.rows import Row, Shape, reader
 
 T = TypeVar("T")
 BATCH: Final = 1_000  # records at a time: hashing them keeps the process from other work for about 10 ms
-EPOCHS: Final = 100  # at a time: replaying them takes some 30 ms
+EPOCHS: Final = 500  # at a time: replaying them takes some 150 ms, in a thread
 OVERDUE_S: Final = 180.0  # three missed heartbeats
 PURPOSE: Final = "checkpoints"
 _RUNNING: Final = "Wait for its end, then look at its record: `byokeep audit list --event audit.verified`."
