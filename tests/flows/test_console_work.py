@@ -8,8 +8,11 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import AsyncMock
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,13 +24,17 @@ from byokeep.core.reenable import Event, IdentityChecked, Reauthorised, ScopesCh
 from byokeep.jobs import reenabling
 from byokeep.kernel import procedures
 from byokeep.kernel.alarm import raise_alert
+from byokeep.kernel.probes import ProbeOutcome, ok
 from byokeep.kernel.record import record
+from byokeep.operations import checklist, checks
+from byokeep.operations.checks import Checklist
 from tests.flows.test_console_sops import told
 from tests.flows.test_incidents import asked, stepped, timeline
 from tests.flows.test_rotation import administered
 from tests.flows.test_vault_incident import Way
+from tests.support.cli import Shell
 from tests.support.connected import Account, connect
-from tests.support.console import HOSTILE, Visit
+from tests.support.console import HOSTILE, Visit, trail
 from tests.support.screen import Screen
 from tests.support.vault import Vault, vault_on
 from tests.support.web import Desk
@@ -524,7 +531,9 @@ async def test_many_are_revoked_at_once_with_a_proof_of_each(screen: Screen) -> 
     await nothing_ran(screen)
 
 
-async def test_what_comes_round_is_looked_at_and_signed(screen: Screen) -> None:
+async def test_what_comes_round_is_looked_at_and_signed(
+    screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A checklist is signed as it was seen, with its tickets; backups, drills and the month show what is on record."""
     page, desk, faults = screen.page, screen.desk, []
     client = await desk.stand.client("openai")
@@ -608,9 +617,56 @@ async def test_what_comes_round_is_looked_at_and_signed(screen: Screen) -> None:
     then = await page.locator("#signed").inner_text()  # what was signed, with its tickets and digest
     assert all(f"ops-{number}" in then for number in range(len(bad)))
     assert said(desk, "checklist.signed")[0]["digest"] in then
+    await signed_like_the_command(screen, client, tmp_path, monkeypatch)
     faults += await restored(screen, client, str(backup))
     assert faults == []
     await nothing_ran(screen)
+
+
+async def signed_like_the_command(screen: Screen, client: UUID, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other two checklists by keyboard, then all three with the command for an earlier day: the same records."""
+    page, desk = screen.page, screen.desk
+
+    def well(name: str) -> Callable[[checks.ChecklistLook], Awaitable[ProbeOutcome]]:
+        return AsyncMock(return_value=ok(name))
+
+    daily = [replace(one, probe=well(one.name)) if one.name in ("vault", "audit_devices", "disk") else one
+             for one in checks.CHECKS[Checklist.DAILY]]  # fmt: skip
+    monkeypatch.setitem(checks.CHECKS, Checklist.DAILY, daily)  # what this machine's load would answer differently
+    for kind in ("daily", "monthly"):
+        await page.goto(f"{screen.url}/console/checklists")
+        await screen.press(f"Go through the {kind} checklist", role="link")
+        await screen.press("Check them now")
+        bad = [box async for box in _tickets(page)]
+        assert bad, await page.inner_text("main")
+        for label in bad:
+            await screen.write(label, f"OPS-{bad.index(label)}")
+        await screen.press("Sign it off")
+        await page.get_by_role("link", name=f"Look at the {kind} checklist").wait_for()
+    then = desk.sql("SELECT clock_timestamp()")
+    await desk.onboard(client, provider="google")  # what there is to review of the client, and of the platform
+    desk.stand.subject("runner", "of later")
+    of = checklist.period_of
+    monkeypatch.setattr(checklist, "period_of", lambda kind, now: of(kind, now - timedelta(days=40)))
+    (token := place / "operator.token").touch(mode=0o600)
+    token.write_text(desk.people["operator"].token)
+    for kind in Checklist:
+        asked = ("--json", "--url", screen.url.replace("localhost", "127.0.0.1"))
+        found = (await Shell(place).run("checklist", kind, *asked, token=token)).document
+        assert "items" in found, found
+        names = [one["name"] for one in found["items"] if one["state"] != "ok"]
+        slips = [word for at, name in enumerate(names) for word in ("--ticket", f"{name}=OPS-{at}")]
+        ran = await Shell(place).run("checklist", "sign", kind, "--seen", found["digest"], *slips, *asked, token=token)
+        assert ran.code == 0, ran.said
+    about = ", ".join(f"'{checks.object_of(desk.web.installation_id, kind)}'" for kind in Checklist)
+    mine, theirs = ([re.sub(r'(access.reviewed.*"count": )\d+', r"\1", one)  # once all since the set-up is new
+                     for one in trail(desk, f"object_id IN ({about}) AND outcome = 'ok' AND at {when} '{then}'")]
+                    for when in ("<=", ">"))  # fmt: skip
+    assert sorted(set(mine)) == sorted(set(theirs))  # the weekly one was looked at more than once
+    for event, count in (("access.reviewed", 2), ("checklist.shown", 3), ("checklist.signed", 3),
+                         ("checklist.ticked", sum(map(len, checks.CHECKS.values())))):  # fmt: skip
+        assert sum(one.startswith(event) for one in theirs) == count, event
+        assert sum(one.startswith(event) for one in mine) == count or event == "checklist.shown"
 
 
 async def restored(screen: Screen, client: UUID, backup: str) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from html import unescape
 from http.cookies import SimpleCookie
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from granian.constants import Interfaces
@@ -20,6 +22,7 @@ from tests.support.web import Desk
 ORIGIN = "https://byokeep.example"
 SAME = {"Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
 PASSWORD = "a long password of somebody"
+_VARIES = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{16,}|\d{4}-\d\d-\d\d(T[0-9:.]+Z)?")  # ids, digests, times
 
 
 @dataclass
@@ -100,6 +103,26 @@ async def code_of(desk: Desk, who: str) -> str:
     status, made = await desk.call("POST", "/v1/session/code", who)
     assert status == 201, made
     return str(made["token"])
+
+
+def alike(said: Mapping[str, Any]) -> str:
+    """What is said, with whatever one of its kind says otherwise than the next masked: ids, digests, times, places."""
+    return _VARIES.sub("*", json.dumps(
+        {name: "*" if name.endswith(("_ms", "took_s", "seq")) else it for name, it in sorted(said.items())}
+    ))  # fmt: skip
+
+
+def trail(desk: Desk, where: str) -> list[str]:
+    """What was done, as it is on record in order: event, outcome, roles and fields; ``where`` is SQL on the records.
+
+    So what was done in two ways is compared. How often somebody looked differs between them, and is left out.
+    """
+    rows = desk.sql(
+        f"SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE {where}"  # noqa: S608
+        " AND event NOT IN ('key.metadata_read', 'key.listed', 'audit.read') ORDER BY chain, seq"
+    )
+    return [f"{one['event']} {one['outcome']} {one['roles']} {alike(one['fields'])}"
+            for one in map(json.loads, rows.splitlines())]  # fmt: skip
 
 
 HOSTILE = (
