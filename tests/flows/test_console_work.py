@@ -475,8 +475,100 @@ async def test_break_glass_is_asked_for_approved_ended_and_reviewed(screen: Scre
     ]  # fmt: skip
     assert on_record[0] == on_record[1]
     assert on_record[0].endswith("breakglass.reviewed ok\nbreakglass.closed ok")
+    await glass_denied(screen, client)
+    await stopped_and_let_go(screen, client)
     assert faults == []
     await nothing_ran(screen)
+
+
+async def glass_denied(screen: Screen, client: UUID) -> None:
+    """A request is denied by an approver, among the approvals and on its page, and taken back: as the commands do."""
+    page, desk, grants = screen.page, screen.desk, []
+    what = "Let a person read secrets for 15 minutes: runner down, ticket inc-43"
+    for who, place, no in (
+        ("approver", "/console/approvals", f"Deny: {what}"), ("approver", "", "Deny"), ("operator", "", "Take it back"),
+    ):  # fmt: skip
+        await sits_down(screen, "operator", "/console/break-glass")
+        await screen.choose("What", "openai")
+        await screen.write("Reason, as a code", "runner_down")
+        await screen.write("Ticket", "INC-43")
+        await screen.press("Ask for it")
+        grants.append(page.url.rpartition("/")[2])
+        if who == "approver":
+            await sits_down(screen, who, place or f"/console/break-glass/{grants[-1]}")
+        await screen.press(no)
+        assert page.url.endswith(f"/console/break-glass/{grants[-1]}")
+        assert "denied" in await page.locator("h1").inner_text()
+        assert "By nobody." in await page.inner_text("main")
+    await page.goto(f"{screen.url}/console/approvals")
+    await page.get_by_text("Nothing waits for a second person").wait_for()
+    asked = {"client_id": str(client), "scope": "openai", "reason": "runner_down", "ticket": "INC-43", "life_s": 900}
+    theirs = []
+    for who in ("approver", "approver", "operator"):
+        theirs.append((await desk.call("POST", "/v1/breakglass", "operator", asked))[1]["id"])
+        assert (await desk.call("POST", f"/v1/breakglass/{theirs[-1]}/deny", who))[1]["status"] == "denied"
+    for mine, other in zip(grants, theirs, strict=True):
+        led = [trail(desk, f"object_id = '{it}'") for it in (mine, other)]
+        assert led[0] == led[1]
+        assert [one.partition(" [")[0] for one in led[0] if one.startswith("breakglass")] == [
+            "breakglass.requested ok", "breakglass.denied ok",
+        ]  # fmt: skip
+
+
+async def stopped_and_let_go(screen: Screen, client: UUID) -> None:
+    """A client is stopped; a release that nobody approves in time lapses, the next one is let: as the commands do.
+
+    Nobody says no to a release: whoever does not want it lets it lapse.
+    """
+    page, desk = screen.page, screen.desk
+    other = await desk.stand.client("openai")
+    since = {it: int(desk.sql(f"SELECT coalesce(max(seq), 0) FROM byokeep.audit_record WHERE chain = '{it}'"))
+             for it in (client, other)}  # fmt: skip
+    lapse = "UPDATE byokeep.approval SET expires_at = now() WHERE action = 'open_switch' AND used_at IS NULL"
+
+    async def asks() -> None:
+        await sits_down(screen, "operator", "/console/kill")
+        await screen.write("Why it may go on, as a code", "cause_removed")
+        await screen.press("Ask for the release")
+        await page.get_by_text("It lapses at").wait_for()
+        assert await page.get_by_role("button", name="Release").count() == 0  # another person's
+        await sits_down(screen, "approver", "/console/kill")
+
+    await sits_down(screen, "operator", "/console/kill")
+    await screen.choose("Client", desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'"))
+    await screen.press("See what it would stop")
+    assert desk.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "0"  # looked at, and no more
+    await screen.write("Reason, as a code", "suspected_leak")
+    await screen.press("Stop now")
+    await page.get_by_text("The store is cut off, too.").wait_for()
+    await asks()
+    desk.sql(lapse)
+    await screen.press("Release")
+    await page.get_by_text("approval expired").wait_for()
+    await page.goto(f"{screen.url}/console/kill")
+    await page.get_by_text("An approver, once it is asked for").wait_for()
+    assert desk.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "1"
+    await asks()
+    await screen.press("Release")
+    await page.get_by_text("Nothing else is stopped.").wait_for()
+    assert desk.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "0"
+
+    of, path = {"client_id": str(other)}, "/v1/switches/open-requests"
+    for in_time in (False, True):
+        if not in_time:
+            assert (await desk.call("POST", "/v1/switches/close", "operator", of | {"reason": "suspected_leak"}))[
+                0
+            ] == 200
+        wish = (await desk.call("POST", path, "operator", of | {"reason": "cause_removed"}))[1]["id"]
+        if not in_time:
+            desk.sql(lapse)
+        assert (await desk.call("POST", f"{path}/{wish}/approve", "approver"))[0] == (200 if in_time else 403)
+    led = [trail(desk, f"chain = '{it}' AND seq > {seq}") for it, seq in since.items()]
+    assert led[0] == led[1]
+    assert [one.partition(" [")[0] for one in led[0] if one.startswith("switch.open")] == [
+        "switch.open_requested ok", "switch.opened denied",
+        "switch.open_requested ok", "switch.opened intended", "switch.opened ok",
+    ]  # fmt: skip
 
 
 async def test_many_are_revoked_at_once_with_a_proof_of_each(screen: Screen) -> None:

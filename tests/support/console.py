@@ -108,7 +108,7 @@ async def code_of(desk: Desk, who: str) -> str:
 def alike(said: Mapping[str, Any]) -> str:
     """What is said, with whatever one of its kind says otherwise than the next masked: ids, digests, times, places."""
     return _VARIES.sub("*", json.dumps(
-        {name: "*" if name.endswith(("_ms", "took_s", "seq")) else it for name, it in sorted(said.items())}
+        {name: "*" if name.endswith(("_ms", "_us", "took_s", "seq")) else it for name, it in sorted(said.items())}
     ))  # fmt: skip
 
 
