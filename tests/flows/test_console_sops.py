@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 import pytest
 
+from byokeep.kernel import procedures
+from byokeep_sim import SimKeyState
+from tests.flows.test_rotation import desk_place, later, one_run
+from tests.support.cli import Shell
 from tests.support.connect import Office, back
-from tests.support.console import HOSTILE, Visit
+from tests.support.console import HOSTILE, Visit, alike, named, trail
 from tests.support.screen import Screen, screen_on
 from tests.support.web import Desk
 
@@ -135,6 +142,108 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     await unreachable_is_not_invalid(desk)
     assert faults == []
     assert [one for one in screen.said if "422" not in one] == []
+
+
+async def test_a_rotation_to_the_proved_end_of_the_old_key(screen: Screen, tmp_path: Path) -> None:
+    """Begun, brought, verified, cut over, waited for, revoked, proved dead: by keyboard, and with the command.
+
+    The records are the same, and so is the signed evidence, which the page hands out.
+    """
+    page, desk, faults = screen.page, screen.desk, []
+    mine, theirs = [await desk.stand.client() for _ in range(2)]
+    old = [desk.canary() for _ in range(2)]
+    refs = [(await desk.onboard(it, value))["ref"] for it, value in zip((mine, theirs), old, strict=True)]
+    since = {it: int(desk.sql(f"SELECT max(seq) FROM byokeep.audit_record WHERE chain = '{it}'"))  # noqa: S608
+             for it in (mine, theirs)}  # fmt: skip
+    for who in ("operator", "auditor"):
+        await named(desk, desk.people[who])  # a new password ends the token that there was
+        (tmp_path / f"{who}.token").touch(mode=0o600)
+        (tmp_path / f"{who}.token").write_text(desk.people[who].token)
+
+    async def shell(*words: str, who: str = "operator", stdin: bytes | None = None) -> Any:
+        token = tmp_path / f"{who}.token"
+        url = screen.url.replace("localhost", "127.0.0.1")  # a command takes no name for this machine
+        ran = await Shell(tmp_path).run(*words, "--json", "--url", url, token=token, stdin=stdin)
+        assert ran.code == 0, ran.said
+        return ran.document if ran.out else None
+
+    def serves(it: UUID) -> str:
+        return desk.sql(f"SELECT version || ' ' || state FROM byokeep.credential_ref WHERE client_id = '{it}'")  # noqa: S608
+
+    await screen.sign_in()
+    await page.goto(f"{screen.url}/console/keys/{refs[0]}")
+    await screen.press("Rotate it", role="link")
+    await screen.press("Begin the rotation")
+    at = page.url
+    run = at.rpartition("/")[2]
+    await screen.press("Put the new key in", role="link")
+    new = desk.canary()
+    await screen.choose("Provider", "openai")
+    await screen.write("Key", new.decode())
+    async with page.expect_navigation():
+        await page.keyboard.press("Enter")
+    other = (await shell("rotate", "start", refs[1]))["id"]
+    await shell("key", "add", str(theirs), "openai", "--no-wait", stdin=desk.canary())
+    await desk.work()
+
+    async def steps(*buttons: str) -> list[str]:
+        """What is done, next or waits, after these buttons were pressed and the workers went on."""
+        for button in buttons:
+            await page.goto(at)
+            await screen.press(button)
+            accepts = ("--accept", button.removeprefix("Accept: ").replace(" ", "_")) if ":" in button else ()
+            await shell("rotate", "resume", other, *accepts)
+            await desk.work()
+        await page.goto(at)
+        return [" ".join(await one.locator("strong, .tag").all_inner_texts())
+                for one in await page.locator(".step").all()]  # fmt: skip
+
+    assert (await steps())[:3] == [
+        "The new key is brought done", "The new key is verified done", "Dry run with the new key waits",
+    ]  # fmt: skip
+    assert [serves(it) for it in (mine, theirs)] == ["1 active"] * 2
+    assert (await steps("Accept: not rehearsed"))[3:5] == ["Jobs get the new key done", "Old and new side by side next"]
+    assert "its time" in await page.locator("dl.facts").inner_text()
+    assert [serves(it) for it in (mine, theirs)] == ["2 active"] * 2
+    faults += await screen.judged("rotation-overlap")
+    later(desk)  # the overlap is over
+    for one in (run, other):
+        await procedures.wake(desk.worker, await one_run(desk, one))
+    await desk.work()
+    assert (await steps())[4] == "Old and new side by side waits"
+    assert (await steps("Accept: soak unknown"))[5] == "The old key is revoked waits"
+    told_so = await steps("Accept: revoke by hand")  # nobody did: what a person says is not believed
+    assert told_so[5:7] == ["The old key is revoked done", "The old key is proved dead waits"]
+    for value in old:
+        desk.sim.book.keys.put("openai", value.decode(), SimKeyState.REVOKED, None)
+    assert [one for one in await steps("Go on") if not one.endswith(" done")] == []
+    assert "replaced" in await page.locator("h1").inner_text()
+    assert "old key alive" in await page.inner_text("table")
+    faults += await screen.judged("rotation-complete")
+    for it in (mine, theirs):
+        assert await desk.web.intake.live_versions(desk_place(it)) == [2]
+    await screen.reach("button", "Get its signed evidence")
+    async with page.expect_download() as download:
+        await page.keyboard.press("Enter")
+    assert (await download.value).suggested_filename == f"evidence-{run}.json"
+    reader = Visit(desk)  # this browser keeps no file
+    await reader.sign_in("operator")
+    await reader.get(f"/console/rotations/{run}")
+    (tmp_path / "mine.json").write_text((await reader.send("/console/audit/evidence", run=run)).raw)
+    for name in ("theirs.json", "again.json"):
+        await shell("evidence", "export", other, str(tmp_path / name))
+    await shell("audit", "keys", str(tmp_path / "keys.txt"), who="auditor")
+    proved = [await shell("evidence", "verify", str(tmp_path / f"{whose}.json"), "--keys", str(tmp_path / "keys.txt"))
+              for whose in ("mine", "theirs")]  # fmt: skip
+    about = [it["procedure"] | {"items": list(it["procedure"]["items"])} for it in proved]
+    assert [it["sop"] for it in about] == [run, other]
+    assert alike(about[0]) == alike(about[1])
+    led = [trail(desk, f"chain = '{it}' AND seq > {seq} AND event !~ '^(job|lease)[.]'") for it, seq in since.items()]
+    assert [pair for pair in zip(*led, strict=True) if pair[0] != pair[1]] == []
+    happened = [one.partition(" {")[0] for one in led[0]]
+    for event in ("key.pinned", "key.verified", "key.rotation", "procedure.stepped", "evidence.signed"):
+        assert any(one.startswith(event) for one in happened), (event, happened)
+    assert faults == []
 
 
 async def unreachable_is_not_invalid(desk: Desk) -> None:

@@ -107,9 +107,9 @@ async def code_of(desk: Desk, who: str) -> str:
 
 def alike(said: Mapping[str, Any]) -> str:
     """What is said, with whatever one of its kind says otherwise than the next masked: ids, digests, times, places."""
-    return _VARIES.sub("*", json.dumps(
-        {name: "*" if name.endswith(("_ms", "_us", "took_s", "seq")) else it for name, it in sorted(said.items())}
-    ))  # fmt: skip
+    measured = ("_ms", "_us", "took_s", "seq", "lines", "spans")
+    kept = {name: "*" if name.endswith(measured) else it for name, it in sorted(said.items())}
+    return _VARIES.sub("*", json.dumps(kept))
 
 
 def trail(desk: Desk, where: str) -> list[str]:

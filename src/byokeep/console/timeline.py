@@ -19,6 +19,7 @@ from byokeep.console.lists import exported_as, facts_in_words, given_id, paged
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.errors import Rejected
+from byokeep.core.policy import Verb
 from byokeep.core.procedure import Step
 from byokeep.http.procedures import run_out
 from byokeep.http.request import no_query, query_of
@@ -90,6 +91,7 @@ async def timeline(
         "may_resume": leads and run.closed_at is None and (run.reason != "" or status.waits_for == "person"),
         "may_end": leads and run.closed_at is None and run.state != "undoing" and procedure.may_end(run),
         "may_approve": status.waits_for == "approval" and who.actor.id not in (run.started_by, run.asked_by),
+        "may_sign": run.state == "complete" and not status.missing and who.may(Verb.EVIDENCE_READ),
     }  # fmt: skip
 
 
