@@ -434,6 +434,10 @@ async def test_no_page_is_shown_without_a_session(desk: Desk) -> None:
             answer = await visit.ask(method, re.sub(r"{[a-z_]+}", "018f3c1e-0000-7000-8000-000000000000", path), **SAME)
             assert (answer.status, answer.at[:16]) == (303, "/console/sign-in"), (route, answer.text)
             assert SESSION not in visit.cookies
+    for mode, kept in (("navigate", True), ("cors", False)):  # a stream of a page that lost its session is led there
+        visit = Visit(desk)
+        await visit.ask("GET", "/console/sign-in", **{"Sec-Fetch-Mode": mode})
+        assert bool(visit.cookies) is kept
 
 
 async def test_web_can_neither_revive_nor_make_a_session(desk: Desk) -> None:

@@ -271,8 +271,8 @@ class Console:
             **more,
         )  # fmt: skip
         reply = Response(text, status, self.site.headers, "text/html")
-        if given:
-            keep(reply, STRANGER, given)
+        if given and request.headers.get("sec-fetch-mode", "navigate") == "navigate":
+            keep(reply, STRANGER, given)  # not by a stream that was led here: the form of another page would be old
         return reply
 
     async def again(
