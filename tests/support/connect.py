@@ -216,7 +216,7 @@ async def office_on(database: Any, store: Store) -> AsyncIterator[Office]:
 
         token = stand.home / "custodian.token"
         worker = desk.worker
-        slots = SlotDirectory(stand.home / "slots", worker.installation_id)
+        slots = SlotDirectory(stand.home / "slots-of-the-office", worker.installation_id)
         stack.callback(slots.close)
         app = RefresherApp(
             db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
