@@ -484,7 +484,8 @@ async def test_break_glass_is_asked_for_approved_ended_and_reviewed(screen: Scre
 async def glass_denied(screen: Screen, client: UUID) -> None:
     """A request is denied by an approver, among the approvals and on its page, and taken back: as the commands do."""
     page, desk, grants = screen.page, screen.desk, []
-    what = "Let a person read secrets for 15 minutes: runner down, ticket inc-43"
+    name = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")
+    what = f"Let a person read the openai secrets of {name} for 15 minutes: runner down, ticket inc-43"
     for who, place, no in (
         ("approver", "/console/approvals", f"Deny: {what}"), ("approver", "", "Deny"), ("operator", "", "Take it back"),
     ):  # fmt: skip

@@ -256,7 +256,7 @@ def login(name: str | None = None, *, browser: bool = False, save: Path | None =
     place = save or session().settings.home / "credentials" / "cli.token"
     keep = new_file(place, replace=replace or save is None, ours=save is None)  # before a session is there to lose
     if browser:
-        say(f'Sign in at {web_url()}/console/you and press "Make a code" there. It works once, for two minutes.')
+        say(f'Sign in at {_console()}/you and press "Make a code" there. It works once, for two minutes.')
     value = read_secret(prompt="Code" if browser else "Password", what="code" if browser else "value")
     text = value.reveal().decode("utf-8", "replace")
     value.wipe()
@@ -274,12 +274,16 @@ def console() -> None:
     Example: byokeep operator console
     """
     reply = run(call("POST", "/v1/session/code"))
-    place = f"{web_url()}/console"
-    shown = {"open": place, "expires_at": reply["expires_at"]}
+    shown = {"open": _console(), "expires_at": reply["expires_at"]}
     show(shown | ({"code": str(reply["token"])} if session().as_json else {}), title="Console")
     if not session().as_json:
         err.print(str(reply["token"]), markup=False, soft_wrap=True)
         say("Open the page and enter this code there. It is shown once and works once.")
+
+
+def _console() -> str:
+    """Where people open the console: passkeys and single sign-on work only at the address that is set."""
+    return f"{session().settings.console_origin or web_url()}/console"
 
 
 @app.command

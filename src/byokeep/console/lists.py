@@ -238,7 +238,10 @@ async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]],
             what = asked["what"][:1].upper() + asked["what"][1:]
             add_row("rights", asked["id"], what, asked["requested_by"], asked["expires_at"])
     steps, left = await procedures.to_approve(console.app, who.actor)
-    of = await clients.names_of(console.app, who.actor, {one.run.client_id for one in steps if one.run.client_id})
+    grants = (await console.ask(who, "GET", "/v1/breakglass"))["grants"]
+    grants = [glass for glass in grants if glass["status"] == "requested"]
+    ids = {one.run.client_id for one in steps if one.run.client_id} | {UUID(glass["client_id"]) for glass in grants}
+    of = await clients.names_of(console.app, who.actor, ids)
     for one in steps:
         step = console.app.procedures[one.run.procedure].next(one.run)
         if step is not None and step.approval is not None:
@@ -246,10 +249,12 @@ async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]],
             what = f"Let {one.run.procedure.replace('_', ' ')} of {whose} go on: {step.name.replace('_', ' ')}"
             add_row("step", str(one.run.id), "; ".join((what, *facts_in_words(one))), str(one.run.asked_by), None,
                     step.approval, f"/console/procedures/{one.run.id}")  # fmt: skip
-    for glass in (await console.ask(who, "GET", "/v1/breakglass"))["grants"]:
-        if glass["status"] == "requested":
-            why = f"{glass['reason'].replace('_', ' ')}, ticket {glass['ticket']}"
-            what = f"Let a person read secrets for {glass['life_s'] // 60} minutes: {why}"
-            add_row("glass", glass["id"], what, glass["holder"], None)
+    for glass in grants:
+        scope = glass["scope"]
+        opens = {"all": "every secret", "drill": "no secret (a drill)"}.get(scope, f"the {scope} secrets")
+        whose = of.get(UUID(glass["client_id"]), glass["client_id"])
+        what = (f"Let a person read {opens} of {whose} for {glass['life_s'] // 60} minutes: "
+                f"{glass['reason'].replace('_', ' ')}, ticket {glass['ticket']}")  # fmt: skip
+        add_row("glass", glass["id"], what, glass["holder"], None, href=f"/console/break-glass/{glass['id']}")
     names = await clients.names_of(console.app, who.actor, {UUID(row["by"]) for row in found})
     return [row | {"by": names.get(UUID(row["by"]), row["by"])} for row in found], left
