@@ -265,6 +265,7 @@ async def test_only_a_form_of_ours_acts(desk: Desk) -> None:
         answer = await visit.ask("POST", "/console/sign-out", **given)  # type: ignore[arg-type]
         assert answer.status in (403, 415, 422), why
         assert why in answer.text, (given, answer.text)
+        assert ("<h1>This page is out of date</h1>" in answer.raw) == (why == "old form"), answer.text
     assert (await visit.ask("GET", "/console/you")).status == 200
     assert desk.stand.events("session.logout") == []
     routes = [json.loads(text)["fields"].get("route") for text in desk.stand.events("access.decided")]

@@ -698,18 +698,22 @@ async def test_what_comes_round_is_looked_at_and_signed(
     for number, label in enumerate(bad):
         await screen.write(label, f"OPS-{number}")
     await screen.press("Sign it off")
-    await page.wait_for_url("**/checklists")
+    await page.get_by_text("It was signed off").wait_for()
+    faults += await screen.judged("checklist-signed")
     signed = said(desk, "checklist.signed")
     assert [(it["checklist"], it["failed"]) for it in signed] == [("weekly", len(bad))]
     tickets = {it["ticket"] for it in said(desk, "checklist.ticked") if it.get("ticket")}
     assert tickets == {f"ops-{number}" for number in range(len(bad))}
-    await page.goto(f"{screen.url}/console/checklists/weekly")
+    asked = await page.locator("#signed").inner_text()  # what was signed, with its tickets and digest
+    await page.goto(f"{screen.url}/console/checklists")
+    await page.get_by_role("row").filter(has_text="signed").get_by_role("link").click()
     await screen.press("Check them now")
+    await page.get_by_text("How it stands now").first.wait_for()
     assert await page.get_by_role("button", name="Sign it off").count() == 0
     assert len(said(desk, "checklist.shown")) == 3
-    then = await page.locator("#signed").inner_text()  # what was signed, with its tickets and digest
-    assert all(f"ops-{number}" in then for number in range(len(bad)))
-    assert said(desk, "checklist.signed")[0]["digest"] in then
+    for then in (asked, await page.locator("#signed").inner_text()):
+        assert all(f"ops-{number}" in then for number in range(len(bad)))
+        assert said(desk, "checklist.signed")[0]["digest"] in then
     await signed_like_the_command(screen, client, tmp_path, monkeypatch)
     faults += await restored(screen, client, str(backup))
     assert faults == []
@@ -735,7 +739,7 @@ async def signed_like_the_command(screen: Screen, client: UUID, place: Path, mon
         for label in bad:
             await screen.write(label, f"OPS-{bad.index(label)}")
         await screen.press("Sign it off")
-        await page.get_by_role("link", name=f"Look at the {kind} checklist").wait_for()
+        await page.get_by_text("It was signed off").wait_for()
     then = desk.sql("SELECT clock_timestamp()")
     await desk.onboard(client, provider="google")  # what there is to review of the client, and of the platform
     desk.stand.subject("runner", "of later")

@@ -156,6 +156,12 @@ async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypat
     assert again.status == 303, again.text
     await desk.work()
     assert "A replacement is under way" in (await one.get(again.at)).text
+    shown = await one.get("/portal/keys/new?provider=openai")  # before anything is pasted
+    late = await one.send("/portal/keys/new", provider="openai", key=desk.canary("openai").decode())
+    told = r"A new key was entered on \d{4}-\d\d-\d\d and is being put in place. You can enter another one after that"
+    for page, status in ((shown, 200), (late, 409)):
+        assert (page.status, re.search(told, page.text) is not None) == (status, True), page.text
+        assert ('name="key"' in page.raw, "byokeep rotate" in page.text) == (False, False), "it has no command line"
     ref = stored.at.partition("?")[0]
     assert (await one.send(f"{ref}/end", why="")).status == 422
     with monkeypatch.context() as away:

@@ -187,10 +187,16 @@ def _checklists(pages: Pages) -> None:
         return console.page(request, "checklists.html", who=who, found=found, names=names)
 
     async def asked(request: Request, who: Visitor) -> Response:
-        await no_query(request)
-        kind = _kind(request)
-        authorise_every_client(who.actor, Verb.CHECKLIST_READ)
-        return console.page(request, "checklist-ask.html", who=who, kind=kind, items=len(CHECKS[kind]))
+        kind, period = _kind(request), query_of(request, "period").get("period")
+        found = await checklist.periods(console.app, who.actor, kind)
+        if not (known := [row for row in found if period in (None, row.period.isoformat())]):
+            raise NotFound("not_found")
+        one = known[0] if known[0].signed_by else None
+        return console.page(
+            request, "checklist-ask.html", who=who, kind=kind, items=len(CHECKS[kind]), one=one,
+            then=await checklist.signed_items(console.app, who.actor, kind, one.period) if one else [],
+            names=await clients.names_of(console.app, who.actor, {one.signed_by} if one and one.signed_by else set()),
+        )  # fmt: skip
 
     async def filled(request: Request, who: Visitor, kind: Checklist) -> Response:
         console.writes.spend(str(who.actor.id))  # each run queries the whole installation
@@ -214,7 +220,7 @@ def _checklists(pages: Pages) -> None:
         tickets = {item: text for item in items if (text := given[f"ticket-{item}"].strip())}
         body = {"checklist": kind, "seen": given["seen"], "period": given["period"], "tickets": tickets}
         await console.ask(who, "POST", "/v1/checklists/sign", body)
-        return RedirectResponse("/console/checklists", 303, HEADERS)
+        return RedirectResponse(f"/console/checklists/{kind}", 303, HEADERS)
 
     pages.add("GET", "/checklists", lists)
     pages.add("GET", "/checklists/{kind}", asked)

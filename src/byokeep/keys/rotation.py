@@ -341,15 +341,20 @@ def taken(run: KeyRotation) -> Conflict:
     return Conflict("rotation_in_flight", next_step=f"{step} cutover) or `rollback` (after it).", run=run.id)
 
 
+def takes_key(app: App, run: KeyRotation) -> bool:
+    """Whether a run that is not over lets a value come in beside the current one."""
+    step = app.procedures[run.procedure].next(run)
+    early = step is not None and step.name in ("create", "verify")
+    return early and run.state != "undoing" and run.procedure != MINTED
+
+
 async def admit(tx: Tx, app: App, ref: CredentialRef) -> None:
     """Let a value come in beside the current one, before it is written. Raises Conflict(``rotation_in_flight``)."""
     run = await in_flight(tx, ref.client_id, ref.id)
-    step = None if run is None else app.procedures[run.procedure].next(run)
-    early = step is not None and step.name in ("create", "verify")
     if run is not None and run.reason == "revoke_by_hand" and run.procedure == LEAKED:
         first = f"End the leaked key first, at its provider, and record it: {look(run.id)}."
         raise Conflict("rotation_in_flight", next_step=first, run=run.id)
-    if run is not None and (not early or run.state == "undoing" or run.procedure == MINTED):
+    if run is not None and not takes_key(app, run):
         raise taken(run)
 
 

@@ -5,6 +5,7 @@ Rules
   stored, and the provider is asked. Next to a key that serves, it waits until it is proved, so there is no outage.
 - Whoever tries keys again and again waits longer and longer, so that nobody learns here which keys of others are valid.
 - What could not be found out is shown as such. A provider that does not answer says nothing about the key.
+- While a rotation takes no other key, the form is not shown: nobody pastes what would be refused.
 - Ending a key is confirmed on a page of its own, and the agency's people are told.
 """
 
@@ -31,7 +32,7 @@ from byokeep.core.next_steps import of_outcome
 from byokeep.http.request import STATUS, no_query, query_of
 from byokeep.jobs import switches
 from byokeep.kernel import sops
-from byokeep.keys import onboard, refs, rotation_view, usage
+from byokeep.keys import onboard, refs, rotation, rotation_view, usage
 from byokeep.tenancy import clients
 from byokeep.tenancy.login_brake import LoginBrake
 
@@ -142,7 +143,7 @@ def _entering(pages: Pages, brake: LoginBrake) -> None:
         provider = of(asked["provider"])
         return console.page(
             request, "key-new.html", who=who, provider=provider, named=provider_name, client=client, error=None,
-            serves=await _serves(pages, who, provider),
+            **await _beside(pages, who, provider),
         )  # fmt: skip
 
     async def entered(request: Request, who: Visitor) -> Response:
@@ -159,7 +160,7 @@ def _entering(pages: Pages, brake: LoginBrake) -> None:
             return console.page(
                 request, "key-new.html", who=who, provider=provider, named=provider_name,
                 client=await clients.get_client(console.app, who.actor, client_id),
-                serves=await _serves(pages, who, provider), **wrong(request, error),
+                **await _beside(pages, who, provider), **wrong(request, error),
             )  # fmt: skip
         return RedirectResponse(f"/portal/keys/{done.ref_id}?run={done.sop_id}", 303, HEADERS)
 
@@ -167,10 +168,14 @@ def _entering(pages: Pages, brake: LoginBrake) -> None:
     pages.add("POST", "/keys/new", entered)
 
 
-async def _serves(pages: Pages, who: Visitor, provider: str) -> bool:
-    """Whether a key of this provider already serves, so that another one replaces it."""
-    known = await refs.list_refs(pages.console.app, who.actor, client_of(who))
-    return any(is_shown(one) and one.provider == provider and one.state == KeyState.ACTIVE for one in known)
+async def _beside(pages: Pages, who: Visitor, provider: str) -> dict[str, Any]:
+    """Return whether a key of this provider already serves, and its rotation, if no other key may come in during it."""
+    app, actor = pages.console.app, who.actor
+    known = [one for one in await refs.list_refs(app, actor, client_of(who))
+             if is_shown(one) and one.provider == provider and one.state not in _ENDED]  # fmt: skip
+    runs = [run for one in known for run in await rotation_view.list_rotations(app, actor, one.id)]
+    held = [run for run in runs if run.run.closed_at is None and not rotation.takes_key(app, rotation.of(run.run))]
+    return {"serves": any(one.state == KeyState.ACTIVE for one in known), "held": held[0] if held else None}
 
 
 def _one(pages: Pages, brake: LoginBrake) -> None:
