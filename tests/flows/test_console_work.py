@@ -34,7 +34,7 @@ from tests.flows.test_rotation import administered
 from tests.flows.test_vault_incident import Way
 from tests.support.cli import Shell
 from tests.support.connected import Account, connect
-from tests.support.console import HOSTILE, Visit, trail
+from tests.support.console import HOSTILE, Visit, alike, trail
 from tests.support.screen import Screen
 from tests.support.vault import Vault, vault_on
 from tests.support.web import Desk
@@ -286,6 +286,17 @@ async def test_a_leaked_key_is_led_from_opening_to_close(screen: Screen) -> None
     assert "closed" in await page.locator("h1").inner_text()
     stages = [it["stage"] for it in said(desk, "incident.stepped")]
     assert stages[-1] == "release"
+    there = await desk.stand.client()
+    ways = ((client, one), (there, await leak_led_by_command(desk, there)))
+    lines = []
+    for whose, incident in ways:
+        found = (await desk.call("GET", f"/v1/incidents/{incident}/timeline", "operator"))[1]["records"]
+        lines.append([f"{it['event']} {alike(it['said'] | {'version': ''})}" for it in found
+                      if it["outcome"] == "ok" and it["event"] != "audit.read"])  # fmt: skip
+        lines.append(trail(desk, f"chain = '{whose}' AND outcome IN ('ok', 'intended')"
+                                 " AND event ~ '^(key|switch|exposure)[._]'"))  # fmt: skip
+    assert lines[0] == lines[2]
+    assert lines[1] == lines[3]
     everybody = await other.send("/console/incidents/vault", client="", cause="drill")
     assert (everybody.status, "Choose whose" in everybody.text) == (422, True)
     evil = " ".join(HOSTILE)[:300].replace("'", "''")
@@ -294,6 +305,48 @@ async def test_a_leaked_key_is_led_from_opening_to_close(screen: Screen) -> None
     assert "<script>document" in await page.inner_text("main")
     assert faults == []
     await nothing_ran(screen)
+
+
+async def leak_led_by_command(desk: Desk, client: UUID) -> str:
+    """Runbook 7.1 over the API, as the commands send it, step by step as the keyboard did; returns the incident."""
+    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
+    await administered(desk, client, "openrouter")
+    about = {"kind": "suspected_leak", "object_kind": "key", "object": ref, "client_id": str(client)}
+    began = (datetime.now(UTC) - timedelta(hours=30)).isoformat()
+    one = str((await asked(desk, "", about | {"began_at": began}, expect=201))["id"])
+    lanes = [{"client_id": str(client), "lane": lane} for lane in ("api", "browser")]
+    for lane in lanes:
+        body = lane | {"reason": "suspected_leak"}
+        assert (await desk.call("POST", "/v1/switches/close", "operator", body))[0] == 200
+    await stepped(desk, one, "kill")
+    await stepped(desk, one, "rotate")
+    await desk.work()
+    assert (await desk.put(client, desk.canary("openrouter"), "openrouter"))[0] == 202
+    await desk.work()
+    for hours in (None, 24):
+        since = {} if hours is None else {"since": (datetime.now(UTC) - timedelta(hours=hours)).isoformat()}
+        body = {"incident_id": one, "ref_id": ref} | since
+        assert (await desk.call("POST", "/v1/exposure", "operator", body))[0] == 200
+    await stepped(desk, one, "report", accept_gaps=True)
+    await stepped(desk, one, "ticket", ticket="OPS-1234")
+    await asked(desk, f"/{one}/postmortem", {"reference": "https://wiki.example.com/pm/12"})
+    await stepped(desk, one, "postmortem")
+    await asked(desk, f"/{one}/severity", {"severity": "P3"})
+    await desk.work()
+    run = desk.sql(
+        "SELECT id FROM byokeep.procedure_run WHERE procedure = 'lower_severity' ORDER BY started_at"
+    ).split()
+    assert (await desk.call("POST", f"/v1/procedures/{run[-1]}/approve", "approver"))[0] == 200
+    await desk.work()
+    path = "/v1/switches/open-requests"
+    wishes = [
+        (await desk.call("POST", path, "operator", lane | {"reason": "cause_removed"}))[1]["id"] for lane in lanes
+    ]
+    for wish in wishes:
+        assert (await desk.call("POST", f"{path}/{wish}/approve", "approver"))[0] == 200
+    await stepped(desk, one, "release")
+    await asked(desk, f"/{one}/close")
+    return one
 
 
 async def test_a_lost_token_is_led_back_with_the_canary_of_two(desk: Desk) -> None:
