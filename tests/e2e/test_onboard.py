@@ -310,6 +310,13 @@ async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(
     _, reply = await desk.put(risky, desk.canary(), query="?risk=high")
     key = reply["ref"]
     assert (await choose(45))[1]["code"] == "risk_decides"
+    client = await desk.stand.client()
+    key = (await desk.onboard(client))["ref"]
+    await desk.put(client, desk.canary(), query="?risk=high")  # it waits beside one of standard risk
+    assert (await choose(90))[1]["code"] == "risk_decides"
+    assert (desk.sql(f"{waits} WHERE id = '{key}'"), (await due(0))[1]) == ("30", 90)
+    assert (await choose(30))[0] == 200
+    assert (desk.sql(f"{waits} WHERE id = '{key}'"), (await due(0))[1]) == ("30", 30)
 
 
 async def test_a_verification_that_could_not_be_recorded_is_not_forgotten(

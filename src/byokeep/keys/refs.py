@@ -205,7 +205,8 @@ async def set_interval(app: App, actor: Actor, ref_id: UUID, *, days: int, reaso
     The days count from when the value came. What is overdue already stays so.
 
     Args:
-        days: Within the published range; a key of high risk has its least days and no others.
+        days: Within the published range; a key of high risk, or whose next value is, has its least days and no
+            others.
         reason: A code, ``[a-z][a-z0-9_]*``.
 
     Raises:
@@ -218,9 +219,10 @@ async def set_interval(app: App, actor: Actor, ref_id: UUID, *, days: int, reaso
         on_client=True,
     ) as tx:  # fmt: skip
         check_reason(reason, example="client_wish")
-        ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
+        row = await tx.one(dict, "ref_lock_row", client_id=ref.client_id, id=ref_id)
+        ref = ref_from(row)
         due = rotation_due(app.limits, ref.created_at, days, ref.risk, preference_days=days)
-        if ref.risk is Risk.HIGH and days != app.limits.rotation_min_days:
+        if Risk.HIGH in (ref.risk, row["candidate_risk"]) and days != app.limits.rotation_min_days:
             step = f"A high-risk key is always rotated every {app.limits.rotation_min_days} days."
             raise Rejected("risk_decides", next_step=step)
         chosen = await tx.maybe(
