@@ -17,6 +17,7 @@ import pytest
 from playwright.async_api import Page
 
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
+from byokeep.core.errors import Unavailable
 from byokeep.kernel.app import ServiceLimits
 from byokeep.tenancy.sso import REDIRECT
 from byokeep.wire.transport import Outbound
@@ -235,8 +236,14 @@ async def test_a_sign_in_ends_in_the_browser_that_began_it_once(desk: Desk, ther
                             Origin="https://evil.example", Sec_Fetch_Site="cross-site")).status == 403  # fmt: skip
 
 
-async def test_a_logout_there_ends_the_sessions_here_once(desk: Desk, there: Provider) -> None:
+async def test_a_logout_there_ends_the_sessions_here_once(
+    desk: Desk, there: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the linked person alone, on record; used, forged or stale: nothing ends. Each reply says nothing of people."""
+
+    async def away(*_: object, **__: object) -> None:
+        raise Unavailable("database_unreachable")
+
     told = "http://web/console/sso/logout"
 
     async def send(**fields: str) -> tuple[int, bytes]:
@@ -265,6 +272,16 @@ async def test_a_logout_there_ends_the_sessions_here_once(desk: Desk, there: Pro
     again, shown = await sign_in(desk, there, "ann", "operators")
     assert shown.status == 303
     assert await send(logout_token=token) == (400, b"")  # it was used
+    token = there.logout("nobody-here")
+    replies = await asyncio.gather(*(send(logout_token=token) for _ in range(8)))
+    assert sorted(status for status, _ in replies) == [200] + 7 * [400]
+    token = there.logout()
+    with monkeypatch.context() as broken:  # what ended nothing was not used
+        broken.setattr("byokeep.tenancy.sso.revoke_all", away)
+        assert await send(logout_token=token) == (400, b"")
+    assert await send(logout_token=token) == (200, b"")
+    again, shown = await sign_in(desk, there, "ann", "operators")
+    assert await send(logout_token=token) == (400, b"")
     assert (await again.get("/console/you")).status == 200
     there.down = True
     assert await send(logout_token=there.logout()) == (400, b"")

@@ -191,14 +191,20 @@ async def log_out(app: BrokerApp, check: SsoCheck, given: Challenges, *, token: 
         Unavailable: ``sso_unreachable``, ``sso_address_refused``.
     """
     identity, jti = await check.logged_out(token)
-    if given.waits(f"sso-logout:{jti}"):
+    used = f"sso-logout:{jti}"
+    if given.waits(used):
         raise Rejected("sso_answer_refused", next_step="This logout token was used. Send another.", claim="jti")
-    async with unblocked(app) as tx:
-        await tx.all(None, "subject_lock")
-        linked = await tx.maybe(_Linked, "sso_linked", identity=identity)
-        if linked is not None:
-            await revoke_all(tx, app.system(request_id), linked.subject_id, kind="session", reason=LOGGED_OUT)
-    given.give(f"sso-logout:{jti}", b"")  # for longer than its token counts
+    given.give(used, b"")  # for longer than its token counts, and before another call can look
+    try:
+        async with unblocked(app) as tx:
+            await tx.all(None, "subject_lock")
+            linked = await tx.maybe(_Linked, "sso_linked", identity=identity)
+            if linked is not None:
+                await revoke_all(tx, app.system(request_id), linked.subject_id, kind="session", reason=LOGGED_OUT)
+    except BaseException:
+        if given.waits(used):
+            given.take(used)  # it ended nothing, so it may be sent again
+        raise
 
 
 def _begun(given: Challenges, browser: str, said: Said) -> Asked:
