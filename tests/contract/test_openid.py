@@ -121,13 +121,21 @@ async def test_a_logout_token_is_held_against_every_claim_and_no_id_token_is_one
                 await check.logged_out(token)
             return str(caught.value.fields["claim"])
 
+        asked = len(there.calls)
         for claim, other in wrong_logouts(there):
             assert await why(there.logout(**other)) == claim, other
         assert await why(there.token(NONCE, {"sub": "ann"})) in ("jti", "events", "nonce")
         header, body, signature = there.logout().split(".")
-        bare = f"{text_of({'alg': 'none'})}.{body}."
-        for token in ("", "x", bare, f"{header}.{text_of({'sub': 'root'})}.{signature}"):
-            assert await why(token) == "signature"
+        claims = json.loads(base64.urlsafe_b64decode(body + "=="))
+        heads = [text_of(head) for head in ({"alg": "none"}, {"alg": "HS256"}, {"alg": ["RS256"]}, {}, [], 5, None)]
+        heads += ["", "x", "_w", base64.urlsafe_b64encode(b"[" * 300).decode()]
+        junk = ["", "x", "." * 16_000, f"{header}.{body}", f"{header}.{body}.{signature}.a.b", "\ud800.a.b"]
+        junk += [f"{header}.{part}.{signature}" for part in ("", "x", "_w", text_of([]), text_of(claims)[:-9])]
+        for token in junk + [f"{head}.{body}.{signature}" for head in heads]:
+            assert await why(token) == "signature", token[:60]
+        assert len(there.calls) == asked  # none of these is worth a question
+        assert await why(f"{header}.{text_of(claims | {'sub': 'root'})}.{signature}") == "signature"
+        assert len(there.calls) == asked + 2
         there.key = RSAKey.generate_key(2048, {"kid": "one"})
         assert await why(there.logout()) == "signature"
         there.key = None

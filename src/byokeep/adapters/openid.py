@@ -6,6 +6,7 @@ Rules
 - Each sign-in is a new proof: the provider is told to ask the person again, and must say that it has done so since.
 - An ID token counts if a key that the provider publishes now has signed it, with an algorithm of ``ALGORITHMS``, and
   each claim of ours holds. The keys are read after the token, each time; a key that is not among them is unknown.
+- A logout token comes from anybody: one that would not count even if it were signed costs the provider no question.
 - Calls go through :mod:`byokeep.wire.transport`: https to public addresses, or this machine for a provider on loopback.
 - A failure is a code and, for a token, the name of the claim. What the provider says about it is dropped, and so is its
   access token.
@@ -27,6 +28,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet, import_key
+from joserfc.jws import extract_compact
 
 from byokeep.core.canonical import strict_object
 from byokeep.core.errors import Rejected, Unavailable
@@ -123,7 +125,11 @@ class OpenIdProvider:
             Rejected: ``sso_answer_refused``.
             Unavailable: ``sso_unreachable``, ``sso_address_refused``.
         """
-        now, claims = int(self._clock.now().timestamp()), _signed(token, await self._keys(await self._described()))
+        self._logged_out(_unproved(token))  # a stranger's junk is not worth a question to the provider
+        return self._logged_out(_signed(token, await self._keys(await self._described())))
+
+    def _logged_out(self, claims: Mapping[str, Any]) -> tuple[bytes, str]:
+        now = int(self._clock.now().timestamp())
         events, jti, iat = claims.get("events"), claims.get("jti"), claims.get("iat")
         whose = self._whose(claims, now, {
             "iat": _is_whole(iat) and iat in range(now - LOGOUT_S, now + SKEW_S + 1),
@@ -224,6 +230,18 @@ def _signed(token: str, keys: KeySet) -> Mapping[str, Any]:
         return jwt.decode(token, keys, algorithms=list(ALGORITHMS)).claims
     except (JoseError, ValueError, TypeError, KeyError, RecursionError):
         raise _refused("signature") from None
+
+
+def _unproved(token: str) -> Mapping[str, Any]:
+    """Return the claims of a token of one of the algorithms, whoever has signed it. Raises Rejected."""
+    try:
+        found = extract_compact(token.encode())
+        alg, claims = found.headers().get("alg"), strict_object(found.payload or b"")
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise _refused("signature") from None
+    if alg not in ALGORITHMS or claims is None:
+        raise _refused("signature")
+    return claims
 
 
 def _is_good(key: object) -> bool:
