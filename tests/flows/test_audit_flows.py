@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.audit import disclosure, log
 from byokeep.audit.disclosure import RecordFilter, RecordPage, RecordWindow, client_proof, copy, export, read_audit
 from byokeep.audit.log import check_heartbeat, checkpoint, note_keys, origin, public_keys, verify
@@ -463,6 +465,26 @@ async def test_nothing_published_is_not_a_pass(broker: Broker) -> None:
     await broker.record(ALICE, EventName.JOB_OPENED)
     with pytest.raises(Unavailable, match="nothing_published"):
         await verify(broker.app, broker.auditor)
+
+
+@pytest.mark.req("S-TLOG-3")
+async def test_epochs_that_were_cut_off_the_published_log_are_missed(broker: Broker, tmp_path: Path) -> None:
+    """Also by a broker that starts afterwards; one epoch may be waiting for its signature, two may not."""
+    await filled(broker, 3)
+    lines = (broker.folder / "epochs.jsonl").read_bytes().splitlines(keepends=True)
+    for kept in (2, 1):
+        cut = tmp_path / f"cut-{kept}"
+        cut.mkdir(mode=0o700)
+        (cut / "epochs.jsonl").write_bytes(b"".join(lines[:kept]))
+        store = CheckpointDirectory(cut, origin=origin(broker.app))
+        app = replace(broker.app, checkpoints=store)
+        if kept == 2:
+            assert (await verify(app, broker.auditor)).epochs == 2
+        else:
+            with pytest.raises(Integrity, match="published_epochs_lost"):
+                await verify(app, broker.auditor)
+        store.close()
+    assert await broker.alerts() == ["audit_log_broken"]
 
 
 async def test_a_malformed_record_is_named_and_hides_nothing_else(broker: Broker) -> None:
