@@ -504,36 +504,38 @@ def _streams(text: bytes, mark: str, read: Callable[[bytes], bytes]) -> Iterator
         if tries > _MOST_STREAMS:
             yield b"", start, at, False
             return
-        opened, used = _inflated(text, start, read, lead)
-        at = max(at, start + used)
-        yield opened, start, at, len(opened) < _STREAM_BYTES
+        opened, end, behind = _inflated(text, start, read, lead)
+        yield opened, start, max(at, end), len(opened) < _STREAM_BYTES
+        at = max(at, behind)
 
 
-def _inflated(source: bytes, start: int, read: Callable[[bytes], bytes], skip: int) -> tuple[bytes, int]:
-    """Open a stream piece by piece; return what came out, at most _STREAM_BYTES, and how much of the source it took.
+def _inflated(source: bytes, start: int, read: Callable[[bytes], bytes], skip: int) -> tuple[bytes, int, int]:
+    """Open a stream piece by piece; return what came out, at most _STREAM_BYTES, its end, and where to search on.
 
     `read` returns the bytes that a piece of the source stands for; `skip` of them come before the stream. A stream
-    that breaks gives what stood before the break.
+    that breaks gives what stood before the break; the search goes on in the piece that broke it.
     """
     out = bytearray()
     stream = None
-    at, size = 0, _FIRST
+    at = end = start
+    size = _FIRST
     try:
-        while len(out) < _STREAM_BYTES:
-            piece = read(source[start + at : start + at + size])[skip:]
-            skip = 0
-            if not piece:
-                break
+        while len(out) < _STREAM_BYTES and at < len(source):
+            piece = read(source[at : at + size])
+            end = min(at + size, len(source))
             if stream is None:
-                stream = zlib.decompressobj(31 if piece[:1] == b"\x1f" else 15)
-            at += size
-            out += stream.decompress(piece, _STREAM_BYTES)
-            if stream.eof:
-                break
+                stream = zlib.decompressobj(31 if piece[skip : skip + 1] == b"\x1f" else 15)
+            else:
+                skip = 0
+            out += stream.decompress(piece[skip:], _STREAM_BYTES)
+            if stream.eof:  # the next one may begin in the same piece, and in the letter that this one ends in
+                taken, per = 4 * (len(piece) - len(stream.unused_data)), len(read(b"AAAA"))
+                return bytes(out), at - -taken // per, at + taken // per
+            at = end
             size = min(size * 2, _LARGEST)
     except zlib.error:
         pass
-    return bytes(out), at if out else 0
+    return bytes(out), end, at if out else start
 
 
 # Four characters that stand for three bytes below 0x80, the first of them printable.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import gzip
+import itertools
 import json
 import random
 import secrets
 import string
 import threading
 import time
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -202,6 +204,21 @@ def test_shapes_inside_encodings_are_masked(redactor: Redactor) -> None:
     ):
         text = b'{"note": "' + ENCODINGS[name](b"key " + key + b" end") + b'"}'
         assert not recoverable(redactor.data(text), key), name
+
+
+@pytest.mark.parametrize("pack", [lambda text: gzip.compress(text, mtime=0), zlib.compress], ids=["gzip", "zlib"])
+@pytest.mark.parametrize("words", [0, 2, 20, 400, 3000])
+def test_a_stream_behind_another_is_opened(redactor: Redactor, pack: Callable[[bytes], bytes], words: int) -> None:
+    """A packed key is masked wherever the stream before it ends; that one, and the text behind, even none, stay."""
+    chance = random.Random(words)
+    first = pack(b" ".join(chance.choice((b"alpha", b"beta", b"gamma", b"rent")) for _ in range(words)))
+    second = pack(b'{"api_key":"sk-proj-DNxril3RavGD5MfvJ7NScUykT8C8U9kQ"}')
+    for before, ending in itertools.product((b"", first), (b"", b" the end", b" and so on" * 20)):
+        shown = redactor.data(before + second + ending)
+        assert shown.startswith(before)
+        assert shown.endswith(ending)
+        assert MASKED.fullmatch(shown[len(before) : len(shown) - len(ending)])
+        assert second.hex()[:60].encode() not in redactor.data((before + second).hex().encode() + ending)
 
 
 @pytest.mark.req("R8.3-10")
