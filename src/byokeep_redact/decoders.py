@@ -379,26 +379,31 @@ def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], boo
     A run of which `covered` says that all of it is masked anyway is left alone; one that could not be undone to its end
     is put in `unread`.
     """
-    if "escape" in names:
-        yield from unescaped(layer)
-    if "wide" in names:
-        yield from narrowed(layer)
+    yield from shorter(layer, names)
     if pieces := _pieces(layer, names, covered, unread):
         yield _pasted(layer, pieces, _GAP, "")
 
 
+def shorter(layer: Layer, names: frozenset[str]) -> Iterator[Layer]:
+    """Yield the layers inside `layer` that are always shorter than it: without its escapes, as single bytes."""
+    if "escape" in names:
+        yield from unescaped(layer)
+    if "wide" in names:
+        yield from narrowed(layer)
+
+
 def hidden(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
-    """Yield the runs of `layer` that `inner` would undo, escapes apart, for a layer that is the last one to be read."""
+    """Yield the runs of `layer` that `inner` would undo, `shorter` apart, for the last layer to be read."""
     unread: Unread = []
     yield from ((piece.start, piece.end) for piece in _pieces(layer, names, covered, unread))
     yield from unread
 
 
-def escaped(layer: Layer) -> Iterator[tuple[int, int]]:
-    """Yield all from the first escape of `layer` to its last, for a text whose escapes have no end."""
-    found = _FOUND["escape"].search(layer.data)
-    if found:
-        yield found.start(), len(layer.data)
+def escaped(layer: Layer, names: frozenset[str]) -> Iterator[tuple[int, int]]:
+    """Yield all from the first mark of what `shorter` would undo to the end, for a text whose escapes have no end."""
+    for name in names & {"escape", "wide"}:
+        if found := _FOUND[name].search(layer.data):
+            yield found.start(), len(layer.data)
 
 
 def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> list[Piece]:

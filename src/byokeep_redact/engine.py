@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from byokeep_redact.automaton import Engine
 from byokeep_redact.checks import Read
-from byokeep_redact.decoders import DEPTH, Layer, escaped, hidden, inner, unescaped
+from byokeep_redact.decoders import DEPTH, Layer, escaped, hidden, inner, shorter
 from byokeep_redact.errors import ByokeepError
 from byokeep_redact.known import KnownValues, Registration
 from byokeep_redact.mask import MASKED, Mask, truncated
@@ -424,10 +424,10 @@ class Redactor:
                 deeper = inner(layer, triggers, covered, unread)
             else:
                 unread += hidden(layer, triggers, covered)
-                if "escape" in triggers and left < 0:
-                    unread += escaped(layer)
-                elif "escape" in triggers:  # each such layer is shorter than the one before
-                    deeper = unescaped(layer)
+                if left < 0:
+                    unread += escaped(layer, triggers)
+                else:
+                    deeper = shorter(layer, triggers)
             for one in deeper:
                 left -= len(one.data)
                 layers.append(one)

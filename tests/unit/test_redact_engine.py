@@ -7,6 +7,7 @@ import gzip
 import itertools
 import json
 import random
+import re
 import secrets
 import string
 import threading
@@ -219,6 +220,23 @@ def test_a_stream_behind_another_is_opened(redactor: Redactor, pack: Callable[[b
         assert shown.endswith(ending)
         assert MASKED.fullmatch(shown[len(before) : len(shown) - len(ending)])
         assert second.hex()[:60].encode() not in redactor.data((before + second).hex().encode() + ending)
+
+
+# A gzip stream with an escape in its head: opened it uses up all that may be unpacked, unescaped it cannot be opened.
+BOMB = b"\x1f\x8b\x08\x04" + bytes(6) + b"\3\0%41" + zlib.compress(b"plain text of words " * 50_000, 9)[2:-4] + bytes(8)
+
+
+@pytest.mark.parametrize(("levels", "before"), [(1, b""), (4, b""), (6, b""), (1, BOMB)])
+def test_wide_text_is_read_however_deep_it_stands(redactor: Redactor, levels: int, before: bytes) -> None:
+    """UTF-16 under many layers of JSON, or behind a text that uses up what may be unpacked, hides no key."""
+    key = "sk-proj-DNxril3RavGD5MfvJ7NScUykT8C8U9kQ"
+    nested = f"x api_key={key} y".encode("utf-16-le").decode()
+    for _ in range(levels):
+        nested = json.dumps({"m": nested})
+    text = before + nested.encode()
+    plain, shown = (re.sub(rb"\\+u0000", b"", one) for one in (text, redactor.data(text)))
+    assert key[20:].encode() in plain
+    assert key[20:].encode() not in shown
 
 
 @pytest.mark.req("R8.3-10")
