@@ -94,7 +94,9 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     run = page.url.rpartition("/")[2]
     assert desk.sql(f"SELECT facts->>'grace_s' FROM byokeep.procedure_run WHERE id = '{run}'") == "3600"  # noqa: S608
     await screen.press("Put the new key in", role="link")
-    assert "There is a key of openai already" in await page.content()
+    assert "the old key ends: one hour after the cutover." in (await page.inner_text("main")).lower()
+    assert await page.get_by_role("radio").count() == 0  # it was chosen when the rotation began
+    assert "starts a rotation" not in await page.content()
     second = desk.canary()
     await brought(second)
     await screen.swept(second)
@@ -105,6 +107,8 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     await page.goto(f"{screen.url}/console/rotations/{run}")
     faults += await screen.judged("rotation")
     await screen.swept(first, second)
+    assert desk.sql(f"SELECT facts->>'grace_s' FROM byokeep.procedure_run WHERE id = '{run}'") == "3600"  # noqa: S608
+    assert "the old key ends: one hour after the cutover." in (await page.inner_text("main")).lower()
     serves = f"SELECT version FROM byokeep.credential_ref WHERE client_id = '{client}'"  # noqa: S608
     assert desk.sql(serves) == "2"
     await screen.press("Go back to the old key")
@@ -216,7 +220,9 @@ async def test_a_rotation_to_the_proved_end_of_the_old_key(screen: Screen, tmp_p
     assert told_so[5:7] == ["The old key is revoked done", "The old key is proved dead waits"]
     for value in old:
         desk.sim.book.keys.put("openai", value.decode(), SimKeyState.REVOKED, None)
-    assert [one for one in await steps("Go on") if not one.endswith(" done")] == []
+    assert [one for one in await steps("Go on") if not one.endswith(" done")] == ["Dry run with the new key skipped"]
+    by = await page.get_by_role("listitem").filter(has_text="Dry run with the new key").inner_text()
+    assert f"by {await named(desk, desk.people['operator'])}" in by  # who accepted it
     assert "replaced" in await page.locator("h1").inner_text()
     assert "old key alive" in await page.inner_text("table")
     faults += await screen.judged("rotation-complete")
@@ -304,6 +310,12 @@ async def unreachable_is_not_invalid(desk: Desk) -> None:
     assert "The provider does not know the new key" in stopped.text
     assert f'/console/clients/{third}/new-key?provider=openai"' in stopped.raw  # where another one is put in
     assert "byokeep key add" not in stopped.text
+    form = (await operator.get(f"/console/clients/{third}/new-key")).raw
+    assert ('<a href="?provider=openai">' in form, "<option>openai" in form) == (True, False)
+    given |= {"value": desk.canary().decode(), "old_ends": "now"}  # of a form that was open when the rotation began
+    assert (await operator.send(f"/console/clients/{third}/new-key", **given)).status == 303
+    kept = f"SELECT facts->>'grace_s' || ' ' || (facts->>'version') FROM byokeep.procedure_run WHERE id = '{run}'"  # noqa: S608
+    assert desk.sql(kept) == "86400 3"
 
 
 async def test_an_account_and_its_profile_with_the_keyboard_alone(office: Office, axe: str) -> None:

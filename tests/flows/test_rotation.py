@@ -118,7 +118,7 @@ async def test_a_value_that_is_not_proved_changes_nothing_and_another_one_follow
     """A typo, or a provider that limits calls, stops the rotation with its reason; the next value joins the run."""
     client = await desk.stand.client()
     first = await desk.onboard(client)
-    _, second = await desk.put(client, desk.canary(state=state), query=SKIP)
+    _, second = await desk.put(client, desk.canary(state=state), query=SKIP + "&old_ends=1h")
     await desk.work()
     for _ in range(5):
         await desk.retry_now()
@@ -131,6 +131,8 @@ async def test_a_value_that_is_not_proved_changes_nothing_and_another_one_follow
     await desk.work()
     found = await rotation(desk, second["rotation"])
     assert (found["version"], found["missing"][0]) == (3, "soak")
+    kept = f"SELECT facts->>'grace_s' FROM byokeep.procedure_run WHERE id = '{found['id']}'"  # noqa: S608
+    assert desk.sql(kept) == "3600"  # the second value said nothing of the old key's end
     assert await served(desk, client) == 3
     assert (await desk.ref(first["ref"]))["version"] == 3
 

@@ -69,7 +69,7 @@ def add(
         fd: Read the key from this descriptor.
         risk: Risk class of the key; default: the client's.
         rotation_days: Days between rotations, 30 to 90; default: by provider policy and risk.
-        old_ends: How long after the cutover the old key stays valid; default: policy, 24 h.
+        old_ends: How long after the cutover the old key stays valid; default: its rotation's, else 24 h.
         skip_rehearsal: Cut over without a dry run of the new key.
         keyless: Store no key. The provider swaps the client's identity token for a short-lived token for each job.
             `byokeep key trust` says what to enter at the provider first.

@@ -4,6 +4,7 @@ Rules
 - A value goes from its form to the flow and nowhere else: no page repeats it, even if it is refused.
 - A refusal is shown above its form, with what to do. A provider that could not be asked is not a refusal: then the
   value is stored and waits.
+- A value that continues a rotation keeps what was chosen when it began: the form does not ask again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from byokeep.core.model import API_PROVIDERS, Client, ClientId, Risk
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
 from byokeep.http.request import no_query, query_of, spend, whole_number
-from byokeep.keys import onboard, refs, rotation
+from byokeep.keys import onboard, refs, rotation, rotation_view
 from byokeep.tenancy import clients
 
 GRACES: Final = {
@@ -72,7 +73,7 @@ def add(pages: Pages) -> None:
         given, value = await secret_form_of(console.app, request, "value", *_KEY_FIELDS)
         more = await _about(console, who, request)
         try:
-            done = await _take_in(console, request, who, more["client"], given, value)
+            done = await _take_in(console, request, who, more, given, value)
         except ByokeepError as error:
             return await console.again(request, error, "new-key.html", who=who, given=given, **more)
         return RedirectResponse(f"/console/keys/{done.ref_id}?sop={done.sop_id}", 303, HEADERS)
@@ -91,20 +92,34 @@ async def _about(console: Console, who: Visitor, request: Request) -> dict[str, 
     one = await clients.get_client(console.app, who.actor, about)
     found = await refs.list_refs(console.app, who.actor, about)
     there = {it.provider.value: it for it in found if it.kind == "provider_api_key" and it.state in _LIVE}
-    return {"client": one, "there": there, "providers": sorted(API_PROVIDERS), "graces": GRACES}
+    continues = {
+        name: {"id": it.run.id, "ends": ends_of(console, rotation.of(it.run))} for name, ref in there.items()
+        for it in await rotation_view.list_rotations(console.app, who.actor, ref.id)
+        if it.run.closed_at is None and rotation.takes_key(console.app, rotation.of(it.run))
+    }  # fmt: skip
+    return {"client": one, "there": there, "continues": continues, "providers": sorted(API_PROVIDERS),
+            "graces": GRACES}  # fmt: skip
+
+
+def ends_of(console: Console, run: rotation.KeyRotation) -> str:
+    """Return when a rotation ends the old key, in the words of the choice; empty: it has no overlap, or is past it."""
+    steps = {step.name for step in console.app.procedures[run.procedure].steps} - set(run.evidence)
+    if run.closed_at is not None or run.state == "undoing" or "soak" not in steps:
+        return ""
+    return next((GRACES[code][0] for code, s in rotation.GRACE_S.items() if s == run.facts["grace_s"]), "")
 
 
 async def _take_in(
-    console: Console, request: Request, who: Visitor, client: Client, given: dict[str, str], value: Secret
+    console: Console, request: Request, who: Visitor, about: dict[str, Any], given: dict[str, str], value: Secret
 ) -> onboard.Onboarded:
+    client: Client = about["client"]
     spend(request, console.writes, who.actor, client.id)
+    asked = rotation.RotationRequest(grace=given["old_ends"] or None, skip_rehearsal=given["skip_rehearsal"] == "yes")
     wish = onboard.OnboardRequest(
         risk=_risk(given["risk"]) if given["risk"] else None,
         rotation_days=whole_number("rotation_days", given["rotation_days"] or None),
-        rotation=rotation.RotationRequest(
-            grace=given["old_ends"] or None, skip_rehearsal=given["skip_rehearsal"] == "yes"
-        ),
-    )  # fmt: skip
+        rotation=rotation.RotationRequest() if given["provider"] in about["continues"] else asked,
+    )
     return await onboard.onboard(
         console.app, who.actor, client_id=client.id, provider=given["provider"], value=value, wish=wish,
         check=partial(console.app.check_format, given["provider"], value),

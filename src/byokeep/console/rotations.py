@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.keys import leak_of
 from byokeep.console.lists import given_id
-from byokeep.console.onboarding import GRACES
+from byokeep.console.onboarding import GRACES, ends_of
 from byokeep.console.pages import HEADERS, Pages
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor, form_of
@@ -56,10 +56,17 @@ def add(pages: Pages) -> None:
         ref = await refs.get_ref(app, who.actor, run.object_id)
         names = await clients.names_of(app, who.actor, {one.by for one in history})
         it = await timeline(console, who, status, said=said, names=STEPS)
+        if any((one.stage, one.cause) == ("rehearse", "skipped") for one in history):
+            accepted = [one.by for one in history if (one.stage, one.cause) == ("accept", "not_rehearsed")]
+            by = names.get(accepted[0]) if accepted else None
+            for row in it["steps"]:
+                if (row["code"], row["state"]) == ("rehearse", "done"):
+                    row |= {"state": "skipped", "by": by or row["by"]}
         may, back = who.may(Verb.KEY_WRITE), "cutover" in run.evidence
         brings = run.closed_at is None and "`byokeep key add" in said["next_step"]
         return console.page(
             request, "rotation.html", who=who, it=it, run=run, said=said, history=history, names=names, steps=STEPS,
+            ends=ends_of(console, run),
             accepts=_acceptable(run), may=may, brings=brings, back=back, may_end=it["may_end"],
             buttons=_buttons(run, brings=brings, may_end=it["may_end"]) if may else {},
             incident=await leak_of(console, who, ref) if run.procedure == LEAKED else None,
