@@ -8,9 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# A test waits for its servers half of the time, so there are more processes than cores; those beside have low priority.
+# A test waits for its servers half of the time, so there are more processes than cores.
 JOBS ?= 4
-BESIDE ?= 2
 MUTANTS ?=
 PY := .venv/bin/python
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml $(wildcard src/*/pyproject.toml)
@@ -31,7 +30,7 @@ drill: $(STAMP) ## Run a recovery drill: back a stack on simulators up, restore 
 # The checks take the time that the tests spend waiting.
 test: chromium watchers postgres ## Run the checks and the tests
 	@nice -n 10 $(PY) -m tools.check & checks=$$! code=0; \
-	$(PY) -m pytest -q --durations=10 --jobs $(JOBS) --beside $(BESIDE) $(PYTEST_ARGS) || code=$$?; \
+	$(PY) -m pytest -q --durations=10 --jobs $(JOBS) $(PYTEST_ARGS) || code=$$?; \
 	wait $$checks; exit $$code
 
 test-fast: $(STAMP) ## Run the tests that start no OpenBao, PostgreSQL or Chromium: a minute

@@ -2,8 +2,6 @@
 
 To read and collect the tests takes a quarter of a minute of a processor, which each process of its own would need.
 Files are handed out in their order, each to whoever is free. The first process starts nothing and reports.
-Further processes (``--beside``) run the files that need no engines, the last one first, at a low priority: they use
-what the others leave of the processors while they wait for servers, and take no time from a test that has a limit.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ import sys
 import threading
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import groupby
@@ -25,13 +24,11 @@ from typing import Any, NoReturn
 import pytest
 
 _PROCESS = "process-"
-_LOW = 15
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the number of processes."""
     parser.addoption("--jobs", type=int, default=1, help="in how many processes the files of tests are run")
-    parser.addoption("--beside", type=int, default=0, help="in how many more, of low priority, without engines")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,17 +36,16 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Run all files, where more than one process was asked for. A process that dies fails its test, and the run."""
     config = session.config
     jobs = config.getoption("jobs")
-    if jobs + config.getoption("beside") < 2 or config.option.collectonly or session.testsfailed:
+    if jobs < 2 or config.option.collectonly or session.testsfailed:
         return None
     assert threading.active_count() == 1
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would lose a thread of a library's"
     files = [[*of] for _, of in groupby(session.items, key=lambda item: item.path)]
-    left, running = [*range(len(files))], _begun(config, files, jobs)
-    alone = {number for number in left if not any(item.get_closest_marker("engines") for item in files[number])}
+    left, running = deque(range(len(files))), _begun(config, files, jobs)
     while running:
         for one in wait([*running]):
             assert isinstance(one, Connection)
-            _hear(session, one, running, left, alone)
+            _hear(session, one, running, left)
     if session.shouldfail:
         raise session.Failed(session.shouldfail)
     if session.shouldstop:
@@ -68,7 +64,7 @@ def _begun(config: pytest.Config, files: list[list[pytest.Item]], jobs: int) -> 
     """Fork the processes; gives for each where it is heard, its number, and the test that it runs: none as yet."""
     config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one for all
     running = dict[Connection, tuple[int, str]]()
-    for number in range(min(jobs + config.getoption("beside"), len(files))):
+    for number in range(min(jobs, len(files))):
         ours, theirs = Pipe()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -76,22 +72,16 @@ def _begun(config: pytest.Config, files: list[list[pytest.Item]], jobs: int) -> 
         if pid == 0:
             for one in (ours, *running):
                 one.close()
-            if number >= jobs:
-                os.nice(_LOW)
-            _work(config, files, theirs, number, first=number < jobs)
+            _work(config, files, theirs, number)
         theirs.close()
         running[ours] = pid, ""
     return running
 
 
 def _hear(
-    session: pytest.Session,
-    one: Connection,
-    running: dict[Connection, tuple[int, str]],
-    left: list[int],
-    alone: set[int],
+    session: pytest.Session, one: Connection, running: dict[Connection, tuple[int, str]], left: deque[int]
 ) -> None:
-    """Take one message of a process, or its end. Of the files that are ``left`` some need no engines: ``alone``."""
+    """Take one message of a process, or its end."""
     config, (pid, test) = session.config, running[one]
     try:
         told, said = one.recv()
@@ -102,13 +92,8 @@ def _hear(
             _died(config, test, os.waitstatus_to_exitcode(status))
         return
     if told == "asks":
-        number = None
-        if not (session.shouldfail or session.shouldstop):
-            number = next(iter(left), None) if said else next((of for of in reversed(left) if of in alone), None)
-        if number is not None:
-            left.remove(number)
         with suppress(BrokenPipeError):  # it died: the next look sees that
-            one.send(number)
+            one.send(left.popleft() if left and not (session.shouldfail or session.shouldstop) else None)
     elif told == "begins":
         running[one] = pid, said
     elif told == "report":
@@ -146,18 +131,16 @@ class _Telling:
         self._end.send(("warning", {"warning_message": plain, "when": when, "nodeid": nodeid, "location": None}))
 
 
-def _handed(files: list[list[pytest.Item]], end: Connection, first: bool) -> Iterator[pytest.Item]:
-    """The tests of one file after the other, the first or the last that is left, as long as there are some."""
+def _handed(files: list[list[pytest.Item]], end: Connection) -> Iterator[pytest.Item]:
+    """The tests of one file after the other, as long as there are some."""
     while True:
-        end.send(("asks", first))
+        end.send(("asks", None))
         if (number := end.recv()) is None:
             return
         yield from files[number]
 
 
-def _work(
-    config: pytest.Config, files: list[list[pytest.Item]], end: Connection, number: int, *, first: bool
-) -> NoReturn:
+def _work(config: pytest.Config, files: list[list[pytest.Item]], end: Connection, number: int) -> NoReturn:
     """Run what is handed out, and end. What lasts a session is kept from file to file: the next test is known."""
     code = 1
     try:
@@ -170,7 +153,7 @@ def _work(
         places: Any = config._tmp_path_factory  # type: ignore[attr-defined]
         places._basetemp = places.getbasetemp() / f"{_PROCESS}{number}"
         places._basetemp.mkdir(mode=0o700)
-        handed = _handed(files, end, first)
+        handed = _handed(files, end)
         item = next(handed, None)
         while item is not None:
             following = next(handed, None)

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 FILES = {
     "conftest.py": """
@@ -23,13 +21,11 @@ FILES = {
                 file.write(f"{os.getpid()}\\n")
         """,
     "test_a.py": """
-        import os, pytest
+        import pytest
 
         @pytest.mark.parametrize("number", range(20))
         def test_passes(lasting, tmp_path, number):
             print("of a passing one")
-            with open("urgency", "a") as file:
-                print(os.nice(0), file=file)
             assert not any(tmp_path.iterdir())
         """,
     "test_b.py": """
@@ -53,13 +49,12 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize(("processes", "urgencies"), [(["--jobs", "2"], 1), (["--jobs", "1", "--beside", "1"], 2)])
-def test_each_test_is_run_once_and_a_death_is_a_failure(tmp_path: Path, processes: list[str], urgencies: int) -> None:
+def test_each_test_is_run_once_and_a_death_is_a_failure(tmp_path: Path) -> None:
     """What failed is told with what it printed alone; a process's session ends with it; one that dies fails the run."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(re.sub(r"^ {8}", "", text, flags=re.MULTILINE))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-p", "tests.support.together", "-p", "no:cacheprovider", *processes]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.together", "-p", "no:cacheprovider", "--jobs", "2"]
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}:{tmp_path}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "2 failed, 40 passed, 1 warning" in ran.stdout, ran.stdout + ran.stderr
@@ -72,4 +67,3 @@ def test_each_test_is_run_once_and_a_death_is_a_failure(tmp_path: Path, processe
     assert set(ended) <= set(made)
     assert len(set(made)) == len(made) <= 2, "kept from file to file"
     assert ended, "a session that ends by itself is taken down"
-    assert len(set((tmp_path / "urgency").read_text().split())) == urgencies, "who begins with the last file yields"
