@@ -27,7 +27,7 @@ from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
 from byokeep.operations.notify import NotifyApp, deliver
 from byokeep.operations.starts import start_due
-from byokeep.profiles.kek import hand_on
+from byokeep.profiles.kek_requests import hand_on
 from byokeep.profiles.kek_tasks import asked
 from tests.support.broker import listening
 from tests.support.cli import Ran, Shell

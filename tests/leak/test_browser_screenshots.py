@@ -16,7 +16,7 @@ from playwright.async_api import Browser, Page
 from byokeep_redact.canary import Canary
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks import browser as hook
-from byokeep_redact.hooks.browser import strip_png
+from byokeep_redact.hooks.browser.pictures import strip_png
 from byokeep_redact.search import Sweep
 from tests.support.browser_site import chromium, serving
 from tests.support.pixels import differing, read_png

@@ -23,7 +23,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_client_id, parse_provider
 from byokeep.http.openapi import ID, INSTANT, NUMBER, TEXT, Routes, parameters, refusals
 from byokeep.http.reply import Reply, at_out
-from byokeep.http.request import Authenticator, Id, PathId, Strict, canonical_id, instant, query_of, whole_number
+from byokeep.http.request import Authenticator, Id, PathId, Strict, canonical_id, query_of, time_of, whole_number
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs, usage
 from byokeep.keys.refs import KeyHistory, LeaseHolder
@@ -190,8 +190,7 @@ class RecordsReply(Reply, of=RecordPage, shows="records folded left counted next
 
 
 def _time(name: str, given: dict[str, str]) -> datetime | None:
-    refusal = Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name)
-    return instant(given[name], refusal) if name in given else None
+    return time_of(name, given[name]) if name in given else None
 
 
 def _id(name: str, given: dict[str, str]) -> UUID | None:

@@ -296,6 +296,12 @@ def waiting(requests: Sequence[Mapping[str, Any]], approve: str) -> Listing:
     return Listing(requests or None, "Waiting for an approver", columns, f"Next, by an approver: {step}")
 
 
+def steps_of(found: Mapping[str, Any]) -> str:
+    """Return the steps of a run that are proved, each with its record, as people read them."""
+    proved = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found["steps"]]
+    return ", ".join(proved) or "nothing yet"
+
+
 def requested(asked: Mapping[str, Any], approve: str, *, by: str = "an approver") -> None:
     """Print what was asked for, and what the second person types."""
     said = "This was already requested. " if asked["repeated"] else ""

@@ -11,9 +11,9 @@ from uuid import UUID
 from cyclopts import App, Parameter
 
 from byokeep.cli import alert, exposure, mass_revoke, vault, way_back
-from byokeep.cli.api import Listing, call, call_kill, requested, run, tell, tell_all, waiting
+from byokeep.cli.api import Listing, call, call_kill, requested, run, steps_of, tell, tell_all, waiting
 from byokeep.cli.choices import IncidentKind, OAuthPlatform, Severity
-from byokeep.cli.intake import read_secret
+from byokeep.cli.intake import admin_token
 from byokeep.cli.kill import outliving
 from byokeep.cli.names import Account, Client, Incident, Key, Profile, said_of
 from byokeep.cli.servers import load
@@ -239,12 +239,12 @@ def close_incident(incident: Incident) -> None:
 def _told(found: dict[str, Any]) -> None:
     note = f"Next: {found['next_step']}"
     if not session().as_json:
-        steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found.pop("steps")]
         since = f"{clean(found.pop('began_at'))}{' (assumed: unknown)' if found.pop('began_assumed') else ''}"
         about = " ".join(filter(None, (found.pop("object_kind"), found["object_id"], found.pop("platform"))))
-        found |= {"since": since, "object_id": about or None, "done": ", ".join(steps) or "nothing yet"}
+        found |= {"since": since, "object_id": about or None, "done": steps_of(found)}
         found["missing"] = ", ".join(found["missing"]) or None
-        found = {name: one for name, one in found.items() if one not in (None, "") and name != "next_step"}
+        del found["next_step"], found["steps"]
+        found = {name: one for name, one in found.items() if one not in (None, "")}
     tell(found, title="Incident", note=note)
 
 
@@ -262,14 +262,8 @@ def rotate_leases(*, admin_token_fd: int | None = None) -> None:
         admin_token_fd: Descriptor with the admin token of your own store.
     """
     settings = session().settings
-    if admin_token_fd is None and not settings.embedded_store:
-        raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
-    token = None if admin_token_fd is None else read_secret(prompt="Admin token", fd=admin_token_fd)
-    try:
+    with admin_token(admin_token_fd, needed=not settings.embedded_store) as token:
         version = asyncio.run(load("byokeep.processes.platform_secrets").rotate_leases(settings, token))
-    finally:
-        if token is not None:
-            token.wipe()
     show({"version": version}, title="Signing key of leases", note="In two minutes the broker signs with it. "
          "Next: a new secret id for the broker, then open what was closed.")  # fmt: skip
 

@@ -15,6 +15,8 @@ import os
 import stat
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import Final
@@ -52,6 +54,23 @@ def read_secret(*, prompt: str, fd: int | None = None, what: str = "value", chos
     if chosen and (b"\n" in raw or b"\r" in raw):
         raise Rejected("several_lines", next_step=f"Nothing was changed: a {what} is one line.")
     return Secret(raw)
+
+
+@contextmanager
+def admin_token(fd: int | None, *, needed: bool) -> Iterator[Secret | None]:
+    """Yield the admin token of one's own store for the length of a block; None if none was given.
+
+    Raises:
+        Rejected: ``admin_token_missing``: it is needed; and as :func:`read_secret`.
+    """
+    if needed and fd is None:
+        raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
+    token = None if fd is None else read_secret(prompt="Admin token", fd=fd)
+    try:
+        yield token
+    finally:
+        if token is not None:
+            token.wipe()
 
 
 def _prompt(text: str) -> bytes:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run, tell
+from byokeep.cli.api import call, run, steps_of, tell
 from byokeep.cli.names import Client
 from byokeep.cli.terminal import clean, session
 
@@ -100,9 +100,8 @@ def _stands(one: dict[str, Any]) -> dict[str, str]:
 def _show(found: dict[str, Any]) -> None:
     note = found["next_step"]
     if not session().as_json:
-        steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found.pop("steps")]
-        found |= {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
-        found.pop("next_step")
+        found |= {"done": steps_of(found), "missing": ", ".join(found["missing"]) or "nothing"}
+        del found["next_step"], found["steps"]
         found |= _stands(found)
         if facts := found.pop("facts"):
             found["approves"] = ", ".join(f"{clean(name)}={clean(str(one))}" for name, one in sorted(facts.items()))

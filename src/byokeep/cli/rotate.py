@@ -10,13 +10,13 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from byokeep.cli.api import Listing, call, run, tell, tell_all
+from byokeep.cli.api import Listing, call, run, steps_of, tell, tell_all
 from byokeep.cli.choices import DueKind
-from byokeep.cli.intake import read_secret
+from byokeep.cli.intake import admin_token
 from byokeep.cli.names import Client, Key
 from byokeep.cli.new_file import fetch_to, new_file
 from byokeep.cli.servers import load
-from byokeep.cli.terminal import again, called, clean, say, session, show
+from byokeep.cli.terminal import again, called, say, session, show
 from byokeep.core.errors import Rejected
 from byokeep.core.sheet import sheet
 from byokeep.process import harden
@@ -236,15 +236,9 @@ def internal(
         rows = run(host.platform_secrets(settings))
         show(rows, title="Platform secrets", columns=("secret", "owner", "rotated_at", "due_at", "how"))
         return
-    if admin_token_fd is None and not settings.embedded_store:
-        raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
-    token = None if admin_token_fd is None else read_secret(prompt="Admin token", fd=admin_token_fd)
-    try:
+    with admin_token(admin_token_fd, needed=not settings.embedded_store) as token:
         grace = timedelta(hours=0 if old_logins_end == "now" else 24)
         done = run(host.rotate_internal(settings, token, grace=grace))
-    finally:
-        if token is not None:
-            token.wipe()
     facts = {"id": str(done.run.id), "state": done.run.state, "done": [one.name for one in done.steps]}
     note = f"Next, for those who verify what you sign: {called()} audit keys FILE. On record: {called()} procedure list"
     if not settings.embedded_database:
@@ -261,11 +255,9 @@ def _read(one: dict[str, Any]) -> dict[str, Any]:
 def _show(found: dict[str, Any]) -> None:
     note = found["next_step"]
     if not session().as_json:
-        steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found["steps"]]
-        found = _read(found)
-        found = {name: found[name] for name in found if name not in ("steps", "missing", "next_step", "history")} | (
-            {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
-            if steps or not found["ended"]
-            else {}
-        )
+        more: dict[str, Any] = {}
+        if found["steps"] or not found["ended"]:
+            more = {"done": steps_of(found), "missing": ", ".join(found["missing"]) or "nothing"}
+        hidden = ("steps", "missing", "next_step", "history")
+        found = {name: one for name, one in _read(found).items() if name not in hidden} | more
     tell(found, title="Rotation", note=f"Next: {note}")

@@ -146,13 +146,8 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
     if database_sql:
         sys.stdout.write(load("byokeep.processes.wiring").database_sql())
         return
-    if admin_token_fd is None:
-        raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
-    token = load("byokeep.cli.intake").read_secret(prompt="Admin token", fd=admin_token_fd)
-    try:
+    with load("byokeep.cli.intake").admin_token(admin_token_fd, needed=True) as token:
         done = run(load("byokeep.processes.installation").provision_external(session().settings, token))
-    finally:
-        token.wipe()
     step = f"give each process its files of the credentials directory, then {called()} broker, killswitch, web, worker,"
     note = f"Revoke the admin token now. Next: {step} refresher --config FILE"
     show(done, title="Provisioned", note=note)

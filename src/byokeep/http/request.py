@@ -227,6 +227,11 @@ def instant(text: str, refusal: Rejected) -> datetime:
     raise refusal
 
 
+def time_of(name: str, text: str) -> datetime:
+    """Parse a time of a query or body as :func:`instant` does. Raises Rejected(``bad_time``) with the name."""
+    return instant(text, Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name))
+
+
 MEDIA_TYPE: Final = "application/problem+json"
 _TAKEN: Final = frozenset({"type", "title", "status", "code", "request_id", "next_step"})
 Recorder = Callable[..., Awaitable[None]]  # byokeep.kernel.command.record_refused_call, of one process

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Unavailable
 from byokeep.core.model import Actor
 from byokeep.http.openapi import Routes, refusals
 from byokeep.http.reply import Reply
-from byokeep.http.request import Authenticator, Id, Strict, instant
+from byokeep.http.request import Authenticator, Id, Strict, time_of
 from byokeep.incidents import exposure
 from byokeep.incidents.exposure import ExposureRequest, ProviderFigure
 from byokeep.kernel.app import BrokerApp
@@ -62,13 +61,13 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     async def report(actor: Actor, body: ExposureBody) -> dict[str, Any]:
         """Report who could read a credential, who did and what was done with it; it is signed and on record."""
         figures = tuple(
-            ProviderFigure(model=one.model, since=_time("provider_usage", one.since), requests=tuple(one.requests))
+            ProviderFigure(model=one.model, since=time_of("provider_usage", one.since), requests=tuple(one.requests))
             for one in body.provider_usage
         )
         asked = ExposureRequest(
             client_id=body.client_id, ref_id=body.ref_id, account_id=body.account_id, profile_id=body.profile_id,
-            since=_time("since", body.since) if body.since else None,
-            until=_time("until", body.until) if body.until else None,
+            since=time_of("since", body.since) if body.since else None,
+            until=time_of("until", body.until) if body.until else None,
             any_span=body.any_span, figures=figures, incident_id=body.incident_id,
         )  # fmt: skip
         if room.locked():
@@ -79,7 +78,3 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
         return ExposureReply.fields(made, envelope=made.envelope.decode())
 
     return routes
-
-
-def _time(name: str, text: str) -> datetime:
-    return instant(text, Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor
 from byokeep.http.openapi import Routes, refusals
 from byokeep.http.procedures import ProcedureReply, run_out
 from byokeep.http.reply import Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, instant
+from byokeep.http.request import Authenticator, Id, PathId, Strict, time_of
 from byokeep.incidents import mass_revoke
 from byokeep.incidents.mass_revoke import (
     Revocation,
@@ -92,15 +90,11 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
 
 def _asked(body: RevocationBody) -> RevocationRequest:
     return RevocationRequest(
-        reason=body.reason, provider=body.provider, runner_id=body.runner_id, since=_time("since", body.since),
-        until=_time("until", body.until), client_id=body.client_id,
+        reason=body.reason, provider=body.provider, runner_id=body.runner_id,
+        since=time_of("since", body.since) if body.since else None,
+        until=time_of("until", body.until) if body.until else None, client_id=body.client_id,
         incident_id=body.incident_id,
     )  # fmt: skip
-
-
-def _time(name: str, text: str) -> datetime | None:
-    refusal = Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name)
-    return instant(text, refusal) if text else None
 
 
 def _out(found: Revocation) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import Field
 
-from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
 from byokeep.http.openapi import Routes, answers, refusals
 from byokeep.http.reply import Reply
-from byokeep.http.request import Authenticator, Id, Strict, instant
+from byokeep.http.request import Authenticator, Id, Strict, time_of
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.probes import ProbeOutcome
 from byokeep.operations import checklist, due, lists
@@ -91,10 +90,9 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     @routes.post("/due/sign", response_class=Response, responses=answers(_JSON, _SIGNED) | refusals(404))
     async def sign(actor: Actor, body: DueBody) -> Response:
         """Sign the due list as it stands; who asked is on record."""
-        step = Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field="until")
         signed = await due.sign_due(
             app, actor, client_id=None if body.client_id is None else ClientId(body.client_id), kind=body.kind,
-            until=instant(body.until, step) if body.until else None,
+            until=time_of("until", body.until) if body.until else None,
         )  # fmt: skip
         return Response(signed, media_type=_JSON)
 

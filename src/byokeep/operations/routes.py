@@ -13,7 +13,7 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
 from byokeep.http.openapi import ID, INSTANT, Routes, parameters, refusals
 from byokeep.http.reply import Reply
-from byokeep.http.request import Authenticator, Strict, instant, query_of
+from byokeep.http.request import Authenticator, Strict, query_of, time_of
 from byokeep.kernel.app import WebApp
 from byokeep.operations import checklist, due, notify
 from byokeep.operations.checklist import ChecklistPeriod, ScanResult
@@ -96,12 +96,11 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         given = query_of(request, "client_id", "kind", "until")
         if given.get("kind", DueKind.KEY) not in set(DueKind):
             raise Rejected("bad_kind", next_step="Use one of " + ", ".join(DueKind) + ".")
-        step = Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field="until")
         return await due.list_due(
             app, actor,
             client_id=ClientId(parse_client_id(given["client_id"])) if "client_id" in given else None,
             kind=DueKind(given["kind"]) if "kind" in given else None,
-            until=instant(given["until"], step) if "until" in given else None,
+            until=time_of("until", given["until"]) if "until" in given else None,
         )  # fmt: skip
 
     @routes.get("/notifications", response_model=NotificationsReply, openapi_extra=parameters({"alert_id": ID}))

@@ -28,7 +28,7 @@ from byokeep.kernel.app import App
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.operations.due import DueItem, DueKind, read_due
-from byokeep.profiles import kek, profiles
+from byokeep.profiles import kek_requests, profiles
 from byokeep.profiles.profiles import Profile
 from byokeep.tenancy.clients import require_active
 
@@ -47,7 +47,7 @@ async def _rekey(tx: Tx, app: App, item: DueItem, client_id: ClientId) -> None:
 
 
 async def _rotate_kek(tx: Tx, app: App, _: DueItem, client_id: ClientId) -> None:
-    await kek.hand_rotation(tx, app.system(), client_id, reason="scheduled")
+    await kek_requests.hand_rotation(tx, app.system(), client_id, reason="scheduled")
 
 
 STARTERS: Final[Mapping[DueKind, Starter]] = MappingProxyType({DueKind.PROFILE: _rekey, DueKind.KEK: _rotate_kek})

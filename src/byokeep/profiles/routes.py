@@ -24,8 +24,9 @@ from byokeep.http.openapi import NUMBER, Routes, describe, parameters, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, json_body, query_of, spend, whole_number
 from byokeep.kernel.app import WebApp
-from byokeep.profiles import kek, profiles
-from byokeep.profiles.kek import Dependent, Kek, KekMove, Rotation, ShownKek
+from byokeep.profiles import kek_requests, profiles
+from byokeep.profiles.kek import Dependent, Kek, KekMove, Rotation
+from byokeep.profiles.kek_requests import ShownKek
 from byokeep.profiles.profiles import Expected, Opening, Profile, ProofPicture, Work
 from byokeep.sealing.generation import Generation
 
@@ -353,7 +354,7 @@ def kek_router(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("/keks", response_model=KeksReply)
     async def list_keks(actor: Actor) -> dict[str, Any]:
         """List the versions of the caller's clients' keys and their rotations; never a key."""
-        found, rotations = await kek.status(app, actor)
+        found, rotations = await kek_requests.status(app, actor)
         return {"keks": found, "rotations": rotations}
 
     @routes.get(
@@ -362,19 +363,19 @@ def kek_router(app: WebApp, auth: Authenticator) -> APIRouter:
     async def dependents(request: Request, kek_id: str, actor: Actor) -> dict[str, Any]:
         """Tell what hangs on a version, or on every version of a key."""
         version = whole_number("version", query_of(request, "version").get("version"))
-        found = await kek.dependents(app, actor, _checked(kek_id), version)
+        found = await kek_requests.dependents(app, actor, _checked(kek_id), version)
         return {"count": len(found), "dependents": found}
 
     @routes.get("/keks/{kek_id}/versions/{version}/history", response_model=KekHistoryReply)
     async def history(kek_id: str, version: int, actor: Actor) -> dict[str, Any]:
         """Tell who moved a version, when and why."""
-        found, moves = await kek.history(app, actor, _checked(kek_id), version)
+        found, moves = await kek_requests.history(app, actor, _checked(kek_id), version)
         return KekStateReply.fields(found) | {"moves": moves}
 
     @routes.get("/keks/{kek_id}/versions/{version}/plan", response_model=KekPlanReply, responses=refusals(409))
     async def plan(kek_id: str, version: int, actor: Actor) -> dict[str, Any]:
         """Tell what a compromise of a version leaves to do."""
-        return plan_out(await kek.plan(app, actor, _checked(kek_id), version))
+        return plan_out(await kek_requests.plan(app, actor, _checked(kek_id), version))
 
     return routes
 
@@ -389,7 +390,7 @@ def kek_acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     async def rotate(request: Request, client_id: PathId, actor: Actor, body: ReasonBody) -> dict[str, Any]:
         """Ask for the next version of a client's key; a worker makes it and moves what the old one wraps."""
         spend(request, writes, actor, ClientId(client_id))
-        after = await kek.ask_rotation(app, actor, ClientId(client_id), reason=body.reason)
+        after = await kek_requests.ask_rotation(app, actor, ClientId(client_id), reason=body.reason)
         return {"client_id": client_id, "after_version": after}
 
     @routes.post(
@@ -398,7 +399,7 @@ def kek_acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     async def rewrap(request: Request, client_id: PathId, actor: Actor) -> Rotation:
         """Hand what a rotation left to a worker once more."""
         spend(request, writes, actor, ClientId(client_id))
-        return await kek.ask_rewrap(app, actor, ClientId(client_id))
+        return await kek_requests.ask_rewrap(app, actor, ClientId(client_id))
 
     @routes.post(
         "/clients/{client_id}/kek/check", status_code=202, response_model=CheckingReply, responses=refusals(429)
@@ -406,18 +407,18 @@ def kek_acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     async def check(request: Request, client_id: PathId, actor: Actor) -> dict[str, Any]:
         """Ask for a comparison of a client's key with its holder."""
         spend(request, writes, actor, ClientId(client_id))
-        await kek.ask_check(app, actor, ClientId(client_id))
+        await kek_requests.ask_check(app, actor, ClientId(client_id))
         return {"client_id": client_id}
 
     @routes.post("/keks/{kek_id}/versions/{version}/end", status_code=202, response_model=KekStateReply)
     async def end(kek_id: str, version: int, actor: Actor, body: ReasonBody) -> Kek:
         """Ask for the end of an old version, as a second person."""
-        return await kek.ask_end(app, actor, _checked(kek_id), version, reason=body.reason)
+        return await kek_requests.ask_end(app, actor, _checked(kek_id), version, reason=body.reason)
 
     @routes.post("/keks/{kek_id}/versions/{version}/compromise", response_model=KekPlanReply)
     async def compromise(kek_id: str, version: int, actor: Actor, body: ReasonBody) -> dict[str, Any]:
         """Call a version compromised; the reply is what is to be done."""
-        return plan_out(await kek.compromise(app, actor, _checked(kek_id), version, reason=body.reason))
+        return plan_out(await kek_requests.compromise(app, actor, _checked(kek_id), version, reason=body.reason))
 
     return routes
 
@@ -428,7 +429,7 @@ def _checked(kek_id: str) -> str:
     return kek_id
 
 
-def plan_out(plan: kek.KekPlan) -> dict[str, Any]:
+def plan_out(plan: kek_requests.KekPlan) -> dict[str, Any]:
     """Return what a compromise leaves to do."""
     one, left, found = plan
     more = {"compromised_at": one.compromised_at, "found": found, "remaining": len(left), "done": not left}

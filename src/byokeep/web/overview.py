@@ -18,8 +18,8 @@ from byokeep.kernel.app import WebApp
 from byokeep.keys import refs
 from byokeep.keys.refs import Inventory, InventoryItem, Orphan, Transition
 from byokeep.keys.routes import RefReply
-from byokeep.profiles import kek
-from byokeep.profiles.kek import Checked, InventoryFinding, VaultInventory, VaultKey
+from byokeep.profiles import kek_inventory
+from byokeep.profiles.kek_inventory import Checked, InventoryFinding, VaultInventory, VaultKey
 from byokeep.tenancy import clients
 from byokeep.tenancy.schemas import ClientReply
 
@@ -126,12 +126,12 @@ def inventory(app: WebApp, auth: Authenticator) -> APIRouter:
     async def inventory(actor: Actor) -> dict[str, Any]:
         """List every key and compare with the store; never a value."""
         listed = await refs.inventory(app, actor)
-        return inventory_out(listed, await kek.vault_inventory(app, actor))
+        return inventory_out(listed, await kek_inventory.vault_inventory(app, actor))
 
     @routes.post("/inventory/checks", status_code=202, response_model=ChecksReply, responses=refusals(409))
     async def ask_checks(actor: Actor) -> dict[str, Any]:
         """Ask workers to compare rows, records and blobs of every client that has profiles."""
-        found = await kek.ask_checks(app, actor)
+        found = await kek_inventory.ask_checks(app, actor)
         return {"clients": found, "asked_at": app.clock.now()}
 
     return routes
