@@ -30,6 +30,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
 from byokeep.kernel.ports import DeviceHealth, StoreEntry
+from byokeep.operations.due import DueKind, read_due
 from byokeep.reconciliation.reconcile import reconcile
 from byokeep.wire.bao_http import BaoHttp, _failure
 from tests.support.broker import Person, Stand
@@ -520,13 +521,25 @@ async def test_what_is_opened_is_what_another_person_approved(stand: Stand) -> N
 
 @pytest.mark.req("S-OWASP-6")
 async def test_a_drill_proves_that_the_door_opens(stand: Stand) -> None:
-    """Approved by another, unwrapped, the marker read and nothing else, ended: on record; else it counts for none."""
+    """Approved by another, unwrapped, the marker read and nothing else, ended: on record, and the next one is due a
+    quarter later; else it counts for none, nor does one that a clock which ran ahead dated."""
     client = await stand.client("openai")
-    listed = (await stand.call("GET", PATH, "auditor"))[1]
-    assert listed["last_drill_at"] is None
+    stand.db.sql("UPDATE byokeep.installation SET created_at = now() - interval '80 days'")
+
+    async def stands() -> tuple[bool, int]:
+        """Whether the list knows of a drill, and in how many days the next is due."""
+        known = (await stand.call("GET", PATH, "auditor"))[1]["last_drill_at"] is not None
+        now = stand.app.clock.now()
+        async with stand.app.db.begin(every_client=True) as tx:
+            rows = await read_due(tx, stand.app.limits, now, kind=DueKind.BREAK_GLASS, until=now + timedelta(days=600))
+        [days] = [row.days for row in rows.items if row.item == "drill"]
+        return known, days or 0
+
+    assert await stands() == (False, 10)
     opening = await opened(stand, client, scope="drill", reason="drill", life_s=60)
     assert (await do(stand, opening["id"], "revoke", "operator"))[1]["status"] == "closed"
     assert "drilled:failed" in kinds(stand, opening["id"])
+    assert await stands() == (False, 10)
     _, asked = await ask(stand, client, scope="drill", reason="drill", life_s=60)
     _, told = await do(stand, asked["id"], "approve", "approver")
     assert "`byokeep breakglass drill" in told["next_step"]
@@ -541,7 +554,11 @@ async def test_a_drill_proves_that_the_door_opens(stand: Stand) -> None:
     assert (await do(stand, opening["id"], "revoke", "operator"))[1]["status"] == "closed"
     assert kinds(stand, opening["id"])[-1] == "drilled:ok"
     assert "break_glass_used" in stand.alerts()  # it tried more than a drill does
-    assert (await stand.call("GET", PATH, "auditor"))[1]["last_drill_at"] is not None
+    assert await stands() == (True, 90)
+    stand.db.sql("ALTER TABLE byokeep.audit_record DISABLE TRIGGER USER;"
+                 " UPDATE byokeep.audit_record SET at = at + interval '390 days' WHERE event = 'breakglass.drilled';"
+                 " ALTER TABLE byokeep.audit_record ENABLE TRIGGER USER")  # fmt: skip
+    assert await stands() == (False, 10)
 
 
 @pytest.mark.req("R3.1-5", "R4.2-6")

@@ -32,9 +32,17 @@ def told(stand: Stand, reason: str = "recovery_drill_overdue") -> bool:
     return stand.db.sql(f"SELECT count(*) FROM byokeep.alert WHERE {where}").strip() == "1"  # noqa: S608
 
 
+def moved(stand: Stand, which: str) -> None:
+    """Date records as a clock would have that ran far ahead."""
+    later = f"UPDATE byokeep.audit_record SET at = at + interval '390 days' WHERE {which}"  # noqa: S608
+    table = "ALTER TABLE byokeep.audit_record {} TRIGGER USER;"
+    stand.db.sql(f"{table.format('DISABLE')} {later}; {table.format('ENABLE')}")
+
+
 @pytest.mark.req("R9.1-3", "R9.3-1")
 async def test_a_drill_is_due_each_quarter_and_one_that_failed_moves_nothing(stand: Stand) -> None:
-    """At 91 days nothing is told, at 93 it is, until one passes; a failed one leaves it due and told."""
+    """At 91 days nothing is told, at 93 it is, until one passes; a failed one, or one that a clock which ran ahead
+    dated, leaves it due and told."""
     app = replace(stand.app, limits=replace(stand.app.limits, backup_hours=24))
     assert await row(stand.app) is None  # no backups, no drill of one
 
@@ -60,6 +68,11 @@ async def test_a_drill_is_due_each_quarter_and_one_that_failed_moves_nothing(sta
     item = await checks._drill(checks.ChecklistLook(app=elsewhere, now=now, since=now))
     assert (item.state, item.code) == ("unknown", "drill_elsewhere")
     assert "ticket" in item.next_step
+    await drilled(Outcome.OK)
+    moved(stand, "event = 'drill.completed' AND outcome = 'ok'")
+    assert await since(93) == ("overdue", True)
+    item = await checks._drill(checks.ChecklistLook(app=app, now=now, since=now))
+    assert (item.state, item.code) == ("failed", "drill_overdue")
     await drilled(Outcome.OK)
     assert await since(93) == ("due", False)
     found = await row(app)
@@ -112,8 +125,6 @@ async def test_backup_and_proof_are_overdue_when_their_alerts_are_told(stand: St
     last = stand.db.sql("SELECT max(seq) FROM byokeep.audit_record WHERE event LIKE 'backup.%'").strip()
     await backups.say(stand.app, EventName.BACKUP_CREATED, made | {"size": 9, "count": 3, "backup": str(uuid4())})
     await backups.say(stand.app, opened, made)  # what a database's clock that ran ahead dated moves neither
-    later = f"UPDATE byokeep.audit_record SET at = at + interval '390 days' WHERE seq > {last}"  # noqa: S608
-    table = "ALTER TABLE byokeep.audit_record {} TRIGGER USER;"
-    stand.db.sql(f"{table.format('DISABLE')} {later}; {table.format('ENABLE')}")
+    moved(stand, f"seq > {last}")
     assert await after(49) == [("overdue", True), ("due", False)]
     assert (await after(93 * 24))[1] == ("overdue", True)

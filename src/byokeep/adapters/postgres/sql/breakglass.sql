@@ -82,9 +82,11 @@ SELECT r.object_id AS id, r.chain AS client_id, said.fields ->> 'scope' AS scope
    AND r.at >= CAST(:first AS timestamptz) - interval '70 minutes' AND r.at <= :last;
 
 -- name: glass_last_drill
+-- As sql/due.sql says it is due: not one from the future.
 SELECT max(r.at) AS at,
        max(r.at) FILTER (WHERE convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,component}' = 'host') AS on_host_at
-  FROM byokeep.audit_record r WHERE r.event = 'breakglass.drilled' AND r.outcome = 'ok';
+  FROM byokeep.audit_record r
+ WHERE r.event = 'breakglass.drilled' AND r.outcome = 'ok' AND r.at < now() + interval '1 minute';
 
 -- name: glass_stopped
 SELECT s.scope FROM byokeep.switch s WHERE s.closed AND s.scope = ANY (CAST(:scopes AS text[])) LIMIT 1;

@@ -128,6 +128,7 @@ WITH item AS (
                SELECT FROM pg_roles r WHERE r.rolname <> byokeep.role_of(r.rolname) AND r.rolname LIKE 'byokeep\_%')
     UNION ALL
     -- A grant of break glass that is over is reviewed within a day; a drill proves each quarter that the door opens.
+    -- What lies in the future, for a clock ran ahead, counts as none here and below.
     SELECT 'break_glass', CAST(b.id AS text), b.client_id, '', 'review', CAST(b.facts ->> 'ended_at' AS timestamptz)
              + interval '1 day', '', false,
            ARRAY['breakglass', CASE WHEN b.evidence ? 'review' THEN 'close' ELSE 'review' END, CAST(b.id AS text)]
@@ -135,16 +136,15 @@ WITH item AS (
      WHERE b.procedure = 'break_glass' AND b.closed_at IS NULL AND b.evidence ? 'end'
     UNION ALL
     SELECT 'break_glass', 'drill', NULL, '', 'drill', coalesce((
-               SELECT max(r.at) FROM byokeep.procedure_run g
-                 JOIN byokeep.audit_record r ON r.chain = coalesce(g.client_id, n.id) AND r.object_id = g.id
-                WHERE g.procedure = 'break_glass' AND r.event = 'breakglass.drilled' AND r.outcome = 'ok'),
+               SELECT max(r.at) FROM byokeep.audit_record r
+                WHERE r.event = 'breakglass.drilled' AND r.outcome = 'ok'
+                  AND r.at < CAST(:now AS timestamptz) + interval '1 minute'),
                n.created_at) + interval '90 days', '', false,
            ARRAY['breakglass', 'drill', '--client', 'NAME', '--ticket', 'ID']
       FROM byokeep.installation n
     UNION ALL
     -- Where backups are made: the next one, which the clock makes and which is overdue when the alert says so, another
-    -- interval later; and the next proof, a quarter after one was opened as it was made. What lies in the future, for a
-    -- clock ran ahead, counts as none here and below.
+    -- interval later; and the next proof, a quarter after one was opened as it was made.
     SELECT 'backup', 'next', NULL, '', 'next', m.due_at, '', m.due_at <= CAST(:now AS timestamptz)
                AND m.due_at + make_interval(hours => :backup_hours) >= CAST(:now AS timestamptz),
            ARRAY['backup', 'create']
