@@ -7,12 +7,14 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc.jwk import OctKey, RSAKey
 
+from byokeep.adapters.openid import SKEW_S
 from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.processes.wiring import limits
@@ -139,7 +141,9 @@ async def test_a_logout_token_is_held_against_every_claim_and_no_id_token_is_one
         there.key = RSAKey.generate_key(2048, {"kid": "one"})
         assert await why(there.logout()) == "signature"
         there.key = None
-        assert await check.logged_out(there.logout(jti="j-1")) == (signed_in, "j-1")
+        now = int(time.time())
+        at = datetime.fromtimestamp(now - 30 + SKEW_S, UTC)
+        assert await check.logged_out(there.logout(iat=now - 30)) == (signed_in, at)
         assert (await check.logged_out(there.logout("bob")))[0] != signed_in
         there.down = True
         with pytest.raises(Unavailable, match="sso_unreachable"):

@@ -22,6 +22,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -116,8 +117,8 @@ class OpenIdProvider:
             raise _refused("id_token")
         return self._checked(token, await self._keys(said), nonce, asked_at)
 
-    async def logged_out(self, token: str) -> tuple[bytes, str]:
-        """Return a digest of who logged out, and the id of the logout token that says so.
+    async def logged_out(self, token: str) -> tuple[bytes, datetime]:
+        """Return a digest of who logged out, and when: the latest time that it may have been by our clock.
 
         OpenID Connect Back-Channel Logout 1.0, 2.6. A token that names only a session there (``sid``) is refused.
 
@@ -128,7 +129,7 @@ class OpenIdProvider:
         self._logged_out(_unproved(token))  # a stranger's junk is not worth a question to the provider
         return self._logged_out(_signed(token, await self._keys(await self._described())))
 
-    def _logged_out(self, claims: Mapping[str, Any]) -> tuple[bytes, str]:
+    def _logged_out(self, claims: Mapping[str, Any]) -> tuple[bytes, datetime]:
         now = int(self._clock.now().timestamp())
         events, jti, iat = claims.get("events"), claims.get("jti"), claims.get("iat")
         whose = self._whose(claims, now, {
@@ -137,7 +138,7 @@ class OpenIdProvider:
             "events": isinstance(events, dict) and isinstance(events.get(_LOGGED_OUT), dict),
             "nonce": "nonce" not in claims,  # or an ID token would do
         })  # fmt: skip
-        return whose, str(jti)
+        return whose, datetime.fromtimestamp(claims["iat"] + SKEW_S, UTC)
 
     async def _keys(self, said: Mapping[str, Any]) -> KeySet:
         found = (await self._call("GET", _endpoint(said, "jwks_uri", self._loopback))).get("keys")

@@ -401,7 +401,7 @@ def _sso(routes: Routes, app: BrokerApp, auth: Authenticator, check: SsoCheck | 
     async def log_out_sso(request: Request, body: SsoLogoutBody) -> Response:
         """End the sessions of whoever logged out at the OpenID provider; nobody is told whether it was anybody."""
         budget.spend(source_of(request))
-        await sso.log_out(app, there(), given, token=body.token, request_id=request_id(request))
+        await sso.log_out(app, there(), token=body.token, request_id=request_id(request))
         return Response(status_code=204)
 
     @routes.delete("/operators/{subject_id}/link", status_code=204, responses=refusals(403, 404))

@@ -102,8 +102,8 @@ class SsoCheck(Protocol):
     ) -> tuple[bytes, frozenset[str]]:
         """Return a digest of who signed in, and their groups. Raises Rejected, Unavailable."""
 
-    async def logged_out(self, token: str) -> tuple[bytes, str]:
-        """Return a digest of who logged out, and the id of the token that says so. Raises Rejected, Unavailable."""
+    async def logged_out(self, token: str) -> tuple[bytes, datetime]:
+        """Return a digest of who logged out, and when, at the latest. Raises Rejected, Unavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,28 +183,23 @@ async def sign_in(
         raise
 
 
-async def log_out(app: BrokerApp, check: SsoCheck, given: Challenges, *, token: str, request_id: UUID) -> None:
-    """End all sessions of the person who logged out at the provider, by its logout token, which counts once.
+async def log_out(app: BrokerApp, check: SsoCheck, *, token: str, request_id: UUID) -> None:
+    """End all sessions that the person who logged out at the provider had then, by its logout token.
+
+    Those that began later stay, so that a token that is shown again does no harm.
 
     Raises:
         Rejected: ``sso_answer_refused``; the same whether or not anybody here is linked.
         Unavailable: ``sso_unreachable``, ``sso_address_refused``.
     """
-    identity, jti = await check.logged_out(token)
-    used = f"sso-logout:{jti}"
-    if given.waits(used):
-        raise Rejected("sso_answer_refused", next_step="This logout token was used. Send another.", claim="jti")
-    given.give(used, b"")  # for longer than its token counts, and before another call can look
-    try:
-        async with unblocked(app) as tx:
-            await tx.all(None, "subject_lock")
-            linked = await tx.maybe(_Linked, "sso_linked", identity=identity)
-            if linked is not None:
-                await revoke_all(tx, app.system(request_id), linked.subject_id, kind="session", reason=LOGGED_OUT)
-    except BaseException:
-        if given.waits(used):
-            given.take(used)  # it ended nothing, so it may be sent again
-        raise
+    identity, begun_by = await check.logged_out(token)
+    async with unblocked(app) as tx:
+        await tx.all(None, "subject_lock")
+        linked = await tx.maybe(_Linked, "sso_linked", identity=identity)
+        if linked is not None:
+            await revoke_all(
+                tx, app.system(request_id), linked.subject_id, kind="session", begun_by=begun_by, reason=LOGGED_OUT
+            )
 
 
 def _begun(given: Challenges, browser: str, said: Said) -> Asked:

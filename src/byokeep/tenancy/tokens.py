@@ -454,18 +454,20 @@ async def end_token(
 
 async def revoke_all(
     tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None, but: UUID | None = None, in_s: int = 0,
-    given: bool = False, reason: str = "",
+    given: bool = False, begun_by: datetime | None = None, reason: str = "",
 ) -> None:  # fmt: skip
     """End every token of a subject ``but`` one in the caller's transaction, now or in ``in_s`` seconds.
 
     Args:
         given: Only those that the subject did not issue to itself.
+        begun_by: Only those made by then.
         reason: As for :func:`end_token`.
     """
     for live in await tx.all(
         SubjectToken, "tokens_live", subject_id=subject_id, except_id=but or UUID(int=0), kind=kind, given=given
     ):
-        await end_token(tx, actor, live, in_s=in_s, reason=reason)
+        if begun_by is None or live.created_at <= begun_by:
+            await end_token(tx, actor, live, in_s=in_s, reason=reason)
 
 
 async def passkeys_of(tx: Tx, subject_id: UUID) -> list[Passkey]:
