@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.core.audit import Record, canonical_payload, export_line
+from byokeep.core.audit import ChainHead, Record, canonical_payload, export_line
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
 from byokeep.core.errors import Conflict
 from byokeep.core.events import Event, EventName, Outcome
@@ -61,10 +61,10 @@ def said(name: EventName, seq: int, outcome: Outcome = Outcome.OK, **fields: str
     return export_line(record, prev=bytes(32)) + b"\n"
 
 
-def told(place: Path, manifest: BackupManifest, *lines: bytes) -> list[str]:
+def told(place: Path, manifest: BackupManifest, *lines: bytes, published: int = 0) -> list[str]:
     (place / "copy").mkdir(parents=True, exist_ok=True)
     (place / "copy" / "audit.jsonl").write_bytes(b"".join(lines))
-    return restore._ended_since(place, manifest)
+    return restore._ended_since(place, manifest, {INSTALLATION: ChainHead(INSTALLATION, published, bytes(32))})
 
 
 def test_of_every_event_it_is_decided_whether_a_restore_undoes_it() -> None:
@@ -89,11 +89,17 @@ def test_what_ended_after_the_backup_is_told(tmp_path: Path) -> None:
 
 
 def test_a_copy_that_ends_before_the_backup_is_said_to_know_nothing(tmp_path: Path) -> None:
-    """Without the copy, and with one that is too short, people are told to look themselves."""
+    """Without the copy, and with one that is too short or lacks a line of what was published since, people are told to
+    look themselves."""
     manifest, _ = made(tmp_path)
-    assert restore._ended_since(tmp_path, manifest) == [restore._UNKNOWN]
+    assert restore._ended_since(tmp_path, manifest, {}) == [restore._UNKNOWN]
     assert told(tmp_path, manifest, said(EventName.LOGIN, 2)) == [restore._UNKNOWN]
     assert told(tmp_path, manifest, said(EventName.LOGIN, 3)) == []
+    lines = [said(EventName.LOGIN, seq) for seq in range(1, 7)]
+    assert told(tmp_path, manifest, *lines, published=6) == []
+    for gone in (3, 4, 5):  # the backup knows the first three
+        left = lines[:gone] + lines[gone + 1 :]
+        assert told(tmp_path, manifest, *left, published=6) == [restore._UNKNOWN]
 
 
 def test_tombstones_that_lost_a_line_of_the_backup_are_refused(tmp_path: Path) -> None:
@@ -121,11 +127,11 @@ def test_no_link_and_no_pipe_is_taken_from_outside(tmp_path: Path, kind: str) ->
     (place / "tombstones").touch()
     (place / "epochs.jsonl").touch()
     what = Brought(identity=place, seal_key=place, recovery_keys=(), checkpoints=place)
-    assert restore._behind(place, manifest, what) == 0
+    assert restore._outside(place, manifest, what).size == 0
     odd = place / kind
     odd.symlink_to("/etc/passwd") if kind == "link" else os.mkfifo(odd)
     with pytest.raises(BackupRefused) as refused:
-        restore._behind(place, manifest, what)
+        restore._outside(place, manifest, what)
     assert refused.value.reason == "outside"
     with pytest.raises((BackupRefused, OSError)):
         restore._copy(str(odd), str(tmp_path / "copied"))

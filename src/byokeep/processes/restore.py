@@ -41,7 +41,7 @@ from byokeep.adapters.postgres.fit import revisions
 from byokeep.audit import log
 from byokeep.backup import archive, backups
 from byokeep.core import backup
-from byokeep.core.audit import Facts, parse_line, read_payload
+from byokeep.core.audit import ChainHead, Facts, parse_line, read_payload
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
 from byokeep.core.checkpoint import LogState, parse_epoch_line, replay
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected
@@ -75,7 +75,7 @@ _ENDED: Final = frozenset({
     EventName.GLASS_REVOKED, EventName.EFFECT_CANCELLED, EventName.JOB_TEMPLATE_SET, EventName.PROCEDURE_ENDED,
     *_QUARANTINED,
 })  # fmt: skip
-_UNKNOWN: Final = "unknown: the audit's copy is missing or ends before the backup; look for what was ended since"
+_UNKNOWN: Final = "unknown: the audit's copy is missing, cut or not whole; look for what was ended since the backup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,10 +151,11 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
             raise BackupRefused("newer_release")
         if brought.artifacts is not None:
             _must_be_plain(brought.artifacts)
-        behind = None if brought.checkpoints is None else _behind(brought.checkpoints, manifest, brought)
-        found = Restored(manifest=manifest, behind=behind)
+        found = Restored(manifest=manifest, behind=None)
         if brought.checkpoints is not None:
-            found.to_do = _ended_since(brought.checkpoints, manifest)
+            outside = _outside(brought.checkpoints, manifest, brought)
+            found.behind = outside.size - manifest.epochs
+            found.to_do = _ended_since(brought.checkpoints, manifest, outside.heads)
         await _restore(settings, file, keys, brought, found, (signature, key_id))
     return found
 
@@ -212,8 +213,8 @@ def _empty(home: Path) -> None:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
-    """Return how many checkpoints are newer than a backup, which must belong to their log.
+def _outside(place: Path, manifest: BackupManifest, brought: Brought) -> LogState:
+    """Return the log as it was published, which a backup must belong to.
 
     Raises:
         BackupRefused: ``outside``: it belongs to another log, or to a log that was cut back since.
@@ -241,7 +242,7 @@ def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
         )
         minutes = (state.at_us - (at_us or state.at_us)) // 60_000_000
         raise Conflict("backup_behind", next_step=step, checkpoints=behind, minutes=minutes)
-    return behind
+    return state
 
 
 def _must_go_on(file: Path, manifest: BackupManifest) -> None:
@@ -251,23 +252,27 @@ def _must_go_on(file: Path, manifest: BackupManifest) -> None:
         raise BackupRefused("outside")
 
 
-def _ended_since(place: Path, manifest: BackupManifest) -> list[str]:
+def _ended_since(place: Path, manifest: BackupManifest, published: Mapping[UUID, ChainHead]) -> list[str]:
     """Return what was ended after the backup, by the second copy of the audit. Raises BackupRefused(``outside``)."""
     known, found = {head.chain: head.seq for head in manifest.heads}, {}
     short = {head.chain: head.seq for head in manifest.heads if head.seq}  # chains that no line of the copy reaches
+    whole = dict(known)  # how far each chain goes without a gap
     try:
         for file in sorted((place / "copy").glob("audit*.jsonl")):
             for line in file.read_bytes().split(b"\n")[:-1]:
                 one = parse_line(line)
                 if one.seq >= known.get(one.chain, 0):
                     short.pop(one.chain, None)
+                if one.seq == whole.get(one.chain, 0) + 1:
+                    whole[one.chain] = one.seq
                 said = read_payload(one.payload) if one.seq > known.get(one.chain, 0) else None
                 if said is not None and _ends(said):
                     named = " ".join(str(said.fields[name]) for name in ("scope", "template") if name in said.fields)
                     found[one.chain, one.seq] = f"{said.event} {said.object or named} client {said.client or '-'}"
     except (ByokeepError, OSError):
         raise BackupRefused("outside") from None
-    return [_UNKNOWN] * bool(short) + list(found.values())
+    lacks = short or any(whole.get(head.chain, 0) < head.seq for head in published.values())
+    return [_UNKNOWN] * bool(lacks) + list(found.values())
 
 
 def _ends(said: Facts) -> bool:
