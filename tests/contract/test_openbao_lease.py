@@ -73,8 +73,10 @@ async def test_only_the_one_algorithm_is_taken(bao: Bao) -> None:
         await _refused(bao, await _signed(bao, HEADER | {"alg": name}, claims))
 
 
+@pytest.mark.req("S-JWT-2")
 async def test_issuer_audience_and_subject_of_this_installation_only(bao: Bao) -> None:
-    """Another installation's issuer, another audience, a missing one: refused."""
+    """Another installation's issuer, another audience, a subject that is not the job, a missing one: refused; what is
+    accepted reads nothing of another client."""
     client = uuid.uuid4()
     for changed in (
         {"iss": f"byokeep/{uuid.uuid4()}"},
@@ -84,11 +86,22 @@ async def test_issuer_audience_and_subject_of_this_installation_only(bao: Bao) -
         {"aud": "evidence"},
         {"aud": ["evidence"]},
         {"aud": None},
+        {"sub": str(uuid.uuid4())},
+        {"sub": None},
+        {"sub": 7, "job_id": "7"},
+        {"job_id": None},
+        {"sub": None, "job_id": None},
         {"client_id": None},
         {"client_id": 7},
     ):
         await _refused(bao, (await bao.jwt(client, "use", "openai", **changed)).reveal().decode())
-    await _accepted(bao, (await bao.jwt(client, "use", "openai")).reveal().decode())
+    for whose in (client, other := uuid.uuid4()):
+        body = {"options": {"cas": 0}, "data": {"value": "v"}}
+        await bao.web.request("POST", f"kv/data/clients/{whose}/providers/openai", body=body)
+    token = await _accepted(bao, (await bao.jwt(client, "use", "openai")).reveal().decode())
+    await read_secret(bao.http, token, f"kv/clients/{client}/providers/openai", 1, "lease")
+    with pytest.raises(Denied, match="store_denied"):
+        await read_secret(bao.http, token, f"kv/clients/{other}/providers/openai", 1, "lease")
 
 
 @pytest.mark.req("S-JWT-3")

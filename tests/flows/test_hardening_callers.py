@@ -170,8 +170,8 @@ async def test_kinds_of_tokens_do_not_stand_in_for_one_another(desk: Desk) -> No
         assert (await sent(desk.http, "GET", "/v1/operators", token))[0] == 401  # web knows people alone
     assert (await sent(stand.http, "POST", f"/v1/jobs/{uuid4()}/leases", desk.people["operator"].token))[0] == 403
     now = int(time.time())
-    base = {"iss": f"byokeep/{stand.app.installation_id}", "aud": "openbao", "sub": "s", "client_id": str(client),
-            "iat": now, "nbf": now, "exp": now + 3}  # fmt: skip
+    base = {"iss": f"byokeep/{stand.app.installation_id}", "aud": "openbao", "sub": "s", "job_id": "s",
+            "client_id": str(client), "iat": now, "nbf": now, "exp": now + 3}  # fmt: skip
     use = await stand.app.signer.sign_jwt(base | {"kind": "use", "secrets": ["openai"]})
     enroll = await stand.app.signer.sign_jwt(base | {"kind": "enroll", "secrets": []})
     async with BaoHttp(stand.store.address) as http:

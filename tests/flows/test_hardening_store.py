@@ -125,8 +125,9 @@ async def test_wildcards_and_separators_have_no_meaning(desk: Desk) -> None:
     async with BaoHttp(stand.store.address) as http:
         for text in ("*", "+", f"{victim}*", "..", f"+/providers/openai/../../{victim}", "{{identity.entity.id}}"):
             now = int(time.time())
-            claims = {"iss": f"byokeep/{stand.app.installation_id}", "aud": "openbao", "sub": "s", "client_id": text,
-                      "kind": "use", "secrets": ["openai"], "iat": now, "nbf": now, "exp": now + 3}  # fmt: skip
+            claims = {"iss": f"byokeep/{stand.app.installation_id}", "aud": "openbao", "sub": "s", "job_id": "s",
+                      "client_id": text, "kind": "use", "secrets": ["openai"],
+                      "iat": now, "nbf": now, "exp": now + 3}  # fmt: skip
             with pytest.raises((Denied, Rejected)):  # at the login, or at the read
                 await _read_as(http, await stand.app.signer.sign_jwt(claims), victim)
         own = await stand.lease(await stand.job(victim))

@@ -118,9 +118,9 @@ async def test_a_client_opened_under_a_closed_global_switch_stays_out(stand: Sta
     assert (await close(stand, client_id=str(client)))[0] == (await close(stand))[0] == 200
     assert (await reopen(stand, client_id=str(client)))[0] == 200
     jwt = await stand.app.signer.sign_jwt(
-        {"iss": f"byokeep/{stand.app.installation_id}", "aud": "openbao", "sub": "x", "client_id": str(client),
-         "kind": "use", "secrets": ["openai"], "iat": int(time.time()), "nbf": int(time.time()),
-         "exp": int(time.time()) + 3}
+        {"iss": f"byokeep/{stand.app.installation_id}", "aud": "openbao", "sub": "x", "job_id": "x",
+         "client_id": str(client), "kind": "use", "secrets": ["openai"],
+         "iat": int(time.time()), "nbf": int(time.time()), "exp": int(time.time()) + 3}
     )  # fmt: skip
     async with BaoHttp(stand.store.address) as http:
         with pytest.raises(Denied):

@@ -181,6 +181,7 @@ def _fresh_checks() -> list[str]:
         f"claims.exp - claims.iat <= {LOGIN_LIFE_S}.0",
         f"now - timestamp(int(claims.iat)) <= duration('{LOGIN_LIFE_S}s')",
         f"claims.client_id.matches('^{_CLIENT_ID}$')",
+        "claims.sub == claims.job_id",
     ]
 
 
