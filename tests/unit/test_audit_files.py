@@ -269,12 +269,14 @@ def test_a_reserve_does_not_follow_a_link(tmp_path: Path) -> None:
     assert target.read_bytes() == b"kept"
 
 
-@pytest.mark.parametrize("rebased", [0, 9])
+@pytest.mark.parametrize(("rebased", "marks", "most"), [(0, 8, 5), (9, 8, 5), (0, 2, 17)])
 async def test_the_first_epoch_over_a_record_is_found_without_reading_them_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rebased: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rebased: int, marks: int, most: int
 ) -> None:
-    """For each record of a long log it is the one a replay from the start finds, and few epochs are read for it."""
+    """For each record of a long log it is the one a replay from the start finds, and few epochs are read for it; how
+    much is remembered does not grow with the log."""
     monkeypatch.setattr(checkpoints, "MARK_EVERY", 4)
+    monkeypatch.setattr(checkpoints, "MARKS", marks)
     log = MemoryLog()
     states: list[LogState] = []
     directory = CheckpointDirectory(tmp_path / "checkpoints", origin=log.origin)
@@ -287,6 +289,7 @@ async def test_the_first_epoch_over_a_record_is_found_without_reading_them_all(
                 del log.chains[ALICE][5:]
             await directory.publish(log.checkpoint(rebased=anew))
             states.append(log.state)
+            assert len(directory._marks) <= 2 + marks + marks // 2
         read: list[int] = []
         lines = AppendOnlyFile.lines
 
@@ -303,7 +306,7 @@ async def test_the_first_epoch_over_a_record_is_found_without_reading_them_all(
             after = states[rebased:]
             assert found[0] == next(s for s in after if ALICE in s.heads and s.heads[ALICE].seq >= seq)
             assert found[1] == log.epochs[found[0].size - 1].note
-            assert len(read) <= 5
+            assert len(read) <= most
         assert await directory.covering(ALICE, len(log.chains[ALICE]) + 1) is None
         assert await directory.covering(BOB, 1) is None
     finally:

@@ -6,7 +6,8 @@ Rules
 - ``checkpoint`` is the newest signed note as plain text, for anybody's verifier.
 - ``copy/audit.jsonl`` holds the export lines of all chains, mixed. It is read once at the start, and checked as it is
   read. After a rebased epoch N a new copy begins, ``copy/audit-N.jsonl``. The one before stays: it holds what was lost.
-- Marks in memory show where an earlier record became covered, by reading at most ``MARK_EVERY`` epochs.
+- Marks in memory show where an earlier record became covered, by reading at most ``MARK_EVERY`` epochs. Each holds the
+  heads of all chains, so of an old log only every second, fourth ... is kept, and the newest.
 
 It may hold no key: whoever reads it checks the signatures. Put the directory where the database's user cannot write.
 """
@@ -29,6 +30,7 @@ EPOCHS = "epochs.jsonl"
 NEWEST = "checkpoint"
 COPY = "copy/audit.jsonl"
 MARK_EVERY = 512  # epochs between two points where a replay can begin
+MARKS = 256  # of the whole log at most; and of the newest epochs half as many more
 TAIL = 64 * 1024  # bytes from the end of a file that hold its last lines
 _COPY = re.compile(r"audit-([1-9][0-9]{0,15})\.jsonl")
 
@@ -137,7 +139,11 @@ class CheckpointDirectory:
             self._marks = [(self._epochs_read, self._state)]  # nothing from before it counts any more
             self._open_copy(state.base)
         elif state.size % MARK_EVERY == 0:
-            self._marks.append((read, state))
+            apart = MARK_EVERY << (state.size // (MARK_EVERY * MARKS)).bit_length()
+            newest = state.size - MARK_EVERY * MARKS // 2
+            first, *others = self._marks
+            kept = [one for one in others if one[1].size % apart == 0 or one[1].size > newest]
+            self._marks = [first, *kept, (read, state)]
         self._state, self._note, self._epochs_read = state, note, read
 
     def _open_copy(self, base: int) -> None:
