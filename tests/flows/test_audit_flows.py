@@ -469,7 +469,8 @@ async def test_nothing_published_is_not_a_pass(broker: Broker) -> None:
 
 @pytest.mark.req("S-TLOG-3")
 async def test_epochs_that_were_cut_off_the_published_log_are_missed(broker: Broker, tmp_path: Path) -> None:
-    """Also by a broker that starts afterwards; one epoch may be waiting for its signature, two may not."""
+    """Also by a broker that starts afterwards; one epoch may be waiting for its signature, two may not. Of one that was
+    cut off the next run signs the very same again, byte for byte."""
     await filled(broker, 3)
     lines = (broker.folder / "epochs.jsonl").read_bytes().splitlines(keepends=True)
     for kept in (2, 1):
@@ -480,6 +481,9 @@ async def test_epochs_that_were_cut_off_the_published_log_are_missed(broker: Bro
         app = replace(broker.app, checkpoints=store)
         if kept == 2:
             assert (await verify(app, broker.auditor)).epochs == 2
+            assert (await checkpoint(app)).size == 4
+            assert (await verify(app, broker.auditor)).epochs == 4
+            assert (cut / "epochs.jsonl").read_bytes().splitlines(keepends=True)[:3] == lines
         else:
             with pytest.raises(Integrity, match="published_epochs_lost"):
                 await verify(app, broker.auditor)
