@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import shutil
+import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -352,6 +355,41 @@ async def one_at_a_time(settings: Settings, file: str, what: Brought) -> None:
         with pytest.raises(BackupRefused):
             await first
     assert not list(settings.home.iterdir())
+
+
+@pytest.mark.campaign
+@pytest.mark.req("R9.1-4")
+async def test_of_two_hundred_damaged_backups_none_leaves_anything_in_the_home(vault: Vault, tmp_path: Path) -> None:
+    """Of a real one: bits flipped, cut, added to, mixed with another one, for another environment: each is refused."""
+    seed = random.randrange(1 << 32)
+    sys.stderr.write(f"seed {seed}\n")
+    drawn, home = random.Random(seed), new_home()
+    content, other = [Path((await vault.create())["file"]).read_bytes() for _ in range(2)]
+    outside, file = tmp_path / "outside", tmp_path / "damaged.age"
+    shutil.copytree(vault.world.home / "checkpoints", outside)
+    codes: Counter[str] = Counter()
+    try:
+        for number in range(200):
+            at, environment = drawn.randrange(100, len(content)), "development"
+            if number % 5 == 0:
+                damaged = content[:at] + bytes([content[at] ^ 1 << drawn.randrange(8)]) + content[at + 1 :]
+            elif number % 5 == 1:
+                damaged = content[:at]
+            elif number % 5 == 2:
+                damaged = content[:at] + drawn.randbytes(drawn.randrange(1, 50)) + content[at:]
+            elif number % 5 == 3:
+                damaged = content[:at] + other[at:]
+            else:
+                damaged, environment = content, drawn.choice(("staging", "production"))
+            file.write_bytes(damaged)
+            with pytest.raises(ByokeepError) as refused:
+                await restore(load(home=home, environment=environment), str(file), brought(vault, outside))
+            codes[refused.value.code] += 1
+            assert not list(home.iterdir()), number
+    finally:
+        shutil.rmtree(home)
+    sys.stderr.write(f"{dict(codes)}\n")
+    assert set(codes) <= {"backup_refused", "not_a_key_of_this_backup"}
 
 
 @pytest.mark.req("R9.1-4", "R9.1-5")
