@@ -95,7 +95,7 @@ def codes(read: list[Source]) -> tuple[dict[str, Code], list[Fault]]:
             for code in named:
                 kept = found.setdefault(code, Code())
                 kept.classes.add(kind)
-                kept.fields |= {one.arg for one in call.keywords if one.arg not in (None, "next_step")}
+                kept.fields |= {one.arg for one in call.keywords if one.arg not in (None, "next_step", "on")}
                 steps = [said[code]] if code in said else _values(step, around, source, read) if step else ()
                 kept.steps += [one for one in steps if one and one not in kept.steps]
     return found, faults

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from byokeep.audit import alerts, disclosure
 from byokeep.audit.alerts import Alert, AlertFilter
 from byokeep.audit.disclosure import DEFAULT_RECORDS, RecordFilter, RecordPage, RecordWindow, ShownRecord
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Rejected
 from byokeep.core.events import Outcome
 from byokeep.core.identity import spelt
@@ -194,10 +195,8 @@ def _time(name: str, given: dict[str, str]) -> datetime | None:
 
 
 def _id(name: str, given: dict[str, str]) -> UUID | None:
-    try:
+    with refusing("bad_id", Rejected, next_step="Give an id that the API returned.", field=name):
         return canonical_id(given[name]) if name in given else None
-    except ValueError:
-        raise Rejected("bad_id", next_step="Give an id that the API returned.", field=name) from None
 
 
 def window_of(given: dict[str, str]) -> RecordWindow:

@@ -27,7 +27,7 @@ from aiohttp import WSMsgType, web
 from playwright.async_api import CDPSession, Error, Page
 
 from byokeep.browser.launch import Running, resource
-from byokeep.core.canonical import read_json
+from byokeep.core.canonical import read_json, refusing
 from byokeep.core.errors import Unavailable
 from byokeep.kernel.ports import Window
 from byokeep.platforms.website import SitePlace, Website
@@ -70,10 +70,8 @@ async def handed_over(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
     await runner.setup()
     try:
-        try:
+        with refusing("no_free_port", Unavailable, on=OSError):
             await web.TCPSite(runner, "127.0.0.1", 0).start()
-        except OSError:
-            raise Unavailable("no_free_port") from None
         desk.port = runner.addresses[0][1]
         try:
             yield desk.window
@@ -91,11 +89,9 @@ async def opened(running: Running, website: Website, place: SitePlace) -> None:
     Raises:
         Unavailable: ``browser_failed``.
     """
-    try:
+    with refusing("browser_failed", Unavailable, on=Error):
         await running.page.goto(place.at(website.login), wait_until="domcontentloaded")
         await running.page.bring_to_front()
-    except Error:
-        raise Unavailable("browser_failed") from None
 
 
 def _page(facts: Mapping[str, str], then: str) -> str:

@@ -33,7 +33,7 @@ from typing import Any, Final
 from playwright.async_api import Error, Page, Response
 
 from byokeep.browser.launch import resource
-from byokeep.core.canonical import unique
+from byokeep.core.canonical import refusing, unique
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, compare
 from byokeep.core.manifest import BROWSER_APP
@@ -277,7 +277,7 @@ async def photographed(page: Page, website: Website, place: SitePlace, expected:
             ``region_not_found``: not exactly one visible element; ``proof_would_show``: something would be readable.
         Unavailable: ``proof_failed``: the page could not be read, kept changing, or the picture is too large.
     """
-    try:
+    with refusing("proof_failed", Unavailable, on=(Error, RedactionFailed)):
         async with from_network(page, website, place) as answers:
             await _known(page, website, place, expected)
             _allowed(page, website, place)
@@ -291,8 +291,6 @@ async def photographed(page: Page, website: Website, place: SitePlace, expected:
             _allowed(page, website, place)
             if answers.by_worker:
                 raise Rejected("account_not_proven", outcome="service_worker")
-    except (Error, RedactionFailed):
-        raise Unavailable("proof_failed") from None
     if len(picture) > _MOST_BYTES:
         raise Unavailable("proof_failed")
     return Shot(picture=picture, sha256=hashlib.sha256(picture).hexdigest())

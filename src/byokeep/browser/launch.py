@@ -43,6 +43,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import BrowserContext, Frame, Page, Playwright, async_playwright
 
 from byokeep.chromium import find_chromium
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.process import clean_environment, pids, to_its_end
 from byokeep.process import running as running_process
@@ -140,14 +141,12 @@ def _read(directory: Path) -> dict[str, Any]:
     place = directory / PREFERENCES
     if not os.path.lexists(place):
         return {}
-    try:
+    with refusing("profile_damaged", on=(OSError, ValueError, RecursionError)):
         if place.is_symlink() or place.stat().st_size > _MOST:
             raise ValueError
         settings = json.loads(place.read_bytes())
         if not isinstance(settings, dict):
             raise ValueError
-    except (OSError, ValueError, RecursionError):
-        raise Integrity("profile_damaged") from None
     return settings
 
 

@@ -36,6 +36,7 @@ from byokeep.browser.handoff import handed_over
 from byokeep.browser.identify import IdentityOutcome, from_network, identify, photographed
 from byokeep.browser.launch import Running, Start, ended_cleanly, new_directory, running
 from byokeep.browser.session import logged_out
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.identity import Fingerprint
 from byokeep.core.manifest import ExpectedAccount, Packing
@@ -146,14 +147,12 @@ def _cookies(directory: Path) -> int:
 
 
 def _rows(place: Path) -> list[tuple[bytes, int]]:
-    try:
+    with refusing("profile_damaged", on=(sqlite3.Error, TypeError)):
         address = place.absolute().as_uri() + "?mode=ro&immutable=1"
         with closing(sqlite3.connect(address, uri=True)) as database:
             if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError
             return [(bytes(prefix), plain) for prefix, plain in database.execute(_ROWS)]
-    except (sqlite3.Error, TypeError):
-        raise Integrity("profile_damaged") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,12 +318,10 @@ class RoomBrowser:
         Raises Rejected, Unavailable.
         """
         site, page = self._site(expected.platform), self.running.page
-        try:
+        with refusing("proof_failed", Unavailable, on=Error):
             async with from_network(page, site.website, site.place):
                 await identify(page, site.website, site.place)
                 return await photographed(page, site.website, site.place, told(site.website, expected))
-        except Error:
-            raise Unavailable("proof_failed") from None
 
     async def log_out(self, platform: Provider) -> SessionEnd:
         """End the session at a platform and show it once more. It is taken out once and put back for each platform.

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from byokeep.cli.intake import read_token_file
 from byokeep.cli.terminal import again, busy, clean, say, session, show
-from byokeep.core.canonical import read_json
+from byokeep.core.canonical import read_json, refusing
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.settings import check_address
@@ -226,10 +226,8 @@ def _asked_for(path: str, body: object) -> str:
 
 
 def _document(content: bytes) -> Any:
-    try:
+    with refusing("server_garbage", Unavailable, next_step="This is not a byokeep server."):
         return read_json(content) if content else None
-    except ValueError:
-        raise Unavailable("server_garbage", next_step="This is not a byokeep server.") from None
 
 
 # The fields that hold ids of what has a name.

@@ -12,6 +12,7 @@ from byokeep.cli.api import call, run, tell, web_url
 from byokeep.cli.choices import Risk
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.terminal import again
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 
@@ -145,10 +146,8 @@ def logo(client: Client, file: Path | None = None) -> None:
     Args:
         file: At most 128 KiB and 1024 pixels each way, not interlaced. Everything but the picture is stripped.
     """
-    try:
+    with refusing("file_unreadable", Rejected, on=OSError, next_step="Give a readable PNG file."):
         raw = Secret(b"" if file is None else file.read_bytes())
-    except OSError:
-        raise Rejected("file_unreadable", next_step="Give a readable PNG file.") from None
     tell(run(call("PUT", f"/v1/clients/{client}/logo", raw=raw)), title="Portal")
 
 

@@ -15,6 +15,7 @@ from byokeep.cli.names import Account, Client, Key, Profile
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import again, say, session
 from byokeep.cli.times import moment
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Rejected, Unavailable
 
 _MOST: Final = 1 << 22  # bytes of a file of figures
@@ -90,7 +91,7 @@ def _figures(path: Path) -> list[dict[str, Any]]:
     """Return a file's figures, model by model, hour by hour."""
     step = "Give CSV with the header hour,model,requests; write an hour as 2026-01-31T12:00:00Z."
     found: dict[str, dict[datetime, int]] = {}
-    try:
+    with refusing("bad_figures", Rejected, on=(OSError, ValueError, KeyError, TypeError, csv.Error), next_step=step):
         if path.stat().st_size > _MOST:
             raise ValueError
         for one in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
@@ -99,8 +100,6 @@ def _figures(path: Path) -> list[dict[str, Any]]:
             if hour in hours:
                 raise ValueError
             hours[hour] = int(one["requests"])
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
-        raise Rejected("bad_figures", next_step=step) from None
     return [
         {"model": model, "since": min(hours).isoformat(), "requests": [hours.get(min(hours) + timedelta(hours=n))
          for n in range((max(hours) - min(hours)) // timedelta(hours=1) + 1)]}

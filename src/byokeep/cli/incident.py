@@ -19,6 +19,7 @@ from byokeep.cli.names import Account, Client, Incident, Key, Profile, said_of
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import moment
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Rejected
 
 Step = Literal[
@@ -219,12 +220,10 @@ def postmortem(incident: Incident, *, file: Path | None = None, link: str | None
 
 
 def _digest(file: Path) -> str:
-    try:
+    with refusing("file_unreadable", Rejected, on=OSError, next_step="Give a readable file of 1 byte to 32 MB."):
         if not 0 < file.stat().st_size <= _MOST_BYTES:
             raise OSError
         return sha256(file.read_bytes()).hexdigest()
-    except OSError:
-        raise Rejected("file_unreadable", next_step="Give a readable file of 1 byte to 32 MB.") from None
 
 
 @app.command(name="close")

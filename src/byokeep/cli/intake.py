@@ -22,6 +22,7 @@ from shlex import quote
 from typing import Final
 
 from byokeep.cli.terminal import again, clean, say
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 
@@ -86,11 +87,9 @@ def _prompt(text: str) -> bytes:
 
 def _drain(fd: int) -> bytes:
     data = b""
-    try:
+    with refusing("bad_descriptor", Rejected, on=OSError, next_step="Open the descriptor for reading."):
         while len(data) <= LIMIT and (chunk := os.read(fd, LIMIT + 1 - len(data))):
             data += chunk
-    except OSError:
-        raise Rejected("bad_descriptor", next_step="Open the descriptor for reading.") from None
     if len(data) > LIMIT:
         raise Rejected("too_long", next_step="A value is at most 8 KiB.")
     return data

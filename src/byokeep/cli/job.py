@@ -22,6 +22,7 @@ from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.client.http import Broker
 from byokeep.client.settings import read_token
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable
 from byokeep.process import child_setup, clean_environment
 
@@ -167,13 +168,11 @@ async def _child(job: Job, command: Sequence[str], files: dict[str, int]) -> int
     loop = asyncio.get_running_loop()
     for number in _ENDING:
         loop.add_signal_handler(number, told.append, int(number))
-    try:
+    with refusing("command_not_started", Rejected, on=OSError, next_step="Check the command's name and mode."):
         process = await asyncio.create_subprocess_exec(
             *words, env=clean_environment(HOME=os.environ.get("HOME", "/"), BYOKEEP_JOB=str(job.id), **extra),
             pass_fds=tuple(files.values()), preexec_fn=child_setup(death_signal=signal.SIGKILL),
         )  # fmt: skip
-    except OSError:
-        raise Rejected("command_not_started", next_step="Check the command's name and mode.") from None
     ended = asyncio.create_task(process.wait())
     try:
         return await _watch(job, list(files), ended, told)

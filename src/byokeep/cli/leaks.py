@@ -33,6 +33,7 @@ from byokeep.cli.api import call, fetch, own_token, run, stack, web_url
 from byokeep.cli.intake import read_secret
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import busy, clean, err, say, session, show
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.transport import TooLarge, Transport, read_body
@@ -61,10 +62,8 @@ async def fetch_fingerprints(*, token: Secret | None = None) -> tuple[Secret, in
         Unavailable: Server, database or store; ``server_garbage``. Then nothing can be said about leaks.
     """
     reply = await call("GET", PATH, token=token)
-    try:
+    with refusing("server_garbage", Unavailable, next_step="This is not a byokeep server of this release."):
         return Secret(json.dumps(reply["fingerprints"]).encode()), len(reply["unknown"])
-    except (KeyError, TypeError):
-        raise Unavailable("server_garbage", next_step="This is not a byokeep server of this release.") from None
 
 
 CLEAN, FOUND, UNKNOWN = 0, 1, 4

@@ -24,6 +24,7 @@ from cyclopts import App
 
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import session
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.kernel.durable_write import draft
 
@@ -88,10 +89,8 @@ def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_p
         with _interrupts() as interrupted:
             total["bytes"] += stream.pump(0, _write_out, through, lambda: len(interrupted) > 1)
     else:
-        try:
+        with refusing("cannot_read_file", Rejected, on=OSError, next_step="Check that the file exists and is yours."):
             handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            raise Rejected("cannot_read_file", next_step="Check that the file exists and is yours.") from None
         try:
             if in_place:
                 total["bytes"] += _replace(source, handle, through)
@@ -127,11 +126,9 @@ class _PieceFailed(Exception):
 
 
 def _register_values(redactor: Redactor, descriptor: int) -> None:
-    try:
-        with os.fdopen(descriptor, "rb") as lines:
-            data = lines.read(_MOST_VALUES + 1)
-    except OSError:
-        raise Rejected("bad_descriptor", next_step="Open the descriptor for reading.") from None
+    refused = refusing("bad_descriptor", Rejected, on=OSError, next_step="Open the descriptor for reading.")
+    with refused, os.fdopen(descriptor, "rb") as lines:
+        data = lines.read(_MOST_VALUES + 1)
     values = [line.rstrip(b"\r") for line in data.split(b"\n") if line.strip()]
     if not values:
         raise Rejected("empty_value", next_step="Write one value per line to the descriptor.")

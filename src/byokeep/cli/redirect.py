@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 
@@ -147,11 +148,9 @@ class Listener:
         Raises:
             Rejected: ``not_answered``.
         """
-        try:
+        with refusing("not_answered", Rejected, on=TimeoutError, next_step="Start the connection again.", sop=sop):
             async with asyncio.timeout(limit_s):
                 return await self._came
-        except TimeoutError:
-            raise Rejected("not_answered", next_step="Start the connection again.", sop=sop) from None
 
     async def linger(self) -> None:
         """Give the browser a moment to fetch the page that it was sent to."""

@@ -140,10 +140,8 @@ class Job:
             Rejected: ``bad_tool``, ``secret_like_content``, ``bad_outcome``.
         """
         check_tool(tool)
-        try:
+        with refusing("bad_outcome", Rejected, next_step="Give a status, or one of " + ", ".join(CallResult)):
             result = result_of(outcome) if isinstance(outcome, int) else CallResult(outcome)
-        except ValueError:
-            raise Rejected("bad_outcome", next_step="Give a status, or one of " + ", ".join(CallResult)) from None
         said = args.encode() if isinstance(args, str) else args
         self._broker.calls.note(self.lease.id, self._token, ToldCall(secret.partition("/")[0], tool, result, said))
 
@@ -228,10 +226,8 @@ class Job:
         """
         if self._browsing:
             raise Conflict("browser_open", next_step="Close it first: a job has one browser at a time.")
-        try:
+        with refusing("browser_extra_missing", Unavailable, on=ModuleNotFoundError, next_step=_BROWSER):
             from byokeep.client.browser import opened  # noqa: PLC0415 - an extra that few runners have
-        except ModuleNotFoundError:
-            raise Unavailable("browser_extra_missing", next_step=_BROWSER) from None
         self._browsing = True
         try:
             async with opened(self, self._broker, self._token, name) as context:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire import address as wire_address
@@ -141,10 +142,8 @@ def read_token(path: Path) -> Secret:
             ``bad_token_file``.
     """
     name = "".join(one if one.isprintable() else "?" for one in str(path))
-    try:
+    with refusing("token_file_unreadable", Rejected, on=OSError, next_step=f"Check the path and the owner of {name}."):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        raise Rejected("token_file_unreadable", next_step=f"Check the path and the owner of {name}.") from None
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):

@@ -24,6 +24,7 @@ from uuid import UUID
 
 from byokeep.core import checkpoint, merkle
 from byokeep.core.audit import Record, parse_lines, verify_chain, verify_log
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.evidence import DRILL, DUE, EXPOSURE, LIST, EvidenceReport, read_report
 from byokeep.core.evidence import verify_evidence as check_evidence
@@ -73,10 +74,8 @@ class ConsistencyReport:
 
 def read_keys(path: Path) -> checkpoint.PublicKeys:
     """Read a file of public keys. Raises Rejected(``bad_key_file``, ``unreadable_file``, and as :func:`expect`)."""
-    try:
+    with refusing("bad_key_file", Rejected):
         return checkpoint.parse_keys(_read(path, "keys").decode("utf-8"))
-    except UnicodeDecodeError:
-        raise Rejected("bad_key_file") from None
 
 
 def verify_export(

@@ -20,7 +20,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from byokeep.core.canonical import MAX_INT, canonical_json, parse_canonical
+from byokeep.core.canonical import MAX_INT, canonical_json, parse_canonical, refusing
 from byokeep.core.errors import Integrity
 from byokeep.core.events import Event
 
@@ -104,7 +104,7 @@ def read_payload(payload: bytes) -> Facts:
     Raises:
         Integrity: ``bad_audit_payload``.
     """
-    try:
+    with refusing("bad_audit_payload", on=(ValueError, KeyError, TypeError, AttributeError), next_step=_NEXT):
         found = parse_canonical(payload)
         if not isinstance(found, dict) or found.pop("v") != 1:
             raise ValueError("version")
@@ -120,8 +120,6 @@ def read_payload(payload: bytes) -> Facts:
         )
         if found:
             raise ValueError("unknown member")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Integrity("bad_audit_payload", next_step=_NEXT) from None
     return facts
 
 
@@ -244,10 +242,8 @@ def export_line(record: Record, *, prev: bytes) -> bytes:
     Raises:
         Integrity: ``bad_audit_payload``; the stored payload is not UTF-8 text.
     """
-    try:
+    with refusing("bad_audit_payload", next_step=_NEXT, chain=record.chain, seq=record.seq):
         payload = record.payload.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Integrity("bad_audit_payload", next_step=_NEXT, chain=record.chain, seq=record.seq) from None
     return (
         f'{{"at_us":{record.at_us},"chain":"{record.chain}","hash":"{record.hash.hex()}",'
         f'"payload":{_quoted(payload)},"prev":"{prev.hex()}","seq":{record.seq},'

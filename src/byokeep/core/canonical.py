@@ -48,20 +48,25 @@ def parse_canonical(data: bytes) -> object:
     return value
 
 
+_MISREAD: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
 @contextmanager
 def refusing(
-    code: str, kind: type[ByokeepError] = Integrity, *, next_step: str = "", **fields: type_of_field
-) -> Iterator[None]:
-    """Turn every error of reading a document or a reply into one refusal with ``code``.
+    code: str, kind: type[ByokeepError] = Integrity, *, next_step: str = "",
+    on: type[Exception] | tuple[type[Exception], ...] = _MISREAD, **fields: type_of_field,
+) -> Iterator[None]:  # fmt: skip
+    """Turn every error of reading a document or a reply, or those of ``on``, into one refusal with ``code``.
 
     A parser of a signed document builds what it says, writes that again and compares: there is one spelling.
 
     Args:
         kind: The class of the refusal, which gets the code and the other arguments.
+        on: Which errors, if not those of reading.
     """
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
+    except on:
         raise kind(code, next_step=next_step, **fields) from None
 
 

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.secret import Secret
 
@@ -200,7 +201,7 @@ def token_set_from(fields: Mapping[str, object]) -> TokenSet:
     Raises:
         Integrity: ``token_set_unreadable``; none of the content is repeated.
     """
-    try:
+    with refusing("token_set_unreadable", on=(ValueError, KeyError, Rejected), next_step="Connect the account again."):
         text = {name: value for name, value in fields.items() if isinstance(value, str) and value.isascii()}
         ends = {name: None if text[name] == _NONE else _time(text[name]) for name in _ENDS}
         refresh = text["refresh_token"]
@@ -216,8 +217,6 @@ def token_set_from(fields: Mapping[str, object]) -> TokenSet:
         for name, value in stored.items():
             if not (value.matches(text[name].encode()) if isinstance(value, Secret) else value == text[name]):
                 raise ValueError(name)
-    except (ValueError, KeyError, Rejected):
-        raise Integrity("token_set_unreadable", next_step="Connect the account again.") from None
     return made
 
 

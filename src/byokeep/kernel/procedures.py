@@ -29,7 +29,7 @@ from hashlib import sha256
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from byokeep.core.canonical import canonical_json
+from byokeep.core.canonical import canonical_json, refusing
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Pending, Rejected, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId, Role
@@ -263,11 +263,9 @@ async def _require_proof(app: App, actor: Actor, procedure: Procedure, run: Run)
 
 async def _in_time(work: Awaitable[Fields | None], run: Run) -> Fields | None:
     """Do a step's work, which nobody else can take up while it hangs."""
-    try:
+    with refusing("step_timed_out", Unavailable, on=TimeoutError, next_step="It is retried automatically.", run=run.id):
         async with asyncio.timeout(STEP_LIMIT_S):
             return await work
-    except TimeoutError:
-        raise Unavailable("step_timed_out", next_step="It is retried automatically.", run=run.id) from None
 
 
 async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> Run | None:

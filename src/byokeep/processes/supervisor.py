@@ -33,6 +33,7 @@ import aiohttp
 from byokeep import __version__
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.kernel.durable_write import durable_write
 from byokeep.process import WORKER_READY, Progress, clean_environment, end, is_held, is_running, size_of, spawn, work_of
@@ -218,15 +219,13 @@ class Stack:
 
     def _take_home(self) -> None:
         home = self.settings.home
-        try:
+        with refusing("home_unusable", Unavailable, on=OSError, next_step="Give a directory that you own with --home."):
             # Root's home must let the database's own user through to its data directory.
             home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             found = home.stat()
             if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
                 raise Rejected("home_too_open", next_step="Own the home, and let nobody else write to it: chmod go-w.")
             lock = os.open(home / "byokeep.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            raise Unavailable("home_unusable", next_step="Give a directory that you own with --home.") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

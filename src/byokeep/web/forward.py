@@ -25,6 +25,7 @@ import aiohttp
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import LateRoute, operation_id
@@ -207,10 +208,8 @@ def _handler(forwarder: Forwarder, method: str, path: str) -> Handler:
         headers = login_from(request) if login else {"Authorization": f"Bearer {bearer(request)}"}
         given: dict[str, UUID] = {}
         for name, text in request.path_params.items():
-            try:
+            with refusing("bad_request", Rejected, next_step="Use ids exactly as they are printed."):
                 given[name] = canonical_id(text)
-            except ValueError:
-                raise Rejected("bad_request", next_step="Use ids exactly as they are printed.") from None
         headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         body = Secret(await read_bytes(request, limit=MAX_BODY))
         return await forwarder.send(method, path, headers, body, **given)

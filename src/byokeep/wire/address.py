@@ -12,6 +12,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Rejected
 
 
@@ -26,11 +27,9 @@ def parse_address(address: str, base: str, bad: str, insecure: str) -> tuple[str
     Raises:
         Rejected: ``bad`` or ``insecure``; the address is never echoed.
     """
-    try:
+    with refusing(bad, Rejected):
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise Rejected(bad) from None
     if parts.query or parts.fragment or "@" in address or parts.scheme not in ("unix", "http", "https"):
         raise Rejected(bad, next_step="Use https://host:port or unix:///path, and nothing after it.")
     if parts.scheme == "unix":

@@ -31,7 +31,7 @@ from typing import Any, BinaryIO, Final, Self, cast
 
 from yarl import URL
 
-from byokeep.core.canonical import read_json
+from byokeep.core.canonical import read_json, refusing
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.address import parse_address
@@ -237,13 +237,11 @@ class BaoHttp:
         self, method: str, url: URL, headers: Mapping[str, str], payload: bytes | None, timeout_s: float
     ) -> tuple[int, bytes, Mapping[str, str]]:
         """Return status, bounded body and headers; transport failures become codes without their text."""
-        with failing("store_unreachable", "store_timeout", "store_tls_failed", "store_garbage"):
-            try:
-                return await self._transport.exchange(
-                    method, url, headers=headers, within=timeout_s, most=MAX_BODY, data=payload
-                )
-            except CaFileUnreadable:
-                raise Unavailable("store_ca_unreadable") from None
+        trusting = refusing("store_ca_unreadable", Unavailable, on=CaFileUnreadable)
+        with failing("store_unreachable", "store_timeout", "store_tls_failed", "store_garbage"), trusting:
+            return await self._transport.exchange(
+                method, url, headers=headers, within=timeout_s, most=MAX_BODY, data=payload
+            )
 
 
 async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
@@ -271,10 +269,8 @@ def _encode(body: Mapping[str, object]) -> bytes:
 def _text(value: object) -> str:
     if not isinstance(value, Secret):
         raise TypeError("only JSON values and secrets can be sent")
-    try:
+    with refusing("value_not_text", Rejected, next_step="Secrets are stored as UTF-8 text; encode bytes first."):
         return value.reveal().decode()
-    except UnicodeDecodeError:
-        raise Rejected("value_not_text", next_step="Secrets are stored as UTF-8 text; encode bytes first.") from None
 
 
 def _decode(raw: bytes) -> dict[str, Any] | None:
@@ -335,12 +331,10 @@ async def lease_login(http: BaoHttp, jwt: Secret, role: str, *, lease_id: str | 
         Denied: ``lease_refused``: expired, another role's, cut off, or not ours. The store does not say which.
         Unavailable: ``store_garbage`` and what :meth:`BaoHttp.request` raises.
     """
-    try:
+    with refusing("lease_refused", Denied, on=(Rejected, Denied)):
         reply = await http.request(
             "POST", "auth/lease/cel/login", body={"role": role, "jwt": jwt}, lease_header=lease_id
         )
-    except (Rejected, Denied):
-        raise Denied("lease_refused") from None
     token = reply.auth.get("client_token")
     if not isinstance(token, str) or not token:
         raise Unavailable("store_garbage")

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from byokeep.core.canonical import canonical_json, parse_canonical
-from byokeep.core.errors import Integrity
+from byokeep.core.canonical import canonical_json, parse_canonical, refusing
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, fields_of, token_set_from
 
@@ -74,22 +73,18 @@ def unpack_reply(value: Secret) -> LandedReply:
         Integrity: ``landed_reply_unreadable``.
     """
     fields = _object(value, "landed_reply_unreadable")
-    try:
+    with refusing("landed_reply_unreadable", on=(ValueError, KeyError)):
         text = {name: str(field) for name, field in fields.items() if isinstance(field, str)}
         if text["format"] != LANDED_FORMAT or set(text) != {"format", "base", "at", "status", "body"} != set(fields):
             raise ValueError("fields")
         at = datetime.strptime(text["at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         body = Secret(b64decode(text["body"], validate=True))
         return LandedReply(base=int(text["base"]), at=at, status=int(text["status"]), body=body)
-    except (ValueError, KeyError):
-        raise Integrity("landed_reply_unreadable") from None
 
 
 def _object(value: Secret, code: str) -> dict[str, object]:
-    try:
+    with refusing(code, next_step="Connect the account again."):
         found = parse_canonical(value.reveal())
         if not isinstance(found, dict):
             raise ValueError("no object")
-    except ValueError:
-        raise Integrity(code, next_step="Connect the account again.") from None
     return found

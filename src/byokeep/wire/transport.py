@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.address import is_loopback
@@ -172,11 +173,9 @@ def loopback_base(base: str) -> str:
     Raises:
         Rejected: ``bad_base_url``, ``host_not_allowed``.
     """
-    try:
+    with refusing("bad_base_url", Rejected, next_step=NEXT_STEP):
         split = urlsplit(base)
         host, _ = split.hostname or "", split.port
-    except ValueError:
-        raise Rejected("bad_base_url", next_step=NEXT_STEP) from None
     odd = not base.isascii() or not base.isprintable() or any(char in base for char in "\\ ?#@")
     if odd or split.scheme not in ("http", "https"):
         raise Rejected("bad_base_url", next_step=NEXT_STEP)

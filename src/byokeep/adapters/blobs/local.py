@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.sealed_record import MAGIC, ArtifactKey, StoredArtifact, parse_artifact_key
 from byokeep.kernel.durable_write import sync_directory
@@ -278,10 +279,8 @@ def _listed(place: Path, client: str) -> list[ArtifactKey]:
     for path in sorted(place.glob(f"{client}/*/*")):
         if path.name.endswith(_PARTIAL):
             continue
-        try:
+        with refusing("strange_artifact", on=ByokeepError, next_step="Find out who can write to the artifact store."):
             found.append(parse_artifact_key(path.relative_to(place).as_posix()))
-        except ByokeepError:
-            raise Integrity("strange_artifact", next_step="Find out who can write to the artifact store.") from None
     return found
 
 

@@ -27,6 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 from urllib3.exceptions import HTTPError
 
 from byokeep.adapters.blobs.local import PIECE, Passing, in_thread, sealed_only
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.sealed_record import ArtifactKey, StoredArtifact, parse_artifact_key
 
@@ -165,10 +166,8 @@ class S3Artifacts:
         found = self.ask("list_object_versions", Prefix=name)
         for version in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
             if version["Key"] == name:
-                try:
+                with refusing("artifact_retained", Conflict, on=Denied, next_step=_KEPT):
                     self.ask("delete_object", Key=name, VersionId=version["VersionId"])
-                except Denied:
-                    raise Conflict("artifact_retained", next_step=_KEPT) from None
 
     def _list(self, prefix: str) -> list[ArtifactKey]:
         try:
@@ -327,9 +326,7 @@ def _sha256(data: bytes) -> str:
 
 
 def _must_be_private(file: Path) -> None:
-    try:
+    with refusing("artifact_store_unavailable", Unavailable, on=OSError, next_step="The credentials cannot be read."):
         mode = file.stat().st_mode
-    except OSError:
-        raise Unavailable("artifact_store_unavailable", next_step="The credentials cannot be read.") from None
     if mode & 0o077:
         raise Rejected("credentials_too_open", next_step="Let only this process' user read it: chmod 0600.")

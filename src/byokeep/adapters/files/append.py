@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.kernel.durable_write import sync_directory
 
@@ -152,10 +153,8 @@ class AppendOnlyFile:
             self._cut_back(keep)
 
     def _check_ours(self) -> None:
-        try:
+        with refusing("file_replaced", on=OSError):
             named, opened = self._path.lstat(), os.fstat(self._fd)
-        except OSError:
-            raise Integrity("file_replaced") from None
         if not stat.S_ISREG(opened.st_mode) or opened.st_uid != os.geteuid() or opened.st_nlink != 1:
             raise Integrity("not_our_file")
         if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino):

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from byokeep.adapters.files.append import AppendOnlyFile
 from byokeep.core.audit import ChainHead
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Integrity
 
 NAME: Final = "tombstones"
@@ -87,12 +88,10 @@ class TombstoneFile:
         size = self._file.size()
         if size < self._read:
             raise Integrity("tombstones_lost", next_step=_NEXT)
-        try:
+        with refusing("tombstones_unreadable", next_step=_NEXT):
             for line in self._file.lines(self._read) if size > self._read else ():
                 self._take(line[:-1].decode("ascii"))
                 self._read += len(line)
-        except ValueError:
-            raise Integrity("tombstones_unreadable", next_step=_NEXT) from None
 
     def _take(self, line: str) -> None:
         if found := _WITHDRAWN.match(line):

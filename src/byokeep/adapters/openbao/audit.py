@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import HASHED_NAME, LEAST_FREE_BYTES, DeviceHealth, StoreEntry, node_of
@@ -121,10 +122,8 @@ def _batches(source: Any, device: str, offset: int, size: int = 1 << 22) -> Iter
 
 
 def _opened(path: Path) -> Any:
-    try:
+    with refusing("store_audit_unreadable", Unavailable, on=OSError):
         return path.open("rb")
-    except OSError:
-        raise Unavailable("store_audit_unreadable") from None
 
 
 def _entries(device: str, line: bytes, last: datetime | None) -> list[StoreEntry]:

@@ -44,6 +44,7 @@ from cryptography.x509.oid import NameOID
 
 from byokeep.adapters.openbao import provisioning
 from byokeep.adapters.openbao.login import log_in, private_dir, read_private
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write, sync_directory
@@ -108,7 +109,7 @@ def program(binary: Path, pin: ProgramPin, place: Path) -> Path:
     if sys.platform != "linux" or os.geteuid() == 0:
         return binary
     copy = place / f"bao-{pin.version}"
-    try:
+    with refusing("openbao_copy_failed", Unavailable, on=OSError, next_step="Free disk space: the home needs 200 MB."):
         if not _is_good(copy, pin):
             for old in place.glob("bao-*"):
                 old.unlink()
@@ -116,8 +117,6 @@ def program(binary: Path, pin: ProgramPin, place: Path) -> Path:
             if not _is_good(copy, pin):
                 raise Integrity("openbao_binary_unknown")
         copy.chmod(0o111)
-    except OSError:
-        raise Unavailable("openbao_copy_failed", next_step="Free disk space: the home needs 200 MB.") from None
     return copy
 
 

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-from byokeep.core.canonical import read_json
+from byokeep.core.canonical import read_json, refusing
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp, BaoReply
@@ -161,11 +161,9 @@ async def log_in(http: BaoHttp, credentials: Path) -> tuple[Secret, float]:
         Unavailable: ``credentials_missing``, ``credentials_unsafe``, ``credentials_refused``, ``store_garbage``.
     """
     shown = read_private(credentials)
-    try:
+    with refusing("credentials_unsafe", Unavailable, next_step="Issue new credentials."):
         found = read_json(shown)
         body = {"role_id": Secret(found["role_id"]), "secret_id": Secret(found["secret_id"])}
-    except (ValueError, KeyError, TypeError):
-        raise Unavailable("credentials_unsafe", next_step="Issue new credentials.") from None
     try:
         reply = await http.request("POST", "auth/approle/login", body=body)
     except (Rejected, Denied):

@@ -47,6 +47,7 @@ from uuid import UUID
 
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.provisioning import IDENTITY_KEY, IDENTITY_TTL, LOGIN_PATH, SCAN_KEY_PATH, SETTLE_S
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable
 from byokeep.core.exchange import identity_path
 from byokeep.core.ref import AppRef, ProfileRef, SecretRef
@@ -513,13 +514,11 @@ class EntityCutoff:
             Denied: ``lease_refused``.
             Unavailable: Not enrolled, or not known whether.
         """
-        try:
+        with refusing("lease_refused", Denied, on=(Rejected, Denied)):
             reply = await self._login.http.request(
                 "POST", LOGIN_PATH, body={"role": "enroll", "jwt": Secret(jwt)},
                 lease_header=None if lease_id is None else str(lease_id),
             )  # fmt: skip
-        except (Rejected, Denied):
-            raise Denied("lease_refused") from None
         return _entity(reply.auth.get("entity_id"), Unavailable("store_garbage"))
 
     async def disable(self, *entity_ids: str) -> None:
@@ -579,10 +578,8 @@ class EntityCutoff:
         async def one(entity_id: str) -> str:
             path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"
             async with gate:
-                try:
+                with refusing("entity_unknown", Unavailable, on=(Rejected, NotFound)):
                     await self._login.request("POST", path, body={"disabled": disabled})
-                except (Rejected, NotFound):
-                    raise Unavailable("entity_unknown") from None
             return entity_id
 
         results = await asyncio.gather(*map(one, entity_ids), return_exceptions=True)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import json
 import re
@@ -37,7 +36,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from byokeep.adapters.openbao.login import log_in, private_dir, read_private
 from byokeep.core import kek
-from byokeep.core.canonical import read_json
+from byokeep.core.canonical import read_json, refusing
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.exchange import IDENTITY_LIFE_S, identity_path
 from byokeep.core.model import PLATFORMS, SEAL, Environment, LeaseKind, Provider
@@ -690,10 +689,8 @@ async def _is_root(http: BaoHttp, root: Secret, accessor: str) -> bool:
 
 
 def _unpad(encoded: object, pad: Secret) -> Secret:
-    try:
+    with refusing("store_garbage", Unavailable):
         raw = base64.b64decode(str(encoded) + "=" * (-len(str(encoded)) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise Unavailable("store_garbage") from None
     key = pad.reveal()
     if len(raw) != len(key):
         raise Unavailable("store_garbage")

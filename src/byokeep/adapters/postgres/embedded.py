@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.kernel.durable_write import draft
 from byokeep.kernel.ports import Database
@@ -125,13 +126,11 @@ def account_for(data: Path, configured: str | None) -> SystemUser:
     """
     if os.geteuid() != 0:
         return our_account()
-    try:
+    with refusing("no_such_user", Rejected, next_step="Give an existing user for PostgreSQL."):
         if data.exists() and (owner := data.stat().st_uid) != 0:
             found = pwd.getpwuid(owner)
         else:
             found = pwd.getpwnam(configured or "nobody")
-    except KeyError:
-        raise Rejected("no_such_user", next_step="Give an existing user for PostgreSQL.") from None
     if found.pw_uid == 0:
         raise Rejected("unprivileged_user_needed", next_step="PostgreSQL does not run as root. Give another user.")
     return SystemUser(found.pw_name, found.pw_uid, found.pw_gid)
@@ -393,13 +392,11 @@ class EmbeddedPostgres:
         return self.run_tool("psql", *options, stdin=sql.encode()).decode()
 
     def _run(self, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        try:
+        with refusing("postgres_admin_failed", Unavailable, on=(OSError, subprocess.TimeoutExpired)):
             return subprocess.run(
                 command, input=stdin, capture_output=True, timeout=_INIT_S, check=False, cwd="/", env=_ENVIRONMENT,
                 **_identity(self._account),
             )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired):
-            raise Unavailable("postgres_admin_failed") from None
 
     def _prepare(self) -> None:
         self._base.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -470,12 +467,10 @@ class EmbeddedPostgres:
     def _spawn(self) -> None:
         command = [str(self._bin / "postgres"), f"--config-file={self._conf / 'postgresql.conf'}"]
         log = self._home / "logs" / "postgres.log"
-        try:  # a fast stop when we die
+        with refusing("postgres_start_failed", Unavailable, on=OSError):
             self._process = spawn(
                 command, log, env=_ENVIRONMENT, death_signal=signal.SIGINT, cwd="/", **_identity(self._account)
             )
-        except OSError:
-            raise Unavailable("postgres_start_failed") from None
 
     async def _until_ready(self) -> None:
         process, progress = self._process, Progress()  # a crash recovery may take long

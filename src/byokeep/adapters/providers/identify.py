@@ -30,7 +30,7 @@ from urllib.parse import quote, unquote_to_bytes, urlencode, urlsplit
 import aiohttp
 
 from byokeep.adapters.providers.descriptor import ProviderDescriptor, check_format
-from byokeep.core.canonical import read_json
+from byokeep.core.canonical import read_json, refusing
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
@@ -306,11 +306,9 @@ def resolve(descriptor: ProviderDescriptor, base_url: str | None, *, allow_loopb
         Rejected: ``bad_base_url``, ``insecure_scheme``, ``host_not_allowed``.
     """
     base, provider = base_url or descriptor.base_url, descriptor.provider
-    try:
+    with refusing("bad_base_url", Rejected, next_step=NEXT_STEP, provider=provider):
         split = urlsplit(base)
         host, _ = split.hostname or "", split.port
-    except ValueError:
-        raise Rejected("bad_base_url", next_step=NEXT_STEP, provider=provider) from None
     odd = not base.isascii() or not base.isprintable() or any(char in base for char in "\\ ?#")
     if odd or not host or "@" in split.netloc:
         raise Rejected("bad_base_url", next_step=NEXT_STEP, provider=provider)

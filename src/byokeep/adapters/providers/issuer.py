@@ -28,7 +28,7 @@ import aiohttp
 
 from byokeep.adapters.providers.descriptor import IssuingApi, IssuingCall, ProviderDescriptor
 from byokeep.adapters.providers.identify import resolve
-from byokeep.core.canonical import read_json
+from byokeep.core.canonical import read_json, refusing
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import MintedKey, ProviderKey, ProviderUsage
@@ -272,10 +272,8 @@ def _millionths(reply: Any, path: str) -> int:
 
 def _begins(said: Any) -> datetime:
     """Return when a bucket begins: seconds since 1970, a day or a time."""
-    try:
+    with refusing("provider_admin_garbage", Conflict, on=(TypeError, ValueError, OverflowError, OSError)):
         at = datetime.fromtimestamp(said, UTC) if type(said) is int else datetime.fromisoformat(said)
-    except (TypeError, ValueError, OverflowError, OSError):
-        raise Conflict("provider_admin_garbage") from None
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
