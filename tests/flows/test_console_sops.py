@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
+from playwright.async_api import BrowserContext
 
 from byokeep.kernel import procedures
 from byokeep_sim import SimKeyState
@@ -318,7 +319,9 @@ async def unreachable_is_not_invalid(desk: Desk) -> None:
     assert desk.sql(kept) == "86400 3"
 
 
-async def test_an_account_and_its_profile_with_the_keyboard_alone(office: Office, axe: str) -> None:
+async def test_an_account_and_its_profile_with_the_keyboard_alone(
+    office: Office, axe: str, context: BrowserContext
+) -> None:
     """SOP 5.2 and the beginning of 5.3: a wrong account beside the expected one, then the right one, then disconnected.
 
     Neither the code nor what binds the answer is on a page afterwards.
@@ -326,7 +329,7 @@ async def test_an_account_and_its_profile_with_the_keyboard_alone(office: Office
     desk, faults = office.desk, []
     await office.set_apps("x")
     client = await office.client()
-    async with screen_on(desk, axe) as screen:
+    async with screen_on(desk, axe, context) as screen:
         page, root = screen.page, f"/console/clients/{client}"
         await screen.sign_in()
         await page.goto(screen.url + root)

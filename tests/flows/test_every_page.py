@@ -31,6 +31,7 @@ from tests.support.portal import code_for, invited
 from tests.support.reading import plain, read
 from tests.support.screen import Screen, screen_on
 from tests.support.web import Desk
+from tests.support.website import fresh
 
 pytest_plugins = [
     "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.screen",
@@ -262,7 +263,7 @@ async def test_every_page_holds_nothing_and_does_nothing(office: Office, axe: st
     client, consent = await filled(office)
     kinds = {"wrong": "anthropic", "console": "openai", "mistaken": "anthropic", "portal": "heygen"}
     typed = {name: desk.canary(kind) for name, kind in kinds.items()}
-    async with screen_on(desk, axe) as screen:
+    async with fresh() as browser, screen_on(desk, axe, browser.context) as screen:
         page = screen.page
         await page.set_viewport_size({"width": 320, "height": 800})
         blank = json.dumps(await screen.ask("Object.getOwnPropertyNames(window)"))
@@ -327,9 +328,9 @@ async def test_every_page_holds_nothing_and_does_nothing(office: Office, axe: st
         assert {(way, way) for way in planted} - found == {(way, way) for way in ("cache", "picture", "referrer")}
         pictures["planted"] = await page.screenshot(full_page=True)
         assert ["img-src" in one for one in screen.breaches] == [True]
-        await screen.browser.close()
+        await browser.close()
         walk.values += [Canary(name, value) for name, value in typed.items()]
-        kept = Sweep(walk.values).scan_paths([screen.browser.start.directory])
+        kept = Sweep(walk.values).scan_paths([browser.start.directory])
         assert {one.label for one in kept.findings} >= {"cache", "address", "local"}, kept
         assert {one.label for one in kept.findings} & set(typed) == set()
         assert set(walk.routes) < set(pictures)

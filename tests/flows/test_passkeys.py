@@ -7,20 +7,20 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.async_api import CDPSession, Page
+from playwright.async_api import BrowserContext, CDPSession, Page
 
 from tests.support.broker import POST, Person
 from tests.support.console import PASSWORD, Visit, named, on_loopback
 from tests.support.portal import Guest, code_for, invited
 from tests.support.web import Desk
-from tests.support.website import fresh
 
-pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+pytest_plugins = [
+    "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.screen",
+]  # fmt: skip
 
 SESSION = "__Host-byokeep"
 GO = "Sign in with a passkey"
@@ -67,12 +67,10 @@ class Keyring:
 
 
 @pytest.fixture
-async def ring(desk: Desk) -> AsyncIterator[Keyring]:
-    async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(on_loopback(desk))
-        browser = await stack.enter_async_context(fresh())
-        page = await browser.context.new_page()
-        cdp = await browser.context.new_cdp_session(page)
+async def ring(desk: Desk, context: BrowserContext) -> AsyncIterator[Keyring]:
+    async with on_loopback(desk) as url, context:
+        page = await context.new_page()
+        cdp = await context.new_cdp_session(page)
         await cdp.send("WebAuthn.enable")
         options = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
                    "isUserVerified": True}  # fmt: skip

@@ -14,7 +14,9 @@ from tests.support.broker import POST
 from tests.support.console import HOSTILE, hostile
 from tests.support.pixels import png
 from tests.support.portal import code_for, guest, invited
-from tests.support.screen import Screen
+from tests.support.screen import Screen, reached, screen_on
+from tests.support.web import Desk
+from tests.support.website import fresh
 
 pytest_plugins = [
     "tests.support.postgres_fixtures",
@@ -47,12 +49,7 @@ class Hand:
 
     async def press(self, role: str, name: str, typed: str = "") -> None:
         aim = self.page.get_by_role(role, name=name) if role != "field" else self.page.get_by_label(name)  # type: ignore[arg-type]
-        for _ in range(60):
-            if await aim.first.evaluate("one => one === document.activeElement"):
-                break
-            await self.page.keyboard.press("Tab")
-        else:
-            raise AssertionError(f"{name} is not reached by Tab")
+        await reached(aim.first, most=60)
         if typed:
             await self.page.keyboard.type(typed)
         async with self.page.expect_navigation():
@@ -70,8 +67,17 @@ class Hand:
 
 
 @pytest.mark.req("S-ASVS-14", "R11.1-3")
-async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: Screen) -> None:
-    """Each page in both themes and three widths has no fault; no page, address, history or storage holds a key."""
+async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(desk: Desk, axe: str) -> None:
+    """Each page in both themes and three widths has no fault; no page, address, history or storage holds a key.
+
+    It is the whole browser that keeps nothing, with its history and all that fills in forms.
+    """
+    async with fresh() as browser, screen_on(desk, axe, browser.context) as screen:
+        await led(screen)
+
+
+async def led(screen: Screen) -> None:
+    """One key's life, of which nothing stays in the browser."""
     page, desk, faults = screen.page, screen.desk, []
     client = await desk.stand.client()
     link = (await invited(desk, client, name="Ada of Acme")).invited["token"]

@@ -1,24 +1,28 @@
 """The console in a real Chromium, for a person with a keyboard; axe-core judges pages in both themes, at each width.
 
 Use it with ``pytest_plugins`` that name it beside what ``tests.support.web`` needs, and the fixture ``screen``.
+
+Chromium's headless shell is the same engine without what surrounds a page, for half of the processor time. Where it is
+not installed, where pictures are taken, and before ``fresh().context``, pages are seen in the whole browser.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
-from playwright.async_api import ConsoleMessage, Dialog, Error, Page
+from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Dialog, Error, Locator, Page
 
-from byokeep.browser.launch import _CHROMIUM, Running
+from byokeep.browser import launch
+from byokeep.chromium import find_chromium
 from tests.support import markup
 from tests.support.console import PASSWORD, named, on_loopback
 from tests.support.web import Desk
@@ -27,6 +31,19 @@ from tests.support.website import fresh
 judges = markup.judges
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], "resultTypes": ["violations"]}
 THEMES, SIZES = ("light", "dark"), (320, 1280, 1920)
+LEAN = ["--disable-gpu", "--in-process-gpu"]  # without a process for graphics
+# How many stops of the Tab key an element is away: up to the page's end if it is behind; none, if it is gone.
+AWAY = """one => {
+  if (!one.isConnected) return null;
+  const now = document.activeElement, groups = new Set();
+  if (one === now) return 0;
+  const stops = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]")].filter(
+    it => it.tabIndex >= 0 && !it.matches(":disabled") && it.checkVisibility({visibilityProperty: true})
+      && (it.type !== "radio" || it.checked || !it.form?.querySelector(`[name="${it.name}"]:checked`)
+        && !groups.has(it.name) && groups.add(it.name)));
+  const at = stops.indexOf(now), to = stops.indexOf(one);
+  return to > at ? to - at : Math.max(1, stops.length - at);
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +62,7 @@ class Screen:
     page: Page
     url: str
     axe: str
-    browser: Running
+    cdp: CDPSession
     said: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
     judgements: int = 0
@@ -80,23 +97,9 @@ class Screen:
         reply = await self.page.goto(self.url + path)
         return await self.judged(name) if reply and reply.ok else [f"{name} is refused"]
 
-    async def reach(self, role: str, name: str, *, most: int = 90) -> None:
+    async def reach(self, role: str, name: str) -> None:
         """Go by the Tab key to what has this role and name."""
-        aim = self.page.get_by_role(role, name=name, exact=True).first  # type: ignore[arg-type]
-        await aim.wait_for()
-        found = None  # kept: to look for a role through all of a page at each Tab takes long
-        for _ in range(most):
-            held = None
-            with contextlib.suppress(Error):  # the page goes on by itself
-                found = found or await aim.element_handle()
-                held = await found.evaluate("one => one.isConnected ? one === document.activeElement : null")
-            if held:
-                return
-            if held is None:
-                found = None
-                continue
-            await self.page.keyboard.press("Tab")
-        raise AssertionError(f"{name} is not reached")
+        await reached(self.page.get_by_role(role, name=name, exact=True).first)  # type: ignore[arg-type]
 
     async def press(self, name: str, *, role: str = "button") -> None:
         """Reach a button or link by the keyboard and press it; returns when the next page is there."""
@@ -124,10 +127,8 @@ class Screen:
 
     async def ask(self, expression: str) -> object:
         """What the page itself says; the protocol asks, for the page's own policy lets no script run."""
-        session = await self.page.context.new_cdp_session(self.page)
         asked = {"expression": expression, "awaitPromise": True, "returnByValue": True}
-        said = await session.send("Runtime.evaluate", asked)
-        await session.detach()
+        said = await self.cdp.send("Runtime.evaluate", asked)
         assert "exceptionDetails" not in said, said["exceptionDetails"]
         return said["result"].get("value")
 
@@ -144,15 +145,51 @@ class Screen:
         return faults
 
 
+async def reached(aim: Locator, *, most: int = 90) -> None:
+    """Go by the Tab key to an element. The page says how many stops it is away, and so often the key is pressed before
+    one looks where one is."""
+    found, pressed = None, 0  # kept: to look for a role through all of a page takes long
+    while pressed < most:
+        found, away = found or await aim.element_handle(), None
+        with contextlib.suppress(Error):  # the page goes on by itself
+            away = await found.evaluate(AWAY)
+        if away == 0:
+            return
+        if away is None:
+            found, pressed = None, pressed + 1
+            continue
+        away = min(away, most - pressed)
+        await asyncio.gather(*(aim.page.keyboard.press("Tab") for _ in range(away)))
+        pressed += away
+    raise AssertionError(f"{aim} is not reached")
+
+
+@pytest.fixture(scope="module")
+async def shell() -> AsyncIterator[Browser]:
+    """The browser of all tests of a module."""
+    found = None if os.environ.get("BYOKEEP_SHOTS") else shutil.which("chromium-headless-shell")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "find_chromium", lambda: Path(found) if found else find_chromium())
+        patch.setitem(launch._CHROMIUM, "switches", [*launch._CHROMIUM["switches"], *LEAN])
+        async with fresh() as running:
+            assert running.context.browser is not None
+            yield running.context.browser
+
+
+@pytest.fixture
+async def context(shell: Browser) -> AsyncIterator[BrowserContext]:
+    """What a person who comes to a browser finds: nobody's cookies, storage, cache and history."""
+    async with await shell.new_context(accept_downloads=False) as made:
+        yield made
+
+
 @contextlib.asynccontextmanager
-async def screen_on(desk: Desk, axe: str) -> AsyncIterator[Screen]:
+async def screen_on(desk: Desk, axe: str, context: BrowserContext) -> AsyncIterator[Screen]:
     """A browser before a desk's console."""
-    async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(on_loopback(desk))
-        with mock.patch.dict(_CHROMIUM, switches=[*_CHROMIUM["switches"], "--disable-gpu"]):  # a sixth of its start
-            browser = await stack.enter_async_context(fresh())
-        page = await browser.context.new_page()
-        made = Screen(desk, page, url, axe, browser)
+    async with on_loopback(desk) as url, context:
+        page = await context.new_page()
+        cdp = await context.new_cdp_session(page)
+        made = Screen(desk, page, url, axe, cdp)
 
         def heard(message: ConsoleMessage) -> None:
             made.said.append(message.text)
@@ -166,13 +203,12 @@ async def screen_on(desk: Desk, axe: str) -> AsyncIterator[Screen]:
 
         page.on("console", heard)
         page.on("dialog", asked)
-        session = await page.context.new_cdp_session(page)
-        session.on("Audits.issueAdded", broken)
-        await session.send("Audits.enable")
+        cdp.on("Audits.issueAdded", broken)
+        await cdp.send("Audits.enable")
         yield made
 
 
 @pytest.fixture
-async def screen(desk: Desk, axe: str) -> AsyncIterator[Screen]:
-    async with screen_on(desk, axe) as made:
+async def screen(desk: Desk, axe: str, context: BrowserContext) -> AsyncIterator[Screen]:
+    async with screen_on(desk, axe, context) as made:
         yield made
