@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)  # a whole stack starts; how fast is a ben
 
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
-    async with running_stack(true_programs=True) as made:
+    async with running_stack() as made:
         yield made
 
 

@@ -29,7 +29,7 @@ UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
-    async with running_stack(true_programs=True) as made:
+    async with running_stack() as made:
         yield made
 
 

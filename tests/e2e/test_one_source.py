@@ -19,19 +19,18 @@ import pytest
 import pytest_asyncio
 
 from byokeep.core.errors import Rejected, Unavailable
-from byokeep.processes.supervisor import Stack
 from byokeep.settings import load
 from byokeep.telemetry.log import EVENTS, REQUIRED
 from byokeep.web.forward import ROUTES
 from tests.support.postgres import lacks_fixes
-from tests.support.stack import World, environment, new_home, running_stack
+from tests.support.stack import ForkedStack, World, environment, new_home, running_stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
-    async with running_stack(true_programs=True) as running:
+    async with running_stack() as running:
         yield running
 
 
@@ -211,7 +210,9 @@ def free_port() -> int:
 async def test_production_starts_with_a_recording_audit_or_not_at_all(tmp_path: Path) -> None:
     """Record 1 is the bootstrap; a production broker serves with a recording device and exits without one."""
     home = new_home()
-    stack = Stack(load(home=home, environment="production", web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
+    stack = ForkedStack(
+        load(home=home, environment="production", web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
+    )
     if lacks_fixes():
         with pytest.raises(Rejected, match="postgres_too_old"):
             await stack.start()

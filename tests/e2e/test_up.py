@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
 from tests.support.cli import Ran, Shell, ended
 from tests.support.postgres import lacks_fixes
-from tests.support.stack import SOURCE, configure, family, lives, new_home, until
+from tests.support.stack import SOURCE, configure, family, lives, new_home, running_stack, until
 
 pytestmark = pytest.mark.timeout(400)  # whole stacks start; how fast is a benchmark
 READY_WITHIN_S = 90.0  # of a busy machine; how long it takes on an idle one is a benchmark
 FREE = {"BYOKEEP_WEB_LISTEN": "127.0.0.1:0", "BYOKEEP_BROKER_LISTEN": "127.0.0.1:0"}
 NOBODY = "nobody"
+PARTS = {"store", "database", "broker", "killswitch", "web", "worker", "refresher"}
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +53,10 @@ def home(sim: Sim) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-async def rested(sim: Sim) -> AsyncIterator[Path]:
+async def rested() -> AsyncIterator[Path]:
     """A home that was up once and is not now."""
     place = new_home()
-    configure(place, sim)
-    async with up(Shell(place)):
+    async with running_stack(place):
         pass
     yield place
     shutil.rmtree(place, ignore_errors=True)
@@ -103,8 +104,11 @@ async def up(shell: Shell, **variables: str) -> AsyncIterator[Up]:
 
 
 async def refused(shell: Shell, code: int, reason: str, **variables: str) -> Ran:
-    """``up`` ends by itself with this exit code and reason and leaves nothing running."""
-    ran = await shell.run("up", "--json", within_s=READY_WITHIN_S, **{**FREE, **variables})
+    """``up`` ends by itself with this exit code and reason and leaves nothing running.
+
+    It is forked as well: how it starts is seen where it does start.
+    """
+    ran = await replace(shell, loaded=True).run("up", "--json", within_s=READY_WITHIN_S, **{**FREE, **variables})
     assert (ran.code, ran.document["error"]["code"]) == (code, reason), ran.said
     assert "Traceback" not in ran.said
     assert not (shell.home / "stack.json").exists() or "already" in reason
@@ -150,7 +154,8 @@ async def healthy(shell: Shell) -> bool:
 
 
 async def test_a_stack_starts_stops_and_goes_on(home: Path, sim: Sim) -> None:
-    """Ready with its addresses; one a home; Ctrl-C, SIGTERM and SIGKILL leave no process; data is there again."""
+    """Ready with its addresses; one a home; SIGKILL and SIGTERM leave no process, a next start needs no help, and what
+    was there is there again."""
     shell = Shell(home)
     async with up(shell) as first:
         assert first.ready["web"].startswith("http://127.0.0.1:")
@@ -163,14 +168,12 @@ async def test_a_stack_starts_stops_and_goes_on(home: Path, sim: Sim) -> None:
         second = await refused(shell, 6, "already_running")
         assert second.document["error"]["pid"] == first.process.pid
         assert await works(shell, client)  # the refused start changed nothing
-        assert await first.end(signal.SIGINT) == 0
-    assert not (home / "stack.json").exists()
-    assert (await shell.run("client", "list", token=token)).code == 4
+        assert set(first.stack["pids"]) == PARTS
+        assert len(first.pids) > len(PARTS) + 1
+        assert await first.end(signal.SIGKILL) == -signal.SIGKILL  # nothing tidies up: the kernel does
 
     async with up(shell) as again:
-        assert await works(shell, client)
-        assert await again.end(signal.SIGKILL) == -signal.SIGKILL  # nothing tidies up: the kernel does
-    async with up(shell) as third:
+        assert not again.pids & first.pids
         assert await works(shell, client)
         listed = await shell.run("key", "list", client, "--json", token=token)
         assert [one["verification"] for one in listed.document] == ["verified"]
@@ -178,26 +181,21 @@ async def test_a_stack_starts_stops_and_goes_on(home: Path, sim: Sim) -> None:
         assert doctor.code == 0, doctor.said
         states = {row["check"]: row["state"] for row in doctor.document}
         assert (states["worker"], states["refresher"], states["slots"]) == ("ok", "ok", "ok")
-        os.kill(third.stack["pids"]["web"], signal.SIGKILL)
+        os.kill(again.stack["pids"]["web"], signal.SIGKILL)
         await until(lambda: healthy(shell), 30, "a restarted part is known to the doctor")
-        assert await third.end(signal.SIGTERM) == 0
+        assert await again.end(signal.SIGTERM) == 0
+    assert not (home / "stack.json").exists()
+    assert (await shell.run("client", "list", token=token)).code == 4
 
 
 async def test_a_restart_needs_no_explanation(rested: Path) -> None:
     """What a start does at the store is explained by the record: a reconciliation after it is clean, no alert opens."""
-    shell = Shell(rested)
-    async with up(shell):
-        first = rested / "credentials" / "admin.token"
-        words = ("operator", "create", "petra", "--role", "auditor", "--all-clients", "--json")
-        made = await shell.run(*words, token=first)
-        token = rested / "credentials" / "petra.token"
-        await shell.run("operator", "token", made.document["id"], "--save", str(token), token=first)
-        await signed_in(shell, "petra", token)
+    async with running_stack(rested) as world:
         await asyncio.sleep(11)  # younger requests are judged by the next reconciliation
-        report = await shell.run("audit", "reconcile", "--minutes", "10", "--json", token=token)
-        assert (report.code, report.document["state"]) == (0, "clean"), report.said
-        assert report.document["requests"] > 0
-        assert (await shell.run("alert", "list", "--json", token=token)).document == []
+        report = await world.must("auditor", "POST", "/v1/audit/reconcile", {"minutes": 10})
+        assert (report["state"], report["unread"]) == ("clean", []), report
+        assert report["requests"] > 0
+        assert await world.alerts() == set()
 
 
 async def test_a_port_in_use_is_told_before_anything_starts(home: Path) -> None:

@@ -52,7 +52,7 @@ class Ran:
 
 @dataclass
 class Shell:
-    """Runs commands against one home; ``loaded``: servers that end by themselves are forked as well."""
+    """Runs commands against one home; ``loaded``: servers and stacks that end by themselves are forked as well."""
 
     home: Path
     ran: list[Ran] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Shell:
         """Run ``byokeep WORDS`` to its end. Flags of the home and the token stand before a ``--``."""
         started = self.command(words, token)
         plain = started[: len(_PROGRAM)] == _PROGRAM and "PYTHONPATH" not in variables
-        part = self.loaded and words[0] in _PARTS
+        part = self.loaded and words[0] in (*_PARTS, "up")
         if plain and not fds and not Watch.watching and (part or _ALONE.isdisjoint((words[:1], words[:2]))):
             given = started[len(_PROGRAM) :], environment() | variables, stdin, within_s, "part" if part else "command"
             return self._keep(words, *await asyncio.to_thread(forked, *given))

@@ -3,8 +3,7 @@
 A command is a process of its own as ever, with its own streams, environment, directory and exit code; it is spared the
 processor time that an interpreter needs to load the program: a third of a second, or most of one for a stack's own
 processes (:func:`standing`). Those hash passwords at a token cost, too. Where arguments or the start itself are looked
-at, an interpreter is started: by ``Shell.start`` and ``Shell.typed``, while a ``Watch`` looks, and where
-``true_programs`` is asked for.
+at, an interpreter is started: by ``Shell.start`` and ``Shell.typed``, while a ``Watch`` looks, and by a ``Stack``.
 
 ``python -m tests.support.forks DESCRIPTOR KIND`` is the process that forks; KIND may be a program of the tests' own.
 """
@@ -40,7 +39,7 @@ from byokeep import process as production
 ROOT = Path(__file__).parents[2]
 _LOADED = {
     "command": ("byokeep.accounts.cli", "byokeep.profiles.cli", "byokeep.wire.transport", "byokeep.client", "aiohttp"),
-    "part": ("byokeep.processes.serve",),
+    "part": ("byokeep.processes.serve", "byokeep.processes.supervisor"),
 }
 SELDOM = (50_000, 20, 20)  # objects and rounds between two looks of the garbage collector, in processes of the tests
 MORE: dict[str, str] = {}  # of the environment of a stack's own processes, for what the tests themselves read of it

@@ -397,21 +397,17 @@ def configure(home: Path, sim: Sim) -> None:
 
 
 @asynccontextmanager
-async def running_stack(
-    home: Path | None = None, *, revive: bool = False, true_programs: bool = False
-) -> AsyncIterator[World]:
+async def running_stack(home: Path | None = None, *, revive: bool = False) -> AsyncIterator[World]:
     """Start a stack with simulators and people; end all of it afterwards.
 
     Args:
         home: An existing directory, kept; default a new one, removed.
         revive: Also run the supervisor's loop, which starts again what dies.
-        true_programs: Each of its processes is an interpreter's own, for tests that look at how they were started.
     """
     place = new_home(home)
     sim = await start()
     configure(place, sim)
-    made = Stack if true_programs else ForkedStack
-    stack = made(load(home=place, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
+    stack = ForkedStack(load(home=place, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
     seen: set[int] = set()
     try:
         await stack.start()
