@@ -12,7 +12,6 @@ from byokeep.core.kek import (
     KekFinding,
     KekStatus,
     KekVersion,
-    KeyPurpose,
     check_strength,
     default_periods,
     differences,
@@ -97,7 +96,7 @@ def test_a_rotation_is_due_by_the_policy_and_before_the_period_ends() -> None:
 
 def test_periods_and_strength() -> None:
     """A year to protect and four to open by default; a wrapping key is never weaker than what it wraps."""
-    made = default_periods(KeyPurpose.WRAP, NOW)
+    made = default_periods(NOW)
     assert (made.protects_until - NOW, made.processes_until - NOW) == (timedelta(days=365), timedelta(days=4 * 365))
     check_strength(256)
     for bits in (0, 128, 192, 255):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from byokeep.core.errors import ByokeepError, Denied, Rejected
 from byokeep.core.kek import (
-    LIMITS,
+    MOST_BEYOND,
+    MOST_OUP,
     YEAR,
-    KeyPurpose,
     Periods,
     Suspension,
     default_periods,
@@ -24,7 +24,7 @@ from byokeep.core.keystate import TRANSITIONS, KeyState, check_transition
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
-WRAP = default_periods(KeyPurpose.WRAP, T0)
+WRAP = default_periods(T0)
 SPANS = st.integers(-3 * 365, 12 * 365).map(lambda days: timedelta(days=days))
 
 
@@ -81,23 +81,17 @@ def test_a_deactivated_key_only_opens() -> None:
         check_transition(KeyState.DEACTIVATED, KeyState.ACTIVE)
 
 
-def test_a_compromised_key_opens_for_recovery_alone() -> None:
-    """Without an approval it is denied; with one old data opens; it never protects; its signatures prove nothing."""
+def test_a_compromised_key_opens_nothing() -> None:
+    """What it protected before is denied, and it protects nothing."""
     now = T0 + DAY
     with pytest.raises(Denied, match="key_compromised"):
         may_process(KeyState.COMPROMISED, now, WRAP, protected_at=T0)
-    may_process(KeyState.COMPROMISED, now, WRAP, protected_at=T0, recovery=True)
     assert code(may_protect, KeyState.COMPROMISED, now, WRAP) == "key_state"
-    signing = default_periods(KeyPurpose.SIGN, T0)
-    found = code(may_process, KeyState.COMPROMISED, now, signing, protected_at=T0, recovery=True)
-    assert found == "key_state"
 
 
 def test_what_is_destroyed_stays_so() -> None:
-    """No approval and no period opens anything with a destroyed key."""
-    for recovery in (False, True):
-        found = code(may_process, KeyState.DESTROYED, T0 + DAY, WRAP, protected_at=T0, recovery=recovery)
-        assert found == "key_state"
+    """No period opens anything with a destroyed key."""
+    assert code(may_process, KeyState.DESTROYED, T0 + DAY, WRAP, protected_at=T0) == "key_state"
     assert code(may_protect, KeyState.DESTROYED, T0 + DAY, WRAP) == "key_state"
 
 
@@ -120,33 +114,26 @@ def test_no_way_leads_to_an_earlier_phase() -> None:
 
 @pytest.mark.req("S-NIST-8")
 def test_the_two_periods_end_one_after_the_other() -> None:
-    """Past the first a key only opens; past the second it opens for recovery alone; both are checked when set."""
-    for purpose in KeyPurpose:
-        one = default_periods(purpose, T0)
-        may_protect(KeyState.ACTIVE, one.protects_until - TICK, one)
-        assert code(may_protect, KeyState.ACTIVE, one.protects_until, one) == "key_period_over"
-        last = one.processes_until - TICK
-        may_process(KeyState.ACTIVE, last, one, protected_at=T0)
-        assert code(may_process, KeyState.ACTIVE, last + TICK, one, protected_at=T0) == "key_period_over"
-        may_process(KeyState.ACTIVE, last + TICK, one, protected_at=T0, recovery=True)
-        limit = LIMITS[purpose]
-        bad = [
-            (timedelta(0), DAY), (-DAY, DAY), (limit.oup + TICK, limit.oup + TICK), (2 * DAY, DAY), (DAY, DAY - TICK),
-            (DAY, DAY + limit.beyond + TICK),
-        ]  # fmt: skip
-        for oup, rup in bad:
-            with pytest.raises(Rejected, match="bad_key_period"):
-                Periods(purpose=purpose, starts_at=T0, oup=oup, rup=rup)
-        Periods(purpose=purpose, starts_at=T0, oup=limit.oup, rup=limit.oup + limit.beyond)
-    for purpose in (KeyPurpose.WRAP, KeyPurpose.ENCRYPT):
-        assert (LIMITS[purpose].oup, LIMITS[purpose].beyond) == (2 * YEAR, 3 * YEAR)
-    assert LIMITS[KeyPurpose.SIGN].oup == 3 * YEAR
-    assert LIMITS[KeyPurpose.DERIVE].oup == YEAR
+    """Past the first a key only opens; past the second it opens nothing; both are checked when set."""
+    may_protect(KeyState.ACTIVE, WRAP.protects_until - TICK, WRAP)
+    assert code(may_protect, KeyState.ACTIVE, WRAP.protects_until, WRAP) == "key_period_over"
+    last = WRAP.processes_until - TICK
+    may_process(KeyState.ACTIVE, last, WRAP, protected_at=T0)
+    assert code(may_process, KeyState.ACTIVE, last + TICK, WRAP, protected_at=T0) == "key_period_over"
+    bad = [
+        (timedelta(0), DAY), (-DAY, DAY), (MOST_OUP + TICK, MOST_OUP + TICK), (2 * DAY, DAY), (DAY, DAY - TICK),
+        (DAY, DAY + MOST_BEYOND + TICK),
+    ]  # fmt: skip
+    for oup, rup in bad:
+        with pytest.raises(Rejected, match="bad_key_period"):
+            Periods(starts_at=T0, oup=oup, rup=rup)
+    Periods(starts_at=T0, oup=MOST_OUP, rup=MOST_OUP + MOST_BEYOND)
+    assert (MOST_OUP, MOST_BEYOND) == (2 * YEAR, 3 * YEAR)
 
 
-@given(state=st.sampled_from(KeyState), at=SPANS, made=SPANS, recovery=st.booleans())
+@given(state=st.sampled_from(KeyState), at=SPANS, made=SPANS)
 def test_who_may_protect_may_open_it_and_nothing_grows_back(
-    state: KeyState, at: timedelta, made: timedelta, recovery: bool
+    state: KeyState, at: timedelta, made: timedelta
 ) -> None:
     """At any time: what a key may protect it may open at once; what it may not open it may not open later either."""
     now, protected_at = T0 + at, T0 + made
@@ -154,10 +141,10 @@ def test_who_may_protect_may_open_it_and_nothing_grows_back(
         assert state is KeyState.ACTIVE
         assert T0 <= now < WRAP.protects_until
         may_process(state, now, WRAP, protected_at=now)
-    refused = code(may_process, state, now, WRAP, protected_at=protected_at, recovery=recovery)
+    refused = code(may_process, state, now, WRAP, protected_at=protected_at)
     if refused and now >= T0 and protected_at <= now:
-        assert code(may_process, state, now + YEAR, WRAP, protected_at=protected_at, recovery=recovery)
-    if not refused and not recovery:
+        assert code(may_process, state, now + YEAR, WRAP, protected_at=protected_at)
+    if not refused:
         assert state in (KeyState.ACTIVE, KeyState.DEACTIVATED)
         assert T0 <= protected_at < WRAP.protects_until
         assert protected_at <= now < WRAP.processes_until

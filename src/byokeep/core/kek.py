@@ -1,7 +1,7 @@
 """Keys: how long one may protect and process, which data-encryption key (DEK) is whose, and the life of a KEK.
 
-*Protect* is to encrypt, wrap or sign; *process* is to decrypt, unwrap or verify what was protected before: NIST SP
-800-57 Part 1 Rev 5, sections 5.3.5, 5.3.6 and 7. A KEK, key-encryption key, wraps the DEKs of one client's profiles.
+*Protect* is to wrap; *process* is to unwrap what was protected before: NIST SP 800-57 Part 1 Rev 5, sections 5.3.5,
+5.3.6 and 7. A KEK, key-encryption key, wraps the DEKs of one client's profiles.
 
 Rules
 - The two periods are separate. After the originator-usage period (OUP) a key protects nothing; after the
@@ -9,8 +9,7 @@ Rules
   comes first, then its periods: no period makes a key usable that its state forbids.
 - A suspended key processes what was protected before the suspension. What is stamped inside the span of a suspension is
   not processed, then or later: nobody knows who made it.
-- Recovery is separate, approved and audited by its caller. It reaches what a compromise or the end of a period took
-  away, never what was destroyed.
+- What a compromise, the end of a period or a destruction took away is not recovered: a person logs in again.
 - A DEK is 32 bytes. It is wrapped for exactly one environment, client and profile. OpenBao's cipher binds these three
   to the wrapped bytes, so a wrapped key that is moved elsewhere does not open. Nobody is told why one does not open.
 - A KEK belongs to one environment, which is part of its id, so no id can stand for two of them (R2.3-1). It is rotated
@@ -29,7 +28,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -40,42 +38,16 @@ from byokeep.core.model import ClientId, Environment
 from byokeep.core.ref import KeyRef
 
 YEAR: Final = timedelta(days=365)
+PURPOSE: Final = "wrap"  # of a KEK, and nothing else (S-NIST-10)
+MOST_OUP: Final = 2 * YEAR
+MOST_BEYOND: Final = 3 * YEAR  # by which a KEK may process for longer than it protects
+DEFAULT_OUP, DEFAULT_RUP = YEAR, 4 * YEAR
 _NEXT: Final = "Make a new version of the key, and move what the old one protects."
-
-
-class KeyPurpose(StrEnum):
-    """What a key is for, and nothing else (S-NIST-10)."""
-
-    ENCRYPT = "encrypt"
-    WRAP = "wrap"
-    SIGN = "sign"
-    DERIVE = "derive"
-
-
-@dataclass(frozen=True, slots=True)
-class _Limit:
-    """The longest OUP, how much longer the RUP may be, and the defaults."""
-
-    oup: timedelta
-    beyond: timedelta
-    default_oup: timedelta
-    default_rup: timedelta
-
-
-LIMITS: Final[Mapping[KeyPurpose, _Limit]] = MappingProxyType(
-    {
-        KeyPurpose.ENCRYPT: _Limit(2 * YEAR, 3 * YEAR, YEAR, 4 * YEAR),
-        KeyPurpose.WRAP: _Limit(2 * YEAR, 3 * YEAR, YEAR, 4 * YEAR),
-        # A signature is verified, with the public key, for as long as there is something to verify.
-        KeyPurpose.SIGN: _Limit(3 * YEAR, 30 * YEAR, YEAR, 11 * YEAR),
-        KeyPurpose.DERIVE: _Limit(YEAR, timedelta(0), YEAR, YEAR),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Periods:
-    """From when and for how long a key is used.
+    """From when and for how long a KEK is used.
 
     Attributes:
         starts_at: When the key became active.
@@ -83,22 +55,19 @@ class Periods:
         rup: Recipient-usage period, from ``starts_at`` too; never shorter than ``oup``.
 
     Raises:
-        Rejected: ``bad_key_period``: outside the limits of its purpose (S-NIST-8).
+        Rejected: ``bad_key_period``: outside the limits (S-NIST-8).
     """
 
-    purpose: KeyPurpose
     starts_at: datetime
     oup: timedelta
     rup: timedelta
 
     def __post_init__(self) -> None:
-        limit = LIMITS[self.purpose]
         if self.starts_at.tzinfo is None:
             raise ValueError("times are aware")
-        if not timedelta(0) < self.oup <= limit.oup or not self.oup <= self.rup <= self.oup + limit.beyond:
+        if not timedelta(0) < self.oup <= MOST_OUP or not self.oup <= self.rup <= self.oup + MOST_BEYOND:
             raise Rejected("bad_key_period", next_step="See the limits in docs/architecture.md.",
-                           purpose=self.purpose.value, longest_oup_d=limit.oup.days,
-                           longest_beyond_d=limit.beyond.days)  # fmt: skip
+                           longest_oup_d=MOST_OUP.days, longest_beyond_d=MOST_BEYOND.days)  # fmt: skip
 
     @property
     def protects_until(self) -> datetime:
@@ -111,10 +80,9 @@ class Periods:
         return self.starts_at + self.rup
 
 
-def default_periods(purpose: KeyPurpose, starts_at: datetime) -> Periods:
-    """Return the default periods of a key."""
-    limit = LIMITS[purpose]
-    return Periods(purpose=purpose, starts_at=starts_at, oup=limit.default_oup, rup=limit.default_rup)
+def default_periods(starts_at: datetime) -> Periods:
+    """Return the default periods of a KEK."""
+    return Periods(starts_at=starts_at, oup=DEFAULT_OUP, rup=DEFAULT_RUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +112,7 @@ def may_protect(state: KeyState, now: datetime, periods: Periods) -> None:
 
 def may_process(
     state: KeyState, now: datetime, periods: Periods, *, protected_at: datetime,
-    suspensions: tuple[Suspension, ...] = (), recovery: bool = False,
+    suspensions: tuple[Suspension, ...] = (),
 ) -> None:  # fmt: skip
     """Let a key open or verify what was protected at ``protected_at``.
 
@@ -154,18 +122,16 @@ def may_process(
         periods: Of the key.
         protected_at: When the data was protected, as its record says.
         suspensions: All spans in which the key was suspended, past and present.
-        recovery: The caller has an approval to recover, and records it. Signatures of a compromised key stay
-            unverified.
 
     Raises:
-        Denied: ``key_compromised``: without an approval to recover.
+        Denied: ``key_compromised``.
         Rejected: ``key_state``; ``key_not_yet_valid``; ``key_period_over``; ``protected_in_suspension``;
             ``protected_outside_period``: stamped when the key protected nothing.
     """
     if state in (KeyState.PRE_ACTIVATION, KeyState.DESTROYED):
         raise _wrong_state(state)
     if state is KeyState.COMPROMISED:
-        _check_recovery(periods, recovery=recovery)
+        raise Denied("key_compromised", next_step="`byokeep incident vault open` leads to a new login.")
     _check_started(now, periods)
     if any(span.holds(protected_at) for span in suspensions):
         raise Rejected("protected_in_suspension", next_step="Recreate this data from its source.")
@@ -175,7 +141,7 @@ def may_process(
         )
     if state is KeyState.SUSPENDED and not any(span.until is None for span in suspensions):
         raise Rejected("suspension_unknown", next_step="Give the time since when the key is suspended.")
-    if now >= periods.processes_until and not recovery:
+    if now >= periods.processes_until:
         raise Rejected("key_period_over", next_step=_NEXT, period="recipient")
 
 
@@ -189,13 +155,6 @@ def may_resume(state: KeyState, now: datetime, periods: Periods) -> None:
         raise _wrong_state(state)
     if now >= periods.protects_until:
         raise Rejected("key_period_over", next_step=_NEXT, period="originator")
-
-
-def _check_recovery(periods: Periods, *, recovery: bool) -> None:
-    if not recovery:
-        raise Denied("key_compromised", next_step="Recovery needs a second person's approval.")
-    if periods.purpose is KeyPurpose.SIGN:
-        raise Rejected("key_state", next_step="A signature of a leaked key proves nothing.", state="compromised")
 
 
 def _check_started(now: datetime, periods: Periods) -> None:

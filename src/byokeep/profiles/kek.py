@@ -28,8 +28,8 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.kek import (
     ALGORITHM,
     KEK_BITS,
+    PURPOSE,
     TRANSIT,
-    KeyPurpose,
     Periods,
     Suspension,
     check_strength,
@@ -83,10 +83,8 @@ class Kek:
     @property
     def periods(self) -> Periods:
         """How long it may protect and process."""
-        return Periods(
-            purpose=KeyPurpose.WRAP, starts_at=self.made_at, oup=self.protect_until - self.made_at,
-            rup=self.process_until - self.made_at,
-        )  # fmt: skip
+        rup = self.process_until - self.made_at
+        return Periods(starts_at=self.made_at, oup=self.protect_until - self.made_at, rup=rup)
 
     @property
     def place(self) -> dict[str, object]:
@@ -180,7 +178,7 @@ async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int,
         Rejected: ``kek_too_weak``.
     """
     check_strength(KEK_BITS)
-    periods = default_periods(KeyPurpose.WRAP, await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by
+    periods = default_periods(await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by
     place: dict[str, object] = {"holder": TRANSIT, "kek_id": kek_id, "version": version}
     made = await tx.maybe(
         int, "kek_version_insert", **place, client_id=client_id, environment=app.environment.value,
@@ -196,7 +194,7 @@ async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int,
 def made_fields(kek: Kek) -> dict[str, Any]:
     """Return what the record of a new version says besides its place (R2.3-3)."""
     return {
-        "algorithm": kek.algorithm, "bits": kek.bits, "owner": kek.owner, "purpose": kek.periods.purpose.value,
+        "algorithm": kek.algorithm, "bits": kek.bits, "owner": kek.owner, "purpose": PURPOSE,
         "protect_until": kek.protect_until, "process_until": kek.process_until,
     }  # fmt: skip
 
