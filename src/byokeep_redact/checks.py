@@ -132,9 +132,9 @@ Check = Callable[["re.Match[bytes]", int], bool]
 
 @dataclass(slots=True)
 class Read:
-    """What the matches of one rule in a text, taken in order, were read for beyond their own values."""
+    """What the matches in one text were read for beyond their own values."""
 
-    gaps: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # by where a match ends; see `_pairs`
+    gaps: dict[tuple[object, int], list[tuple[int, int]]] = field(default_factory=dict)  # see `_pairs`
     line_bytes: int = 0
 
     def line(self, match: re.Match[bytes], size: int) -> bool:
@@ -498,11 +498,11 @@ def _pairs(pattern: re.Pattern[bytes], match: re.Match[bytes], group: int, read:
     """Yield the values that no match before this one came to, of those that end where this one does.
 
     Each names `cookie` and goes on to the end of the line, so all but the first find what was found. `read` holds the
-    gaps that were searched and the pair behind each: a search that begins in one comes to that pair, and so do all
-    that follow.
+    gaps that were searched, by pattern and end, and the pair behind each: a search that begins in one comes to that
+    pair, and so do all that follow.
     """
     at, end = match.span(group)
-    gaps = read.gaps.setdefault(end, [])
+    gaps = read.gaps.setdefault((pattern, end), [])
     while at < end:
         before = bisect(gaps, (at, end))
         if before and gaps[before - 1][1] >= at:

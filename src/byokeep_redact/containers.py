@@ -18,6 +18,8 @@ from typing import IO, cast
 
 import zstandard
 
+from byokeep_redact.decoders import inflated
+
 _PIECE = 1 << 14
 _CHUNK = 1 << 16  # bytes that come out of a stream at a time
 _MEMORY = 1 << 27
@@ -145,24 +147,12 @@ def _inflated(stream: zlib._Decompress, pieces: Iterator[bytes]) -> Iterator[byt
     for piece in pieces:
         rest = piece
         while rest and not stream.eof:
-            before = stream.copy()
-            try:
-                chunk = stream.decompress(rest, _CHUNK)
-            except zlib.error:
-                yield from _salvage(before, rest)
-                return
+            chunk, broken = inflated(stream, rest, _CHUNK)
             yield chunk
+            if broken:
+                return
             rest = stream.unconsumed_tail
         if stream.eof:
-            return
-
-
-def _salvage(stream: zlib._Decompress, rest: bytes) -> Iterator[bytes]:
-    """Give what a stream yields byte by byte up to the byte that breaks it."""
-    for byte in rest:
-        try:
-            yield stream.decompress(bytes([byte]), 1 << 12)
-        except zlib.error:
             return
 
 

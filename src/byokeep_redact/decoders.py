@@ -1,11 +1,10 @@
 """Decoders: the texts that are inside a text, one encoding further in, and where in it each of their bytes came from.
 
-Escapes of all kinds (URL, JSON and C, HTML) come off in one pass. The redactor (`inner`) undoes only marked runs, so
-that a record without any costs nothing; the scanner (`marked`) cuts out the marked parts of a file and decodes
-those at every phase; the search for known values (`decoded`) decodes all of it.
-Rules: every layer can say where in its parent a byte came from, outward to whole escapes and runs; what the redactor
-cannot undo to the end (a bomb, too many layers) is reported as a run to be masked; the scanner cuts out too much rather
-than too little.
+Escapes of all kinds (URL, JSON and C, HTML) come off in one pass. The scanner (`marked`) cuts out the marked parts of a
+file and decodes those at every phase; the search for known values (`decoded`) decodes all of it. What the redactor
+undoes is in `triggers`.
+Rules: every layer can say where in its parent a byte came from, outward to whole escapes and runs; the scanner cuts out
+too much rather than too little.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ from byokeep_redact.automaton import HS_DOTALL, shared
 _COLOUR = rb"\x1b\[[0-9;:?]{0,24}[A-Za-z]"
 _ESCAPE = re.compile(
     rb"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
-    rb"|\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
+    rb"|\\(?:u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}"
+    rb"|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
     rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?|" + _COLOUR
 )
 _ESCAPE_NAMES = {b"%": "url", b"\\": "json", b"&": "html", b"\x1b": "terminal"}
@@ -50,8 +50,10 @@ _LISTED = re.compile(
 )
 _ONE_OF_LIST = re.compile(rb"(?<!\")[0-9A-Fa-fxX]+(?![0-9\"])")
 _DEFLATE_BYTES = 30  # below this a run is a trace id or a UUID, too short for a compressed key, and there are very many
-_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-_LETTERS64 = (string.ascii_letters + string.digits + "+/-_").encode()
+TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+ANY64: Final = rb"[A-Za-z0-9+/_-]"
+# How base64 of gzip begins, by the letters of the first group that are the head's alone, and of zlib.
+PACKED64: Final = rb"H4sI|[BRhx][+-]LC[A-D]|fiw[g-j]|e(?:A[E-H]|F[4-7]|J[w-z]|N[o-r])"
 
 
 def mask(characters: bytes) -> bytes:
@@ -59,10 +61,9 @@ def mask(characters: bytes) -> bytes:
     return bytes(65 if code in characters else 32 for code in range(256))
 
 
-MASK64: Final = mask(_LETTERS64)
+MASK64: Final = mask((string.ascii_letters + string.digits + "+/-_").encode())
 _MASK64_LINES: Final = bytes(10 if code in b"\r\n" else MASK64[code] for code in range(256))
-_MASK16: Final = mask(string.hexdigits.encode())
-_MASK_HIGH: Final = mask(b"234567")
+MASK16: Final = mask(string.hexdigits.encode())
 
 
 def runs(masked: bytes, least: int) -> Iterator[tuple[int, int]]:
@@ -178,6 +179,8 @@ def _meaning(escape: bytes) -> bytes:
         return _character(int(digits[1:], 16) if digits[:1] in b"xX" else int(digits), escape)
     if kind == b"&":
         return html.unescape(escape.decode("ascii")).encode("utf-8", "replace")
+    if len(escape) == 12:  # the two halves of one character
+        return escape.decode("unicode-escape").encode("utf-16", "surrogatepass").decode("utf-16").encode()
     if rest[:1] in (b"u", b"U", b"x") and len(rest) > 1:
         return _character(int(rest[1:].strip(b"{}"), 16), escape)
     if rest[:1].isdigit():
@@ -249,7 +252,7 @@ class Piece:
     ratio: float = 0
 
 
-def _pasted(
+def pasted(
     layer: Layer,
     pieces: list[Piece],
     gap: bytes,
@@ -284,25 +287,50 @@ def _pasted(
 
 def _all_base64(layer: Layer) -> Iterator[Layer]:
     spans = list(runs(layer.data.translate(_MASK64_LINES), _BASE64_RUN))
-    texts = [layer.data[start:end].translate(_TO_STANDARD, b"\r\n") for start, end in spans]
+    texts = [layer.data[start:end].translate(TO_STANDARD, b"\r\n") for start, end in spans]
     for phase in range(4) if spans else ():
         pieces = [
             Piece(binascii.a2b_base64(text[phase:] + b"A" * (-(len(text) - phase) % 4)), start + phase, end, 4 / 3)
             for text, (start, end) in zip(texts, spans, strict=True)
         ]
-        yield _pasted(layer, pieces, _WIDE_GAP, "base64", deflated=True)
+        yield pasted(layer, pieces, _WIDE_GAP, "base64", deflated=True)
 
 
 def _all_hex(layer: Layer) -> Iterator[Layer]:
     squeezed = Squeezed(layer.data)
     text = squeezed.padded[: squeezed.size]
-    spans = list(runs(text.translate(_MASK16), _HEX_RUN))
+    spans = list(runs(text.translate(MASK16), _HEX_RUN))
     for phase in range(2) if spans else ():
         pieces = [
             Piece(binascii.unhexlify(text[start + phase : end - (end - start - phase) % 2]), start + phase, end, 2.0)
             for start, end in spans
         ]
-        yield _pasted(layer, pieces, b"\xff", "hex", deflated=True, place=squeezed.origin)
+        yield pasted(layer, pieces, b"\xff", "hex", deflated=True, place=squeezed.origin)
+
+
+def base32(text: bytes) -> bytes:
+    """Return what letters of base32 stand for; those of a group that is cut off are filled up."""
+    return base64.b32decode(text + b"A" * (-len(text) % 8))
+
+
+def inflated(stream: zlib._Decompress, piece: bytes, most: int) -> tuple[bytes, bool]:
+    """Return what a stream gives for one more piece, at most so many bytes, and whether the piece broke it.
+
+    Then it is all up to the byte that did, found by halves: a wrong checksum at the end takes nothing away.
+    """
+    before = stream.copy()
+    try:
+        return stream.decompress(piece, most), False
+    except zlib.error:
+        out = b""
+    while len(piece) > 1:
+        stream, half = before.copy(), len(piece) // 2
+        try:
+            out += stream.decompress(piece[:half])
+            before, piece = stream, piece[half:]
+        except zlib.error:
+            piece = piece[:half]
+    return out, True
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,242 +345,15 @@ class Seen:
     fingerprint: str = ""
 
 
-DEPTH: Final = 4
-_STREAM_BYTES: Final = 1 << 20
-_MOST_STREAMS: Final = 256  # marks of packed data in one text; the rest of such a text is masked unread
-_FIRST: Final = 64  # of a stream: enough to tell most chance marks from streams; a multiple of 4
-_LARGEST: Final = 1 << 16
-_LEADS: Final = {b"H": 0, b"e": 0, b"f": 2}  # bytes of other things before the stream, by the first letter of its mark
-_GAP: Final = b"\n\n\xff\n\n"  # between pieces: no shape goes over it, nor does a known value without its separators
-
-_ANY = rb"[A-Za-z0-9+/_-]"
-# Four characters that decode to three bytes below 0x80 of which the first two are printable.
-_TEXT_GROUP = rb"[I-Za-f][C-HS-Xi-ny-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + _ANY
-_WIDE_GROUP = rb"[I-Za-f][AQgw][AB]" + _ANY + rb"A[C-H][AEIMQUYcgkosw048]A"
-
-# The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up.
-TRIGGERS: Final[dict[str, bytes]] = {
-    "escape": rb"%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4}"
-    rb"|\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
-    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)|\x1b\[[0-9;:?]{0,24}[A-Za-z]",
-    "wide": rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
-    # Shorter ones hold 12 bytes of a value only if encoded once, and those forms are known.
-    "run": rb"%b{40}" % _ANY,
-    "packed": rb"H4sI|[BRhx][+-]LC[A-D]|fiw[g-j]|eJ[wxyz0-5]|eN[opqrs]|eA[EFG]",
-    "base32": rb"[A-Z2-7]{20}",
-    "packed16": rb"(?:1[fF]8[bB]08|78(?:9[cC]|[dD][aA]))[0-9A-Fa-f]{40}",
-    "stream": rb"\x1f\x8b\x08|x[\x01\x5e\x9c\xda]",
-}
-_FOUND: Final = {name: re.compile(pattern) for name, pattern in TRIGGERS.items()}
-_TEXT16: Final = re.compile(rb"(?:[2-7][0-9A-Fa-f]){12}")
-_TEXT64: Final = re.compile(rb"(?:%b){4}|(?:%b){2}" % (_TEXT_GROUP, _WIDE_GROUP))
-_RUN64: Final = b"A" * 40
-_PACKED64: Final = b"A" * 20
-_LINE64: Final = 40
-_END: Final = re.compile(rb"[^A]")
-# A run goes on in the next line only if that line holds nothing else: what follows a token is mostly another record.
-_WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b+={0,2}(?:[\"'\r\n]|\Z))" % _ANY)
-_HEX_STREAM: Final = re.compile(TRIGGERS["packed16"] + rb"[0-9A-Fa-f]*")
-_PAIRS16: Final = b"A" * 12
-_LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
-_RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
-_NOT64: Final = bytes(sorted(set(range(256)) - set(_LETTERS64)))
-
-
-Unread = list[tuple[int, int]]
-
-
-def holds_text(run: bytes) -> bool:
-    """Return whether a run of base64 letters would be decoded, for it is base64 of text or hex of text."""
-    return _TEXT64.search(run) is not None or holds_text16(run)
-
-
-def holds_text16(run: bytes) -> bool:
-    """Return whether a run would be decoded as hex of text."""
-    text = run.translate(_MASK_HIGH)
-    return _PAIRS16 in text[::2] or _PAIRS16 in text[1::2]
-
-
-def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Layer]:
-    """Yield the layers inside `layer` for the triggers `names`.
-
-    A run of which `covered` says that all of it is masked anyway is left alone; one that could not be undone to its end
-    is put in `unread`.
-    """
-    yield from shorter(layer, names)
-    if pieces := _pieces(layer, names, covered, unread):
-        yield _pasted(layer, pieces, _GAP, "")
-
-
-def shorter(layer: Layer, names: frozenset[str]) -> Iterator[Layer]:
-    """Yield the layers inside `layer` that are always shorter than it: without its escapes, as single bytes."""
-    if "escape" in names:
-        yield from unescaped(layer)
-    if "wide" in names:
-        yield from narrowed(layer)
-
-
-def hidden(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
-    """Yield the runs of `layer` that `inner` would undo, `shorter` apart, for the last layer to be read."""
-    unread: Unread = []
-    yield from ((piece.start, piece.end) for piece in _pieces(layer, names, covered, unread))
-    yield from unread
-
-
-def escaped(layer: Layer, names: frozenset[str]) -> Iterator[tuple[int, int]]:
-    """Yield all from the first mark of what `shorter` would undo to the end, for a text whose escapes have no end."""
-    for name in names & {"escape", "wide"}:
-        if found := _FOUND[name].search(layer.data):
-            yield found.start(), len(layer.data)
-
-
-def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> list[Piece]:
-    pieces: list[Piece] = []
-    if "run" in names or "packed" in names:
-        pieces += _from_base64(layer.data, _PACKED64 if "packed" in names else _RUN64, covered, unread)
-    if "run" in names:
-        pieces += _from_hex(layer.data)
-    if "packed16" in names:
-        pieces += _packed_in_hex(layer.data)
-    if "base32" in names:
-        pieces += _from_base32(layer.data, unread)
-    if "stream" in names:
-        pieces += _from_streams(layer.data, unread)
-    return pieces
-
-
-def _from_base64(data: bytes, least: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
-    for start, end in _runs64(data, least):
-        if covered(start, end):
-            continue
-        text = data[start:end].translate(None, _NOT64)
-        for phase in sorted({found.start() % 4 for found in _TEXT64.finditer(text)}):
-            yield Piece(_base64(text[phase:]), start, end)
-        for opened, _, _, whole in _streams(text, "packed", _base64):
-            if not whole:
-                unread.append((start, end))
-            if opened:
-                yield Piece(opened, start, end)
-
-
-def _runs64(data: bytes, least: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the [start, end) of runs of base64 letters, wrapped ones whole, as long as `least` at the least."""
-    mask = data.translate(MASK64)
-    at = 0
-    while (start := mask.find(least, at)) >= 0:
-        at = start
-        while True:
-            found = _END.search(mask, at)
-            end = found.start() if found else len(mask)
-            more = _WRAP64.match(data, end) if end - at >= _LINE64 else None
-            if more is None:
-                break
-            at = more.end()
-        at = end
-        yield start, end
-
-
-def _base64(text: bytes) -> bytes:
-    text = text[: len(text) - 1] if len(text) % 4 == 1 else text
-    return binascii.a2b_base64(text.translate(_TO_STANDARD) + b"=" * (-len(text) % 4))
-
-
-def _from_hex(data: bytes) -> Iterator[Piece]:
-    for start, end in runs(data.translate(_MASK16), _HEX_RUN):
-        run = data[start:end]
-        for phase in sorted({found.start() % 2 for found in _TEXT16.finditer(run)}):
-            text = run[phase:]
-            yield Piece(binascii.unhexlify(text[: len(text) // 2 * 2]), start, end)
-
-
-def _packed_in_hex(data: bytes) -> Iterator[Piece]:
-    """Yield packed data that is written as hex, as databases show it; the layer it makes is opened like any other."""
-    for run in _HEX_STREAM.finditer(data):
-        yield Piece(binascii.unhexlify(run[0][: len(run[0]) // 2 * 2]), *run.span())
-
-
-def _base32(text: bytes) -> bytes:
-    return base64.b32decode(text + b"A" * (-len(text) % 8))
-
-
-def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:
-    for run in _RUN32.finditer(data):
-        text = run[0].rstrip(b"=")
-        if len(text) > _LONG32:
-            unread.append(run.span())
-            continue
-        for phase in range(8):
-            yield Piece(_base32(text[phase:]), run.start(), run.end())
-
-
-def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
-    for opened, start, end, whole in _streams(data, "stream", bytes):
-        if not whole:
-            unread.append((start, len(data)))
-        if opened:
-            yield Piece(opened, start, end)
-
-
-def _streams(text: bytes, mark: str, read: Callable[[bytes], bytes]) -> Iterator[tuple[bytes, int, int, bool]]:
-    """Yield what each marked stream held, its [start, end) in the text, and whether that was all.
-
-    `read` returns the bytes that a piece of the text stands for. After too many marks the rest is one unread stream.
-    """
-    at = tries = 0
-    while found := _FOUND[mark].search(text, at):
-        at = found.end()
-        lead = _LEADS.get(found[0][:1], 1) if mark == "packed" else 0
-        start = found.start() - (lead == 2) * 2
-        if start < 0:
-            continue
-        tries += 1
-        if tries > _MOST_STREAMS:
-            yield b"", start, at, False
-            return
-        opened, end, behind = _inflated(text, start, read, lead)
-        yield opened, start, max(at, end), len(opened) < _STREAM_BYTES
-        at = max(at, behind)
-
-
-def _inflated(source: bytes, start: int, read: Callable[[bytes], bytes], skip: int) -> tuple[bytes, int, int]:
-    """Open a stream piece by piece; return what came out, at most _STREAM_BYTES, its end, and where to search on.
-
-    `read` returns the bytes that a piece of the source stands for; `skip` of them come before the stream. A stream
-    that breaks gives what stood before the break; the search goes on in the piece that broke it.
-    """
-    out = bytearray()
-    stream = None
-    at = end = start
-    size = _FIRST
-    try:
-        while len(out) < _STREAM_BYTES and at < len(source):
-            piece = read(source[at : at + size])
-            end = min(at + size, len(source))
-            if stream is None:
-                stream = zlib.decompressobj(31 if piece[skip : skip + 1] == b"\x1f" else 15)
-            else:
-                skip = 0
-            out += stream.decompress(piece[skip:], _STREAM_BYTES)
-            if stream.eof:  # the next one may begin in the same piece, and in the letter that this one ends in
-                taken, per = 4 * (len(piece) - len(stream.unused_data)), len(read(b"AAAA"))
-                return bytes(out), at - -taken // per, at + taken // per
-            at = end
-            size = min(size * 2, _LARGEST)
-    except zlib.error:
-        pass
-    return bytes(out), end, at if out else start
-
-
 # Four characters that stand for three bytes below 0x80, the first of them printable.
-_TEXT: Final = rb"[I-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + _ANY
-_PACKED: Final = rb"H4sI|[BRhx][+-]LC[A-D]|fiw[g-j]|eJ[wxyz0-5]|eN[opqrs]|eA[EFG]|UEsDB|KLUv|Qlpo|_Td6W|/Td6W"
+_TEXT: Final = rb"[I-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + ANY64
 _ESCAPE_MARK: Final = (
     rb"%[0-9A-Fa-f]{2}|[\\](?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|/)|(?:[\\][0-7]{3}){2}"
     rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|amp|lt|gt|quot);"
 )
 MARKS: Final = (
     rb"(?:%b){5}" % _TEXT,
-    rb"(?:%b)%b{16}" % (_PACKED, _ANY),
+    rb"(?:%b|UEsDB|KLUv|Qlpo|_Td6W|/Td6W)%b{16}" % (PACKED64, ANY64),
     rb"(?:[2-7][0-9A-Fa-f][ :,-]?){12}",
     _ESCAPE_MARK,
     rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
@@ -585,14 +386,14 @@ def marked(layer: Layer) -> Iterator[Layer]:
     """Yield the layers inside a layer, as `decoded` does, from the marked parts of it alone, found by hyperscan."""
     parts = _around(MARKS, layer.data, _WORD)
     if parts:
-        cut = _pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in parts], _BETWEEN, "", deeper=0)
+        cut = pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in parts], _BETWEEN, "", deeper=0)
         yield from decoded(cut)
         for pieces, name in ((_all_base32(cut.data), "base32"), (list(_listed(cut.data)), "list")):
             if pieces:
-                yield _pasted(cut, pieces, _WIDE_GAP, name)
+                yield pasted(cut, pieces, _WIDE_GAP, name)
     spread = _around(_SPREAD, layer.data, _SPREAD_WORD)
     if spread:
-        yield _pasted(layer, list(_split(layer.data, spread)), b"", "split")
+        yield pasted(layer, list(_split(layer.data, spread)), b"", "split")
 
 
 def _around(patterns: tuple[bytes, ...], data: bytes, kinds: bytes) -> list[_Part]:
@@ -630,7 +431,7 @@ def _listed(data: bytes) -> Iterator[Piece]:
 def _all_base32(data: bytes) -> list[Piece]:
     """Return what the runs of base32 stand for, at all of their eight phases."""
     return [
-        Piece(_base32(run[0][phase:]), run.start() + phase, run.end(), 1.6)
+        Piece(base32(run[0][phase:]), run.start() + phase, run.end(), 1.6)
         for run in _BASE32.finditer(data)
         for phase in range(8)
     ]

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from byokeep_redact.automaton import Engine
 from byokeep_redact.checks import Read
-from byokeep_redact.decoders import DEPTH, Layer, escaped, hidden, inner, shorter
+from byokeep_redact.decoders import Layer
 from byokeep_redact.errors import ByokeepError
 from byokeep_redact.known import KnownValues, Registration
 from byokeep_redact.mask import MASKED, Mask, truncated
@@ -29,6 +29,7 @@ from byokeep_redact.prefilter import NOTHING, Candidate, Prefilter, confirmed
 from byokeep_redact.rules import Rules, default_rules
 from byokeep_redact.secret import Secret
 from byokeep_redact.structures import Told, may_name, redacted
+from byokeep_redact.triggers import DEPTH, escaped, hidden, inner, shorter
 
 RawSpan = tuple[int, int, str, str, str]
 """Start, end, kind, rule and fingerprint (empty for a shape), as found: spans may overlap."""
@@ -440,12 +441,11 @@ class Redactor:
         Where a rule matches without end, all from its first match on is masked rather than looked at.
         """
         spans: list[RawSpan] = []
-        seen = Cover()
+        seen, read = Cover(), Read()
         for rule, matches, all_of_them in reading.matches:
             if not all_of_them:
                 spans.append((matches[0].start(), len(data), rule.kind, rule.name, ""))
                 continue
-            read = Read()
             for match in matches:
                 start, end = rule.whole(match)
                 if start < 0 or seen.holds(start, end):
@@ -453,7 +453,7 @@ class Redactor:
                 if end - start > _MOST_CHECKED:
                     spans.append((start, end, rule.kind, rule.name, ""))
                     continue
-                for start, end in self.rules.secrets(rule, match, read):
+                for start, end in self.rules.secrets(rule, match, rule.spans(match, read)):
                     spans.append((start, end, rule.kind, rule.name, ""))
                     seen.add(start, end)
         return spans

@@ -71,6 +71,7 @@ _STRIDE: Final = 8
 _OFFSET_BITS: Final = 32
 _OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
 
+_LATIN: Final = re.compile(rb"[\xc2\xc3][\x80-\xbf]")  # one byte where an escape such as \u00fc or UTF-16 is undone
 _HEXADECIMAL: Final = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 
 
@@ -227,9 +228,11 @@ class KnownValues:
         with self._lock:
             for name, entry in list(self._unread.items()):
                 if not entry.forms:
+                    plain = bytes(entry.plain)
                     forms = [
                         form
-                        for part in private_parts(bytes(entry.plain))
+                        for spelled in {plain, _LATIN.sub(lambda letter: letter[0].decode().encode("latin-1"), plain)}
+                        for part in private_parts(spelled)
                         for form in _forms(entry, part, told_apart(part), strong_windows)
                     ]
                     if name not in self._unread:

@@ -26,7 +26,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from byokeep_redact.automaton import shared
-from byokeep_redact.checks import looks_random
+from byokeep_redact.checks import Read, looks_random
 from byokeep_redact.decoders import Layer, Seen, marked, mask, runs
 from byokeep_redact.errors import Rejected
 from byokeep_redact.fingerprint import LIVE_VALUE as LIVE
@@ -79,14 +79,14 @@ class Shapes:
 
     def find(self, data: bytes) -> Iterator[Seen]:
         """Yield what looks like a secret, in order of place; of those that overlap, the first and longest."""
-        last = 0
-        found = self._near_matches(data)
+        last, read = 0, Read()
+        found = self._near_matches(data, read)
         told = {end for start, end, _ in found if self._weak or looks_random(data[start:end])}
         plain: set[_Place] = set()
         for number, (kinds, least) in self._plain.items():  # a rule for runs of one class, tried at each of them
             for start, end in runs(data.translate(kinds), least):
                 if not _is_path(data[start:end]):
-                    self._match(data, number, start, end, plain)
+                    self._match(data, number, start, end, plain, read)
         found |= {one for one in plain if one[1] not in told}  # a key before which stands a letter of something else
         for start, end, number in sorted(found, key=lambda one: (one[0], -one[1], one[2])):
             if start < last:
@@ -98,7 +98,7 @@ class Shapes:
             rule = self._rules.rules[number]
             yield Seen(start, end, rule.name, kind=rule.kind, fingerprint=self._mask.fingerprint(data[start:end]))
 
-    def _near_matches(self, data: bytes) -> set[_Place]:
+    def _near_matches(self, data: bytes, read: Read) -> set[_Place]:
         found: set[_Place] = set()
         done = [0] * len(self._rules.rules)  # up to where a rule has been tried
 
@@ -108,7 +108,7 @@ class Shapes:
                 tried = 0
                 for reach in self._reaches[candidate]:
                     first = max(done[number], end - reach)
-                    tried = self._match(data, number, first, end, found)
+                    tried = self._match(data, number, first, end, found, read)
                     if tried >= end or first == done[number]:
                         break
                 done[number] = max(tried, end)
@@ -116,25 +116,26 @@ class Shapes:
         self._automaton.scan(data, seen)
         return found
 
-    def _match(self, data: bytes, number: int, first: int, last: int, found: set[_Place]) -> int:
+    def _match(self, data: bytes, number: int, first: int, last: int, found: set[_Place], read: Read) -> int:
         """Add the secrets of the matches of a rule that start in [first, last); return where the last of them ends."""
         rule, tried = self._rules.rules[number], first
         for match in self._matches(data, number, first, last):
             tried = match.end()
-            self._add(number, match, found)
+            self._add(number, match, found, read)
             if rule.nests:
-                self._inside(data, number, match, found)
+                self._inside(data, number, match, found, read)
         return tried
 
-    def _add(self, number: int, match: re.Match[bytes], found: set[_Place]) -> None:
+    def _add(self, number: int, match: re.Match[bytes], found: set[_Place], read: Read) -> None:
         rule = self._rules.rules[number]
-        secrets = self._rules.secrets(rule, match)
-        self.withheld += not secrets and bool(rule.spans(match))
+        spans = rule.spans(match, read)
+        secrets = self._rules.secrets(rule, match, spans)
+        self.withheld += bool(spans) and not secrets
         for start, end in secrets:
             if not MASKED.fullmatch(match.string, start, end):
                 found.add((start, end, number))
 
-    def _inside(self, data: bytes, number: int, match: re.Match[bytes], found: set[_Place]) -> None:
+    def _inside(self, data: bytes, number: int, match: re.Match[bytes], found: set[_Place], read: Read) -> None:
         """Add the secrets of matches that start in the value of a match, or all of it when there is no end of them."""
         rule, last, outer = self._rules.rules[number], match.end(), match
         ahead = len(data) if self._ahead[number] is None else _AHEAD
@@ -146,7 +147,7 @@ class Shapes:
             if left < 0:
                 found.add((*rule.whole(outer), number))
                 return
-            self._add(number, match, found)
+            self._add(number, match, found, read)
 
     def _matches(self, data: bytes, number: int, first: int, last: int) -> list[re.Match[bytes]]:
         """Return the matches of a rule that start in [first, last), as far as they go.
@@ -312,10 +313,11 @@ class Baseline:
         """Return an empty one with a fresh key."""
         return cls(secrets.token_bytes(32))
 
-    def known(self, finding: Finding, folder: Path) -> BaselineEntry | None:
-        """Return the entry that a finding fits, or None."""
-        wanted = entry_of(finding, folder)
-        return next((entry for entry in self.entries if entry == wanted), None) if finding.kind != LIVE else None
+    def known(self, findings: Iterable[Finding], folder: Path) -> dict[Finding, BaselineEntry]:
+        """Return the entries that findings fit."""
+        entries = {entry: entry for entry in self.entries}
+        fits = {finding: entries.get(entry_of(finding, folder)) for finding in findings if finding.kind != LIVE}
+        return {finding: entry for finding, entry in fits.items() if entry is not None}
 
     def document(self) -> str:
         """Return the JSON form."""

@@ -15,8 +15,10 @@ from functools import lru_cache
 from typing import Final
 
 from byokeep_redact.automaton import HS_SINGLEMATCH, Automaton, Engine, installed, shared
-from byokeep_redact.decoders import MASK64, TRIGGERS, holds_text, holds_text16, runs
+from byokeep_redact.checks import Read
+from byokeep_redact.decoders import MASK64, runs
 from byokeep_redact.rules import Rule, Rules, default_rules
+from byokeep_redact.triggers import TRIGGERS
 
 _MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
 # What stands before a match, in a group that begins like this and has none inside.
@@ -27,9 +29,8 @@ _CASED: Final = re.compile(
     rb"\\[A-Z]|\\x(?:[46][0-9A-Fa-f]|[57][0-9Aa])"
     rb"|\[[^\]]*?(?:[^A-Z]-[A-Z]|[A-Z]-[^A-Z\]]|[^a-z]-[a-z]|[a-z]-[^a-z\]])[^\]]*\]"
 )
-# Rules and the trigger whose every match holds a run of 40 base64 letters. Most such runs are digests, ids and roots.
+# Rules whose every match holds a run of 40 base64 letters. Most such runs are digests, ids and roots.
 _IN_RUNS: Final = ("long-base64", "wrapped-base64")
-_RUN_TRIGGER: Final = "run"
 _LONG_RUN: Final = 1 << 20  # number of the run itself among the expressions
 _RUN_STARTS: Final = rb"(?:^|[^A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{40}"
 # Runs in which these rules find nothing: hex, alone or with few short parts; a short path and a UUID; a root.
@@ -37,8 +38,7 @@ _DULL: Final = (
     rb"(?:(?:[0-9a-f]{1,5}-)?[0-9a-f]{16,}(?:-[0-9a-f]{6,}){0,4}(?:-[0-9a-f]{1,5})?"
     rb"|[a-z0-9/_-]{0,15}?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?![A-Za-z0-9+/_-])"
 )
-_DULL_ROOT: Final = rb"|(?<![\\%])([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048])=(?!=)"
-_WHOLE_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]*")
+_DULL_ROOT: Final = rb"|(?<![\\%])[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=(?!=)"
 _SAMPLE_ROOT: Final = b"bWVhc3VyZSB0d2ljZSwgY3V0IG9uY2UsIGFnYWluLi4="
 _UNWRAPPED: Final = 60  # letters; a run of fewer is no line of wrapped base64
 # Rules that begin at most so many bytes before 40 base64 letters in a row; what stands further left is passed over.
@@ -73,30 +73,21 @@ class _Runs:
         passes = all((rule.pattern, rule.split) == standard[rule.name] for _, rule in ours)
         self._rules = rules
         self.numbers = [number for number, _ in ours] if passes else []
-        self.trigger = len(rules.rules) + _NAMES.index(_RUN_TRIGGER)
         self._long = next((rule for _, rule in ours if passes and rule.name == "long-base64"), None)
         roots = self._long is not None and rules.allowed("long-base64", _SAMPLE_ROOT, 0, len(_SAMPLE_ROOT))
         self._dull = re.compile(_DULL + _DULL_ROOT if roots else _DULL).match
 
     def candidates(self, data: bytes, starts: Iterable[int]) -> list[int]:
-        """Return the numbers of what the runs that start at these places may set off."""
-        digests: list[bytes] = []
-        others: list[bytes] = []
-        secret = False
-        for start in starts:
-            if dull := self._dull(data, start):
-                (others if dull.lastindex else digests).append(dull[0])
-            else:
-                secret = secret or self._secret(data, start)
-                others.append(_WHOLE_RUN.match(data, start)[0])  # type: ignore[index]
-        text = holds_text16(b" ".join(digests)) or holds_text(b" ".join(others))
-        return (self.numbers if secret else []) + ([self.trigger] if text else [])
+        """Return the numbers of the rules that the runs that start at these places may set off."""
+        return self.numbers * any(not self._dull(data, start) and self._secret(data, start) for start in starts)
 
     def _secret(self, data: bytes, start: int) -> bool:
         if self._long is None:
             return True
         match = self._long.compiled.match(data, start)
-        return match is None or match.end() - start >= _UNWRAPPED or bool(self._rules.secrets(self._long, match))
+        if match is None or match.end() - start >= _UNWRAPPED:
+            return True
+        return bool(self._rules.secrets(self._long, match, self._long.spans(match, Read())))
 
 
 def _seen_where(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:
@@ -119,9 +110,7 @@ class Prefilter:
         self._runs = _Runs(rules)
         self._rules = [one for one in enumerate(rules.rules) if one[0] not in self._runs.numbers]
         self._triggers = [
-            (number, re.compile(pattern))
-            for number, (name, pattern) in enumerate(TRIGGERS.items(), len(rules.rules))
-            if name != _RUN_TRIGGER
+            (number, re.compile(pattern)) for number, pattern in enumerate(TRIGGERS.values(), len(rules.rules))
         ]
         self._quick = [
             (number, rule.literals, quick or rule.compiled, quick is not None)

@@ -73,17 +73,17 @@ class Rule:
         """Return where the group of `match` stands that holds the secret; (-1, -1) if none took part."""
         return next((match.span(number) for number in self.value if match.start(number) >= 0), (-1, -1))
 
-    def spans(self, match: re.Match[bytes], read: Read | None = None) -> list[tuple[int, int]]:
+    def spans(self, match: re.Match[bytes], read: Read) -> list[tuple[int, int]]:
         """Return the [start, end) of each secret in `match`, in offsets of the searched text; none if refused.
 
-        `read` is shared by the matches of one text, in order: then each returns what those before it did not.
+        `read` is that of the text: a match returns what those before it did not.
         """
         group = next((number for number in self.value if match.start(number) >= 0), None)
         if group is None or match.start(group) == match.end(group):
             return []
         if self.check is not None and not self.check(match, group):
             return []
-        return [match.span(group)] if self.split is None else self.split(match, group, Read() if read is None else read)
+        return [match.span(group)] if self.split is None else self.split(match, group, read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,14 @@ class Rules:
             for allow in self._by_rule[rule]
         )
 
-    def secrets(self, rule: Rule, match: re.Match[bytes], read: Read | None = None) -> list[tuple[int, int]]:
-        """Return the [start, end) of each secret in a match of `rule`, without the shapes that survive; see `spans`.
+    def secrets(self, rule: Rule, match: re.Match[bytes], spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return those of `spans`, which `rule` made of a match, that have no shape that survives.
 
         A match of which a rule cuts the start off, as it does with a path, survives as a whole too: a root may begin
         like a path.
         """
         data = match.string
-        spans = [span for span in rule.spans(match, read) if not self.allowed(rule.name, data, *span)]
+        spans = [span for span in spans if not self.allowed(rule.name, data, *span)]
         if len(spans) == 1 and rule.split is not None and self._by_rule[rule.name]:
             start, end = rule.whole(match)
             if start < spans[0][0] and end == spans[0][1] and self.allowed(rule.name, data, start, end):
@@ -156,14 +156,14 @@ class Rules:
 
     def find(self, data: bytes) -> Iterator[Seen]:
         """Yield what every rule finds, rule by rule, overlapping ones too. This is what engines must come to."""
-        folded = data.lower()
+        folded, read = data.lower(), Read()
         for rule in self.rules:
             if rule.literals and not any(literal in folded for literal in rule.literals):
                 continue
-            at, read = 0, Read()
+            at = 0
             while match := rule.compiled.search(data, at):
                 at = rule.after(match)
-                for start, end in self.secrets(rule, match, read):
+                for start, end in self.secrets(rule, match, rule.spans(match, read)):
                     yield Seen(start, end, rule.name, kind=rule.kind)
 
     def secret_name(self, name: str) -> bool:

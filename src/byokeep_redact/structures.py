@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 DEPTH: Final = 32
 TOO_DEEP: Final = "[too deep]"
 CIRCLE: Final = "[circle]"
-_PLAIN = (type(None), bool, float, uuid.UUID, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
+_PLAIN = (type(None), bool, float, datetime.date, datetime.time, datetime.timedelta)
+_SHOWN = (uuid.UUID, decimal.Decimal)  # what a renderer makes of them may be a key
 _SCALARS: Final = frozenset({float, bool, type(None)})
 _LONG_NUMBER: Final = 10**11
 Told = Callable[[object], str | None]
@@ -63,6 +64,8 @@ class _Walk:
             return value
         if isinstance(value, int):
             return self._leaf(str(int(value)), value) if abs(value) >= _LONG_NUMBER else value
+        if isinstance(value, _SHOWN):
+            return self._leaf(str(value), value)
         if isinstance(value, str):
             return self._leaf(str.__str__(value))
         if isinstance(value, (bytes, bytearray, memoryview)):
@@ -122,10 +125,10 @@ class _Walk:
             hidden = (secret and not names_stay) or self._says_secret(text) or by_pair
             place: Any = key
             if text is not None:
-                place = _Leaf(text, key if isinstance(key, (str, bytes)) else text)
+                place = _Leaf(text, key if isinstance(key, (str, bytes, *_SHOWN)) else text)
                 self.keys.append(place)
             elif not isinstance(key, (*_PLAIN, int)):
-                place = _type_name(key)
+                place = _Leaf(_type_name(key))
             shape[place] = self.shape(item, depth + 1, hidden)
         return shape
 
@@ -192,7 +195,10 @@ def _mask_leaves(redactor: Redactor, leaves: list[_Leaf]) -> None:
         if mine:
             leaf.text = _covered(redactor, leaf, mine, at)
         elif len(joined) > cut or redactor.find(leaf.raw):
-            leaf.text = redactor.text(leaf.text) if isinstance(leaf.text, str) else redactor.data(leaf.raw)
+            if isinstance(leaf.text, str):
+                leaf.text = redactor.text(leaf.text)
+            elif (out := redactor.data(leaf.raw)) != leaf.raw:
+                leaf.text = out if isinstance(leaf.text, bytes) else out.decode("utf-8", "replace")
         at = end + 1
 
 
@@ -217,7 +223,7 @@ def _filled(shape: Any) -> Any:
         for key, item in shape.items():
             name = _filled(key)
             while name in filled:
-                name = f"{name if isinstance(name, str) else type(name).__name__}_"
+                name = f"{name if isinstance(name, str) else type(name).__name__}_{len(filled)}"
             filled[name] = _filled(item)
         return filled
     if isinstance(shape, list):
@@ -237,7 +243,7 @@ def _key_text(key: object) -> str | None:
         return str.__str__(key)
     if isinstance(key, (bytes, bytearray)):
         return bytes(key).decode("utf-8", "replace")
-    return None
+    return str(key) if isinstance(key, _SHOWN) else None
 
 
 def _key_names(value: Mapping[Any, Any]) -> set[str]:

@@ -8,20 +8,22 @@ import pytest
 
 from byokeep.core.errors import Rejected
 from byokeep_redact.engine import Redactor
-from byokeep_redact.selftest import pack
-from byokeep_redact.selftest.pack import RunOutcome, Setup
+from byokeep_redact.selftest import pack, runner
+from byokeep_redact.selftest.runner import RunOutcome, Setup
 from byokeep_redact.selftest.samples import (
     COST,
     ENCODED,
     EVASION,
     HEADERS,
     MADE,
+    OWN,
     SURVIVE,
     ValueGenerator,
     fresh_seed,
     load_own,
     shapes,
 )
+from byokeep_redact.selftest.sinks import SINKS
 
 pytestmark = pytest.mark.timeout(400)  # the first test that asks for the run waits for it
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -33,7 +35,7 @@ def result() -> pack.Result:
     return pack.run()
 
 
-def judged(emissions: list[pack.Emission], said: dict[str, str]) -> list[pack.Row]:
+def judged(emissions: list[runner.Emission], said: dict[str, str]) -> list[pack.Row]:
     """Rows of a runner that said, at each mark, what is given here, and a runner that said everything as it was."""
     sinks = {one.sink: "ran" for one in emissions}
     on, off = pack._Output(RunOutcome("byokeep", sinks)), pack._Output(RunOutcome("off", sinks))
@@ -42,11 +44,11 @@ def judged(emissions: list[pack.Emission], said: dict[str, str]) -> list[pack.Ro
     return pack._rows(emissions, on, off)
 
 
-def emissions(group: str) -> list[pack.Emission]:
+def emissions(group: str) -> list[runner.Emission]:
     """What one plain sink is fed of one class."""
     names = {EVASION: "evasions", HEADERS: "otel-headers", COST: "long-lines"}
     job = Setup(seed=fresh_seed(), sinks=(names.get(group, "logging-message"),))
-    return [one for one in pack.plan(job) if one.sample.group == group]
+    return [one for one in runner.plan(job) if one.sample.group == group]
 
 
 def shows_a_survivor(group: str) -> None:
@@ -155,7 +157,7 @@ def test_long_lines_cost_little_and_are_cut(result: pack.Result) -> None:
 def test_the_pack_fails_in_every_class_with_the_engine_off(result: pack.Result) -> None:
     """With the redactor taken out every class leaks; a class that stays green without it rejects the whole pack."""
     assert not result.rejected
-    assert set(result.groups()) == set(pack.GROUPS) - {pack.OWN}
+    assert set(result.groups()) == set(runner.GROUPS) - {OWN}
     for group in result.groups():
         assert sum(row.control for row in result.of(group)) > 0, group
     green = pack.Result("s", rows=[pack.Row("bearer", "x", samples=9)], rejected=["bearer passes with the engine off"])
@@ -166,12 +168,12 @@ def test_the_pack_fails_in_every_class_with_the_engine_off(result: pack.Result) 
 
 def test_only_a_class_without_any_sink_is_absent() -> None:
     """Without OpenTelemetry there are no captured headers; a class that one sink is left for is still expected."""
-    job, sinks = Setup(seed="s"), list(pack.SINKS)
-    expected, absent = pack.classes(job, [name for name in sinks if not name.startswith("otel")])
+    job, sinks = Setup(seed="s"), list(SINKS)
+    expected, absent = runner.classes(job, [name for name in sinks if not name.startswith("otel")])
     assert absent == [HEADERS]
-    assert set(expected) == set(pack.GROUPS) - {HEADERS, pack.OWN}
-    assert pack.classes(job, sinks)[1] == []
-    assert pack.classes(job, ["otel-headers"])[0] == [HEADERS]
+    assert set(expected) == set(runner.GROUPS) - {HEADERS, OWN}
+    assert runner.classes(job, sinks)[1] == []
+    assert runner.classes(job, ["otel-headers"])[0] == [HEADERS]
 
 
 @pytest.mark.req("R8.3-6")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from byokeep_redact.selftest import pack
-from byokeep_redact.selftest.pack import Setup
+from byokeep_redact.selftest.runner import Setup
 
 pytestmark = pytest.mark.timeout(400)  # a run takes twenty seconds, on a busy machine minutes
 

@@ -10,6 +10,7 @@ import random
 import re
 import secrets
 import string
+import textwrap
 import threading
 import time
 import zlib
@@ -223,6 +224,77 @@ def test_a_stream_behind_another_is_opened(redactor: Redactor, pack: Callable[[b
         assert shown.endswith(ending)
         assert MASKED.fullmatch(shown[len(before) : len(shown) - len(ending)])
         assert second.hex()[:60].encode() not in redactor.data((before + second).hex().encode() + ending)
+
+
+def _gz(text: bytes) -> bytes:
+    return gzip.compress(text, mtime=0)[:-8]
+
+
+# Packed in ways that are easily passed over: a stream that ends wrongly, at other levels, behind other bytes.
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "with a wrong checksum": lambda value: zlib.compress(value)[:-1] + b"?",
+    "at level 1": lambda value: zlib.compress(value, 1),
+    "at level 5": lambda value: zlib.compress(value, 5),
+    "behind a byte": lambda value: b"\x9f" + _gz(value),
+    "behind two bytes": lambda value: b"\x9f\x9c" + _gz(value),
+    "behind three bytes": lambda value: b"\x9f\x9c\x83" + _gz(value),
+    "behind half a mark": lambda value: b"A\x07\xe2\xc2" + _gz(value),
+}
+
+
+@pytest.mark.parametrize("packed", PACKED)
+def test_a_value_packed_in_another_way_is_masked(redactor: Redactor, packed: str) -> None:
+    """Base64 of 32 bytes looks like the root of a tree, hex and bytes like nothing: a value in them is seen."""
+    chance = random.Random(packed)
+    values = ["".join(chance.choices(string.ascii_letters + string.digits, k=12 + at % 20)) for at in range(400)]
+    texts = {value: PACKED[packed](value.encode()) for value in values}
+    roots = [value for value in values if len(texts[value]) == 32]
+    assert roots
+    for value in roots[:3]:
+        text = texts[value]
+        long = PACKED[packed](b"word " * 90 + value.encode() + b" word" * 90)
+        with redactor.register(value):
+            for form in (base64.b64encode(text), text.hex().encode(), b"778da0" + text.hex().encode()):
+                assert form not in redactor.data(b"at " + form + b" end"), form
+            assert long not in redactor.data(b"at " + long + b" end")
+
+
+# Twice encoded and short, or in letters of two bytes. Nothing but the value stands there.
+SHORT: dict[str, Callable[[str], bytes]] = {
+    "base64 twice": lambda value: base64.b64encode(base64.b64encode(value.encode())),
+    "hex in base64": lambda value: base64.b64encode(value.encode().hex().encode()),
+    "base64 in hex": lambda value: base64.b64encode(value.encode()).hex().encode(),
+    "UTF-16 in hex": lambda value: value.encode("utf-16-le").hex().encode(),
+    "UTF-16 in hex, big endian": lambda value: value.encode("utf-16-be").hex().encode(),
+    "packed in lines of hex": lambda value: "\n".join(
+        textwrap.wrap(zlib.compress(b"on three or four lines: " * 2 + value.encode()).hex(), 60)
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("size", [12, 20, 40])
+@pytest.mark.parametrize("form", SHORT)
+def test_a_short_value_in_two_encodings_is_masked(redactor: Redactor, form: str, size: int) -> None:
+    """However short it is, and with whatever stands before it in the same run, a value in two encodings is masked."""
+    chance = random.Random(size)
+    for before in ("", "7", "77", "3q2"):
+        value = "".join(chance.choices(string.ascii_letters + string.digits, k=size))
+        text = b"x " + before.encode() + SHORT[form](value) + b"\ny"
+        with redactor.register(value):
+            shown = redactor.data(text)
+        assert len(MASKED.sub(b"", shown)) < 14, shown
+
+
+@pytest.mark.parametrize("value", ["Zürich-Grüße-übers-Köln", "é1è2ç3à4ù5ê6î7ô8"])
+def test_a_value_with_letters_beyond_ascii_is_masked_in_escapes(redactor: Redactor, value: str) -> None:
+    """A password with umlauts is masked where a log escapes these letters, or writes one or two bytes for each."""
+    for text in (json.dumps(value).encode(), ascii(value).encode(), value.encode("latin-1"), value.encode("utf-16-le")):
+        with redactor.register(value):
+            shown = redactor.data(b"it was " + text + b" there")
+        assert len(MASKED.sub(b"", shown)) < 20, shown
+    value = value[:9] + "\U0001f511" + value[9:]
+    with redactor.register(value):
+        assert len(MASKED.sub(b"", redactor.data(b"it was " + json.dumps(value).encode() + b" there"))) < 20
 
 
 # A gzip stream with an escape in its head: opened it uses up all that may be unpacked, unescaped it cannot be opened.

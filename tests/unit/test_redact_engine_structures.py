@@ -191,3 +191,28 @@ def test_name_that_becomes_a_secret_is_masked(redactor: Redactor) -> None:
     with redactor.register(name):
         assert name not in repr(redactor.value(event))
     assert redactor.value(event) == event
+
+
+def test_objects_that_a_renderer_writes_out_hide_no_value() -> None:
+    """A key that is a UUID or all digits is masked as an object, too, also as a name; others stay the objects."""
+    redactor = Redactor(key=KEY, engine="pure")
+    key, other, digits = uuid.UUID(int=0xA1B2C3D4E5F6 << 80), uuid.uuid4(), decimal.Decimal("48151623421082374619")
+    with redactor.register(str(key)), redactor.register(str(digits)):
+        shown = redactor.value({"id": key, "n": [digits], key: {"of": other}, other: decimal.Decimal("1.5")})
+    assert not any(one in repr(shown) for one in (str(key)[:13], str(digits)[:12]))
+    assert shown[other] == decimal.Decimal("1.5")
+    assert other in [inside["of"] for inside in shown.values() if isinstance(inside, dict)]
+
+
+def test_names_that_become_the_same_are_told_apart_in_short() -> None:
+    """A mapping by objects of one type keeps all its entries, under names that do not grow with their number."""
+    redactor = Redactor(key=KEY, engine="pure")
+    shown = redactor.value({(number, number): number for number in range(3000)})
+    assert sorted(shown.values()) == list(range(3000))
+    assert max(map(len, shown)) < 40
+
+
+def test_a_number_in_a_long_record_stays_a_number() -> None:
+    """A record that is too long to be read as one keeps its numbers."""
+    redactor = Redactor(key=KEY, engine="pure", max_line=1024)
+    assert redactor.value({"n": 10**12, "text": "a b " * 400})["n"] == 10**12

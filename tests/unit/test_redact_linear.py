@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from byokeep_redact import Redactor
-from byokeep_redact.decoders import TRIGGERS
 from byokeep_redact.hooks.streams import StreamFilter
 from byokeep_redact.leaks import Shapes
 from byokeep_redact.mask import Mask
 from byokeep_redact.rules import default_rules
+from byokeep_redact.triggers import TRIGGERS
 from tests.support.work import Work, counted
 
 LINES = (b"cookie: a=b; ", b"cookie: path=/; ", b"authorization: x a=b ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import subprocess
 import sys
@@ -215,46 +214,3 @@ def test_process_that_will_not_be_read_is_not_clean_unless_it_is_anothers(
     assert own.unreadable == (Unreadable(f"/proc/{hidden_child}/environ", "eacces"),)
     assert not own.clean
     assert (strangers.unreadable, strangers.denied) == ((), 1)
-
-
-def _command(canaries: bytes, *paths: Path) -> tuple[int, dict[str, object]]:
-    read_end, write_end = os.pipe()
-    os.write(write_end, canaries)
-    os.close(write_end)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "byokeep_redact.scan", "--canaries-fd", str(read_end), *map(str, paths)],
-            env={"PYTHONPATH": str(SRC)},
-            pass_fds=[read_end],
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-    finally:
-        os.close(read_end)
-    return done.returncode, json.loads(done.stdout)
-
-
-def test_command_exit_codes(tmp_path: Path, canary: Canary) -> None:
-    """The command says 0 for clean, 1 for found and 4 for unknown, and never prints a value."""
-    line = b"planted\t" + canary.value + b"\n"
-    (tmp_path / "fine.txt").write_bytes(b"words")
-    (tmp_path / "leak.txt").write_bytes(b"words " + canary.value)
-
-    code, clean = _command(line, tmp_path / "fine.txt")
-    assert (code, clean["clean"], clean["void"], clean["sources_scanned"]) == (0, True, False, 1)
-    code, found = _command(line, tmp_path)
-    assert (code, found["clean"]) == (1, False)
-    assert canary.value.decode() not in json.dumps(found)
-    code, gone = _command(line, tmp_path / "fine.txt", tmp_path / "gone")
-    assert (code, gone["clean"]) == (4, False)
-
-
-@pytest.mark.parametrize(
-    ("canaries", "error"),
-    [(b"", "no_canaries"), (b"no tab here\n", "line_without_tab"), (b"x\tshort\n", "canary_too_short")],
-)
-def test_command_with_bad_canaries_is_unknown(tmp_path: Path, canaries: bytes, error: str) -> None:
-    """Without usable canaries the outcome is unknown, never clean."""
-    (tmp_path / "fine.txt").write_bytes(b"words")
-    assert _command(canaries, tmp_path) == (4, {"clean": False, "error": error})

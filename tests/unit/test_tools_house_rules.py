@@ -151,7 +151,6 @@ def test_ruff_names_the_breaches_that_it_knows(path: str, body: str, code: str) 
     [
         (CLIENT, "print(1)"),
         ("src/byokeep_sim/__main__.py", "print(1)"),
-        ("src/byokeep_redact/scan.py", "print(1)"),
         ("src/byokeep/demo.py", "print(1)"),
         (FLOW, "import yaml\n\nyaml.safe_load(text)"),
         (FLOW, "# to do this, lock first"),

@@ -158,7 +158,7 @@ class _Result:
 
 def _judged(report: Report, known: Baseline, file: Path | None, paths: tuple[Path, ...], unsure: list[str]) -> _Result:
     folder = file.parent if file is not None else Path()
-    fits = {finding: entry for finding in report.findings if (entry := known.known(finding, folder)) is not None}
+    fits = known.known(report.findings, folder)
     tops = [os.path.relpath(path, folder) for path in paths]
     stale = [
         entry
@@ -184,7 +184,7 @@ def _record(
 def _write_baseline(result: _Result, known: Baseline, folder: Path, keep: Callable[[bytes], None]) -> None:
     made = _part("leaks").written(result.report.findings, folder, known)
     keep(made.document().encode())
-    fresh = [one for one in result.new if made.known(one, folder) is not None]
+    fresh = made.known(result.new, folder)
     result.new[:] = [one for one in result.new if one not in fresh]
     say(f"{len(made.entries)} findings are in the baseline. Give each one a reason in the file.")
 

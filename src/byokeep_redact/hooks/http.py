@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from byokeep_redact.hooks.wall import PatchingHook, Wall
 
-_PAIR: Final = re.compile(r"([^&;=?#]+)=([^&;#]*)")
+_PAIR: Final = re.compile(r"(?<![^&;=?#])([^&;=?#]+)=([^&;#]*)")  # a name is tried from its first letter alone
 _SECRET_PARAMETERS: Final = frozenset(
     {"key", "code", "sig", "signature", "state", "x-amz-signature", "x-goog-signature"}
 )

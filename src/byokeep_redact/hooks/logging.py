@@ -139,12 +139,14 @@ def _pieces(template: str, args: Args) -> Iterator[tuple[str, Any]]:
 
 
 def _covered(wall: Wall, line: str, pieces: list[tuple[str, Any]]) -> set[Any]:
-    spans = wall.redactor.find(line.encode("utf-8", "surrogatepass"))
+    spans = wall.redactor.find(line.encode("utf-8", "surrogatepass"))[::-1]
     found: set[Any] = set()
     at = 0
     for text, place in pieces:
         end = at + len(text.encode("utf-8", "surrogatepass"))
-        if place is not None and any(span.start < end and at < span.end for span in spans):
+        while spans and spans[-1].end <= at:
+            spans.pop()
+        if place is not None and spans and spans[-1].start < end:
             found.add(place)
         at = end
     return found

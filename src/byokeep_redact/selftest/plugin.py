@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import pytest
 
 if TYPE_CHECKING:
-    from byokeep_redact.selftest.pack import Result, Setup
+    from byokeep_redact.selftest.pack import Result
+    from byokeep_redact.selftest.runner import Setup
 
 _NODE: Final = "secrets-leak"
 _CONTROLS: Final = "controls"
@@ -113,7 +114,7 @@ class _Part(pytest.Item):
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the pack behind the project's own tests."""
     if _asked(config):
-        plan, own = _pack(), config.getini("secrets_leak_corpus")
+        plan, own = _pack().runner, config.getini("secrets_leak_corpus")
         groups = [group for group in plan.GROUPS if own or group != plan.OWN]
         items += [_Part.from_parent(session, name=name, nodeid=f"{_NODE}::{name}") for name in (*groups, _CONTROLS)]
 
@@ -177,7 +178,7 @@ def _run(config: pytest.Config) -> Result:
 
 def _project(config: pytest.Config) -> Setup:
     corpus = str(config.getini("secrets_leak_corpus"))
-    project: Setup = _pack().Setup(
+    project: Setup = _pack().runner.Setup(
         setup=str(config.getini("secrets_leak_setup")),
         register=str(config.getini("secrets_leak_register")),
         corpus=str(config.rootpath / corpus) if corpus else "",

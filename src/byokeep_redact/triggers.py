@@ -1,0 +1,239 @@
+"""Triggers: the marks by which the redactor tells that a text has others inside, and what stands in the marked runs.
+
+Only marked runs are undone, so that a record without any costs nothing. A mark says little: a run is decoded at each
+phase at which text begins, a packed stream is opened as far as it goes.
+Rule: what cannot be undone to its end (a bomb, too many layers) is reported as a run to be masked.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from byokeep_redact import decoders
+from byokeep_redact.decoders import ANY64, MASK16, MASK64, Layer, Piece, inflated, mask, pasted, runs
+
+DEPTH: Final = 4
+_STREAM_BYTES: Final = 1 << 20
+_MOST_STREAMS: Final = 256  # marks of packed data in one text; the rest of such a text is masked unread
+_FIRST: Final = 64  # of a stream: enough to tell most chance marks from streams; a multiple of 4
+_LARGEST: Final = 1 << 16
+_LEADS: Final = {b"H": 0, b"e": 0, b"f": 2}  # bytes of the first group before the stream, by its mark's letter; else 1
+_GAP: Final = b"\n\n\xff\n\n"  # between pieces: no shape goes over it, nor does a known value without its separators
+
+# Four characters that decode to three bytes below 0x80 of which the first two are printable.
+_TEXT_GROUP: Final = rb"[I-Za-f][C-HS-Xi-ny-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + ANY64
+_WIDE_GROUP: Final = rb"[I-Za-f][AQgw][AB]" + ANY64 + rb"A[C-H][AEIMQUYcgkosw048]A"
+_TEXT: Final = rb"(?:(?:%b){4}|(?:%b){2})" % (_TEXT_GROUP, _WIDE_GROUP)
+_PACKED16: Final = rb"1[fF]8[bB]08|78(?:01|5[eE]|9[cC]|[dD][aA])"
+
+# The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up.
+TRIGGERS: Final[dict[str, bytes]] = {
+    "escape": rb"%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4}"
+    rb"|\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
+    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)|\x1b\[[0-9;:?]{0,24}[A-Za-z]",
+    "wide": rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
+    "text": rb"%b|(?:[2-7][0-9A-Fa-f]){12}|(?:[2-7][0-9A-Fa-f]00){11}" % _TEXT,
+    "packed": decoders.PACKED64,
+    "base32": rb"[A-Z2-7]{20}",
+    "packed16": rb"(?:%b)[0-9A-Fa-f]{40}" % _PACKED16,
+    "stream": rb"\x1f\x8b\x08|x[\x01\x5e\x9c\xda]",
+}
+_FOUND: Final = {name: re.compile(pattern) for name, pattern in TRIGGERS.items()}
+_GROUPS64: Final = re.compile(rb"(?:%b{4})*?%b" % (ANY64, _TEXT))
+_RUN64: Final = b"A" * 20
+_END: Final = re.compile(rb"[^A]")
+# A run goes on in the next line only if that line holds nothing else: what follows a token is mostly another record.
+_WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b+={0,2}(?:[\"'\r\n]|\Z))" % ANY64)
+_MARK16: Final = re.compile(_PACKED16)
+_HEX_STREAM: Final = re.compile(TRIGGERS["packed16"] + rb"[0-9A-Fa-f]*(?:\r?\n[0-9A-Fa-f]{2,}(?=[\r\n\"']|\Z))*")
+_RUN16: Final = 24
+_PAIRS16: Final = b"A" * 12
+_HIGH16: Final = mask(b"234567")
+_LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
+_RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
+_NOT64: Final = bytes(code for code in range(256) if MASK64[code] == 32)
+Unread = list[tuple[int, int]]
+
+
+def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Layer]:
+    """Yield the layers inside `layer` for the triggers `names`.
+
+    A run of which `covered` says that all of it is masked anyway is left alone; one that could not be undone to its end
+    is put in `unread`.
+    """
+    yield from shorter(layer, names)
+    if pieces := _pieces(layer, names, covered, unread):
+        yield pasted(layer, pieces, _GAP, "")
+
+
+def shorter(layer: Layer, names: frozenset[str]) -> Iterator[Layer]:
+    """Yield the layers inside `layer` that are always shorter than it: without its escapes, as single bytes."""
+    if "escape" in names:
+        yield from decoders.unescaped(layer)
+    if "wide" in names:
+        yield from decoders.narrowed(layer)
+
+
+def hidden(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
+    """Yield the runs of `layer` that `inner` would undo, `shorter` apart, for the last layer to be read."""
+    unread: Unread = []
+    yield from ((piece.start, piece.end) for piece in _pieces(layer, names, covered, unread))
+    yield from unread
+
+
+def escaped(layer: Layer, names: frozenset[str]) -> Iterator[tuple[int, int]]:
+    """Yield all from the first mark of what `shorter` would undo to the end, for a text whose escapes have no end."""
+    for name in names & {"escape", "wide"}:
+        if found := _FOUND[name].search(layer.data):
+            yield found.start(), len(layer.data)
+
+
+def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> list[Piece]:
+    pieces: list[Piece] = []
+    if "text" in names or "packed" in names:
+        pieces += _from_base64(layer.data, covered, unread)
+    if "text" in names:
+        pieces += _from_hex(layer.data)
+    if "packed16" in names:
+        pieces += _packed_in_hex(layer.data)
+    if "base32" in names:
+        pieces += _from_base32(layer.data, unread)
+    if "stream" in names:
+        pieces += _from_streams(layer.data, unread)
+    return pieces
+
+
+def _from_base64(data: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
+    for start, end in _runs64(data):
+        if covered(start, end):
+            continue
+        text = data[start:end].translate(None, _NOT64)
+        for phase in range(4):
+            if _GROUPS64.match(text, phase):
+                yield Piece(_base64(text[phase:]), start, end)
+        for opened, _, _, whole in _streams(text, "packed", _base64):
+            if not whole:
+                unread.append((start, end))
+            if opened:
+                yield Piece(opened, start, end)
+
+
+def _runs64(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the [start, end) of runs of base64 letters, wrapped ones whole."""
+    mask = data.translate(MASK64)
+    at = 0
+    while (start := mask.find(_RUN64, at)) >= 0:
+        at = start
+        while True:
+            found = _END.search(mask, at)
+            end = found.start() if found else len(mask)
+            more = _WRAP64.match(data, end) if end - at >= len(_RUN64) else None
+            if more is None:
+                break
+            at = more.end()
+        at = end
+        yield start, end
+
+
+def _base64(text: bytes) -> bytes:
+    text = text[: len(text) - 1] if len(text) % 4 == 1 else text
+    return binascii.a2b_base64(text.translate(decoders.TO_STANDARD) + b"=" * (-len(text) % 4))
+
+
+def _from_hex(data: bytes) -> Iterator[Piece]:
+    for start, end in runs(data.translate(MASK16), _RUN16):
+        run = data[start:end]
+        for phase in _phases16(run):
+            yield Piece(_hex(run[phase:]), start, end)
+
+
+def _phases16(run: bytes) -> list[int]:
+    """Return the phases, 0 and 1, at which a run is hex of text, in single bytes or in each second one."""
+    high = run.translate(_HIGH16)
+    steps = ((0, 2), (0, 4), (2, 4))
+    return [phase for phase in (0, 1) if any(_PAIRS16 in high[phase + first :: step] for first, step in steps)]
+
+
+def _packed_in_hex(data: bytes) -> Iterator[Piece]:
+    """Yield packed data that is written as hex, as databases show it; the layer it makes is opened like any other."""
+    for run in _HEX_STREAM.finditer(data):
+        text = run[0].translate(None, b"\r\n")
+        marks = [mark.start() for mark in _MARK16.finditer(text)]
+        for at in {mark % 2: mark for mark in reversed(marks)}.values():  # at each phase the first
+            yield Piece(_hex(text[at:]), *run.span())
+
+
+def _hex(text: bytes) -> bytes:
+    return binascii.unhexlify(text[: len(text) // 2 * 2])
+
+
+def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:
+    for run in _RUN32.finditer(data):
+        text = run[0].rstrip(b"=")
+        if len(text) > _LONG32:
+            unread.append(run.span())
+            continue
+        for phase in range(8):
+            yield Piece(decoders.base32(text[phase:]), run.start(), run.end())
+
+
+def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
+    for opened, start, end, whole in _streams(data, "stream", bytes):
+        if not whole:
+            unread.append((start, len(data)))
+        if opened:
+            yield Piece(opened, start, end)
+
+
+def _streams(text: bytes, mark: str, read: Callable[[bytes], bytes]) -> Iterator[tuple[bytes, int, int, bool]]:
+    """Yield what each marked stream held, its [start, end) in the text, and whether that was all.
+
+    `read` returns the bytes that a piece of the text stands for. After too many marks the rest is one unread stream.
+    """
+    at = tries = 0
+    while found := _FOUND[mark].search(text, at):
+        at = found.start() + 1  # the next mark may begin in this one
+        lead = _LEADS.get(found[0][:1], 1) if mark == "packed" else 0
+        start = found.start() - (0, 1, 3)[lead]  # where the group begins: a mark has the letters that are known
+        if start < 0:
+            continue
+        tries += 1
+        if tries > _MOST_STREAMS:
+            yield b"", start, at, False
+            return
+        opened, end, behind = _inflated(text, start, read, lead)
+        yield opened, start, end, len(opened) < _STREAM_BYTES
+        at = max(at, behind)
+
+
+def _inflated(source: bytes, start: int, read: Callable[[bytes], bytes], skip: int) -> tuple[bytes, int, int]:
+    """Open a stream piece by piece; return what came out, at most _STREAM_BYTES, its end, and where to search on.
+
+    `read` returns the bytes that a piece of the source stands for; `skip` of them come before the stream. A stream
+    that breaks gives what stood before the break; the search goes on in the piece that broke it.
+    """
+    out = bytearray()
+    stream = None
+    at = end = start
+    size = _FIRST
+    while len(out) < _STREAM_BYTES and at < len(source):
+        piece = read(source[at : at + size])
+        end = min(at + size, len(source))
+        if stream is None:
+            stream = zlib.decompressobj(31 if piece[skip : skip + 1] == b"\x1f" else 15)
+        else:
+            skip = 0
+        opened, broken = inflated(stream, piece[skip:], _STREAM_BYTES)
+        if broken:
+            return bytes(out) + opened, end, at if out else start
+        out += opened
+        if stream.eof:  # the next one may begin in the same piece, and in the letter that this one ends in
+            taken, per = 4 * (len(piece) - len(stream.unused_data)), len(read(b"AAAA"))
+            return bytes(out), at - -taken // per, at + taken // per
+        at = end
+        size = min(size * 2, _LARGEST)
+    return bytes(out), end, at if out else start
