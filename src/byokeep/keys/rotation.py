@@ -660,13 +660,18 @@ async def rehearsal_needed(tx: Tx, run: KeyRotation) -> bool:
 
 
 async def cutting(app: App, actor: Actor, run: Run) -> Fields | None:
-    """See that the new version still waits, and that nothing worse was found of it since it was verified."""
+    """See that the new version still waits, and that nothing worse was found of it since it was verified.
+
+    The record says for how long the old one stays good, where the two overlap.
+    """
     found = of(run)
     if (await _ref(app, found)).candidate != found.version:
         raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile. End this rotation.")
     if not await _good(app, found):
         return None
-    return {"version": found.version, "from_version": found.from_version, "pinned_at": stamp(app.clock.now())}
+    overlap: Fields = {"grace_s": int(found.facts["grace_s"])} if found.procedure in (ROTATE, MINTED) else {}
+    return {"version": found.version, "from_version": found.from_version, "pinned_at": stamp(app.clock.now()),
+            **overlap}  # fmt: skip
 
 
 async def pin(tx: Tx, actor: Actor, run: Run) -> Fields:
