@@ -57,8 +57,8 @@ class GlassUseReply(Reply, of=GlassUse, shows="at event outcome path store_reque
 
 class GlassReply(
     Reply, of=Grant,
-    shows="id status client_id scope reason=cause ticket life_s holder approved_by started_at issued_at expires_at"
-    " ended_at gaps_accepted closed_at closed_by next_step",
+    shows="id status client_id scope reason=cause ticket life_s holder approved_by started_at lapses_at issued_at"
+    " expires_at ended_at gaps_accepted closed_at closed_by next_step",
 ):  # fmt: skip
     """A grant of break glass."""
 

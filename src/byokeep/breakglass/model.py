@@ -38,8 +38,8 @@ DRILL_EVERY: Final = timedelta(days=90)
 class Grant(Run):
     """A run with what its records say. ``digest`` is of what was asked for; times are the database's.
 
-    ``gaps_accepted``: its review passed without a part of the store's log. ``misused``: on record, by the
-    store's log or the holder's word.
+    ``lapses_at``: until when a request is approved and opened. ``gaps_accepted``: its review passed without a part of
+    the store's log. ``misused``: on record, by the store's log or the holder's word.
     """
 
     ticket: str
@@ -51,6 +51,7 @@ class Grant(Run):
     approval_scope: str | None
     approved_by: UUID | None
     approval_used_at: datetime | None
+    lapses_at: datetime | None
     approval_in_time: bool
     approver_able: bool
     holder_able: bool

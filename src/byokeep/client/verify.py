@@ -250,7 +250,7 @@ def verify_list(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int]
     return {
         "kind": "list", "list": said["list"], "client": client,
         "filter": ", ".join(f"{name} {text}" for name, text in sorted(asked.items())) or "none",
-        "made_at": said["made_at"], "made_by": said["made_by"],
+        "made_at": said["made_at"], "made_by": f"{said.get('made_by_name') or 'no name told'} ({said['made_by']})",
         "rows": len(said["rows"]), "left": said["left"], "left_is": said["left_is"],
         "csv_sha256": about["digest"]["sha256"], "signed_by": key_id,
     }  # fmt: skip

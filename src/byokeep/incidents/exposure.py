@@ -171,7 +171,7 @@ async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> Signed
             head = await tx.one(ChainHead, "audit_head", chain=client_id)
     found: dict[str, Any] = {
         "v": 1, "origin": origin(app), "client": str(client_id), "made_at": stamp(app.clock.now()),
-        "made_by": str(actor.id), "incident": _out(asked.incident_id),
+        "made_by": str(actor.id), "made_by_name": actor.name, "incident": _out(asked.incident_id),
         "about": {"kind": about.kind, "id": str(about.object_id), "secret": about.secret},
         "since": stamp(span.since), "until": stamp(span.until), "since_is": "assumed" if span.assumed else "named",
         "chain": {"seq": head.seq, "hash": head.hash.hex()},

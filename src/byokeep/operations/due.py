@@ -156,8 +156,9 @@ async def sign_due(
     found = await list_due(app, actor, client_id=client_id, kind=kind, until=until)
     said = {
         "v": 1, "origin": origin(app), "made_at": stamp(app.clock.now()), "made_by": str(actor.id),
-        "client": str(client_id or ""), "kind": str(kind or ""), "until": stamp(found.until), "digest": found.digest,
-        "more": found.more, "items": [_said(one) for one in found.items],
+        "made_by_name": actor.name, "client": str(client_id or ""), "kind": str(kind or ""),
+        "until": stamp(found.until), "digest": found.digest, "more": found.more,
+        "items": [_said(one) for one in found.items],
     }  # fmt: skip
     payload = evidence.due_statement(said)
     signature, key_id = await app.signer.sign(PURPOSE, evidence.pae(payload))

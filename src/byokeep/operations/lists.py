@@ -323,7 +323,7 @@ async def _approvals(app: BrokerApp, actor: Actor, _: Asked) -> tuple[list[Waits
     found += [Waits(kind="step", what=f"{one.run.procedure}: {one.missing[0]}", client_id=one.run.client_id,
                     by=one.run.asked_by, id=one.run.id) for one in steps]  # fmt: skip
     found += [Waits(kind="break_glass", what=f"{one.scope}, ticket {one.ticket}", client_id=one.client_id,
-                    by=one.holder, id=one.id)
+                    by=one.holder, until=one.lapses_at, id=one.id)
               for one in (await grants.list_grants(app, actor))[0] if one.status == "requested"]  # fmt: skip
     return found, left
 
@@ -430,9 +430,9 @@ async def sign_list(app: BrokerApp, actor: Actor, name: str, asked: Asked) -> by
     found = await read(app, actor, asked)
     rows = [[row[column] for column in found.columns] for row in found.rows]
     said: dict[str, Any] = {
-        "v": 1, "origin": origin(app), "made_at": stamp(app.clock.now()), "made_by": str(actor.id), "list": name,
-        "asked": dict(asked), "columns": list(found.columns), "rows": rows, "left": found.left,
-        "left_is": "exact" if found.counted else "at_least",
+        "v": 1, "origin": origin(app), "made_at": stamp(app.clock.now()), "made_by": str(actor.id),
+        "made_by_name": actor.name, "list": name, "asked": dict(asked), "columns": list(found.columns), "rows": rows,
+        "left": found.left, "left_is": "exact" if found.counted else "at_least",
     }  # fmt: skip
     if "client" in asked:
         about = parse_client_id(asked["client"])

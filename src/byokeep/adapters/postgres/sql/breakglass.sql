@@ -6,7 +6,7 @@ SELECT p.*, coalesce(asked.said ->> 'ticket', '') AS ticket, coalesce(asked.said
        coalesce(substr(given.said ->> 'accessor', 3), '') AS accessor,
        coalesce(substr(given.said ->> 'wrap_accessor', 3), '') AS wrap_accessor,
        coalesce(given.said ->> 'wrap_mark', '') AS wrap_mark, a.id AS approval_id, a.scope AS approval_scope,
-       a.approved_by, a.used_at AS approval_used_at, coalesce(a.expires_at > clock_timestamp(), false) AS approval_in_time,
+       a.approved_by, a.expires_at AS lapses_at, a.used_at AS approval_used_at, coalesce(a.expires_at > clock_timestamp(), false) AS approval_in_time,
        coalesce(s.state = 'active' AND 'approver' = ANY (s.roles)
                 AND (s.held_until IS NULL OR s.held_until <= clock_timestamp())
                 AND (s.all_clients OR EXISTS (SELECT FROM byokeep.subject_client sc
