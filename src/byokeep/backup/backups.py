@@ -13,7 +13,7 @@ It may not read or write a backup: the host does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -116,6 +116,12 @@ async def list_recovery(app: App, actor: Actor) -> tuple[list[Backup], list[Dril
 async def backups(app: App) -> list[Backup]:
     """Return every backup that was made, the newest first. Raises Unavailable."""
     return await app.db.read(Backup, "backups", {"installation_id": app.installation_id}, every_client=True)
+
+
+def newest_proved(found: Iterable[Backup], now: datetime) -> Backup | None:
+    """Return the newest backup that was opened, for only such a one counts; none that a clock ahead of ``now`` made."""
+    proved = (one for one in found if one.verified_at is not None and not is_ahead(one.created_at, now))
+    return max(proved, key=lambda one: one.created_at, default=None)
 
 
 def is_ahead(at: datetime, now: datetime) -> bool:

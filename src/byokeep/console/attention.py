@@ -2,6 +2,7 @@
 
 Rules
 - A row comes from a flow whose own page shows it in full; nothing is judged here that no flow has judged.
+- The reply to a call is handed to each kind of row that needs it; no call is made twice.
 - What could not be asked is a row, too: an empty page means that everything was asked and nothing was found.
 - People are shown what their role may see, and told what it may not.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,7 +20,8 @@ from starlette.responses import Response
 
 from byokeep.audit import alerts
 from byokeep.audit.alerts import Alert, AlertFilter
-from byokeep.console.lists import waiting
+from byokeep.backup import backups
+from byokeep.console.lists import page_of, waiting
 from byokeep.console.pages import Console, Pages, titled
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
@@ -38,11 +40,8 @@ from byokeep.tenancy import clients
 from byokeep.tenancy.scopes import scope_from_name
 
 MOST: Final = 50  # rows of one kind; its own page has all
-_PAGES: Final = {
-    due.DueKind.BACKUP: "/console/recovery", due.DueKind.BACKUP_PROOF: "/console/recovery",
-    due.DueKind.RECOVERY_DRILL: "/console/recovery?show=drills", due.DueKind.BREAK_GLASS: "/console/break-glass",
-}  # fmt: skip
 _ENDS: Final = (due.DueKind.MACHINE_TOKEN, due.DueKind.PERSON_TOKEN)
+_BY_COMMAND: Final = (*_ENDS, due.DueKind.ADMIN_KEY, due.DueKind.WEBHOOK_SECRET)  # their pages only show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +58,8 @@ class Need:
     command: str = ""
 
 
-async def _stopped(console: Console, who: Visitor) -> AsyncIterator[Need]:
-    found = (await console.ask(who, "GET", "/v1/switches"))["switches"]
-    engaged = [one for one in found if one["closed"]]
+async def _stopped(console: Console, who: Visitor, switches: Any) -> AsyncIterator[Need]:
+    engaged = [one for one in switches["switches"] if one["closed"]]
     names = await in_words(console.app, who.actor, [one["scope"] for one in engaged])
     for one in engaged:
         reached = one["store_cut_off"] or not scope_from_name(one["scope"]).cuts_store
@@ -72,9 +70,8 @@ async def _stopped(console: Console, who: Visitor) -> AsyncIterator[Need]:
         )  # fmt: skip
 
 
-async def _audit(console: Console, who: Visitor) -> AsyncIterator[Need]:
-    said = await console.ask(who, "GET", "/v1/audit/health")
-    if said["healthy"] is not True:
+async def _audit(console: Console, who: Visitor, health: Any) -> AsyncIterator[Need]:
+    if health["healthy"] is not True:
         yield Need(
             rank=1, kind="Audit", what="The store's own audit has a gap", command="byokeep doctor",
             more="No lease is issued and no value is accepted until it records again.",
@@ -95,10 +92,10 @@ async def _failed(console: Console, who: Visitor) -> AsyncIterator[Need]:
         yield Need(rank=2, kind="Failed", what=f"{more} more have stopped", href=href, act="Show all")
 
 
-async def _waiting(console: Console, who: Visitor) -> AsyncIterator[Need]:
+async def _waiting(console: Console, who: Visitor, switches: Any, glass: Any) -> AsyncIterator[Need]:
     if not who.actor.roles & {Role.APPROVER, Role.ADMIN}:
         return
-    for one in (await waiting(console, who))[0]:
+    for one in (await waiting(console, who, switches, glass))[0]:
         if one["may"]:
             yield Need(
                 rank=1, kind="Approval", what=one["what"], more=f"{one['by']} asked, and you may approve it.",
@@ -138,9 +135,9 @@ async def _alerts(console: Console, who: Visitor) -> AsyncIterator[Need]:
 
 def _way_on(one: due.DueItem, who: Visitor) -> dict[str, str]:
     """Return where something due is done: on its page, or by its command."""
-    key = one.kind is due.DueKind.KEY and who.may(Verb.KEY_METADATA)
-    page = f"/console/keys/{one.item}" if key else _PAGES.get(one.kind)
-    return {"command": one.command} if page is None else {"href": page, "act": "Look"}
+    page = page_of(one, who)
+    there = {"href": page, "act": "Look"} if page else {}
+    return there if page and one.kind not in _BY_COMMAND else there | {"command": one.command}
 
 
 async def _due(console: Console, who: Visitor) -> AsyncIterator[Need]:
@@ -158,7 +155,7 @@ async def _due(console: Console, who: Visitor) -> AsyncIterator[Need]:
     for one in found.items:
         if one.kind in _ENDS and one.state == "due":
             what = f"The token of {one.name} ends"
-            yield Need(rank=4, kind="Ends soon", what=what, since=one.due_at, command=one.command)
+            yield Need(rank=4, kind="Ends soon", what=what, since=one.due_at, **_way_on(one, who))
 
 
 async def _incidents(console: Console, who: Visitor) -> AsyncIterator[Need]:
@@ -176,8 +173,8 @@ async def _incidents(console: Console, who: Visitor) -> AsyncIterator[Need]:
         yield Need(rank=1, kind="Incident", what=what, href="/console/incidents", act="Show all")
 
 
-async def _glass(console: Console, who: Visitor) -> AsyncIterator[Need]:
-    for one in (await console.ask(who, "GET", "/v1/breakglass"))["grants"]:
+async def _glass(console: Console, who: Visitor, glass: Any) -> AsyncIterator[Need]:
+    for one in glass["grants"]:
         if one["status"] in ("open", "to_review", "to_close"):
             word = {"open": "is open", "to_review": "is to be reviewed", "to_close": "is to be closed"}[one["status"]]
             yield Need(
@@ -200,12 +197,27 @@ async def _checklists(console: Console, who: Visitor) -> AsyncIterator[Need]:
             )  # fmt: skip
 
 
-_ASKED: Final[tuple[tuple[str, Verb, Callable[[Console, Visitor], AsyncIterator[Need]]], ...]] = (
-    ("kill switches", Verb.SWITCH_READ, _stopped), ("the store's audit", Verb.ALERT_READ, _audit),
-    ("approvals", Verb.SWITCH_READ, _waiting), ("alerts", Verb.ALERT_READ, _alerts),
-    ("procedures", Verb.PROCEDURE_READ, _failed), ("due dates", Verb.DUE_READ, _due),
-    ("incidents", Verb.INCIDENT_READ, _incidents),
-    ("break glass", Verb.GLASS_READ, _glass), ("checklists", Verb.CHECKLIST_READ, _checklists),
+async def _backups(console: Console, who: Visitor) -> AsyncIterator[Need]:
+    if who.actor.clients is not None:
+        return
+    found, app = (await backups.list_recovery(console.app, who.actor))[0], console.app
+    if backups.newest_proved(found, app.clock.now()) is None:
+        none = "No backup was made yet" if app.limits.backup_hours else "No backup is set up"
+        yield Need(
+            rank=3, kind="Backup", what="No backup was ever opened" if found else none, href="/console/recovery",
+            act="Look", more="Until one was opened, nobody knows whether this installation could be restored.",
+        )  # fmt: skip
+
+
+# In words, the verb that it needs, the calls whose replies it is handed, and what makes the rows of them.
+_ASKED: Final[tuple[tuple[str, Verb, tuple[str, ...], Callable[..., AsyncIterator[Need]]], ...]] = (
+    ("kill switches", Verb.SWITCH_READ, ("/v1/switches",), _stopped),
+    ("the store's audit", Verb.ALERT_READ, ("/v1/audit/health",), _audit),
+    ("approvals", Verb.GLASS_READ, ("/v1/switches", "/v1/breakglass"), _waiting),
+    ("alerts", Verb.ALERT_READ, (), _alerts), ("procedures", Verb.PROCEDURE_READ, (), _failed),
+    ("due dates", Verb.DUE_READ, (), _due), ("incidents", Verb.INCIDENT_READ, (), _incidents),
+    ("break glass", Verb.GLASS_READ, ("/v1/breakglass",), _glass),
+    ("checklists", Verb.CHECKLIST_READ, (), _checklists), ("backups", Verb.CHECKLIST_READ, (), _backups),
 )  # fmt: skip
 
 
@@ -215,13 +227,15 @@ def add(pages: Pages) -> None:
 
     async def attention(request: Request, who: Visitor) -> Response:
         await no_query(request)
-        rows, unseen, once = [], [], replace(who, told={})
-        for name, verb, ask in _ASKED:
+        rows, unseen, replies = [], [], dict[str, Any]()
+        for name, verb, calls, ask in _ASKED:
             if not who.may(verb):
                 unseen.append(name)
                 continue
             try:
-                rows += [one async for one in ask(console, once)]
+                for path in set(calls) - set(replies):
+                    replies[path] = await console.ask(who, "GET", path)
+                rows += [one async for one in ask(console, who, *(replies[path] for path in calls))]
             except Unavailable as error:
                 rows.append(Need(rank=0, kind="Unknown", what=f"Could not check {name}",
                                 more=error.next_step, command="byokeep doctor"))  # fmt: skip

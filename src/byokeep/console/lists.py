@@ -18,8 +18,9 @@ import zipfile
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 from uuid import UUID
 
 from starlette.requests import Request
@@ -56,6 +57,20 @@ APPROVED_BY: Final[Mapping[str, tuple[Verb, tuple[str, ...]]]] = {
     "rights": (Verb.SUBJECT_APPROVE, OF_PEOPLE),
 }  # fmt: skip
 
+# The page about what is due, and the verb that opens it.
+_DUE_AT: Final[Mapping[due.DueKind, tuple[str, Verb]]] = {
+    due.DueKind.UNUSED_KEY: ("/console/rotations/{item}", Verb.KEY_METADATA),
+    due.DueKind.OAUTH: ("/console/clients/{client}/accounts/{name}", Verb.CLIENT_READ),
+    due.DueKind.PROFILE: ("/console/profiles/{item}", Verb.PROFILE_READ),
+    due.DueKind.BREAK_GLASS: ("/console/break-glass", Verb.GLASS_READ),
+    due.DueKind.RECOVERY_DRILL: ("/console/recovery?show=drills", Verb.CHECKLIST_READ),
+    **dict.fromkeys((due.DueKind.KEY, due.DueKind.ADMIN_KEY, due.DueKind.WEBHOOK_SECRET),
+                    ("/console/keys/{item}", Verb.KEY_METADATA)),
+    **dict.fromkeys((due.DueKind.MACHINE_TOKEN, due.DueKind.PERSON_TOKEN),
+                    ("/console/people/{item}", Verb.SUBJECT_READ)),
+    **dict.fromkeys((due.DueKind.BACKUP, due.DueKind.BACKUP_PROOF), ("/console/recovery", Verb.CHECKLIST_READ)),
+}  # fmt: skip
+
 
 def given_id(text: str) -> UUID:
     """Parse an id in the form in which we write it.
@@ -90,6 +105,12 @@ def paged(rows: Sequence[T], asked: Mapping[str, str], path: str, *, more: int =
     shown = rows[(at - 1) * PER_PAGE : at * PER_PAGE]
     beside = {"before": address(at - 1), "after": address(at + 1)}
     return {"rows": shown, "pages": beside | {"at": at, "last": last, "total": len(rows), "more": more}}
+
+
+def page_of(one: due.DueItem, who: Visitor) -> str:
+    """Return the page about something due; empty: there is none, or this visitor may not open it."""
+    at, verb = _DUE_AT.get(one.kind, ("", Verb.DUE_READ))
+    return at.format(item=one.item, client=one.client_id, name=quote(one.name)) if who.may(verb) else ""
 
 
 def exported_as(name: str, asked: Mapping[str, str]) -> dict[str, str]:
@@ -153,11 +174,12 @@ def add(pages: Pages) -> None:
         found = await lists.due_of(console.app, who.actor, asked)
         more = paged(found.items, asked, "/console/due", more=found.more) | {"until": found.until}
         return console.page(request, "due.html", who=who, asked=asked, kinds=list(due.DueKind),
-                            export=exported_as("due", asked), keys=who.may(Verb.KEY_METADATA), **more)  # fmt: skip
+                            export=exported_as("due", asked), page_of=partial(page_of, who=who), **more)  # fmt: skip
 
     async def approvals(request: Request, who: Visitor) -> Response:
         await no_query(request)
-        rows, left = await waiting(console, who)
+        asked = [await console.ask(who, "GET", path) for path in ("/v1/switches", "/v1/breakglass")]
+        rows, left = await waiting(console, who, *asked)
         export = exported_as("approvals", {})
         return console.page(request, "approvals.html", who=who, rows=rows, left=left, export=export)
 
@@ -214,10 +236,10 @@ def facts_in_words(status: RunStatus) -> list[str]:
     return [f"{name.removesuffix(f'_{said}').replace('_', ' ')} {said}" for name, said in facts]
 
 
-async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]], int]:
+async def waiting(console: Console, who: Visitor, switches: Any, glass: Any) -> tuple[list[dict[str, Any]], int]:
     """Return what waits for a second person, as sentences, and how many runs were not examined.
 
-    ``mine``: this person asked, so another must approve.
+    ``mine``: this person asked, so another must approve. ``switches``, ``glass``: what the broker says of both.
     """
     found = list[dict[str, Any]]()
 
@@ -228,9 +250,8 @@ async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]],
         found.append({"kind": kind, "id": about, "what": what, "by": by, "until": until, "mine": mine, "href": href,
                       "may": who.may(verb) and not mine, "by_role": sorted(verb.roles)[0]})  # fmt: skip
 
-    requests = (await console.ask(who, "GET", "/v1/switches"))["requests"]
-    words = await in_words(console.app, who.actor, [asked["scope"] for asked in requests])
-    for asked in requests:
+    words = await in_words(console.app, who.actor, [asked["scope"] for asked in switches["requests"]])
+    for asked in switches["requests"]:
         what = f"Release {words[asked['scope']]}: {asked['reason'].replace('_', ' ')}"
         add_row("release", asked["id"], what, asked["requested_by"], asked["expires_at"])
     if who.may(APPROVED_BY["rights"][0]):
@@ -238,9 +259,8 @@ async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]],
             what = asked["what"][:1].upper() + asked["what"][1:]
             add_row("rights", asked["id"], what, asked["requested_by"], asked["expires_at"])
     steps, left = await procedures.to_approve(console.app, who.actor)
-    grants = (await console.ask(who, "GET", "/v1/breakglass"))["grants"]
-    grants = [glass for glass in grants if glass["status"] == "requested"]
-    ids = {one.run.client_id for one in steps if one.run.client_id} | {UUID(glass["client_id"]) for glass in grants}
+    grants = [one for one in glass["grants"] if one["status"] == "requested"]
+    ids = {one.run.client_id for one in steps if one.run.client_id} | {UUID(one["client_id"]) for one in grants}
     of = await clients.names_of(console.app, who.actor, ids)
     for one in steps:
         step = console.app.procedures[one.run.procedure].next(one.run)
@@ -249,12 +269,13 @@ async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]],
             what = f"Let {one.run.procedure.replace('_', ' ')} of {whose} go on: {step.name.replace('_', ' ')}"
             add_row("step", str(one.run.id), "; ".join((what, *facts_in_words(one))), str(one.run.asked_by), None,
                     step.approval, f"/console/procedures/{one.run.id}")  # fmt: skip
-    for glass in grants:
-        scope = glass["scope"]
+    for grant in grants:
+        scope = grant["scope"]
         opens = {"all": "every secret", "drill": "no secret (a drill)"}.get(scope, f"the {scope} secrets")
-        whose = of.get(UUID(glass["client_id"]), glass["client_id"])
-        what = (f"Let a person read {opens} of {whose} for {glass['life_s'] // 60} minutes: "
-                f"{glass['reason'].replace('_', ' ')}, ticket {glass['ticket']}")  # fmt: skip
-        add_row("glass", glass["id"], what, glass["holder"], None, href=f"/console/break-glass/{glass['id']}")
+        whose = of.get(UUID(grant["client_id"]), grant["client_id"])
+        what = (f"Let a person read {opens} of {whose} for {grant['life_s'] // 60} minutes: "
+                f"{grant['reason'].replace('_', ' ')}, ticket {grant['ticket']}")  # fmt: skip
+        href = f"/console/break-glass/{grant['id']}"
+        add_row("glass", grant["id"], what, grant["holder"], grant["lapses_at"], href=href)
     names = await clients.names_of(console.app, who.actor, {UUID(row["by"]) for row in found})
     return [row | {"by": names.get(UUID(row["by"]), row["by"])} for row in found], left

@@ -92,10 +92,10 @@ async def _about(console: Console, who: Visitor, request: Request) -> dict[str, 
     one = await clients.get_client(console.app, who.actor, about)
     found = await refs.list_refs(console.app, who.actor, about)
     there = {it.provider.value: it for it in found if it.kind == "provider_api_key" and it.state in _LIVE}
+    runs = await rotation_view.running(console.app, who.actor, about)
     continues = {
-        name: {"id": it.run.id, "ends": ends_of(console, rotation.of(it.run))} for name, ref in there.items()
-        for it in await rotation_view.list_rotations(console.app, who.actor, ref.id)
-        if it.run.closed_at is None and rotation.takes_key(console.app, rotation.of(it.run))
+        name: {"id": run.id, "ends": ends_of(console, run)} for name, ref in there.items()
+        if (run := runs.get(ref.id)) is not None and rotation.takes_key(console.app, run)
     }  # fmt: skip
     return {"client": one, "there": there, "continues": continues, "providers": sorted(API_PROVIDERS),
             "graces": GRACES}  # fmt: skip

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import calendar
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.audit import alerts
 from byokeep.backup import backups
 from byokeep.backup.backups import Restore
-from byokeep.console.lists import given_id, paged
+from byokeep.console.lists import given_id, page_of, paged
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.timeline import took
 from byokeep.console.visit import Visitor, form_of
@@ -122,7 +123,7 @@ def _calendar(pages: Pages) -> None:
             weeks=calendar.Calendar().monthdatescalendar(first.year, first.month), kinds=list(DueKind),
             late=[one for one in found.items if one.state in ("overdue", "unknown")], names=calendar.month_name,
             before=(first - timedelta(days=1)).replace(day=1), after=after,
-            clients=await clients.list_clients(console.app, who.actor),
+            clients=await clients.list_clients(console.app, who.actor), page_of=partial(page_of, who=who),
         )  # fmt: skip
 
     pages.add("GET", "/due/month", month)

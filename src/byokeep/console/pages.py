@@ -220,15 +220,9 @@ class Console:
         Raises:
             ByokeepError: The refusal of the other process, which has recorded it.
         """
-        told = who.told if who and method == "GET" and not ids else None
-        if told and path in told:
-            return told[path]
         reply = await self.fetch(who, method, path, body, headers=headers, ids=ids)
         try:
-            said = json.loads(reply or b"{}")
-            if told is not None:
-                told[path] = said
-            return said
+            return json.loads(reply or b"{}")
         except ValueError:
             raise Unavailable("broker_unreachable") from None
 
@@ -316,6 +310,13 @@ class Console:
         except ByokeepError as error:
             return await self.refused(request, error, None)
         return self.page(request, "lost.html", status=status, who=who, home=self.site.home)
+
+    async def stray(self, request: Request, status: int) -> Response:
+        """Answer a browser at an address below no site and not of the API: the root leads here, any other has no page.
+        """
+        if request.url.path == "/":
+            return RedirectResponse(self.site.home, 303, self.site.headers)
+        return self.page(request, "lost.html", status=status, home=self.site.home)
 
     def _to_sign_in(self, request: Request) -> Response:
         home = self.site.home

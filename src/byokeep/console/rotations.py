@@ -56,14 +56,15 @@ def add(pages: Pages) -> None:
         ref = await refs.get_ref(app, who.actor, run.object_id)
         names = await clients.names_of(app, who.actor, {one.by for one in history})
         it = await timeline(console, who, status, said=said, names=STEPS)
-        if any((one.stage, one.cause) == ("rehearse", "skipped") for one in history):
-            accepted = [one.by for one in history if (one.stage, one.cause) == ("accept", "not_rehearsed")]
-            by = names.get(accepted[0]) if accepted else None
-            for row in it["steps"]:
-                if (row["code"], row["state"]) == ("rehearse", "done"):
-                    row |= {"state": "skipped", "by": by or row["by"]}
+        skipped = {one.seq for one in history if (one.stage, one.cause) == ("rehearse", "skipped")}
+        accepted = [one.by for one in history if (one.stage, one.cause) == ("accept", "not_rehearsed")]
+        for row in it["steps"]:
+            if row.get("seq") in skipped:  # by the record that proves the step
+                row |= {"state": "skipped", "by": names.get(accepted[0], row["by"]) if accepted else row["by"]}
         may, back = who.may(Verb.KEY_WRITE), "cutover" in run.evidence
-        brings = run.closed_at is None and "`byokeep key add" in said["next_step"]
+        brings = ""
+        if run.closed_at is None and rotation.takes_key(app, run):
+            brings = "Put another key in" if run.version else "Put the new key in"
         return console.page(
             request, "rotation.html", who=who, it=it, run=run, said=said, history=history, names=names, steps=STEPS,
             ends=ends_of(console, run),
@@ -101,10 +102,7 @@ def _starts(pages: Pages) -> None:
     ) -> Response:
         limits = console.app.limits
         is_key = (ref.kind, ref.purpose) == ("provider_api_key", "default")
-        stored = not ref.provider_place or any(
-            it.run.closed_at is None and it.run.procedure != UNUSED
-            for it in await rotation_view.list_rotations(console.app, who.actor, ref.id)
-        )
+        stored = not ref.provider_place or ref.id in await rotation_view.running(console.app, who.actor, ref.client_id)
         more: dict[str, Any] = {
             "leaked": leaked, "rotates": is_key and stored and ref.state in ("active", "suspended"),
             "page_of": limits.provider_pages.get(ref.provider.value, "the provider's page"),
@@ -133,7 +131,7 @@ def _starts(pages: Pages) -> None:
     pages.add("POST", "/keys/{ref_id}/rotate", rotation_begun)
 
 
-def _buttons(run: KeyRotation, *, brings: bool, may_end: bool) -> dict[str, str]:
+def _buttons(run: KeyRotation, *, brings: str, may_end: bool) -> dict[str, str]:
     """Return the labels of the page's buttons, by how the equivalent commands begin; longer ones first."""
     rotate = "byokeep rotate"
     found = {
@@ -145,7 +143,7 @@ def _buttons(run: KeyRotation, *, brings: bool, may_end: bool) -> dict[str, str]
         found[f"{rotate} rollback"] = "Go back to the old key"
     elif may_end:
         found[f"{rotate} abort"] = "End it: keep the old key"
-    return found | ({"byokeep key add": "Put the new key in"} if brings else {})
+    return found | ({"byokeep key add": brings} if brings else {})
 
 
 def _acceptable(run: KeyRotation) -> dict[str, str]:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from starlette.requests import Request
@@ -77,12 +77,10 @@ class Visitor:
 
     Attributes:
         token: The session's, which is forwarded to whoever authenticates it again.
-        told: Replies to a page's calls, by path, so that it makes each call once; None = make each call.
     """
 
     actor: Actor
     token: str = field(repr=False)
-    told: dict[str, Any] | None = field(default=None, repr=False)
 
     def may(self, verb: Verb) -> bool:
         """Whether one of their roles has a verb. This is for what a page offers; the flow decides."""

@@ -319,9 +319,12 @@ async def _framework(request: Request, error: Exception) -> Response:
 
 
 async def unserved(request: Request, error: ByokeepError, status: int) -> Response:
-    """Reply when nothing was called: to a browser with a page, below a path with pages (``state.lost``)."""
+    """Reply when nothing was called: to a browser with a page (``state.lost``, by the first part of the path, ``/`` for
+    all others), unless it is below the API.
+    """
     request.scope.setdefault("state", {})["code"] = error.code
-    lost = getattr(request.app.state, "lost", {}).get("/" + request.url.path.split("/")[1])
+    pages, first = getattr(request.app.state, "lost", {}), "/" + request.url.path.split("/")[1]
+    lost = None if first == "/v1" else pages.get(first, pages.get("/"))
     if lost is not None and "text/html" in request.headers.get("accept", ""):
         return cast("Response", await lost(request, status))
     return problem(error, request_id(request), status=status)

@@ -129,6 +129,13 @@ async def list_rotations(app: App, actor: Actor, ref_id: UUID | None = None) -> 
         return [await procedures.status_of(tx, app, app.procedures[run.procedure], run) for run in found]
 
 
+async def running(app: App, actor: Actor, client_id: ClientId) -> dict[UUID, KeyRotation]:
+    """Return a client's rotations that are not over, by their references. Raises as :func:`grade`."""
+    async with command(app, actor, Verb.KEY_LIST, client_id=client_id) as tx:
+        found = await tx.all(KeyRotation, "rotations_running", client_id=client_id)
+    return {run.object_id: run for run in found}
+
+
 async def show(app: App, actor: Actor, run_id: UUID) -> tuple[RunStatus, list[RotationRecord]]:
     """Return how far a rotation is, and what is on record of it, newest first. Raises as :func:`find`."""
     run = await find(app, actor, run_id, Verb.KEY_METADATA)

@@ -173,9 +173,10 @@ async def _beside(pages: Pages, who: Visitor, provider: str) -> dict[str, Any]:
     app, actor = pages.console.app, who.actor
     known = [one for one in await refs.list_refs(app, actor, client_of(who))
              if is_shown(one) and one.provider == provider and one.state not in _ENDED]  # fmt: skip
-    runs = [run for one in known for run in await rotation_view.list_rotations(app, actor, one.id)]
-    held = [run for run in runs if run.run.closed_at is None and not rotation.takes_key(app, rotation.of(run.run))]
-    return {"serves": any(one.state == KeyState.ACTIVE for one in known), "held": held[0] if held else None}
+    runs = await rotation_view.running(app, actor, client_of(who))
+    held = [run for one in known if (run := runs.get(one.id)) is not None and not rotation.takes_key(app, run)]
+    shown = (await rotation_view.show(app, actor, held[0].id))[0] if held else None
+    return {"serves": any(one.state == KeyState.ACTIVE for one in known), "held": shown}
 
 
 def _one(pages: Pages, brake: LoginBrake) -> None:

@@ -36,7 +36,7 @@ from byokeep import __version__
 from byokeep.adapters.openbao.provisioning import require_version
 from byokeep.adapters.postgres.embedded import require_release
 from byokeep.adapters.postgres.logins import ROLES
-from byokeep.backup.backups import Backup, is_ahead
+from byokeep.backup.backups import Backup, newest_proved
 from byokeep.breakglass.model import DRILL_EVERY
 from byokeep.browser.ephemeral import foreseen
 from byokeep.chromium import find_chromium
@@ -419,11 +419,11 @@ async def _backup(db: Database, *, strict: bool) -> ProbeOutcome:
     step = "Make one, and have it opened: `byokeep backup create`, `byokeep backup verify`."
     [installation] = await db.read(lambda row: row["id"], "installation_get", {}, every_client=True)
     made = await db.read(Backup, "backups", {"installation_id": installation}, every_client=True)
-    proved, now = [one.created_at for one in made if one.verified_at is not None], datetime.now(UTC)
-    newest = max((at for at in proved if not is_ahead(at, now)), default=None)
-    if newest is None:
-        return weak(strict, "backup", "clock_ahead" if proved else "none_verified", step, made=len(made))
-    age = now - newest
+    now = datetime.now(UTC)
+    if (newest := newest_proved(made, now)) is None:
+        ahead = any(one.verified_at for one in made)
+        return weak(strict, "backup", "clock_ahead" if ahead else "none_verified", step, made=len(made))
+    age = now - newest.created_at
     return weak(strict, "backup", "too_old", step, days=age.days) if age > _PROVED else ok("backup", days=age.days)
 
 

@@ -23,7 +23,7 @@ from byokeep.adapters.openbao.provisioning import require_version
 from byokeep.adapters.postgres.embedded import ROLES, require_release
 from byokeep.adapters.postgres.fit import RUNS_FROM, is_later, revisions
 from byokeep.adapters.system import SystemClock
-from byokeep.backup.backups import Backup, is_ahead
+from byokeep.backup.backups import Backup, newest_proved
 from byokeep.cli.api import stack
 from byokeep.core.errors import Conflict
 from byokeep.kernel.ports import Database
@@ -117,14 +117,14 @@ async def _disk(settings: Settings, db: Database) -> ProbeOutcome:
 async def _backup(_: Settings, db: Database) -> ProbeOutcome:
     (installation,) = await db.read(lambda row: row["id"], "installation_get", {})
     found = await db.read(Backup, "backups", {"installation_id": installation}, every_client=True)
-    opened, now = [one for one in found if one.verified_at is not None], SystemClock().now()
-    proved = [one for one in opened if not is_ahead(one.created_at, now)]
-    if not proved:
-        return failed("backup", "clock_ahead" if opened else "none_opened", _BACK_UP, made=len(found))
-    hours = (now - proved[0].created_at) / timedelta(hours=1)
+    now = SystemClock().now()
+    if (proved := newest_proved(found, now)) is None:
+        ahead = any(one.verified_at for one in found)
+        return failed("backup", "clock_ahead" if ahead else "none_opened", _BACK_UP, made=len(found))
+    hours = (now - proved.created_at) / timedelta(hours=1)
     if hours > _FRESH / timedelta(hours=1):
         return failed("backup", "too_old", _BACK_UP, hours=int(hours))
-    return ok("backup", hours=int(hours), id=str(proved[0].id))
+    return ok("backup", hours=int(hours), id=str(proved.id))
 
 
 async def _procedures(_: Settings, db: Database) -> ProbeOutcome:

@@ -88,7 +88,7 @@ def create_app(
         portal.router(app, forwarder.send, writes, emergency),
     )
     take(api, (*own, forward.router(forwarder), *pages))
-    api.state.lost = {one.prefix: one.console.lost for one in pages}
+    api.state.lost = {one.prefix: one.console.lost for one in pages} | {"/": pages[0].console.stray}
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
         _add_description(api, auth)

@@ -18,6 +18,10 @@ SELECT * FROM byokeep.procedure_run
    AND (CAST(:ref_id AS uuid) IS NULL OR object_id = :ref_id)
  ORDER BY closed_at DESC NULLS FIRST, started_at DESC LIMIT :limit;
 
+-- name: rotations_running
+SELECT * FROM byokeep.procedure_run
+ WHERE client_id = :client_id AND procedure LIKE 'rotate\_key%' AND closed_at IS NULL;
+
 -- name: rotation_history
 -- What is on record of a run: its steps, what was undone, where it stopped and how it ended.
 SELECT r.seq, r.at, r.event, r.outcome, r.actor_id AS by, f ->> 'stage' AS stage,
