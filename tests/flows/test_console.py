@@ -25,7 +25,7 @@ from byokeep.kernel.views import MOST_OF_TOKEN
 from byokeep.tenancy import authenticate
 from tests.flows.test_procedures import EXERCISE, started
 from tests.support.broker import Person
-from tests.support.console import PASSWORD, SAME, Visit, code_of, hostile, named
+from tests.support.console import PASSWORD, SAME, Visit, code_of, hostile, named, trail
 from tests.support.profiles import put_profile
 from tests.support.web import Desk, known
 
@@ -305,9 +305,18 @@ async def test_an_address_that_no_page_has_is_a_page(desk: Desk) -> None:
             assert (asked.status, asked.at.partition("?")[0]) == (303, f"{site}/sign-in"), at
         program = await visit.ask(method, path)
         assert (program.status, json.loads(program.raw)["status"]) == (status, status)
-    for path in ("/v1/nothing", "/v1//self", "/nothing"):
+    for path in ("/v1/nothing", "/v1//self", "/v1"):
         reply = await visit.ask("GET", path, **browser)
         assert (reply.status, json.loads(reply.raw)["code"]) == (404, "not_found")
+    for who in (visit, stranger):
+        assert (await who.ask("GET", "/", **browser)).at == "/console"
+        for path in ("/nothing", "/consol/you", "//", "/healthz/x"):
+            shown = await who.ask("GET", path, **browser)
+            assert (shown.status, "No page has this address" in shown.text) == (404, True), path
+            assert '<a class="button" href="/console">Go to the first page</a>' in shown.raw
+            assert shown.headers["Content-Security-Policy"] == real.headers["Content-Security-Policy"]
+        for path in ("/", "/nothing"):
+            assert json.loads((await who.ask("GET", path)).raw)["code"] == "not_found"
 
 
 async def test_signing_in_leads_to_a_page_of_the_console_and_nowhere_else(desk: Desk) -> None:
@@ -481,6 +490,14 @@ async def every_kind_waits(desk: Desk, client: UUID, operator: Visit, approver: 
     await admin.sign_in("admin")
     assert (await desk.call("POST", "/v1/machines", asking, {"name": "Two", "role": "runner"}))[0] == 202
     assert [await to_decide(one) for one in (approver, admin, other, operator)] == [(2, 2), (1, 1), (0, 0), (0, 0)]
+    at = "SELECT to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || 'Z' FROM byokeep.approval"
+    lapses = desk.sql(f"{at} WHERE action = 'break_glass'")
+    page = await approver.get("/console/approvals")
+    assert f"it lapses at {lapses}" in page.text
+    (href,) = re.findall(r'href="(/console/break-glass/[^"]+)"', page.raw)
+    for one in (approver, operator):
+        assert f"<dt>Lapses at</dt><dd>{lapses} <small>in 14 min</small>" in (await one.get(href)).raw
+    await approver.get("/console/approvals")
     assert (await approver.send("/console/approvals", kind="step", id=begun["id"])).status == 303
     desk.sql("UPDATE byokeep.approval SET expires_at = requested_at + interval '1 microsecond' WHERE used_at IS NULL")
     assert [(await to_decide(one))[0] for one in (approver, admin)] == [0, 0]
@@ -504,7 +521,9 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
         unsure = await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")
     assert (unsure.status, "It is not known whether it was done" in unsure.text) == (503, True)
     assert (await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")).status == 303
-    assert "is stopped" in (await operator.get("/console")).text
+    first = await operator.get("/console")
+    assert "is stopped" in first.text
+    assert re.search(r'No backup is set up.*?href="/console/recovery"', first.raw, re.DOTALL)
     assert "The store is cut off, too." in (await operator.get("/console/kill")).text
     for page in ("clients", f"clients/{client}"):
         shown = (await operator.get(f"/console/{page}")).raw.partition("<h2>")[0]
@@ -550,7 +569,41 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     assert "Nothing is stopped." in (await operator.get("/console/kill")).text
     opened = json.loads(stand.events("switch.opened")[-1])
     assert opened["actor"] == str(desk.people["approver"].id)
+    await one_lane_is_stopped(desk, operator, approver)
     await every_kind_waits(desk, client, operator, approver)
+
+
+async def one_lane_is_stopped(desk: Desk, operator: Visit, approver: Visit) -> None:
+    """A lane of a client: its jobs go on, the store is not cut off, and the records are those of the command."""
+    mine, theirs = [await desk.stand.client("openai") for _ in range(2)]
+    for client in (mine, theirs):
+        await desk.stand.job(client)
+    look = await operator.get(f"/console/kill?look=1&client_id={mine}&lane=api")
+    assert "This job goes on, and what it does in this scope is refused" in look.text
+    of = [{"client_id": str(client), "lane": "api"} for client in (mine, theirs)]
+    stopped = await operator.send("/console/kill/stop", **of[0], platform="", reason="suspected_leak")
+    assert stopped.status == 303, stopped.text
+    assert desk.sql(f"SELECT scope FROM byokeep.switch WHERE closed AND scope LIKE '%{mine}%'") == (
+        f"client:{mine}:lane:api"
+    )
+    assert desk.sql("SELECT count(*) FROM byokeep.job WHERE state = 'open'") == "2"
+    shown = await operator.get(f"/console/clients/{mine}")
+    assert 'class="tag bad">partly stopped</span>' in shown.raw
+    await operator.get("/console/kill")
+    asked = await operator.send("/console/kill/release", **of[0], platform="", reason="cause_removed")
+    assert asked.status == 303, asked.text
+    (wish,) = re.findall(r'name="id" value="([^"]+)"', (await approver.get("/console/kill")).raw)
+    let = await approver.send("/console/approvals", kind="release", id=wish)
+    assert "is released." in (await approver.get(let.at)).text
+    path = "/v1/switches"
+    assert (await desk.call("POST", f"{path}/close", "operator", of[1] | {"reason": "suspected_leak"}))[0] == 200
+    wish = (await desk.call("POST", f"{path}/open-requests", "operator", of[1] | {"reason": "cause_removed"}))[1]["id"]
+    assert (await desk.call("POST", f"{path}/open-requests/{wish}/approve", "approver"))[0] == 200
+    led = [trail(desk, f"chain = '{client}' AND event LIKE 'switch.%'") for client in (mine, theirs)]
+    assert led[0] == led[1]
+    assert [one.partition(" [")[0] for one in led[0] if " ok" in one] == [
+        "switch.closed ok", "switch.open_requested ok", "switch.opened ok",
+    ]  # fmt: skip
 
 
 async def opens_what_it_shows(visit: Visit, role: str, *, every: bool) -> None:
@@ -571,6 +624,12 @@ async def test_each_role_sees_its_own_and_another_s_client_is_none(desk: Desk, r
     whole = Visit(desk)
     await whole.sign_in(role)
     await opens_what_it_shows(whole, role, every=True)
+    due = (await whole.get("/console/due?days=400")).raw.partition("<tbody>")[2]
+    leads = set(re.findall(r'<td><a href="([^"]+)">', due))
+    assert any("/people/" in one for one in leads) == (role in ("admin", "auditor"))  # others see the command alone
+    assert "/console/break-glass" in leads
+    for one in leads:
+        assert (await whole.get(one)).status == 200, one
     desk.people[role] = desk.stand.subject(role, "somebody", clients=(client,))
     visit = Visit(desk)
     await visit.sign_in(role)

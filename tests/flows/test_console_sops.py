@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +14,7 @@ from playwright.async_api import BrowserContext
 
 from byokeep.kernel import procedures
 from byokeep_sim import SimKeyState
-from tests.flows.test_rotation import desk_place, later, one_run
+from tests.flows.test_rotation import administered, desk_place, later, one_run
 from tests.support.cli import Shell
 from tests.support.connect import Office, back
 from tests.support.console import HOSTILE, Visit, alike, named, trail
@@ -76,12 +78,14 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     same = await desk.stand.client()
     assert (await desk.put(same, desk.canary()))[0] == 202
     await desk.work()
-    mine, theirs = told(desk, client), told(desk, str(same))
+    mine = told(desk, client)
     assert "key.write rejected" in mine
-    assert [one for one in mine if one.startswith("key.") and "rejected" not in one] == [
-        one for one in theirs if one.startswith("key.")
-    ]
     assert "client_key_onboarded ok" in mine
+    led = [trail(desk, f"chain = '{it}' AND outcome <> 'rejected' AND event ~ '^(key[.]|client_key)'")
+           for it in (client, same)]  # fmt: skip
+    assert led[0] == led[1]
+    since = {it: int(desk.sql(f"SELECT max(seq) FROM byokeep.audit_record WHERE chain = '{it}'"))  # noqa: S608
+             for it in (client, same)}  # fmt: skip
 
     await screen.press("Rotate it", role="link")
     faults += await screen.judged("rotate")
@@ -117,6 +121,11 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     await page.reload()
     assert desk.sql(serves) == "1"
     await page.get_by_text("rolled back").first.wait_for()
+    await rolled_back_by_command(desk, same)
+    led = [trail(desk, f"chain = '{it}' AND seq > {seq} AND event !~ '^(job|lease)[.]'") for it, seq in since.items()]
+    assert [pair for pair in zip(*led, strict=True) if pair[0] != pair[1]] == []
+    assert [one for one in led[0] if '"stage": "cutover"' in one and '"grace_s": 3600' in one]  # the overlap chosen
+    assert [one.partition(" [")[0] for one in led[0]].count("key.pinned ok") == 2  # there, and back
     await page.goto(f"{screen.url}/console/clients/{client}")
     await screen.press("openai", role="link")
     await screen.press("It leaked", role="link")
@@ -145,6 +154,7 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     shown = (await desk.call("GET", f"/v1/rotations/{run}", "operator"))[1]
     assert (shown["ended"], [one["step"] for one in shown["steps"]]) == ("rolled_back", [])
     await unreachable_is_not_invalid(desk)
+    await side_ways_of_a_rotation(desk)
     assert faults == []
     assert [one for one in screen.said if "422" not in one] == []
 
@@ -251,6 +261,139 @@ async def test_a_rotation_to_the_proved_end_of_the_old_key(screen: Screen, tmp_p
     for event in ("key.pinned", "key.verified", "key.rotation", "procedure.stepped", "evidence.signed"):
         assert any(one.startswith(event) for one in happened), (event, happened)
     assert faults == []
+
+
+async def rolled_back_by_command(desk: Desk, client: UUID) -> None:
+    """A rotation begun, brought, cut over and taken back, as the commands send it."""
+    ref = (await desk.call("GET", f"/v1/clients/{client}/refs", "operator"))[1]["refs"][0]["id"]
+    wish = {"old_ends": "1h", "skip_rehearsal": True}
+    status, begun = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", wish)
+    assert status == 201, begun
+    assert (await desk.put(client, desk.canary()))[0] == 202
+    await desk.work()
+    assert (await desk.call("POST", f"/v1/rotations/{begun['id']}/rollback", "operator"))[0] == 200
+    await desk.work()
+
+
+@dataclass
+class Ways:
+    """Two clients of one provider: whose key is rotated on the pages, and whose with the calls of the commands."""
+
+    desk: Desk
+    visit: Visit
+    provider: str
+    clients: list[UUID]
+    old: list[bytes]
+    refs: list[str]
+    since: list[str]
+    runs: list[str]
+
+    async def begin(self, **wish: str) -> None:
+        """Begin both, and let the workers go on; the form of the pages has the names of the call."""
+        shown = await self.visit.get(f"/console/keys/{self.refs[0]}/rotate")
+        assert ('name="mint"' in shown.raw) == ("mint" in wish), self.provider
+        begun = await self.visit.send(f"/console/keys/{self.refs[0]}/rotate", **wish)
+        said = {name: text if name == "old_ends" else True for name, text in wish.items()}
+        status, other = await self.desk.call("POST", f"/v1/refs/{self.refs[1]}/rotations", "operator", said)
+        assert (begun.status, status) == (303, 201), (begun.text, other)
+        self.runs = [begun.at.rpartition("/")[2], other["id"]]
+        await self.desk.work()
+
+    async def bring(self, *, account: str = "acme", **wish: str) -> None:
+        """Bring both their new keys."""
+        form = f"/console/clients/{self.clients[0]}/new-key"
+        await self.visit.get(f"{form}?provider={self.provider}")
+        values = [self.desk.canary(self.provider, account=account) for _ in range(2)]
+        taken = await self.visit.send(form, provider=self.provider, value=values[0].decode(), **wish)
+        query = "?skip_rehearsal=true" if wish else ""
+        status, other = await self.desk.put(self.clients[1], values[1], self.provider, query=query)
+        assert (taken.status, status) == (303, 202), (taken.text, other)
+        [mine] = self.desk.sql(
+            f"SELECT id FROM byokeep.procedure_run WHERE client_id = '{self.clients[0]}'"  # noqa: S608
+            " AND procedure LIKE 'rotate%' AND closed_at IS NULL"
+        ).split()
+        self.runs = [mine, other["rotation"]]
+        await self.desk.work()
+
+    async def shown(self) -> str:
+        """The page of the rotation."""
+        return (await self.visit.get(f"/console/rotations/{self.runs[0]}")).raw
+
+    async def go_on(self, accept: str = "") -> None:
+        """Resume both; a button for what is accepted stands on the page."""
+        button = f"Accept: {accept.replace('_', ' ')}" if accept else ">Go on<"
+        assert button in await self.shown()
+        at = f"/console/rotations/{self.runs[0]}"
+        assert (await self.visit.send(at, act="resume", accept=accept)).status == 303
+        path = f"/v1/rotations/{self.runs[1]}/resume"
+        assert (await self.desk.call("POST", path, "operator", {"accept": accept}))[0] == 200
+        await self.desk.work()
+
+    async def end(self, *stages: str) -> None:
+        """Both went the same way, field by field, by these stages."""
+        led = [trail(self.desk, f"chain = '{it}' AND seq > {seq} AND event !~ '^(job|lease)[.]'")
+               for it, seq in zip(self.clients, self.since, strict=True)]  # fmt: skip
+        assert [pair for pair in zip(*led, strict=True) if pair[0] != pair[1]] == []
+        assert [one for one in stages if not any(f'"stage": "{one}"' in it for it in led[0])] == []
+
+
+async def side_ways_of_a_rotation(desk: Desk) -> None:
+    """A worker makes the key; its successor ends it; it is another account's; it leaked, and a person ended it.
+
+    Each is begun, continued and accepted on its pages, with the records of the commands.
+    """
+    visit = Visit(desk)
+    await visit.sign_in("operator")
+
+    async def ways(provider: str, *, managed: bool = False) -> Ways:
+        clients = [await desk.stand.client() for _ in range(2)]
+        old = [desk.canary(provider) for _ in clients]
+        refs = [(await desk.onboard(it, value, provider))["ref"] for it, value in zip(clients, old, strict=True)]
+        for client in clients if managed else ():
+            await administered(desk, client, provider)
+        since = [desk.sql(f"SELECT max(seq) FROM byokeep.audit_record WHERE chain = '{it}'") for it in clients]  # noqa: S608
+        return Ways(desk, visit, provider, clients, old, refs, since, [])
+
+    one = await ways("openrouter", managed=True)
+    await one.begin(old_ends="now", skip_rehearsal="yes", mint="yes")
+    assert "replaced" in await one.shown()
+    await one.end("create", "cutover", "revoke", "prove_dead")
+
+    one = await ways("heygen")
+    assert "making a new key ends the old one" in (await visit.get(f"/console/keys/{one.refs[0]}/rotate")).text
+    await one.begin()
+    shown = await one.shown()
+    assert ("Put the new key in" in shown, "The old key ends" in shown) == (True, False)
+    for value in one.old:
+        desk.sim.book.keys.put("heygen", value.decode(), SimKeyState.REVOKED, None)
+    await one.bring()
+    assert "replaced" in await one.shown()
+    await one.end("stop", "cutover", "serve")
+
+    one = await ways("openai")
+    await one.bring(account="other", old_ends="", skip_rehearsal="yes")
+    assert "Put another key in" in await one.shown()
+    await one.go_on("other_account")
+    assert "Old and new side by side" in await one.shown()
+    await one.end("accept", "verify", "cutover")
+
+    one = await ways("openrouter")
+    shown = (await visit.get(f"/console/keys/{one.refs[0]}/rotate?leaked=1")).text
+    assert "No job gets it from now on" in shown
+    begun = await visit.send(f"/console/keys/{one.refs[0]}/rotate", leaked="yes")
+    status, other = await desk.call("POST", f"/v1/refs/{one.refs[1]}/rotations", "operator", {"leaked": True})
+    assert (begun.status, status) == (303, 201)
+    one.runs = [begun.at.rpartition("/")[2], other["id"]]
+    await desk.work()
+    assert "/new-key" not in await one.shown()  # it is ended first
+    await one.go_on("revoke_by_hand")
+    assert "Put the new key in" in await one.shown()
+    await one.bring()
+    for value in one.old:
+        desk.sim.book.keys.put("openrouter", value.decode(), SimKeyState.REVOKED, None)
+    await one.go_on()
+    assert "replaced" in await one.shown()
+    await one.end("stop", "accept", "revoke", "serve", "prove_dead")
 
 
 async def unreachable_is_not_invalid(desk: Desk) -> None:
@@ -361,6 +504,9 @@ async def test_an_account_and_its_profile_with_the_keyboard_alone(
         await consented("acme")
         await page.get_by_text("Connected.").wait_for()
         mine = told(desk, str(client))
+        begun = f"chain = '{client}' AND event = 'connection.started' AND outcome = 'ok'"
+        since = desk.sql(f"SELECT max(seq) FROM byokeep.audit_record WHERE {begun}")  # noqa: S608
+        led = trail(desk, f"chain = '{client}' AND seq > {since} AND event !~ '^(job|lease)[.]'")
         await screen.press("See the account", role="link")
         faults += await screen.judged("account")
         await screen.press("Connect it again")
@@ -392,8 +538,32 @@ async def test_an_account_and_its_profile_with_the_keyboard_alone(
         assert {"platform_connected ok", "tokens.stored ok", "account.verified ok"} <= set(mine)
         there = await office.client()
         await office.connected(there, "x", account="bravo")
-        theirs = told(desk, str(there))
-        begun = "connection.started ok"
-        assert mine[len(mine) - mine[::-1].index(begun) :] == theirs[theirs.index(begun) + 1 :]
+        theirs = trail(desk, f"chain = '{there}' AND event !~ '^(job|lease)[.]'")
+        assert [pair for pair in zip(led, theirs[-len(led) :], strict=True) if pair[0] != pair[1]] == []
+        await registered_by_hand(office)
         assert faults == []
         assert [one for one in screen.said if "422" not in one] == []
+
+
+async def registered_by_hand(office: Office) -> None:
+    """SOP 5.2 where there is no consent page: what the form registers is on record as what the command registers."""
+    desk, visit = office.desk, Visit(office.desk)
+    await visit.sign_in("operator")
+    mine, theirs = [await office.client() for _ in range(2)]
+    given = {"platform": "skool", "account": "acme-community", "username": "acme", "display_name": "Acme Ltd"}
+    await visit.get(f"/console/clients/{mine}/new-account")
+    wrong = await visit.send(f"/console/clients/{mine}/new-account", **given | {"account": "no such name"})
+    assert (wrong.status, 'value="Acme Ltd"' in wrong.raw) == (422, True)  # what was typed is not lost
+    made = await visit.send(f"/console/clients/{mine}/new-account", **given)
+    assert (made.status, "registered by hand" in (await visit.get(made.at)).text) == (303, True)
+    path = f"/v1/clients/{theirs}/accounts"
+    assert (await desk.call("POST", path, "operator", given | {"account": "no such name"}))[0] == 422
+    assert (await desk.call("POST", path, "operator", given))[0] == 201
+    led = [trail(desk, f"chain = '{it}' AND event LIKE 'account.%'") for it in (mine, theirs)]
+    assert led[0] == led[1]
+    assert [one.partition(" [")[0] for one in led[0]] == ["account.registered rejected", "account.registered ok"]
+    desk.sql("UPDATE byokeep.account_grant SET reauth_at = now() + interval '3 days' WHERE state = 'live'")
+    due = (await visit.get("/console/due?kind=oauth")).raw.partition("<tbody>")[2]
+    leads = re.findall(r'<td><a href="(/console/clients/[^"]+/accounts/[^"]+)">', due)
+    assert leads
+    assert {(await visit.get(one)).status for one in leads} == {200}

@@ -157,6 +157,7 @@ async def test_the_list_leaves_as_a_signed_document(vault: Vault, tmp_path: Path
     assert [seen["digest"] in one for one in vault.events("due.listed")] == [True, True]
     said = json.loads(b64decode(envelope["payload"]))["predicate"]
     assert said["made_by"] == str(vault.desk.people["auditor"].id)
+    assert "auditor" in said["made_by_name"]
     assert [one["name"] for one in said["items"]] == [one["name"] for one in seen["items"]]
     changed = canonical_json(envelope | {"payload": b64encode(b64decode(envelope["payload"]) + b" ").decode()})
     file.write_bytes(changed)
