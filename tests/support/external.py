@@ -196,7 +196,7 @@ class Database:
 def their_database(place: Path) -> Iterator[Database]:
     """Make a cluster with initdb and run it; end it afterwards. ``place`` must be reachable for its user."""
     place.mkdir(mode=0o711)
-    account = account_for(place / "data", None)
+    account = account_for(place / "data")
     bin_dir = reachable_install(installed(), place, account) / "bin"
     words = {role: secrets.token_urlsafe(24) for role in ("postgres", *GIVEN)}
     port = free_port()

@@ -58,7 +58,7 @@ class SimulatedStoreAudit:
                     StoreEntry(
                         device=name, request_id=request_id, at=at, kind=kind, operation=operation, path=path,
                         entity_id=entity, lease_header=lease, login_jwt_hash=(hashes or {}).get(name, ""),
-                        status_error=error and kind == "response", remote="", lets_in=lets_in, machine=machine,
+                        status_error=error and kind == "response", lets_in=lets_in, machine=machine,
                         name_hash=(names or {}).get(name, "") if kind == "response" else "",
                     )
                 )  # fmt: skip

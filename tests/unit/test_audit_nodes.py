@@ -164,7 +164,7 @@ def entry(device: str, request_id: str, *, kind: str = "request", path: str = "s
           error: bool = False) -> StoreEntry:  # fmt: skip
     return StoreEntry(
         device=device, request_id=request_id, at=START, kind=kind, operation="read", path=path, entity_id="",
-        lease_header="", login_jwt_hash=jwt, status_error=error, remote="",
+        lease_header="", login_jwt_hash=jwt, status_error=error,
     )  # fmt: skip
 
 

@@ -44,7 +44,6 @@ def status(*numbers: int, least: int = 1, fault: KekFault | None = None) -> KekS
         kek_id="k",
         versions=versions,
         min_encryption=least,
-        min_decryption=min(numbers, default=0),
     )
 
 

@@ -29,7 +29,6 @@ def status(*numbers: int, fault: KekFault | None = None, protects: int = 0) -> K
     return KekStatus(
         kek_id="development-x", min_encryption=protects or max(numbers, default=0),
         versions=tuple(KekVersion(number=one, created_at=NOW, fault=fault) for one in numbers),
-        min_decryption=min(numbers, default=0),
     )  # fmt: skip
 
 

@@ -245,7 +245,7 @@ def _serving(client: UUID | str, version: int, otherwise: str) -> str:
     return f"Version {version} {otherwise}"
 
 
-async def wait_for(sop: str, *, limit_s: float = _WAIT_S) -> dict[str, Any]:
+async def wait_for(sop: str) -> dict[str, Any]:
     """Poll a procedure until it has ended, and add what is then known about the key.
 
     Returns:
@@ -261,7 +261,7 @@ async def wait_for(sop: str, *, limit_s: float = _WAIT_S) -> dict[str, Any]:
         return bool(run_["state"] != "running")
 
     saying = "Verifying at the provider, searching logs and spans ..."
-    result: dict[str, Any] = await ask_until(f"/v1/sops/{sop}", ended, within_s=limit_s, saying=saying)
+    result: dict[str, Any] = await ask_until(f"/v1/sops/{sop}", ended, within_s=_WAIT_S, saying=saying)
     return result | beside(result, await call("GET", f"/v1/refs/{result['ref']}"))
 
 

@@ -273,13 +273,11 @@ class KekStatus:
     Attributes:
         versions: All that can still decrypt or are faulty, oldest first; empty = there is no such KEK.
         min_encryption: The oldest version that may protect new keys; 0 without a KEK.
-        min_decryption: The oldest version that may decrypt; 0 without a KEK.
     """
 
     kek_id: str
     versions: tuple[KekVersion, ...]
     min_encryption: int
-    min_decryption: int
 
     @property
     def newest(self) -> int:

@@ -142,15 +142,14 @@ def check_ticket(text: str) -> str:
     return text.lower()
 
 
-def check_not_reserved(field: str, text: str) -> None:
+def check_not_reserved(name: str) -> None:
     """Check that a name cannot be taken for one of ours.
 
     Raises:
-        Rejected: ``reserved_name`` with the field's name.
+        Rejected: ``reserved_name``.
     """
-    for folded in _foldings(text):
-        if folded in _RESERVED_READ:
-            raise Rejected("reserved_name", next_step="Choose another name.", field=field)
+    if not _RESERVED_READ.isdisjoint(_foldings(name)):
+        raise Rejected("reserved_name", next_step="Choose another name.", field="name")
 
 
 def _foldings(text: str) -> set[str]:

@@ -414,7 +414,6 @@ class StoreEntry:
     entity_id: str = ""
     lease_header: str = ""
     login_jwt_hash: str = ""
-    remote: str = ""
     lets_in: bool = False
     name_hash: str = ""
     version: int = 0

@@ -280,11 +280,8 @@ def _holds_key(path: Path) -> bool:
     return any(mark in start for mark in _PRIVATE)
 
 
-async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
-    """Refuse to serve in production while no audit device of the store records.
-
-    Args:
-        again_after_s: Seconds after which a store that has just started is asked once more.
+async def must_record(app: BrokerApp) -> None:
+    """Refuse to serve in production while no audit device of the store records. One that just started is asked twice.
 
     Raises:
         Unavailable: ``no_audit_device``, or ``audit_not_recording`` with the first device and why.
@@ -293,7 +290,7 @@ async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
         return
     devices = await app.store_audit.devices()
     if devices and not any(device.healthy for device in devices):
-        await asyncio.sleep(again_after_s)
+        await asyncio.sleep(0.5)
         devices = await app.store_audit.devices()
     if not devices:
         raise Unavailable("no_audit_device", next_step="List the store's audit logs in store_audit_files.")

@@ -171,7 +171,7 @@ def _held(home: Path) -> Iterator[Path]:
     mark = home / RESTORING
     with alone(home.resolve(), running):
         _must_be_empty(home)
-        require_reachable(home / "postgres", account_for(home / "postgres", None))
+        require_reachable(home / "postgres", account_for(home / "postgres"))
         mark.touch(0o600)
         try:
             yield mark

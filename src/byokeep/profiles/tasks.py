@@ -167,13 +167,9 @@ async def _end(app: ProfileApp, work: Work, *, to: str, reason: str = "", result
             await app.custodian.close(work.job_id)
 
 
-async def end_lost(app: ProfileApp, *, asked_s: int = 3600) -> int:
-    """End work that nobody does any more; returns how many pieces.
-
-    Args:
-        asked_s: Seconds after which work that nobody took is over.
-    """
-    lost = await app.db.read(Work, "works_lost", {"asked_s": asked_s, "dead_s": 4 * DEAD_S}, every_client=True)
+async def end_lost(app: ProfileApp) -> int:
+    """End work that nobody does any more, or took within an hour; returns how many pieces."""
+    lost = await app.db.read(Work, "works_lost", {"asked_s": 3600, "dead_s": 4 * DEAD_S}, every_client=True)
     for one in lost:
         if one.kind is ProfileTask.SHRED and one.state == "waiting":
             await _end(app, one, to="expired", reason="not_confirmed")

@@ -144,7 +144,7 @@ class TransitKeys:
         except Rejected as refused:
             if refused.code != KekFault.MISSING.value:
                 raise
-            return KekStatus(kek_id=scope.tenant_kek, versions=(), min_encryption=0, min_decryption=0)
+            return KekStatus(kek_id=scope.tenant_kek, versions=(), min_encryption=0)
         return _status(scope, reply.data)
 
     async def _open(self, act: str, wrapped: Wrapped, context: KeyContext) -> BaoReply:
@@ -205,5 +205,4 @@ def _status(scope: KekScope, data: Mapping[str, Any]) -> KekStatus:
             for n in range(opens, newest + 1)
         ),
         min_encryption=max(protects, FIRST_VERSION),
-        min_decryption=opens,
     )

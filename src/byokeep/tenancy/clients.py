@@ -46,7 +46,7 @@ async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Cli
         Conflict: The name is taken; ``name_like_another``: it reads like another client's.
     """
     async with command(app, actor, Verb.CLIENT_CREATE, refused_as=EventName.CLIENT_CREATED) as tx:
-        check_not_reserved("name", name)
+        check_not_reserved(name)
         check_name("name", name)
         await tx.all(None, "client_names_lock")
         _refuse_twin(name, await tx.all(str, "client_names"))

@@ -110,7 +110,7 @@ async def invite(app: BrokerApp, actor: Actor, client_id: ClientId, *, name: str
             raise Rejected("bad_invite_days", next_step=f"1 to {MAX_INVITE_DAYS} days.", maximum=MAX_INVITE_DAYS)
         subject_id = app.ids.uuid()
         name = name or f"contact {subject_id.hex[:8]}"
-        check_not_reserved("name", name)
+        check_not_reserved(name)
         check_name("name", name)
         await require_active(tx, client_id)
         await tx.all(None, "subject_lock")

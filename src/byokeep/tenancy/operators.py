@@ -120,7 +120,7 @@ async def create_subject(
     """
     event = EventName.MACHINE_CREATED if machine else EventName.OPERATOR_CREATED
     async with command(app, actor, Verb.SUBJECT_CREATE, refused_as=event) as tx:
-        check_not_reserved("name", name)
+        check_not_reserved(name)
         check_name("name", name)
         check_roles(roles, machine=machine)
         await tx.all(None, "subject_lock")

@@ -87,7 +87,6 @@ class BaoHttp:
         address: ``unix://``, ``https://`` or loopback ``http://`` address, without path, query or user info.
         ca_file: PEM file of the only CA to trust; default: the system's.
         timeout_s: Deadline in seconds for one exchange, connecting included.
-        connections: Maximum of open connections.
         this_node: Ask only the node at the address, whichever is active.
 
     Raises:
@@ -95,14 +94,13 @@ class BaoHttp:
     """
 
     def __init__(
-        self, address: str, *, ca_file: Path | None = None, timeout_s: float = 2.0, connections: int = 64,
-        this_node: bool = False,
-    ) -> None:  # fmt: skip
+        self, address: str, *, ca_file: Path | None = None, timeout_s: float = 2.0, this_node: bool = False
+    ) -> None:
         self._socket, self._base = parse_address(
             address, "http://openbao", "bad_store_address", "store_address_insecure"
         )
         self._timeout_s = timeout_s
-        self._transport = Transport(self._socket, ca_file=ca_file, connections=connections)
+        self._transport = Transport(self._socket, ca_file=ca_file, connections=64)
         self._one_node = this_node or self._socket is not None
         self._active, self._looked_at = self._base, -LOOK_EVERY_S
         self._sure = False  # the node asked last said itself that it is the active one, or the only one

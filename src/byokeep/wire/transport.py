@@ -285,21 +285,19 @@ async def exchange(
     headers: dict[str, str],
     content: bytes = b"",
     loopback: bool,
-    connect_s: float = 10.0,
     deadline_s: float = 60.0,
 ) -> Got | NotGot:
     """Send one request and read its reply.
 
     Args:
         loopback: Whether the far end must be this machine; otherwise it must be a public address.
-        connect_s: Seconds to connect.
         deadline_s: Seconds for everything.
 
     Raises:
         Rejected: ``host_not_allowed``: nothing was sent.
     """
     watch, status = Watch(), None
-    within = aiohttp.ClientTimeout(total=deadline_s, connect=min(connect_s, deadline_s))
+    within = aiohttp.ClientTimeout(total=deadline_s, connect=min(10.0, deadline_s))
     asked = http.ask(method, url, headers=headers, data=content or None, loopback=loopback, watch=watch, within=within)
     try:
         async with asked as reply:

@@ -46,14 +46,13 @@ class S3Artifacts:
         bucket: Its name.
         prefix: What every key begins with, ``""`` or ``.../``.
         endpoint: Base URL of a server other than AWS; empty = AWS.
-        region: Empty = the machine's.
         credentials_file: In AWS's format, 0600; ``None`` = the machine's role.
         ca_file: PEM of the server's issuer; ``None`` = the system's.
         may_remove: Whether this process may :meth:`delete`.
     """
 
     def __init__(
-        self, bucket: str, *, prefix: str = "", endpoint: str = "", region: str = "",
+        self, bucket: str, *, prefix: str = "", endpoint: str = "",
         credentials_file: Path | None = None, ca_file: Path | None = None, may_remove: bool = False,
     ) -> None:  # fmt: skip
         session = botocore.session.Session()
@@ -62,7 +61,7 @@ class S3Artifacts:
             session.set_config_variable("credentials_file", str(credentials_file))
         config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2, "mode": "standard"})
         # Other makers' S3 needs no region, but the signature does.
-        region = region or session.get_config_variable("region") or "us-east-1"
+        region = session.get_config_variable("region") or "us-east-1"
         verify = str(ca_file) if ca_file is not None else None
         self._s3: Any = boto3.Session(botocore_session=session).client(
             "s3", endpoint_url=endpoint or None, region_name=region, config=config, verify=verify

@@ -99,14 +99,14 @@ def _unread(path: Path, device: str, since: datetime, read: set[int]) -> Iterato
     return None
 
 
-def _batches(source: Any, device: str, offset: int, size: int = 1 << 22) -> Iterator[list[StoreEntry]]:
-    """Yield the entries of the whole lines from ``offset`` on, about ``size`` bytes at a time. Raises Unavailable."""
+def _batches(source: Any, device: str, offset: int) -> Iterator[list[StoreEntry]]:
+    """Yield the entries of the whole lines from ``offset`` on, about 4 MiB at a time. Raises Unavailable."""
     with source as file:
         file.seek(offset)
         last: datetime | None = None
         while True:
             found: list[StoreEntry] = []
-            until, line = offset + size, b""
+            until, line = offset + (1 << 22), b""
             while offset < until:
                 line = file.readline(MAX_LINE)
                 if not line.endswith(b"\n"):
@@ -163,7 +163,6 @@ def _entry(device: str, line: bytes) -> StoreEntry:
         lease_header=_text(next(iter(headers.get("x-byokeep-lease") or []), "")),
         login_jwt_hash=_text(data.get("jwt")) if path in LOGIN_PATHS else "",
         status_error=bool(document.get("error")) or set(said) == {"error"},  # the store's two ways to refuse
-        remote=_text(request.get("remote_address")),
         lets_in=operation == "update" and path.startswith(ENTITY_PATH) and data.get("disabled") is not True,
         name_hash=_text(said.get("name")) if path == NAMED_PATH and operation == "read" else "",
         version=_version(said.get("metadata")) if path.startswith("kv/data/") else 0,

@@ -345,6 +345,8 @@ def _unb64(text: str) -> bytes:
 
 # What the store's status says about its health when it does not serve.
 _STATES: Final = {429: "standby", 472: "standby", 473: "standby", 501: "not_set_up", 503: "sealed"}
+_BELIEVED_S: Final = 3.0  # seconds for which a good answer counts
+_PROBE_S: Final = 1.0  # seconds of one probe
 
 
 class ProbedStoreHealth:
@@ -353,23 +355,19 @@ class ProbedStoreHealth:
     Args:
         http: The store.
         login: The identity whose login is the write of a look.
-        believed_s: For how many seconds a good answer counts.
-        deadline_s: The limit of one probe, in seconds.
         clock: Seconds that only grow.
     """
 
     def __init__(
-        self, http: BaoHttp, login: AppRoleLogin | None = None, *, believed_s: float = 3.0, deadline_s: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
-        self._http, self._login = http, login
-        self._deadline_s, self._clock = deadline_s, clock
-        self._answered = Freshness(believed_s, _unreachable)
+        self, http: BaoHttp, login: AppRoleLogin | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._http, self._login, self._clock = http, login, clock
+        self._answered = Freshness(_BELIEVED_S, _unreachable)
 
     async def probe(self) -> None:
         """Ask the store now. Raises Unavailable: it does not serve."""
         asked_at = self._clock()
-        reply = await self._http.request("GET", "sys/leader", timeout_s=self._deadline_s)
+        reply = await self._http.request("GET", "sys/leader", timeout_s=_PROBE_S)
         if reply.data.get("ha_enabled") is not False and not reply.data.get("leader_address"):
             raise Unavailable("store_no_leader")
         self._answered.proved(asked_at)
@@ -380,7 +378,7 @@ class ProbedStoreHealth:
 
     async def look(self) -> StoreLook:
         """Ask the store how it is, and write to it. Raises Unavailable: no answer, or the write was refused."""
-        reply = await self._http.request("GET", "sys/health", accept=frozenset(_STATES), timeout_s=2 * self._deadline_s)
+        reply = await self._http.request("GET", "sys/health", accept=frozenset(_STATES), timeout_s=2 * _PROBE_S)
         state, at = _STATES.get(reply.status, "serving"), reply.data.get("server_time_utc")
         if not isinstance(at, int) or self._login is None:
             raise Unavailable("store_garbage")

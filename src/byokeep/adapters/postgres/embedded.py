@@ -118,11 +118,11 @@ def our_account() -> SystemUser:
     return SystemUser(found.pw_name, found.pw_uid, found.pw_gid)
 
 
-def account_for(data: Path, configured: str | None) -> SystemUser:
+def account_for(data: Path) -> SystemUser:
     """Return the user for a data directory: ourselves unless we are root.
 
     Raises:
-        Rejected: ``no_such_user`` or ``unprivileged_user_needed``.
+        Rejected: ``no_such_user``: this machine has no ``nobody``.
     """
     if os.geteuid() != 0:
         return our_account()
@@ -130,9 +130,7 @@ def account_for(data: Path, configured: str | None) -> SystemUser:
         if data.exists() and (owner := data.stat().st_uid) != 0:
             found = pwd.getpwuid(owner)
         else:
-            found = pwd.getpwnam(configured or "nobody")
-    if found.pw_uid == 0:
-        raise Rejected("unprivileged_user_needed", next_step="PostgreSQL does not run as root. Give another user.")
+            found = pwd.getpwnam("nobody")
     return SystemUser(found.pw_name, found.pw_uid, found.pw_gid)
 
 
@@ -289,14 +287,12 @@ class EmbeddedPostgres:
 
     Args:
         home: The installation's state; see the layout in the operator's guide.
-        run_as: User for the server if we are root and the data directory is new; default ``nobody``.
     """
 
     FAST_STOP_S: float = 10.0  # seconds until a server that does not obey is killed
 
-    def __init__(self, home: Path, *, run_as: str | None = None) -> None:
+    def __init__(self, home: Path) -> None:
         self._home = home.absolute()
-        self._run_as = run_as
         self._base = self._home / "postgres"
         self._data = self._base / "data"
         self._conf = self._base / "conf"
@@ -402,7 +398,7 @@ class EmbeddedPostgres:
         self._base.mkdir(mode=0o711, parents=True, exist_ok=True)
         (self._home / "logs").mkdir(mode=0o700, exist_ok=True)
         self._take_lock()
-        self._account = account_for(self._data, self._run_as)
+        self._account = account_for(self._data)
         require_reachable(self._data, self._account)
         end_leftovers(self._data)
         self._own(self._socket_dir)
