@@ -261,12 +261,12 @@ async def test_a_logout_there_ends_the_sessions_of_before(
                 {"logout_token": there.token("n" * 43, {"sub": "ann"})}, {"token": there.logout()}):  # fmt: skip
         assert await send(**bad) == (400, b""), bad
     assert await send(logout_token=there.logout("nobody-here")) == (200, b"")
-    assert (await visit.get("/console/you")).status == 200
+    assert (await visit.ask("GET", "/console/you")).status == 200
     token = there.logout()
     assert await send(logout_token=token) == (200, b"")
     ended = await visit.ask("GET", "/console/you")
     assert (ended.status, ended.at[:16]) == (303, "/console/sign-in")
-    assert (await other.get("/console/you")).status == 200
+    assert (await other.ask("GET", "/console/you")).status == 200
     last = json.loads(desk.stand.events("token.revoked", "ok")[-1])
     assert last["fields"]["subject"] == str(desk.people["operator"].id)
     assert last["fields"]["reason"] == "logged_out_there"
@@ -279,7 +279,7 @@ async def test_a_logout_there_ends_the_sessions_of_before(
 
     for _ in range(2):
         assert await send(logout_token=earlier()) == (200, b"")
-        assert (await again.get("/console/you")).status == 200  # it began when the token was made already
+        assert (await again.ask("GET", "/console/you")).status == 200  # it began when the token was made already
     token = there.logout()
     with monkeypatch.context() as broken:  # what ended nothing may be sent again
         broken.setattr("byokeep.tenancy.sso.revoke_all", away)
@@ -294,7 +294,7 @@ async def test_a_logout_there_ends_the_sessions_of_before(
     there.down = True
     assert await send(logout_token=there.logout()) == (400, b"")
     there.down = False
-    assert (await again.get("/console/you")).status == 200
+    assert (await again.ask("GET", "/console/you")).status == 200
 
 
 async def test_each_sign_in_is_a_fresh_proof_and_a_provider_that_is_away_lets_nobody_in(

@@ -16,9 +16,10 @@ from byokeep.adapters.files.append import AppendOnlyFile
 from byokeep.adapters.files.checkpoints import COPY, EPOCHS, NEWEST, CheckpointDirectory
 from byokeep.adapters.files.reserve import DiskReserve
 from byokeep.client.verify import verify_export
-from byokeep.core.checkpoint import LogState, heads_data
+from byokeep.core.checkpoint import Checkpoint, LogState, NoteKey, SignedEpoch, heads_data, write_note
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import EventName
+from byokeep.core.merkle import leaf_hash
 from tests.support.auditlog import ALICE, BOB, MemoryLog, sample_log
 
 # A process that may write no file beyond a size: the kernel takes part of a write, then refuses, as a full disk does.
@@ -153,7 +154,8 @@ async def test_a_note_that_cannot_be_written_is_unavailable(directory: Checkpoin
 
 @pytest.mark.req("S-TLOG-3")
 async def test_the_directory_takes_only_what_continues_it(directory: CheckpointDirectory, tmp_path: Path) -> None:
-    """A smaller log, a gap, a repeated or forked epoch, a note of another size: refused, and nothing is kept of it."""
+    """A smaller log, a gap, a repeated or forked epoch, one of an earlier time, a note of another size: refused, and
+    nothing is kept of it."""
     log = sample_log()
     assert await directory.latest() == (LogState(), b"")
     await directory.publish(log.epochs[0])
@@ -169,6 +171,12 @@ async def test_the_directory_takes_only_what_continues_it(directory: CheckpointD
     ):  # fmt: skip
         with pytest.raises(Integrity):
             await directory.publish(wrong)
+    state, _ = await directory.latest()
+    early = state.next_leaf([], at_us=state.at_us - 1).data()
+    root = state.edge.append(leaf_hash(early)).root()
+    note = write_note(Checkpoint(log.origin, 2, root).text(), [(NoteKey(log.origin, bytes(32)), bytes(64))])
+    with pytest.raises(Integrity, match="time_ran_back"):
+        await directory.publish(SignedEpoch(early, heads_data([]), note))
     assert (tmp_path / "checkpoints" / EPOCHS).read_bytes() == before
     for epoch in log.epochs[1:]:
         await directory.publish(epoch)
