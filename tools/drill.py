@@ -81,7 +81,7 @@ async def _run(place: Path) -> int:
         done = await drill.run(settings, "", brought, seed=None, say=_say)
         shutil.copyfile(done.file, elsewhere / "report.json")
         (elsewhere / "keys.txt").write_bytes(await fetch("GET", "/v1/audit/keys", token=stage.tokens["auditor"]))
-        checked = offline.verify_drill(elsewhere / "report.json", offline.read_keys(elsewhere / "keys.txt"))
+        checked = offline.verify_report(elsewhere / "report.json", offline.read_keys(elsewhere / "keys.txt"))
         effects, calls = await stage.effects(), await _token_calls(stage)
     sys.stdout.write(json.dumps(checked, indent=1) + "\n")
     _say(f"checked in another directory; effects: {effects}, calls to token endpoints: {calls}")

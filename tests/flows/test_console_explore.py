@@ -171,7 +171,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     table = packed.read("clients.csv")
     assert table.decode().splitlines()[1].startswith(f"{name},{client},active,")
     file.write_bytes(packed.read("clients.signed.json"))
-    held = offline.verify_list(file, offline.read_keys(keys))
+    held = offline.verify_report(file, offline.read_keys(keys))
     assert held is not None
     assert (held["rows"], held["left"], held["left_is"]) == (1, 0, "exact")
     assert (held["client"], held["filter"]) == ("none named", f"find {name}")
@@ -182,7 +182,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     monkeypatch.setattr(lists, "MOST", 5)
     monkeypatch.setattr(lists, "MAX_RECORDS", 5)
     file.write_bytes(await visit.take("audit", "json"))
-    held = offline.verify_list(file, offline.read_keys(keys))
+    held = offline.verify_report(file, offline.read_keys(keys))
     assert held is not None
     assert held["rows"] == 5
     assert int(held["left"]) > 5
@@ -195,7 +195,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     said["payload"] = b64encode(canonical_json(inner)).decode()
     file.write_bytes(canonical_json(said))
     with pytest.raises(Integrity):
-        offline.verify_list(file, offline.read_keys(keys))
+        offline.verify_report(file, offline.read_keys(keys))
     desk.sql(
         "INSERT INTO byokeep.alert (id, reason, severity, dedup_key)"
         " VALUES (gen_random_uuid(), 'store_audit_behind', 'warning', 'a test')"
@@ -208,12 +208,12 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     one = zipfile.ZipFile(io.BytesIO(of_one))
     assert one.namelist()[:2] == [f"audit-{slug}.csv", f"audit-{slug}.signed.json"]
     file.write_bytes(one.read(f"audit-{slug}.signed.json"))
-    held = offline.verify_list(file, offline.read_keys(keys))
+    held = offline.verify_report(file, offline.read_keys(keys))
     assert held is not None
     assert (held["client"], held["filter"]) == (f"{name} ({client})", "outcome ok")  # whose, and what of it
     for name, many in there.items():
         file.write_bytes(await visit.take(name, "json"))
-        held = offline.verify_list(file, offline.read_keys(keys))
+        held = offline.verify_report(file, offline.read_keys(keys))
         assert held is not None, name
         assert (held["rows"], held["left"], held["left_is"], many > 0) == (many, 0, "exact", True), name
     await desk.stand.job(UUID(client))
@@ -232,7 +232,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
         ("approvals", {}, {"kind": "break_glass", "what": "all, ticket inc-42", "client": label}),
     ):
         file.write_bytes(await visit.take(name, "json", **asked))
-        held = offline.verify_list(file, offline.read_keys(keys))
+        held = offline.verify_report(file, offline.read_keys(keys))
         assert held is not None, name
         assert (held["left"], held["left_is"]) == (0, "exact"), name
         said = json.loads(b64decode(json.loads(file.read_bytes())["payload"]))["predicate"]
@@ -246,7 +246,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     monkeypatch.setattr(operators, "MAX_ROWS", there["people"] - machines)  # people come before machines
     for kind, rows in (("operator", there["people"] - machines), ("machine", 0)):
         file.write_bytes(await visit.take("people", "json", kind=kind))
-        held = offline.verify_list(file, offline.read_keys(keys))
+        held = offline.verify_report(file, offline.read_keys(keys))
         assert held is not None
         assert (held["rows"], held["left_is"]) == (rows, "at_least")
     assert "Not everybody was searched" in (await visit.get("/console/people?kind=machine")).text

@@ -150,7 +150,7 @@ async def test_the_list_leaves_as_a_signed_document(vault: Vault, tmp_path: Path
     assert status == 200, envelope
     file.write_bytes(canonical_json(envelope))
     keys = await public_keys(stand.app)
-    held = offline.verify_due(file, keys)
+    held = offline.verify_report(file, keys)
     seen = await due(vault, client_id=str(client))
     assert held is not None
     assert (held["digest"], held["items"], held["client"]) == (seen["digest"], len(seen["items"]), str(client))
@@ -162,7 +162,7 @@ async def test_the_list_leaves_as_a_signed_document(vault: Vault, tmp_path: Path
     changed = canonical_json(envelope | {"payload": b64encode(b64decode(envelope["payload"]) + b" ").decode()})
     file.write_bytes(changed)
     with pytest.raises(Integrity):
-        offline.verify_due(file, keys)
+        offline.verify_report(file, keys)
     one = stand.subject("auditor", clients=())
     assert (await stand.call("POST", "/v1/due/sign", one, {"client_id": str(client)}))[0] == 404
     assert (await stand.call("POST", "/v1/due/sign", "runner", {}))[0] == 403

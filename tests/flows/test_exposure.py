@@ -256,14 +256,14 @@ async def test_a_report_is_signed_on_record_and_works_for_a_key_that_was_destroy
     assert (said["fields"]["incident"], said["fields"]["count"]) == (str(incident), 1)
     keys, file = await public_keys(stand.app), tmp_path / "report.json"
     file.write_text(made["envelope"])
-    held = offline.verify_exposure(file, keys)
+    held = offline.verify_report(file, keys)
     assert held is not None
     assert (held["digest"], held["complete"], held["reads"]) == (made["digest"], False, 1)
     envelope = json.loads(made["envelope"])
     for change in ({"payload": envelope["payload"][:-8] + "AAAAAAA="}, {"payloadType": "text/plain"}):
         file.write_text(json.dumps(envelope | change, separators=(",", ":"), sort_keys=True))
         with pytest.raises(Integrity):
-            offline.verify_exposure(file, keys)
+            offline.verify_report(file, keys)
 
 
 async def test_an_account_has_a_report_of_its_own(stand: Stand) -> None:

@@ -57,16 +57,16 @@ def test_an_altered_report_is_refused() -> None:
         return evidence.envelope(payload, signature=key.sign(evidence.pae(payload)), key_id="1")
 
     payload = evidence.drill_statement(good)
-    found = evidence.read_report(signed(payload), keys, evidence.DRILL)
+    found = evidence.read_report(signed(payload), keys)
     assert found is not None
-    assert found[0] == good
-    assert evidence.read_report(signed(payload), keys, evidence.DUE) is None
+    assert found[:2] == (evidence.DRILL, good)
+    assert evidence.read_report(signed(payload.replace(evidence.DRILL.encode(), b"another kind")), keys) is None
     stands = evidence.envelope(payload.replace(b'"rto_s":170', b'"rto_s":17'), signature=key.sign(b""), key_id="1")
     with pytest.raises(Integrity, match="bad_evidence_signature"):
-        evidence.read_report(stands, keys, evidence.DRILL)
+        evidence.read_report(stands, keys)
     for unsound in (payload.replace(b'"outcome":"passed"', b'"outcome":"failed"'), payload.replace(b"170", b"171")):
         with pytest.raises(Integrity, match="bad_statement"):
-            evidence.read_report(signed(unsound), keys, evidence.DRILL)
+            evidence.read_report(signed(unsound), keys)
 
 
 def test_the_way_out_of_a_drill_leads_to_identity_calls_alone() -> None:

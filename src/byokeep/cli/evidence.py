@@ -75,18 +75,13 @@ def verify(file: Path, *, keys: Path) -> None:
     """
     try:
         held = offline.read_keys(keys)
-        if (report := offline.verify_exposure(file, held)) is not None:
-            show(report, title="Exposure report")
-            return
-        if (due := offline.verify_due(file, held)) is not None:
-            show(due, title="Due list")
-            return
-        if (listed := offline.verify_list(file, held)) is not None:
-            show(listed, title="List")
-            return
-        if (drilled := offline.verify_drill(file, held)) is not None:
-            steps = drilled.pop("steps") if not session().as_json else None
-            tell_all(drilled, Listing(drilled, "Recovery drill"), Listing(steps, "Steps", ("step", "state", "reason")))
+        if (report := offline.verify_report(file, held)) is not None:
+            title, steps = str(report["kind"]).replace("_", " ").capitalize(), report.get("steps")
+            if steps is None or session().as_json:
+                show(report, title=title)
+                return
+            del report["steps"]
+            tell_all(report, Listing(report, title), Listing(steps, "Steps", ("step", "state", "reason")))
             return
         shown = facts(offline.verify_evidence(file, held))
     except Integrity as error:

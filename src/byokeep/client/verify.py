@@ -210,39 +210,36 @@ def verify_evidence(path: Path, keys: checkpoint.PublicKeys) -> EvidenceReport:
     return check_evidence(_read(path, "evidence"), keys)
 
 
-def verify_exposure(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | bool | int] | None:
-    """Check a signed exposure report; None: the file is another kind of evidence. Raises Integrity, Rejected."""
-    found = read_report(_read(path, "evidence"), keys.evidence, EXPOSURE)
+def verify_report(path: Path, keys: checkpoint.PublicKeys) -> dict[str, Any] | None:
+    """Check a signed report, and return what to tell of it, led by its ``kind``; None: it is other evidence.
+
+    A report is of an exposure, of what is due, of a list (``csv_sha256`` is the digest of its table as CSV) or of a
+    recovery drill, whose steps are as the report has them. Raises Integrity, Rejected.
+    """
+    found = read_report(_read(path, "evidence"), keys.evidence)
     if found is None:
         return None
-    said, payload, key_id = found
+    kind, said, payload, key_id = found
+    return _TOLD[kind](said, payload) | {"signed_by": key_id}
+
+
+def _of_exposure(said: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
     return {
         "kind": "exposure_report", "client": said["client"], "about": said["about"]["id"], "since": said["since"],
         "until": said["until"], "complete": said["state"] == "complete", "gaps": len(said["gaps"]),
-        "reads": len(said["reads"]), "digest": sha256(payload).hexdigest(), "signed_by": key_id,
+        "reads": len(said["reads"]), "digest": sha256(payload).hexdigest(),
     }  # fmt: skip
 
 
-def verify_due(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int] | None:
-    """Do as :func:`verify_exposure` does for a signed due list."""
-    found = read_report(_read(path, "evidence"), keys.evidence, DUE)
-    if found is None:
-        return None
-    said, _, key_id = found
+def _of_due(said: Mapping[str, Any], _: bytes) -> dict[str, Any]:
     overdue = sum(one["state"] == "overdue" for one in said["items"])
     return {
         "kind": "due_list", "client": said["client"] or "all", "made_at": said["made_at"], "until": said["until"],
         "items": len(said["items"]), "overdue": overdue, "more": said["more"], "digest": said["digest"],
-        "signed_by": key_id,
     }  # fmt: skip
 
 
-def verify_list(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int] | None:
-    """Do as :func:`verify_exposure` does for a list; ``csv_sha256`` is the digest of its table as CSV."""
-    found = read_report(_read(path, "evidence"), keys.evidence, LIST)
-    if found is None:
-        return None
-    said, payload, key_id = found
+def _of_list(said: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
     (about,) = json.loads(payload)["subject"]
     asked = dict(said["asked"])
     about_client = asked.pop("client", "")
@@ -252,19 +249,17 @@ def verify_list(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int]
         "filter": ", ".join(f"{name} {text}" for name, text in sorted(asked.items())) or "none",
         "made_at": said["made_at"], "made_by": f"{said.get('made_by_name') or 'no name told'} ({said['made_by']})",
         "rows": len(said["rows"]), "left": said["left"], "left_is": said["left_is"],
-        "csv_sha256": about["digest"]["sha256"], "signed_by": key_id,
+        "csv_sha256": about["digest"]["sha256"],
     }  # fmt: skip
 
 
-def verify_drill(path: Path, keys: checkpoint.PublicKeys) -> dict[str, Any] | None:
-    """Do as :func:`verify_exposure` does for a recovery drill, with the steps as the report has them."""
-    found = read_report(_read(path, "evidence"), keys.evidence, DRILL)
-    if found is None:
-        return None
-    said, payload, key_id = found
+def _of_drill(said: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
     told = {name: said[name] for name in ("id", "outcome", "origin", "backup", "started_at", "ended_at", "network")}
     told |= {name: said[name] for name in ("run_by", "seed", "clients", "rto_s", "rpo_s", "steps")}
-    return {"kind": "recovery_drill", **told, "digest": sha256(payload).hexdigest(), "signed_by": key_id}
+    return {"kind": "recovery_drill", **told, "digest": sha256(payload).hexdigest()}
+
+
+_TOLD: Final = {EXPOSURE: _of_exposure, DUE: _of_due, LIST: _of_list, DRILL: _of_drill}
 
 
 def _published(path: Path, keys: checkpoint.PublicKeys) -> tuple[checkpoint.LogState, dict[UUID, dict[int, bytes]]]:

@@ -223,24 +223,23 @@ _WRITTEN: Final[Mapping[str, Callable[[Mapping[str, Any]], bytes]]] = {
 }  # fmt: skip
 
 
-def read_report(bundle: bytes, keys: Mapping[str, bytes], kind: str) -> tuple[dict[str, Any], bytes, str] | None:
-    """Return a signed report of a kind, its payload and the key id; None if it is evidence of something else.
+def read_report(bundle: bytes, keys: Mapping[str, bytes]) -> tuple[str, dict[str, Any], bytes, str] | None:
+    """Return the kind of a signed report, the report, its payload and the key id; None if it is other evidence.
 
-    Args:
-        kind: :data:`EXPOSURE`, :data:`DUE`, :data:`LIST` or :data:`DRILL`.
+    The kind is :data:`EXPOSURE`, :data:`DUE`, :data:`LIST` or :data:`DRILL`.
 
     Raises:
         Integrity: As :func:`open_envelope`; ``bad_statement``.
     """
-    written = _WRITTEN[kind]
     payload, key_id = open_envelope(bundle, keys)
     with refusing("bad_statement"):
         found: Any = json.loads(payload)
-        if found["predicateType"] != kind:
+        kind = found["predicateType"]
+        if kind not in _WRITTEN:
             return None
-        if written(found["predicate"]) != payload:
+        if _WRITTEN[kind](found["predicate"]) != payload:
             raise ValueError("not as it is written")
-        return found["predicate"], payload, key_id
+        return kind, found["predicate"], payload, key_id
 
 
 def envelope(payload: bytes, *, signature: bytes, key_id: str) -> bytes:
