@@ -24,8 +24,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -208,6 +208,27 @@ def size_of(*files: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
+@contextmanager
+def descriptor(file: Path, flags: int) -> Iterator[int]:
+    """Yield a descriptor of a file, which is 0600 if it is made here. A link is not followed. Raises OSError."""
+    handle = os.open(file, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def alone(file: Path, refusal: Exception) -> Iterator[None]:
+    """Hold a lock on a file of its own, or on a directory; raise ``refusal`` if another process holds it."""
+    with descriptor(file, os.O_RDONLY if file.is_dir() else os.O_RDWR | os.O_CREAT) as lock:
+        try:
+            hold(lock)
+        except OSError:
+            raise refusal from None
+        yield
+
+
 def hold(handle: int) -> None:
     """Hold an open file until it is closed or this process dies. Raises OSError: another holds it."""
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,17 +249,10 @@ def is_held(file: Path, *, shared: bool = False) -> bool:
         shared: Several may hold it side by side, as :func:`say_ready` does.
     """
     try:
-        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
+        with descriptor(file, os.O_RDONLY | os.O_NONBLOCK) as handle:
+            fcntl.flock(handle, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
     return False
 
 

@@ -48,7 +48,7 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Environment
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft
-from byokeep.process import hold
+from byokeep.process import alone
 from byokeep.processes import wiring
 from byokeep.settings import Settings, parse_bucket, to_toml
 
@@ -266,21 +266,6 @@ def _working(settings: Settings) -> Iterator[Path]:
         with contextlib.ExitStack() as ending:
             ending.callback(shutil.rmtree, place / _WORK, ignore_errors=True)
             yield private_dir(place / _WORK)
-
-
-@contextlib.contextmanager
-def alone(file: Path, refusal: Conflict) -> Iterator[None]:
-    """Hold a lock on a file of its own, or on a directory; raise ``refusal`` if another process holds it."""
-    how = os.O_RDONLY if file.is_dir() else os.O_RDWR | os.O_CREAT
-    lock = os.open(file, how | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            hold(lock)
-        except OSError:
-            raise refusal from None
-        yield
-    finally:
-        os.close(lock)
 
 
 @contextlib.contextmanager

@@ -38,9 +38,9 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import durable_write
-from byokeep.process import to_its_end
+from byokeep.process import alone, to_its_end
 from byokeep.processes import wiring
-from byokeep.processes.backup import alone, find, key_from, not_its_key
+from byokeep.processes.backup import find, key_from, not_its_key
 from byokeep.processes.drill_place import LOCK, PLACE, RUNNING, shred
 from byokeep.processes.drill_steps import Drilled
 from byokeep.processes.restore import Brought

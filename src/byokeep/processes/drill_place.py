@@ -18,8 +18,7 @@ from typing import Final
 
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.kernel.durable_write import overwrite
-from byokeep.process import is_held
-from byokeep.processes.backup import alone
+from byokeep.process import alone, is_held
 
 PLACE: Final = "drill"
 LOCK: Final = "drill.lock"

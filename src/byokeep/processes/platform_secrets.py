@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -40,6 +38,7 @@ from byokeep.kernel.command import open_alert
 from byokeep.kernel.durable_write import durable_write
 from byokeep.kernel.procedures import RunStatus
 from byokeep.operations import internal
+from byokeep.process import alone
 from byokeep.processes import wiring
 from byokeep.processes.installation import local_tokens, renew_logins, renew_machines_in
 from byokeep.settings import Settings
@@ -201,14 +200,9 @@ def was_cut_off(settings: Settings) -> bool:
 @contextlib.contextmanager
 def _rotating(settings: Settings) -> Iterator[None]:
     """Be the only one on this host who rotates."""
-    lock = os.open(wiring.credentials(settings, "rotate.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    refusal = Conflict("rotation_running", next_step="Another process is rotating here. Wait until it ends.")
+    with alone(wiring.credentials(settings, "rotate.lock"), refusal):
         yield
-    except BlockingIOError:
-        raise Conflict("rotation_running", next_step="Another process is rotating here. Wait until it ends.") from None
-    finally:
-        os.close(lock)
 
 
 async def rotate_leases(settings: Settings, admin_token: Secret | None) -> int:

@@ -52,9 +52,9 @@ from byokeep.jobs import gatekeep
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write
-from byokeep.process import is_held, to_its_end
+from byokeep.process import alone, is_held, to_its_end
 from byokeep.processes import wiring
-from byokeep.processes.backup import alone, find, key_from, not_its_key, opened
+from byokeep.processes.backup import find, key_from, not_its_key, opened
 from byokeep.processes.installation import desired, install
 from byokeep.profiles import kek, vault_check
 from byokeep.profiles.openings import keep_tombstones

@@ -30,6 +30,7 @@ from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.sealed_record import MAGIC, ArtifactKey, StoredArtifact, parse_artifact_key
 from byokeep.kernel.durable_write import sync_directory
+from byokeep.process import descriptor, hold
 
 T = TypeVar("T")
 PIECE: Final = 1 << 20  # bytes passed on at a time
@@ -247,20 +248,13 @@ def _make_private(directory: Path, top: Path) -> None:
 @contextmanager
 def _sweeping(directory: Path) -> Iterator[None]:
     """Remove what dead writers left, and keep other sweeps out meanwhile."""
-    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with descriptor(directory, os.O_RDONLY | os.O_DIRECTORY) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for path in directory.glob(f".*{_PARTIAL}"):
-            with suppress(OSError):
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # taken: its writer is alive
-                    path.unlink()
-                finally:
-                    os.close(fd)
+            with suppress(OSError), descriptor(path, os.O_RDONLY) as fd:
+                hold(fd)  # taken: its writer is alive
+                path.unlink()
         yield
-    finally:
-        os.close(lock)
 
 
 def _read(fd: int) -> bytes:
@@ -286,13 +280,12 @@ def _listed(place: Path, client: str) -> list[ArtifactKey]:
 
 def _probe(place: Path) -> None:
     file = place / f".{secrets.token_hex(16)}{_PARTIAL}"
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, bytes(512))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-        file.unlink()
+    with descriptor(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+        try:
+            os.write(fd, bytes(512))
+            os.fsync(fd)
+        finally:
+            file.unlink()
 
 
 @contextmanager

@@ -42,18 +42,14 @@ class AppendOnlyFile:
         self._path = path
         self._suspect = False
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
+        with usable():
             self._fd = os.open(path, flags, 0o600)
-        except OSError as error:
-            raise unusable(error) from None
         try:
-            self._check_ours()
-            with self.locked():
-                self._cut_torn_line()
-            sync_directory(path.parent)
-        except OSError as error:
-            os.close(self._fd)
-            raise unusable(error) from None
+            with usable():
+                self._check_ours()
+                with self.locked():
+                    self._cut_torn_line()
+                sync_directory(path.parent)
         except BaseException:
             os.close(self._fd)
             raise
@@ -118,12 +114,13 @@ class AppendOnlyFile:
             raise ValueError("a line may not hold a line end")
         before = self.size()
         data = memoryview(b"".join(line + b"\n" for line in lines))
-        try:
-            while data:
-                data = data[os.write(self._fd, data) :]
-        except OSError as error:
-            self._cut_back(before)
-            raise unusable(error) from None
+        with usable():
+            try:
+                while data:
+                    data = data[os.write(self._fd, data) :]
+            except OSError:
+                self._cut_back(before)
+                raise
         self._sync()
         return os.fstat(self._fd).st_size
 
@@ -161,6 +158,10 @@ class AppendOnlyFile:
             raise Integrity("file_replaced")
 
 
-def unusable(error: OSError) -> Unavailable:
-    """Return our error for one of the operating system's: its number, never its text."""
-    return Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0)
+@contextmanager
+def usable() -> Iterator[None]:
+    """Turn an error of the operating system into ours: its number, never its text."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from byokeep.core.errors import Unavailable
+from byokeep.adapters.files.append import usable
 from byokeep.kernel.durable_write import draft
 
 _DOMAIN: Final = "byokeep-binding/1"
@@ -42,13 +42,9 @@ def write_bound(file: Path, text: str, *, beside: Sequence[Path] = ()) -> None:
     Raises:
         Unavailable: ``file_unusable``.
     """
-    try:
-        with draft(file) as out:
-            # A rename keeps the draft's number and birth time, so the draft can hold its own.
-            out.write(f"{text}{_digest(text, [Path(out.name), *beside])}\n".encode("ascii"))
-    except OSError as error:
-        step = "Free disk space, or fix the directory."
-        raise Unavailable("file_unusable", next_step=step, errno=error.errno or 0) from None
+    with usable(), draft(file) as out:
+        # A rename keeps the draft's number and birth time, so the draft can hold its own.
+        out.write(f"{text}{_digest(text, [Path(out.name), *beside])}\n".encode("ascii"))
 
 
 def read_bound(file: Path, *, beside: Sequence[Path] = ()) -> tuple[str, bool]:

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from byokeep.adapters.files.append import AppendOnlyFile, unusable
+from byokeep.adapters.files.append import AppendOnlyFile, usable
 from byokeep.core.audit import ChainHead, parse_line, parse_lines, verify_log
 from byokeep.core.checkpoint import LogState, SignedEpoch, inconsistent, parse_epoch_line, parse_heads, replay
 from byokeep.kernel.durable_write import durable_write
@@ -117,10 +117,8 @@ class CheckpointDirectory:
                 AppendOnlyFile(self._path / _copy_of(state.base)).close()  # first: its name says where the copy goes on
             read = self._epochs.append([epoch.line()])
             self._move_on(state, epoch.note, read)
-            try:
+            with usable():
                 durable_write(self._path / NEWEST, epoch.note)
-            except OSError as error:
-                raise unusable(error) from None
 
     def _catch_up(self) -> None:
         """Replay what another process added. A file that shrank lost epochs that were published."""

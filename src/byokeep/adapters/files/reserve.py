@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from byokeep.adapters.files.append import unusable
+from byokeep.adapters.files.append import usable
 from byokeep.kernel.durable_write import sync_directory
+from byokeep.process import descriptor
 
 DEFAULT_BYTES: Final = 32 * 1024 * 1024  # two segments of the database's log
 AUDIT_BYTES: Final = 4 * 1024 * 1024  # some thousand entries of the store's log
@@ -49,19 +50,13 @@ class DiskReserve:
         """
         if self.held() >= self._size:
             return True
-        try:
+        with usable():
             system = os.statvfs(self._path.parent)
             if system.f_bavail * system.f_frsize < 2 * self._size:
                 return False
-            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(self._path, flags, 0o600)
-            try:
+            with descriptor(self._path, os.O_WRONLY | os.O_CREAT) as fd:
                 os.posix_fallocate(fd, 0, self._size)
                 os.fsync(fd)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise unusable(error) from None
         return True
 
     def short(self) -> bool:
@@ -70,10 +65,8 @@ class DiskReserve:
         Raises:
             Unavailable: ``file_unusable``.
         """
-        try:
+        with usable():
             system = os.statvfs(self._path.parent)
-        except OSError as error:
-            raise unusable(error) from None
         return system.f_bavail * system.f_frsize < self._size
 
     def release(self) -> int:
@@ -83,11 +76,9 @@ class DiskReserve:
             Unavailable: ``file_unusable``.
         """
         held = self.held()
-        try:
+        with usable():
             self._path.unlink(missing_ok=True)
             sync_directory(self._path.parent)
-        except OSError as error:
-            raise unusable(error) from None
         return held
 
 

@@ -19,8 +19,7 @@ import os
 import re
 import stat
 from base64 import urlsafe_b64decode
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,11 +29,13 @@ from uuid import UUID, uuid4
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from byokeep.adapters.files.append import usable
 from byokeep.adapters.files.binding import read_bound, write_bound
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.known_answer import require_answer
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import sync_directory
+from byokeep.process import descriptor
 from byokeep.wire.tokens import LandedReply, pack_reply, unpack_reply
 
 FORMAT: Final = "byokeep-landing-slot/1"
@@ -170,7 +171,7 @@ class SlotDirectory:
     def __init__(self, place: Path, installation: UUID) -> None:
         self_test()
         self._place = place
-        with _usable():
+        with usable():
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = place.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
@@ -239,7 +240,7 @@ class SlotDirectory:
 
     async def all(self) -> list[UUID]:
         """Return the journals that have a slot here."""
-        with _usable():
+        with usable():
             return [UUID(file.stem) for file in await asyncio.to_thread(list, self._place.glob("*.slot"))]
 
     def _file(self, journal_id: UUID) -> Path:
@@ -247,7 +248,7 @@ class SlotDirectory:
 
     def _prepare(self, file: Path) -> None:
         try:
-            with _opened(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as fd:
+            with descriptor(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as fd:
                 os.posix_fallocate(fd, 0, SIZE)
                 # Written, not only reserved: a file system may need room to write into space it has only promised.
                 _write(fd, bytes(SIZE))
@@ -259,36 +260,19 @@ class SlotDirectory:
             raise Unavailable("no_room_to_land", next_step=_NEXT) from None
 
     def _land(self, file: Path, data: bytes) -> None:
-        with _usable(), _opened(file, os.O_RDWR) as fd:
+        with usable(), descriptor(file, os.O_RDWR) as fd:
             _write(fd, data)
             os.fdatasync(fd)
 
     def _read(self, file: Path) -> SealedSlot | None:
-        with _usable(), suppress(FileNotFoundError), _opened(file, os.O_RDONLY) as fd:
+        with usable(), suppress(FileNotFoundError), descriptor(file, os.O_RDONLY) as fd:
             return decode(os.pread(fd, SIZE + 1, 0))
         return None
 
     def _clear(self, file: Path) -> None:
-        with _usable():
+        with usable():
             file.unlink(missing_ok=True)
             sync_directory(self._place)
-
-
-@contextmanager
-def _usable() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
-
-
-@contextmanager
-def _opened(file: Path, flags: int) -> Iterator[int]:
-    fd = os.open(file, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _write(fd: int, data: bytes) -> None:
