@@ -85,6 +85,7 @@ _LEAST_CUT: Final = 1 << 10
 _PEEK: Final = 20
 _LINE: Final = re.compile(rb"[^\n]*\n|[^\n]+")
 _TAIL: Final = 1 << 10
+_GOES_ON: Final = re.compile(rb"[ \t]?[A-Za-z0-9+/=_-]+[ \t]?\r?\n?")  # a line of what may have begun before it
 # How a new record plainly starts; no wrapped or folded value goes on like that.
 _RECORD: Final = re.compile(
     rb"\n(?=[{\[]|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]|[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:|[0-9]{1,3}(?:\.[0-9]{1,3}){3} )"
@@ -141,6 +142,8 @@ def groups(data: bytes, marked: Callable[[int, int], bool]) -> Iterator[tuple[in
             taken[number - 1] = True
         if number + 1 < len(lines) and not _RECORD.match(data, lines[number + 1][0] - 1):
             taken[number + 1] = True
+    for number, line in enumerate(lines[1:], 1):
+        taken[number] = taken[number] or (taken[number - 1] and _GOES_ON.fullmatch(data, *line) is not None)
     for hit, run in groupby(range(len(lines)), key=taken.__getitem__):
         numbers = list(run)
         start, end = lines[numbers[0]][0], lines[numbers[-1]][1]

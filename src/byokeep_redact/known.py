@@ -262,8 +262,14 @@ class KnownValues:
             del self._entries[name]
             self._unread.pop(name, None)
             for form in entry.forms:
-                for word, _ in form.words():
-                    if left := tuple(p for p in self.table.get(word, ()) if p >> _OFFSET_BITS != form.number):
+                for word, at in form.words():
+                    places, place = self.table.get(word, ()), (form.number << _OFFSET_BITS) + at
+                    here = bisect_left(places, place)  # in order, unless a signal handler was indexing, too
+                    if places[here : here + 1] == (place,):
+                        left = places[:here] + places[here + 1 :]
+                    else:
+                        left = tuple(p for p in places if p >> _OFFSET_BITS != form.number)
+                    if left:
                         self.table[word] = left
                     else:
                         self.table.pop(word, None)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from byokeep_redact import decoders
-from byokeep_redact.decoders import ANY64, MASK16, MASK64, Layer, Piece, inflated, mask, pasted, runs
+from byokeep_redact.decoders import ANY64, MASK64, Layer, Piece, inflated, mask, pasted
 
 DEPTH: Final = 4
 _STREAM_BYTES: Final = 1 << 20
@@ -36,10 +36,10 @@ TRIGGERS: Final[dict[str, bytes]] = {
     rb"|\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
     rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)|\x1b\[[0-9;:?]{0,24}[A-Za-z]",
     "wide": rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
-    "text": rb"%b|(?:[2-7][0-9A-Fa-f]){12}|(?:[2-7][0-9A-Fa-f]00){11}" % _TEXT,
+    "text": rb"%b|(?:[2-7][0-9A-Fa-f]){12}|(?:[2-7][0-9A-Fa-f]00){6}" % _TEXT,
     "packed": decoders.PACKED64,
     "base32": rb"[A-Z2-7]{20}",
-    "packed16": rb"(?:%b)[0-9A-Fa-f]{40}" % _PACKED16,
+    "packed16": rb"(?:%b)[0-9A-Fa-f]{32}" % _PACKED16,
     "stream": rb"\x1f\x8b\x08|x[\x01\x5e\x9c\xda]",
 }
 _FOUND: Final = {name: re.compile(pattern) for name, pattern in TRIGGERS.items()}
@@ -49,8 +49,8 @@ _END: Final = re.compile(rb"[^A]")
 # A run goes on in the next line only if that line holds nothing else: what follows a token is mostly another record.
 _WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b+={0,2}(?:[\"'\r\n]|\Z))" % ANY64)
 _MARK16: Final = re.compile(_PACKED16)
-_HEX_STREAM: Final = re.compile(TRIGGERS["packed16"] + rb"[0-9A-Fa-f]*(?:\r?\n[0-9A-Fa-f]{2,}(?=[\r\n\"']|\Z))*")
-_RUN16: Final = 24
+_RUN16: Final = re.compile(rb"[0-9A-Fa-f]{24,}(?:[ \t]?\r?\n[ \t]?[0-9A-Fa-f]{2,}(?=[\r\n\"']|\Z))*")
+_STEPS16: Final = ((0, 2), (1, 2), (0, 4), (1, 4), (2, 4), (3, 4))  # text in single bytes, or in each second one
 _PAIRS16: Final = b"A" * 12
 _HIGH16: Final = mask(b"234567")
 _LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
@@ -96,10 +96,8 @@ def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], b
     pieces: list[Piece] = []
     if "text" in names or "packed" in names:
         pieces += _from_base64(layer.data, covered, unread)
-    if "text" in names:
+    if "text" in names or "packed16" in names:
         pieces += _from_hex(layer.data)
-    if "packed16" in names:
-        pieces += _packed_in_hex(layer.data)
     if "base32" in names:
         pieces += _from_base32(layer.data, unread)
     if "stream" in names:
@@ -145,30 +143,14 @@ def _base64(text: bytes) -> bytes:
 
 
 def _from_hex(data: bytes) -> Iterator[Piece]:
-    for start, end in runs(data.translate(MASK16), _RUN16):
-        run = data[start:end]
-        for phase in _phases16(run):
-            yield Piece(_hex(run[phase:]), start, end)
-
-
-def _phases16(run: bytes) -> list[int]:
-    """Return the phases, 0 and 1, at which a run is hex of text, in single bytes or in each second one."""
-    high = run.translate(_HIGH16)
-    steps = ((0, 2), (0, 4), (2, 4))
-    return [phase for phase in (0, 1) if any(_PAIRS16 in high[phase + first :: step] for first, step in steps)]
-
-
-def _packed_in_hex(data: bytes) -> Iterator[Piece]:
-    """Yield packed data that is written as hex, as databases show it; the layer it makes is opened like any other."""
-    for run in _HEX_STREAM.finditer(data):
-        text = run[0].translate(None, b"\r\n")
-        marks = [mark.start() for mark in _MARK16.finditer(text)]
-        for at in {mark % 2: mark for mark in reversed(marks)}.values():  # at each phase the first
-            yield Piece(_hex(text[at:]), *run.span())
-
-
-def _hex(text: bytes) -> bytes:
-    return binascii.unhexlify(text[: len(text) // 2 * 2])
+    """Yield what hex of text and of packed data stands for, as databases and dumps show it, wrapped runs whole."""
+    for run in _RUN16.finditer(data):
+        text = run[0].translate(None, b" \t\r\n")
+        high = text.translate(_HIGH16)
+        phases = {mark.start() % 2 for mark in _MARK16.finditer(text)}
+        phases |= {at % 2 for at, step in _STEPS16 if _PAIRS16 in high[at::step]}
+        for phase in sorted(phases):
+            yield Piece(binascii.unhexlify(text[phase : len(text) - (len(text) - phase) % 2]), *run.span())
 
 
 def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:

@@ -259,6 +259,13 @@ def test_a_value_packed_in_another_way_is_masked(redactor: Redactor, packed: str
             assert long not in redactor.data(b"at " + long + b" end")
 
 
+FILLING = " ".join(map(hex, random.Random(5).choices(range(1 << 30), k=200))).encode()
+
+
+def _wrapped(data: bytes) -> bytes:
+    return "\n".join(textwrap.wrap(data.hex(), 40)).encode()
+
+
 # Twice encoded and short, or in letters of two bytes. Nothing but the value stands there.
 SHORT: dict[str, Callable[[str], bytes]] = {
     "base64 twice": lambda value: base64.b64encode(base64.b64encode(value.encode())),
@@ -266,9 +273,11 @@ SHORT: dict[str, Callable[[str], bytes]] = {
     "base64 in hex": lambda value: base64.b64encode(value.encode()).hex().encode(),
     "UTF-16 in hex": lambda value: value.encode("utf-16-le").hex().encode(),
     "UTF-16 in hex, big endian": lambda value: value.encode("utf-16-be").hex().encode(),
-    "packed in lines of hex": lambda value: "\n".join(
-        textwrap.wrap(zlib.compress(b"on three or four lines: " * 2 + value.encode()).hex(), 60)
-    ).encode(),
+    "packed in lines of hex": lambda value: _wrapped(zlib.compress(b"on two lines: " * 2 + value.encode())),
+    "packed in many lines of hex": lambda value: _wrapped(zlib.compress(FILLING + value.encode())),
+    "packed in hex": lambda value: zlib.compress(value.encode(), 9).hex().encode(),
+    "UTF-16 in lines of hex": lambda value: _wrapped(value.encode("utf-16-le")),
+    "escapes in lines of hex": lambda value: _wrapped(_each("\\x{:02x}")(value.encode())),
 }
 
 
