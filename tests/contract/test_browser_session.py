@@ -29,7 +29,6 @@ from byokeep.process import clean_environment
 from tests.support.hang import stop
 from tests.support.website import Site, expected, fresh, room, site_of, site_with_acme, start_in
 
-pytestmark = pytest.mark.usefixtures("own_drivers")
 LOGOUTS_ELSEWHERE = ("Login Data", "Web Data", "History", "Cache", "Sessions", "Code Cache", "LOCK", "LOG")
 
 
@@ -298,6 +297,7 @@ async def test_the_browser_calls_nobody_by_itself(place: Path) -> None:
     assert others == []
 
 
+@pytest.mark.usefixtures("own_drivers")
 async def test_a_cancelled_job_leaves_no_browser(place: Path) -> None:
     """Cancelled in the block or at its start, nothing runs afterwards."""
     for wait_s in (0.7, 4.0):

@@ -31,7 +31,6 @@ from tests.support.website import fresh
 judges = markup.judges
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], "resultTypes": ["violations"]}
 THEMES, SIZES = ("light", "dark"), (320, 1280, 1920)
-LEAN = ["--disable-gpu", "--in-process-gpu"]  # without a process for graphics
 # How many stops of the Tab key an element is away: up to the page's end if it is behind; none, if it is gone.
 AWAY = """one => {
   if (!one.isConnected) return null;
@@ -170,7 +169,7 @@ async def shell() -> AsyncIterator[Browser]:
     found = None if os.environ.get("BYOKEEP_SHOTS") else shutil.which("chromium-headless-shell")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "find_chromium", lambda: Path(found) if found else find_chromium())
-        patch.setitem(launch._CHROMIUM, "switches", [*launch._CHROMIUM["switches"], *LEAN])
+        patch.setitem(launch._CHROMIUM, "switches", [*launch._CHROMIUM["switches"], "--disable-gpu"])
         async with fresh() as running:
             assert running.context.browser is not None
             yield running.context.browser
