@@ -158,7 +158,7 @@ _MOST_CHECKED: Final = 1 << 16  # bytes of one value; a longer one is masked wit
 MASK_STARTS: Final = b"[redacted:"
 _MARK_ROOM: Final = 40
 _NAMES_KEPT: Final = 4096
-_WORK: Final = 8  # decoded text may come to this many times the text it was in
+_WORK: Final = 8  # decoded text may come to this many times the text it was in, and so may what is read between masks
 _WORK_LEAST: Final = 1 << 16
 
 
@@ -353,9 +353,9 @@ class Redactor:
     def _closely(self, data: bytes, numbers: Sequence[int]) -> Iterator[Span]:
         """Yield the spans of a page in which the prefilter named the rules `numbers`.
 
-        What lies between two masks, old or new, is read by itself.
+        What lies between two masks, old or new, is read by itself; all of it is masked where there is no end of that.
         """
-        todo = list(self._between_masks(data))
+        todo, left = list(self._between_masks(data)), max(_WORK_LEAST, _WORK * len(data))
         while todo:
             start, end = todo.pop()
             if end - start < LEAST_TEXT:
@@ -364,7 +364,9 @@ class Redactor:
             seen = numbers if len(part) == len(data) else self._prefilter.scan(part)
             if not seen and not self.known.search(part):
                 continue
-            spans = self._read(part, start, seen)
+            left -= len(part)
+            whole = [Span(start, end, "unread", "unread", self.mask.fingerprint(part))]
+            spans = self._read(part, start, seen) if left >= 0 else whole
             at = start
             for span in spans:
                 yield span

@@ -48,7 +48,7 @@ MOST_MATCHES: Final = 4096
 """Matches of one rule in one text that are looked at; one more is found, to tell that there are too many."""
 NESTED: Final = 1 << 20
 """Bytes that matches which start inside another of their rule may have, together; more is a text made to be slow."""
-_DEEP, _DEEP_LEAST = 8, 1 << 14  # times the text and bytes that they may have at most where each is checked
+_DEEP, _DEEP_LEAST = 8, 1 << 14  # times the text and bytes that they may have at most
 _LINES: Final = 4  # bits by which a match to the end of the line counts less: it is read without a choice
 _WARM_RECORDS: Final = 500
 _WARM_BYTES: Final = 1 << 18
@@ -191,7 +191,7 @@ def _matches(rule: Rule, data: bytes, folded: bytes) -> tuple[tuple[re.Match[byt
     quick, lead = _folding(rule.pattern), _AFTER_RUN.get(rule.name)
     matches: list[re.Match[bytes]] = []
     at = 0 if lead is None else max(0, data.translate(MASK64).find(_RUN) - lead)
-    last, left = 0, NESTED if rule.split else min(NESTED, _DEEP * len(data) + _DEEP_LEAST)
+    last, left = 0, min(NESTED, _DEEP * len(data) + _DEEP_LEAST)
     while found := quick.search(folded, at) if quick else rule.compiled.search(data, at):
         match = rule.compiled.match(data, found.start()) if quick else found
         if match is None or match.end() != found.end():
