@@ -112,14 +112,20 @@ class Report:
         return searched and not (self.findings or self.unreadable or self.void)
 
     def __add__(self, other: Report) -> Report:
-        return Report(
-            self.findings + other.findings,
-            self.sources_scanned + other.sources_scanned,
-            self.bytes_scanned + other.bytes_scanned,
-            self.unreadable + other.unreadable,
-            self.findings_dropped + other.findings_dropped,
-            self.denied + other.denied,
-        )
+        return _together((self, other))
+
+
+def _together(reports: Iterable[Report]) -> Report:
+    """Return the outcome of several searches as that of one, without a control."""
+    parts = list(reports)
+    return Report(
+        tuple(one for part in parts for one in part.findings),
+        sum(part.sources_scanned for part in parts),
+        sum(part.bytes_scanned for part in parts),
+        tuple(one for part in parts for one in part.unreadable),
+        sum(part.findings_dropped for part in parts),
+        sum(part.denied for part in parts),
+    )
 
 
 Reader = Callable[[int, int], bytes]  # (offset, size) -> bytes, fewer at the end
@@ -291,14 +297,14 @@ class ScanTargets(ABC):
         they are reported. So is what is gone, and a folder in which something is gone at each look; a file inside a
         tree that is gone when it is to be opened was replaced or removed, and its folder is looked at again.
         """
-        total = Report()
         made_up = _made_up()
-        for path in map(Path, paths):
+
+        def each(path: Path) -> Report:
             if _device(path.resolve()) in made_up:
-                total += Report(unreadable=(Unreadable(self._shown(path), "made_up_by_the_kernel"),))
-            else:
-                total += self._scan_tree(path, made_up) if path.is_dir() else self.scan_file(path)
-        return total
+                return Report(unreadable=(Unreadable(self._shown(path), "made_up_by_the_kernel"),))
+            return _together(self._scan_tree(path, made_up)) if path.is_dir() else self.scan_file(path)
+
+        return _together(map(each, map(Path, paths)))
 
     def scan_proc(self, pids: Iterable[int] | None = None) -> Report:
         """Search the command line and environment of processes (default: all). Linux only.
@@ -309,11 +315,7 @@ class ScanTargets(ABC):
         wanted = (
             [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()] if pids is None else list(pids)
         )
-        total = Report()
-        for pid in wanted:
-            for name in ("cmdline", "environ"):
-                total += self._scan_process(pid, name)
-        return total
+        return _together(self._scan_process(pid, name) for pid in wanted for name in ("cmdline", "environ"))
 
     def _scan_process(self, pid: int, name: str) -> Report:
         source = f"/proc/{pid}/{name}"
@@ -330,15 +332,15 @@ class ScanTargets(ABC):
             return _unreadable(source, error)
         return self.scan_bytes(data, source=source)
 
-    def _scan_tree(self, top: Path, made_up: frozenset[int]) -> Report:
+    def _scan_tree(self, top: Path, made_up: frozenset[int]) -> Iterator[Report]:
         """Search a folder and all below it. What is gone when it is opened is no source; the folder is listed again."""
-        total = Report()
         seen: set[str] = set()
         for _ in range(_LISTINGS):
             try:
                 names = sorted({path.name for path in top.iterdir()} - seen)
             except OSError as error:
-                return total + _unreadable(self._shown(top), error)
+                yield _unreadable(self._shown(top), error)
+                return
             seen.update(names)
             for name in names:
                 path = Path(top, name)
@@ -348,10 +350,10 @@ class ScanTargets(ABC):
                 if found.unreadable == (Unreadable(self._shown(path), _GONE),):
                     seen.discard(name)
                     found = replace(found, unreadable=())
-                total += found
+                yield found
             if seen.issuperset(names):
-                return total
-        return total + Report(unreadable=(Unreadable(self._shown(top), "keeps_changing"),))
+                return
+        yield Report(unreadable=(Unreadable(self._shown(top), "keeps_changing"),))
 
     def _scan_inside(self, path: Path, made_up: frozenset[int]) -> Report:
         source = self._shown(path)
@@ -365,7 +367,7 @@ class ScanTargets(ABC):
         if stat.S_ISDIR(mode):
             if _device(path) in made_up:
                 return Report()
-            return self._scan_name(path, source) + self._scan_tree(path, made_up)
+            return _together((self._scan_name(path, source), *self._scan_tree(path, made_up)))
         named = self._scan_name(path, source)
         return named + self.scan_bytes(target, source=f"{source} (link target)") if target else named
 
