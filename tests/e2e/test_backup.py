@@ -38,6 +38,7 @@ from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.settings import RESTORING, Settings, load
 from tests.support.buckets import credentials_file, new_bucket, s3_client, s3_server
 from tests.support.cli import Ran, Shell
+from tests.support.clusters import copied
 from tests.support.stack import ForkedStack, World, new_home, running_stack, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
@@ -481,7 +482,8 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
         await restore(load(home=other), made["file"], brought(vault, outside))
     assert [path.name for path in other.iterdir()] == ["a"]
 
-    done = await restore(settings, made["file"], brought(vault, outside))
+    with copied():
+        done = await restore(settings, made["file"], brought(vault, outside))
     assert done.missing == [f"key clients/{lacking}/providers/openai version 7"]
     assert done.orphans == [f"key clients/{client}/providers/openai version 2"]
     assert done.behind

@@ -151,7 +151,7 @@ async def test_a_copy_comes_up_closed_and_its_original_does_not() -> None:
                 with pytest.raises(Conflict, match="home_was_elsewhere"):
                     async with up(around, elsewhere):
                         pass
-            ran = await Shell(elsewhere).run("up")
+            ran = await Shell(elsewhere, loaded=True).run("up")
             assert (ran.code, "home_was_elsewhere" in ran.said) == (Conflict.exit_code, True), ran.said
             assert "Move it there" in ran.said
             assert not list(elsewhere.glob("*/data/postmaster.pid"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import tomllib
@@ -13,9 +14,11 @@ import aiohttp
 import pytest
 
 from byokeep import demo
+from byokeep.cli.terminal import TerminalSession, current
 from byokeep.demo import STEPS
-from tests.support.cli import Shell, ended
-from tests.support.stack import family, lives, new_home, until
+from byokeep.settings import Settings
+from tests.support.cli import Shell
+from tests.support.stack import ForkedStack, family, lives, new_home, until
 
 pytestmark = pytest.mark.timeout(400)  # whole stacks start; how fast is a benchmark
 WITHIN_S = 150.0
@@ -43,24 +46,27 @@ async def spoil(keep: Path, fault: dict[str, Any]) -> None:
 BROKEN_PLATFORM = {"provider": "platform", "kind": "status", "status": 500, "times": 9, "match": {"method": "POST"}}
 
 
-async def test_a_claim_that_does_not_hold_fails_the_demo(tmp_path: Path) -> None:
+async def test_a_claim_that_does_not_hold_fails_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 5; the steps after it are not run; the stack is stopped all the same."""
+    monkeypatch.setattr(demo, "Stack", ForkedStack)
+    monkeypatch.setattr(demo.log, "configure", lambda *_, **__: None)  # this process is not the demo's own
+    said = list[str]()
+    monkeypatch.setattr(demo.out, "print_json", said.append)
+    current.set(TerminalSession(settings=Settings(), as_json=True))
     place = new_home()
-    keep, shell = place / "kept", Shell(tmp_path / "none")
-    process = await shell.start("demo", "--keep", str(keep), "--json")
+    keep = place / "kept"
     try:
+        running = asyncio.create_task(demo.run(keep=keep, as_json=True))
         await spoil(keep, BROKEN_PLATFORM)
-        await until((keep / "stack.json").exists, WITHIN_S, "the stack did not start")
-        running = json.loads((keep / "stack.json").read_text())["pids"].values()
-        pids = [below for pid in running for below in family(pid)]
-        ran = await shell.finish(process, "demo", within_s=WITHIN_S)
+        await until(lambda: running.done() or (keep / "stack.json").exists(), WITHIN_S, "the stack did not start")
+        parts = json.loads((keep / "stack.json").read_text())["pids"].values()
+        pids = [below for pid in parts for below in family(pid)]
+        assert await asyncio.wait_for(running, WITHIN_S) == 5
     finally:
-        await ended(process)
         shutil.rmtree(place, ignore_errors=True)
-    assert ran.code == 5, ran.said
-    assert "Traceback" not in ran.said
-    assert ran.document["ok"] is False
-    rows = ran.document["steps"]
+    document = json.loads(*said)
+    assert document["ok"] is False
+    rows = document["steps"]
     assert [row["ok"] for row in rows] == [True] * (len(rows) - 1) + [False]
     assert rows[-1]["step"] == "publish"
     assert pids

@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from byokeep.processes.restore import Brought
 from byokeep.settings import Settings, load
 from tests.e2e.test_profiles import ACME, Office
 from tests.support.cli import Ran, Shell
+from tests.support.clusters import copied
 from tests.support.owner import Owner
 from tests.support.ports import free_port
 from tests.support.stack import ForkedStack, World, new_home, running_stack
@@ -123,6 +124,12 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         clients = [await world.client() for _ in range(3)]
         values = [await world.onboard(client) for client in clients]
         yield Site(world, Shell(world.home), identity, clients, values)
+
+
+@pytest.fixture(autouse=True)
+def _clusters_are_copies() -> Iterator[None]:
+    with copied():
+        yield
 
 
 def steps_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:

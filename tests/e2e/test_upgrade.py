@@ -31,6 +31,7 @@ from byokeep.processes.upgrade import examine_upgrade
 from byokeep.settings import RESTORING, Settings, load
 from byokeep_sim import start
 from tests.support.cli import Shell
+from tests.support.clusters import copied
 from tests.support.previous import Previous, code_of, environment_of, previous
 from tests.support.stack import ForkedStack, World, configure, new_home, running_stack, until
 
@@ -130,7 +131,8 @@ async def restored(place: Path) -> AsyncIterator[tuple[World, Previous]]:
         checkpoints=place / "checkpoints", accept_loss=True,
     )  # fmt: skip
     try:
-        done = await restore(of(home), str(place / "backup.age"), brought)
+        with copied():
+            done = await restore(of(home), str(place / "backup.age"), brought)
         assert (done.missing, done.orphans) == ([], [])
         configure(home, sim)
         async with aiohttp.ClientSession() as http:

@@ -36,6 +36,7 @@ from byokeep.settings import load
 from byokeep.wire.bao_http import BaoHttp, read_secret
 from byokeep_redact.canary import new_canary
 from tests.support.cli import Shell
+from tests.support.clusters import copied
 from tests.support.disk import small_disk
 from tests.support.sealing import Sink, account, manifest
 from tests.support.stack import ForkedStack, World, running_stack
@@ -208,7 +209,8 @@ class Site:
         }  # fmt: skip
         what = restore.Brought(**given | more)
         try:
-            done = await restore.restore(settings, file, what)
+            with copied():
+                done = await restore.restore(settings, file, what)
             # what another test left is another client's
             done.missing, done.orphans = ([one for one in said if of in one] for said in (done.missing, done.orphans))
             return done

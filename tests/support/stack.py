@@ -30,6 +30,7 @@ from byokeep.processes.supervisor import Stack
 from byokeep.settings import load
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
+from tests.support.clusters import copied
 from tests.support.forks import forked, standing
 from tests.support.hang import hung, stop
 from tests.support.openbao import ISSUER
@@ -45,7 +46,11 @@ _sessions = Sessions()
 
 
 class ForkedStack(Stack):
-    """A stack whose own processes are forked from one that has loaded the program."""
+    """A stack whose own processes are forked from one that has loaded the program, and whose database is a copy."""
+
+    async def _start_parts(self) -> None:
+        with copied():
+            await super()._start_parts()
 
     def _spawn(self, name: str) -> None:
         with standing():

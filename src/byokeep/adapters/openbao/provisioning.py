@@ -341,11 +341,12 @@ class _Admin:
             ours: Prefixes of names.
             anew: Writing keeps fields that are not named, so the old one goes first and is missing for a moment.
         """
-        for name in await self.names(path):
+        there = await self.names(path)
+        for name in there:
             if name.startswith(ours) and name not in wanted:
                 await self("DELETE", f"{path}/{name}")
         for name, body in wanted.items():
-            if anew:
+            if anew and name in there:
                 await self("DELETE", f"{path}/{name}")
             await self("POST", f"{path}/{name}", body)
 
