@@ -3,14 +3,14 @@
 Rules
 - :meth:`Secret.reveal` is the only way out; everything else refuses or masks.
 - Comparison goes through :meth:`Secret.matches` (constant time), never ``==``.
-- :meth:`Secret.wipe` overwrites our copy. Python keeps copies elsewhere (TLS buffers, ``str`` objects of
-  libraries); the threat model says so.
+- :meth:`Secret.wipe`, which also ends a ``with`` block over a secret, overwrites our copy. Python keeps others
+  (TLS buffers, ``str`` objects of libraries); the threat model says so.
 """
 
 from __future__ import annotations
 
 import hmac
-from typing import Final, NoReturn, final
+from typing import Final, NoReturn, Self, final
 
 MASK: Final = "***"
 
@@ -47,6 +47,12 @@ class Secret:
         if self._buffer is not None:
             self._buffer[:] = bytes(len(self._buffer))
             self._buffer = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wipe()
 
     @property
     def wiped(self) -> bool:

@@ -399,10 +399,8 @@ async def look(app: WebApp, actor: Actor, client_id: ClientId, connection_id: UU
 
 
 async def _put(app: WebApp, place: SecretRef, value: Secret) -> Written:
-    try:
+    with value:
         return await app.intake.put(place, value, cas=await app.intake.current_version(place))
-    finally:
-        value.wipe()
 
 
 def _written(path: str, written: Written) -> dict[str, Said]:

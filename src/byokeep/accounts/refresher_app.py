@@ -301,20 +301,14 @@ async def asked(
 
 async def read_tokens(custody: ValueCustody, place: SecretRef, version: int) -> TokenSet:
     """Return the token set of a version. Raises as :meth:`ValueCustody.read`."""
-    packed = await custody.read(place, version)
-    try:
+    with await custody.read(place, version) as packed:
         return unpack_tokens(packed)
-    finally:
-        packed.wipe()
 
 
 async def write_tokens(custody: ValueCustody, place: SecretRef, tokens: TokenSet, *, cas: int) -> Written:
     """Write a token set as version ``cas + 1``. Raises as :meth:`ValueCustody.write`."""
-    packed = pack_tokens(tokens)
-    try:
+    with pack_tokens(tokens) as packed:
         return await custody.write(place, packed, cas=cas)
-    finally:
-        packed.wipe()
 
 
 def is_gone(error: ByokeepError) -> bool:

@@ -167,8 +167,7 @@ def _files(routes: Routes, app: BrokerApp) -> None:
     async def hash_value(request: Request, actor: Actor) -> dict[str, str]:
         """Return the keyed hash of the raw body, as each device would write it (R8.2-6)."""
         await permit(app, actor, Verb.AUDIT_HASH)
-        value = Secret(await read_bytes(request, limit=MAX_VALUE))
-        try:
+        with Secret(await read_bytes(request, limit=MAX_VALUE)) as value:
             async with app.db.begin() as tx:
                 await record(tx, actor, EventName.AUDIT_HASHED)
             devices = await app.store_audit.devices()
@@ -176,5 +175,3 @@ def _files(routes: Routes, app: BrokerApp) -> None:
             if not names:
                 raise Rejected("no_audit_device", next_step="Configure an audit device at the store.")
             return {name: await app.store_audit.hash(name, value) for name in names}
-        finally:
-            value.wipe()

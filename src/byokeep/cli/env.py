@@ -127,11 +127,8 @@ def _collected(files: Sequence[Path], exports: Sequence[Path], *, environment: b
 
 
 def _ask(collected: Collected, project: str, team: str, token_fd: int | None) -> bool | None:
-    token = read_secret(prompt="Token of Vercel", fd=token_fd, what="token")
-    try:
+    with read_secret(prompt="Token of Vercel", fd=token_fd, what="token") as token:
         return run(env_vercel.collect(collected, token, project=project, team=team))
-    finally:
-        token.wipe()
 
 
 def _print(found: Sequence[EnvFinding], unread: Sequence[tuple[str, str]], totals: dict[str, Any]) -> None:

@@ -339,10 +339,8 @@ def _dispatched(method: str, path: str, body: dict[str, Any] | None = None) -> A
         finally:
             await broker.close()
 
-    try:
+    with token:
         return asyncio.run(asked())
-    finally:
-        token.wipe()
 
 
 @template.command(name="set")

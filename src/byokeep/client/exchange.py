@@ -47,10 +47,8 @@ async def swapped(exchange: Exchange, ids: Mapping[str, str], identity: Secret) 
     if split.scheme != "https" and not loopback:
         raise not_allowed()
     kind = "application/x-www-form-urlencoded" if exchange.form else "application/json"
-    try:
+    with identity:
         data = exchange.filled(ids, identity.reveal().decode("ascii"))
-    finally:
-        identity.wipe()
     with failing(away, away, "exchange_tls_failed", "exchange_garbage", _LATER):
         async with (
             Outbound() as http,

@@ -488,8 +488,7 @@ class Keep:
     async def _opened(self, path: str, body: dict[str, Any]) -> AsyncIterator[Job]:
         if self._settings.dispatcher_token_file is None:
             raise Denied("no_dispatcher_token", next_step="Give a dispatcher's token file, or attach to a job.")
-        dispatcher = read_token(self._settings.dispatcher_token_file)
-        try:
+        with read_token(self._settings.dispatcher_token_file) as dispatcher:
             job_id = _id(await self._broker.call("POST", path, dispatcher, body))
             try:
                 async with self.attach(job_id) as job:
@@ -498,8 +497,6 @@ class Keep:
                 # If it cannot be closed now, it closes when its hour is over.
                 with suppress(ByokeepError):
                     await self._broker.call("POST", f"/v1/jobs/{job_id}/close", dispatcher)
-        finally:
-            dispatcher.wipe()
 
     async def schedule(
         self, *, client: UUID | str, effect: str, platform: str, account: str, key: str, due_at: datetime,
@@ -528,13 +525,10 @@ class Keep:
             "client_id": str(client), "platform": platform, "account": account, "lane": lane, "effect": effect,
             "idempotency_key": key, "due_at": due_at.isoformat(),
         }  # fmt: skip
-        dispatcher = read_token(self._settings.dispatcher_token_file)
-        try:
+        with read_token(self._settings.dispatcher_token_file) as dispatcher:
             return _id(
                 await self._broker.persist(lambda: self._broker.call("POST", "/v1/effects/scheduled", dispatcher, body))
             )
-        finally:
-            dispatcher.wipe()
 
     @asynccontextmanager
     async def attach(self, job_id: UUID | str) -> AsyncIterator[Job]:

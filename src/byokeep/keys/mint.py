@@ -51,11 +51,9 @@ async def _minted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         asked_at = app.clock.now()
         name = _PREFIX + f"{run.id}-{app.ids.uuid().hex[:4]}"
         made = await app.issuer.mint(found.provider.value, secret, name, admin.place)
-        try:
+        with made.value:
             ends = None if made.life_s is None else asked_at + timedelta(seconds=made.life_s)
             version = await _stored(app, actor, found, custody, made, ends)
-        finally:
-            made.value.wipe()
     return {"provider": found.provider.value, "version": version, "from_version": found.from_version}
 
 

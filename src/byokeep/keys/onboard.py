@@ -153,7 +153,7 @@ async def onboard(
             stored nowhere or was destroyed.
         Unavailable: Store or database; ``no_custodian``. Repeating the same call is safe.
     """
-    try:
+    with value:
         await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
         await require_recorded(app)
         async with recorded(
@@ -168,8 +168,6 @@ async def onboard(
             wish.rotation.facts()
             plan = await _announce(app, actor, SecretRef(client_id, known), value, wish)
         written = await _write(app, actor, plan, value)
-    finally:
-        value.wipe()
     return await _record(app, actor, plan, written, wish.rotation.facts())
 
 

@@ -166,13 +166,11 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
     try:
         async with app.custodian.open(task.job_id) as custody:
             value, ask = await custody.read(place, task.version), app.identify
-            try:
+            with value:
                 if (token := await app.swap(ref.provider, value, partial(custody.identity, place))) is not None:
                     value, ask = token, app.identify_token
                 note = await ask(ref.provider, value)
                 count = await search(app, value, run.started_at)
-            finally:
-                value.wipe()
     except Unavailable as error:
         if not last_attempt:
             raise

@@ -116,7 +116,7 @@ async def store_secret(
         Conflict: ``stale_version``, ``superseded``: somebody stored another one meanwhile; theirs holds.
         Unavailable: Store or database. Repeating the same call is safe.
     """
-    try:
+    with value:
         await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
         await require_recorded(app)
         stored = EventName.KEY_ADMIN_STORED if part is SecretPart.ADMIN else EventName.WEBHOOK_STORED
@@ -131,8 +131,6 @@ async def store_secret(
             plan = await _announce(app, actor, place, value)
             written = await app.intake.put(place, value, cas=plan.version - 1)
             return await _record(app, actor, plan, written.request_id, keep_previous_s, provider_place)
-    finally:
-        value.wipe()
 
 
 def _part(place: SecretRef) -> SecretPart:

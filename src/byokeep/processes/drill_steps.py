@@ -295,11 +295,8 @@ class Drilled:
             given = await grants.open_glass(app, asks, grant.id)
             async with BaoHttp(app.store_address) as http:
                 reply = await http.request("POST", "sys/wrapping/unwrap", token=Secret(given.token))
-                token = Secret(reply.auth["client_token"])
-                try:
+                with Secret(reply.auth["client_token"]) as token:
                     await http.request("GET", DRILL_PATH, token=token)
-                finally:
-                    token.wipe()
         self.evidence |= {"grant": str(grant.id), "marker": "read"}
 
 
@@ -313,11 +310,8 @@ async def _keys(app: WorkerApp, client: ClientId) -> dict[str, str]:
         try:
             job = custody_job(app, app.custodian.close, client, provider.value)
             async with job as job_id, app.custodian.open(job_id) as custody:
-                value = await custody.read(SecretRef(client, provider), row["version"])
-                try:
+                with await custody.read(SecretRef(client, provider), row["version"]) as value:
                     found = await app.identify(provider, value)
-                finally:
-                    value.wipe()
             told[provider.value] = "" if found.verified else found.status.value
         except ByokeepError as error:
             told[provider.value] = error.code

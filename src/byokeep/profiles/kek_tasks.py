@@ -351,8 +351,7 @@ async def _confirmed(app: App, keys: TransitKeys, scope: KekScope, made: Kek) ->
     own, other = (  # of profiles that there are not
         KeyContext(environment=app.environment, client_id=scope.client_id, profile_id=app.ids.uuid()) for _ in range(2)
     )
-    probe = Secret(secrets.token_bytes(DEK_BYTES))
-    try:
+    with Secret(secrets.token_bytes(DEK_BYTES)) as probe:
         wrapped = await keys.wrap(probe, own)
         if (wrapped.kek_id, wrapped.kek_version) != (made.kek_id, made.version):
             return False
@@ -369,8 +368,6 @@ async def _confirmed(app: App, keys: TransitKeys, scope: KekScope, made: Kek) ->
         except Integrity:
             return True
         return False
-    finally:
-        probe.wipe()
 
 
 async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: int, reason: str) -> Rotation | None:

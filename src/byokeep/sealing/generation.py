@@ -467,13 +467,10 @@ class Sealing:
             Unavailable: OpenBao or the artifact store; nothing counts, and what was written is swept.
             Integrity: The artifact store says it holds something other than it was given; ``dek_not_wrapped``.
         """
-        dek = self.sealer.new_dek()
-        try:
+        with self.sealer.new_dek() as dek:
             wrapped = await self.keys.wrap(dek, context_of(manifest))
             _must_be_wrapped(dek, wrapped.ciphertext)
             blob = await self._stored(manifest, dek_id, source, dek)
-        finally:
-            dek.wipe()
         return SealedRecord(
             manifest=manifest, dek_id=dek_id, wrapped_dek=wrapped.ciphertext, kek=wrapped.key_ref,
             kek_version=wrapped.kek_version, blob_sha256=blob.sha256, blob_size=blob.size, packed_size=blob.packed_size,

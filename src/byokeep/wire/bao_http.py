@@ -403,10 +403,8 @@ async def record_from(reading: Awaitable[Secret]) -> bytes:
         if error.code not in ("store_not_found", "secret_version_gone"):
             raise
         raise NotFound("record_missing") from None
-    try:
+    with value:
         return bytes(value.reveal())
-    finally:
-        value.wipe()
 
 
 async def write_secret(

@@ -201,11 +201,8 @@ class _LeasedRecords(_Leased[ProfileRef]):
 
     async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
         """Write version ``cas + 1``."""
-        value = Secret(record)
-        try:
+        with Secret(record) as value:
             return await self._write(ref, value, cas)
-        finally:
-            value.wipe()
 
 
 class LeasedKeys(_LeasedRecords):

@@ -87,11 +87,8 @@ def seal(key: Secret, journal_id: UUID, reply: LandedReply, nonce: bytes) -> Sea
     Raises:
         ValueError: Not a key.
     """
-    plain = pack_reply(reply)
-    try:
+    with pack_reply(reply) as plain:
         text = AESGCM(_key(key)).encrypt(nonce, plain.reveal(), _bound(journal_id, reply.base))
-    finally:
-        plain.wipe()
     return SealedSlot(base=reply.base, nonce=nonce, text=text)
 
 
@@ -107,10 +104,8 @@ def unseal(key: Secret, journal_id: UUID, sealed: SealedSlot) -> LandedReply:
         raise Integrity(
             "landed_reply_unreadable", next_step="Find out who can write to the directory of slots."
         ) from None
-    try:
+    with plain:
         found = unpack_reply(plain)
-    finally:
-        plain.wipe()
     if found.base != sealed.base:
         raise Integrity("landed_reply_unreadable")
     return found

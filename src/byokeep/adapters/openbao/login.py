@@ -127,10 +127,8 @@ class AppRoleLogin:
             Unavailable: As :meth:`token`, and what :meth:`BaoHttp.request` raises.
         """
         token, _ = await log_in(self.http, self._credentials)
-        try:
+        with token:
             await self.http.request("POST", "auth/token/revoke-self", token=token)
-        finally:
-            token.wipe()
 
     async def close(self) -> None:
         """Give the token back, as far as the store can be reached."""
