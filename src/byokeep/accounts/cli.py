@@ -46,10 +46,9 @@ def set_app(login: str, *, app_id: str, redirect_uri: str, public: bool = False,
         public: The app has no secret, if the platform supports such apps.
         fd: Read the secret from this descriptor.
     """
-    secret = Secret(b"") if public else read_secret(prompt=f"{login} app secret", fd=fd, what="app's secret")
     params = {"app_id": app_id, "redirect_uri": redirect_uri}
-    made = run(call("PUT", f"/v1/apps/{segment(login)}", raw=secret, params=params))
-    secret.wipe()
+    with Secret(b"") if public else read_secret(prompt=f"{login} app secret", fd=fd, what="app's secret") as secret:
+        made = run(call("PUT", f"/v1/apps/{segment(login)}", raw=secret, params=params))
     tell(made, title="App", note="Next: an operator connects an account: " + again(
         f"account connect CLIENT {quote(login)} ACCOUNT", own_token=False))  # fmt: skip
 

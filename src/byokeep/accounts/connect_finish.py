@@ -234,15 +234,12 @@ async def _connect(app: RefresherApp, case: ConsentCase, custody: ValueCustody) 
     try:
         ours = replace(case.ours, redirect_uri=case.one.redirect_uri)
         async with asked(app, custody, case.account.platform, ours) as platform:
-            tokens = _got(await platform.exchange(code, verifier, by=case.one.started_by), "exchange_refused")
-            try:
+            with _got(await platform.exchange(code, verifier, by=case.one.started_by), "exchange_refused") as tokens:
                 replaced = await _verify_and_store(app, case, custody, platform, tokens)
                 if replaced:
                     await leftovers.end_replaced(
                         app, case.login, case.one, case.account, custody, platform, version=replaced
                     )
-            finally:
-                tokens.wipe()
     finally:
         for value in (code, verifier):
             if value is not None:

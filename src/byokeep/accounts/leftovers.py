@@ -185,7 +185,7 @@ class RenewalInHand:
         pair, gone = await self._pair(newest if newest > base else 0)
         if pair is None:
             return await self._nothing(now, gone=gone)
-        try:
+        with pair:
             if now is GrantStanding.ENDED:
                 return await self._revoke(pair)
             if newest <= base:
@@ -193,8 +193,6 @@ class RenewalInHand:
             if not await self._close(Came.HANDED_OVER, only=now, version=newest):
                 raise Conflict("grant_changed")
             return Came.HANDED_OVER
-        finally:
-            pair.wipe()
 
     async def _pair(self, written: int) -> tuple[TokenSet | None, bool]:
         """Return the pair that came, and whether it is gone: revoked and destroyed before an interruption.
@@ -214,12 +212,10 @@ class RenewalInHand:
         pair, gone = await self._pair(written)
         if pair is None:
             return await self._nothing(now, gone=gone)
-        try:
+        with pair:
             ended = UNCONFIRMED
             if self.login.revokes_alone or now is GrantStanding.ENDING:
                 ended = await self._revoked_at_platform(pair)
-        finally:
-            pair.wipe()
         left = ended is not CONFIRMED and self.login.refresh_rules.model in ROTATING
         await self._tell(ended, REPLACED_LEFT if left else "")
         if written:
@@ -389,11 +385,8 @@ async def _revoke(
     version: int,
 ) -> Ending:  # fmt: skip
     """Revoke a version. Raises what :meth:`ValueCustody.read` does."""
-    pair = await read_tokens(custody, place, version)
-    try:
+    with await read_tokens(custody, place, version) as pair:
         done = await platform.revoke(pair)
-    finally:
-        pair.wipe()
     over = pair.access_expires_at is None or pair.access_expires_at <= app.clock.now()
     by_access = login is None or login.revokes_by_access
     if done.ended is CONFIRMED and pair.refresh is not None and by_access and over:

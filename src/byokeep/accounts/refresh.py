@@ -213,12 +213,10 @@ class Attempt(RenewalInHand):
             return await self._give_back()
         place = self.grant.place(SecretPart.TOKENS)
         newest = await self.custody.newest(place)
-        adopted = await read_tokens(self.custody, place, newest)
-        self.renewal = self.renewal.at(Phase.CLOSED)
-        try:  # not as this renewal's pair, which may be given back: it may be a person's new login
+        # Not as this renewal's pair, which may be given back: it may be a person's new login.
+        with await read_tokens(self.custody, place, newest) as adopted:
+            self.renewal = self.renewal.at(Phase.CLOSED)
             return await self._pin(adopted, newest, "adopted", "adopted")
-        finally:
-            adopted.wipe()
 
     async def _pin(self, tokens: TokenSet, version: int, reason: str, ended: str, **more: Said) -> str:
         place = self.grant.place(SecretPart.ACCESS)

@@ -261,12 +261,9 @@ async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[Va
     """
     ours = await app_of(app, grant)
     async with held(app, grant.client_id, grant.provider) as custody:
-        tokens = await _newest(custody, grant.place(SecretPart.TOKENS), grant.version)
-        try:
+        with await _newest(custody, grant.place(SecretPart.TOKENS), grant.version) as tokens:
             async with asked(app, custody, grant.provider, ours) as platform:
                 yield custody, platform, tokens
-        finally:
-            tokens.wipe()
 
 
 async def app_of(app: RefresherApp, grant: OAuthGrant) -> OurApp:

@@ -143,9 +143,8 @@ def hash(*, fd: int | None = None) -> None:  # noqa: A001 - the command's publis
 
     Example: byokeep audit hash < suspected-key.txt
     """
-    value = read_secret(prompt="Value", fd=fd)
-    reply: Any = run(call("POST", "/v1/audit/hash", raw=value))
-    value.wipe()
+    with read_secret(prompt="Value", fd=fd) as value:
+        reply: Any = run(call("POST", "/v1/audit/hash", raw=value))
     show(reply, title="Hash")
 
 

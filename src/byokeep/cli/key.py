@@ -132,11 +132,9 @@ def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd:
         fd: Read the key from this descriptor.
     """
     _refuse_key_in(at or "")
-    value = read_secret(prompt=f"{provider} administrator key", fd=fd, what="key")
-    with busy("Storing ..."):
-        path = f"/v1/clients/{client}/providers/{provider}/admin"
+    path = f"/v1/clients/{client}/providers/{provider}/admin"
+    with read_secret(prompt=f"{provider} administrator key", fd=fd, what="key") as value, busy("Storing ..."):
         stored = run(call("PUT", path, raw=value, params={"at": at}))
-    value.wipe()
     shown = {name: stored[name] for name in ("id", "provider", "version", "state", "rotation_due_at")}
     tell(shown, title="Administrator key", note="Next: " + again("rotate start REF --mint"))
 
@@ -155,11 +153,8 @@ def verify(ref: Key, *, wait: bool = True) -> int:
 
 
 def _stored(path: str, provider: str, fd: int | None, params: Mapping[str, Any]) -> Any:
-    value = read_secret(prompt=f"{provider} key", fd=fd, what="key")
-    with busy("Storing ..."):
-        stored = run(call("PUT", path, raw=value, params=params))
-    value.wipe()
-    return stored
+    with read_secret(prompt=f"{provider} key", fd=fd, what="key") as value, busy("Storing ..."):
+        return run(call("PUT", path, raw=value, params=params))
 
 
 def _ids(at: str) -> dict[str, str]:

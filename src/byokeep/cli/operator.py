@@ -152,9 +152,9 @@ def password() -> None:
 
     Example: byokeep operator password --token-file ~/.config/byokeep/invitation
     """
-    me, value = run(call("GET", "/v1/self")), read_secret(prompt="New password", what="password", chosen=True)
-    run(call("PUT", f"/v1/operators/{me['id']}/password", raw=value))
-    value.wipe()
+    me = run(call("GET", "/v1/self"))
+    with read_secret(prompt="New password", what="password", chosen=True) as value:
+        run(call("PUT", f"/v1/operators/{me['id']}/password", raw=value))
     login = again(f"operator login {quote(me['name'])} --save FILE", own_token=False)
     show({"id": me["id"], "password": "set"}, note=f"Next, FILE being where your token is kept: {login}")
 
@@ -257,9 +257,8 @@ def login(name: str | None = None, *, browser: bool = False, save: Path | None =
     keep = new_file(place, replace=replace or save is None, ours=save is None)  # before a session is there to lose
     if browser:
         say(f'Sign in at {_console()}/you and press "Make a code" there. It works once, for two minutes.')
-    value = read_secret(prompt="Code" if browser else "Password", what="code" if browser else "value")
-    text = value.reveal().decode("utf-8", "replace")
-    value.wipe()
+    with read_secret(prompt="Code" if browser else "Password", what="code" if browser else "value") as value:
+        text = value.reveal().decode("utf-8", "replace")
     body = {"code": text.strip()} if browser else {"name": name, "password": text}
     reply = run(call("POST", "/v1/session", body=body, anonymous=True))
     _hand_over(reply, place, keep, own=True)

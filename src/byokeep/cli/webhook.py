@@ -42,10 +42,8 @@ def set_(client: Client, sender: WebhookSender, *, keep_previous: str = "0s", fd
         fd: Read the secret from this descriptor.
     """
     params = {"keep_previous_s": str(seconds(keep_previous))}
-    value = read_secret(prompt=f"{sender} webhook secret", fd=fd, what="signing secret")
-    with busy("Storing ..."):
+    with read_secret(prompt=f"{sender} webhook secret", fd=fd, what="signing secret") as value, busy("Storing ..."):
         stored = run(call("PUT", f"/v1/clients/{client}/providers/{sender}/webhook", raw=value, params=params))
-    value.wipe()
     say(f"Stored as version {stored['version']}.")
     tell({name: stored[name] for name in _COLUMNS}, title="Webhook secret")
 

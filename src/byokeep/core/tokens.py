@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 from byokeep.core.canonical import refusing
@@ -86,8 +86,14 @@ class TokenSet:
             if moment is not None and (moment.utcoffset() != timedelta(0) or moment.microsecond):
                 raise ValueError("token set: times are whole seconds of UTC")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wipe()
+
     def wipe(self) -> None:
-        """Overwrite our copies of both tokens."""
+        """Overwrite our copies of both tokens, as the end of a ``with`` block over them does."""
         self.access.wipe()
         if self.refresh is not None:
             self.refresh.wipe()
