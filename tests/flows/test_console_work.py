@@ -56,13 +56,6 @@ async def nothing_ran(screen: Screen) -> None:
     assert [one for one in screen.said if "Security Policy" in one or "Trusted" in one] == []
 
 
-async def sits_down(screen: Screen, who: str, path: str) -> None:
-    """Somebody comes to the browser, signs in and goes to a page."""
-    await screen.page.context.clear_cookies()
-    await screen.sign_in(who)
-    await screen.page.goto(screen.url + path)
-
-
 async def logged_in(screen: Screen, vault: Vault, profile: UUID) -> None:
     """The rest of SOP 5.3: a browser at a worker, who is logged in there as a person sees it, and the seal."""
     await screen.page.goto(f"{screen.url}/console/profiles/{profile}")
@@ -113,10 +106,10 @@ async def profiles_led_to_the_end(screen: Screen, vault: Vault, client: UUID, ap
     await page.goto(screen.url + where)
     await screen.press("Make the new profiles")
     await screen.press("Mark the old keys compromised")
-    await sits_down(screen, "approver", where)
+    await screen.sits_down("approver", where)
     await screen.press("Approve that the old profiles are destroyed")
     assert await way.works("shred") == ["shredded"]
-    await sits_down(screen, "operator", where)
+    await screen.sits_down("operator", where)
     await screen.press("Mark the old keys compromised")
     await screen.press("Prove them")
     assert await way.works("validate") == ["valid"]
@@ -127,7 +120,7 @@ async def profiles_led_to_the_end(screen: Screen, vault: Vault, client: UUID, ap
     for _ in ("api", "browser"):
         await screen.write("Why it may go on, as a code", "cause_removed")
         await screen.press("Ask for the release")
-    await sits_down(screen, "approver", where)
+    await screen.sits_down("approver", where)
     await screen.press("Close it")
     assert await page.locator(".step.is-done").count() == 6
     for _ in ("api", "browser"):
@@ -135,7 +128,7 @@ async def profiles_led_to_the_end(screen: Screen, vault: Vault, client: UUID, ap
         await screen.press("Release")
         await page.get_by_text("is released.").wait_for()
     assert desk.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "0"
-    await sits_down(screen, "operator", where)
+    await screen.sits_down("operator", where)
     await told_and_closed(screen)
     there = await vault.client()
     their_incident = await led_by_command(vault, there)
@@ -287,7 +280,7 @@ async def test_a_leaked_key_is_led_from_opening_to_close(screen: Screen) -> None
     assert desk.sql(f"SELECT severity FROM byokeep.incident WHERE id = '{one}'") == "P3"
     async with vault_on(desk) as vault:
         faults += await profiles_led_to_the_end(screen, vault, client, approver)
-    await sits_down(screen, "operator", f"/console/incidents/{one}")
+    await screen.sits_down("operator", f"/console/incidents/{one}")
     await screen.press("It is released")
     await screen.press("Close the incident")
     assert "closed" in await page.locator("h1").inner_text()
@@ -426,7 +419,7 @@ async def account_led_back(screen: Screen) -> None:
     def is_open(of: Account) -> None:
         desk.sql(f"UPDATE byokeep.reenabling SET stage = 'open' WHERE client_id = '{of.client}'")
 
-    await sits_down(screen, "operator", f"/console/incidents/new?client={mine.client}")
+    await screen.sits_down("operator", f"/console/incidents/new?client={mine.client}")
     await screen.choose("What happened, or may have", "lockout")
     await screen.choose("About", "account x")
     await screen.press("Open it")
@@ -437,9 +430,9 @@ async def account_led_back(screen: Screen) -> None:
         await screen.press(buttons[name])
     await screen.write("Why, as a code", "access_is_ours_again")
     await screen.press("Ask for the canary")
-    await sits_down(screen, "approver", at)
+    await screen.sits_down("approver", at)
     await screen.press("Let the canary begin")
-    await sits_down(screen, "operator", at)
+    await screen.sits_down("operator", at)
     await screen.press("It has begun")
     is_open(mine)
     await screen.press("It is open again")
@@ -496,10 +489,10 @@ async def test_break_glass_is_asked_for_approved_ended_and_reviewed(screen: Scre
     early = await approver.send(at, act="close")
     leads = '<a class="button" href="/console/break-glass">Go to break glass</a>'  # where its command's work is done
     assert (early.status, early.raw.count(leads)) == (409, 1)
-    await sits_down(screen, "approver", at)
+    await screen.sits_down("approver", at)
     await screen.press("Approve")
     assert "breakglass open" not in await page.inner_text("main")  # the holder's alone
-    await sits_down(screen, "operator", at)
+    await screen.sits_down("operator", at)
     assert f"byokeep breakglass open {one} --save glass.json" in await page.inner_text("main")
     faults += await screen.judged("glass-approved")
     status, opened = await desk.call("POST", f"/v1/breakglass/{one}/open", "operator")  # what the command sends
@@ -517,7 +510,7 @@ async def test_break_glass_is_asked_for_approved_ended_and_reviewed(screen: Scre
     await screen.press("I have looked at all of it")
     await page.get_by_role("heading", name="Close", exact=True).wait_for()
     assert await page.get_by_role("button", name="Close it").count() == 0  # another person closes it
-    await sits_down(screen, "approver", at)
+    await screen.sits_down("approver", at)
     await screen.press("Close it")
     assert "Closed" in await page.locator("dl.facts").inner_text()
     asked = {"client_id": str(client), "scope": "openai", "reason": "runner_down", "ticket": "INC-42", "life_s": 900}
@@ -546,14 +539,14 @@ async def glass_denied(screen: Screen, client: UUID) -> None:
     for who, place, no in (
         ("approver", "/console/approvals", f"Deny: {what}"), ("approver", "", "Deny"), ("operator", "", "Take it back"),
     ):  # fmt: skip
-        await sits_down(screen, "operator", "/console/break-glass")
+        await screen.sits_down("operator", "/console/break-glass")
         await screen.choose("What", "openai")
         await screen.write("Reason, as a code", "runner_down")
         await screen.write("Ticket", "INC-43")
         await screen.press("Ask for it")
         grants.append(page.url.rpartition("/")[2])
         if who == "approver":
-            await sits_down(screen, who, place or f"/console/break-glass/{grants[-1]}")
+            await screen.sits_down(who, place or f"/console/break-glass/{grants[-1]}")
         await screen.press(no)
         assert page.url.endswith(f"/console/break-glass/{grants[-1]}")
         assert "denied" in await page.locator("h1").inner_text()
@@ -585,14 +578,14 @@ async def stopped_and_let_go(screen: Screen, client: UUID) -> None:
     lapse = "UPDATE byokeep.approval SET expires_at = now() WHERE action = 'open_switch' AND used_at IS NULL"
 
     async def asks() -> None:
-        await sits_down(screen, "operator", "/console/kill")
+        await screen.sits_down("operator", "/console/kill")
         await screen.write("Why it may go on, as a code", "cause_removed")
         await screen.press("Ask for the release")
         await page.get_by_text("It lapses at").wait_for()
         assert await page.get_by_role("button", name="Release").count() == 0  # another person's
-        await sits_down(screen, "approver", "/console/kill")
+        await screen.sits_down("approver", "/console/kill")
 
-    await sits_down(screen, "operator", "/console/kill")
+    await screen.sits_down("operator", "/console/kill")
     await screen.choose("Client", desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'"))
     await screen.press("See what it would stop")
     assert desk.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "0"  # looked at, and no more
@@ -834,7 +827,7 @@ async def restored(screen: Screen, client: UUID, backup: str) -> list[str]:
         await record(tx, app.system(), EventName.BACKUP_RESTORED, left, object_id=app.installation_id)
     await raise_alert(app, reason="restore_to_do", key="backup/restore_to_do", severity="critical")
     assert (await desk.call("POST", "/v1/switches/close", "operator", {"reason": "restored"}))[0] == 200
-    await sits_down(screen, "operator", "/console/recovery")
+    await screen.sits_down("operator", "/console/recovery")
     await screen.press("Restores, 1", role="link")
     faults = await screen.judged("restores")
     steps, text = page.locator(".step"), await page.inner_text("main")

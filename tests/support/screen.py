@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Dialog, Error, Locator, Page
@@ -65,14 +66,30 @@ class Screen:
     said: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
     judgements: int = 0
+    who: str = ""
+    sessions: dict[str, list[Any]] = field(default_factory=dict)
 
-    async def sign_in(self, who: str = "operator") -> None:
+    async def sign_in(self, who: str = "operator", path: str = "/console") -> None:
+        """Somebody signs in to go to a page."""
         name = await named(self.desk, self.desk.people[who])
-        await self.page.goto(f"{self.url}/console/sign-in")
+        await self.page.goto(f"{self.url}/console/sign-in?next={quote(path, safe='')}")
         await self.page.get_by_label("Name").fill(name)
         await self.page.get_by_label("Password").fill(PASSWORD)
         await self.page.keyboard.press("Enter")
         await self.page.wait_for_url(lambda url: "sign-in" not in url)
+        self.who = who
+
+    async def sits_down(self, who: str, path: str) -> None:
+        """Somebody takes their turn at the browser, with the session they had or a new one, and goes to a page."""
+        context = self.page.context
+        self.sessions[self.who] = await context.cookies()
+        await context.clear_cookies()
+        if who in self.sessions:
+            await context.add_cookies(self.sessions[who])  # type: ignore[arg-type]
+            self.who = who
+            await self.page.goto(self.url + path)
+        if who not in self.sessions or "sign-in" in self.page.url:
+            await self.sign_in(who, path)
 
     async def judged(self, name: str) -> list[str]:
         """What is wrong with the page that is shown, at each width; by axe-core narrow in one theme and wide in the
