@@ -97,11 +97,11 @@ async def outcome(browser: Running, server: Server) -> IdentityOutcome:
     ("kept", "ends", "uses", "ended"),
     [
         ("sessionStorage", True, 100, SessionEnd.REVOKED),
-        ("sessionStorage", False, 100, SessionEnd.FAILED),
+        pytest.param("sessionStorage", False, 100, SessionEnd.FAILED, marks=pytest.mark.campaign),
         ("localStorage", True, 100, SessionEnd.REVOKED),
         ("localStorage", False, 100, SessionEnd.FAILED),
         ("cache", True, 100, SessionEnd.FAILED),
-        ("cache", False, 100, SessionEnd.FAILED),
+        pytest.param("cache", False, 100, SessionEnd.FAILED, marks=pytest.mark.campaign),
         ("localStorage", False, 2, SessionEnd.FAILED),  # good for the login and one look more
     ],
 )

@@ -118,7 +118,9 @@ def account(seen: PageIdentity) -> str:
     return seen.face.account_id
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "thread"])
+@pytest.mark.parametrize(
+    "way", ["fetch", "frame", *(pytest.param(way, marks=pytest.mark.campaign) for way in ("page", "script"))]
+)
 async def test_a_worker_of_a_full_profile_says_nothing_about_the_account(server: Server, place: Path, way: str) -> None:
     """Packed and opened elsewhere, the worker is still there and lies; the look says whom the server means."""
     server.way = "page"

@@ -21,13 +21,14 @@ from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.incidents import exposure
-from tests.support.broker import Stand
+from tests.support.broker import Stand, running_store
 from tests.support.connected import connect, put_access
 from tests.support.postgres_rows import append_sql
 from tests.support.profiles import put_profile, store_blob
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 pytestmark = pytest.mark.usefixtures("nobody_counts")
+store = pytest.fixture(scope="module")(running_store)  # a report of 72 hours reads all of its logs
 
 
 def running(stand: Stand, *, but: int = -1) -> None:

@@ -153,7 +153,7 @@ async def test_ten_days_without_a_worker_end_without_a_storm(post: Post) -> None
     await post.rounds(post.clock.at + timedelta(hours=1))
     first = len(post.lines())
     post.clock.at += 10 * DAY
-    await post.rounds(post.clock.at + DAY, timedelta(hours=1))
+    await post.rounds(post.clock.at + DAY, timedelta(hours=4))
     assert len(post.got["oncall"]) == 2
     assert (len(post.lines()[:first]), len(post.lines()[first:])) == (notify.LINES + 1, notify.LINES + 1)
     assert post.lines()[-1] == f"and {len(clients) - notify.LINES} more"
@@ -179,9 +179,9 @@ async def test_what_needs_nobody_is_begun_few_at_a_time(post: Post) -> None:
 
     async def hour() -> tuple[list[int], Counter[str]]:
         before, rounds = Counter(begun), []
-        for _ in range(30):
+        for _ in range(12):
             rounds.append(await start_due(post.app, {DueKind.KEY: starter}))
-            post.clock.at += timedelta(minutes=2)
+            post.clock.at += timedelta(minutes=5)
         return rounds, begun - before
 
     rounds, first = await hour()

@@ -24,7 +24,7 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "te
 
 pytestmark = pytest.mark.timeout(400)  # some ten seconds of work, on a busy machine minutes
 SEED = 20260131
-EACH = {schemathesis.GenerationMode.POSITIVE: 2, schemathesis.GenerationMode.NEGATIVE: 1}
+EACH = {schemathesis.GenerationMode.POSITIVE: 1, schemathesis.GenerationMode.NEGATIVE: 1}
 ROLES = ("admin", "operator", "approver", "auditor", "dispatcher", "runner", "custodian")
 
 
@@ -116,5 +116,5 @@ async def test_no_answer_is_a_server_error_or_undocumented(desk: Desk, process: 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("process", ["web", "broker"])
 async def test_no_answer_is_undocumented_in_a_long_run(desk: Desk, process: str) -> None:
-    """The same with thirty times as many requests, of a seed that is new in every run."""
-    await fuzz(desk, process, random.randrange(2**32), times=30)
+    """The same with 45 times as many requests, of a seed that is new in every run."""
+    await fuzz(desk, process, random.randrange(2**32), times=45)

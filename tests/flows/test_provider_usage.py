@@ -16,9 +16,11 @@ from byokeep.keys import provider_usage
 from byokeep_sim import SimKeyState
 from tests.flows.test_exposure import running, why
 from tests.flows.test_rotation import administered
+from tests.support.broker import running_store
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+store = pytest.fixture(scope="module")(running_store)  # a report reads its logs of 30 hours
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 
 

@@ -85,7 +85,7 @@ async def many(bench: Bench, platform: str, number: int) -> None:
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_renewed_again_and_again(bench: Bench, platform: str) -> None:
     """Each renewal when it is due: one call, the next version pinned, the account never without a living token."""
-    await many(bench, platform, 6)
+    await many(bench, platform, 3)
 
 
 @pytest.mark.campaign

@@ -116,12 +116,13 @@ ENDS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("end", list(ENDS))
-def test_a_process_that_ends_loses_nothing(end: str) -> None:
+def test_a_process_that_ends_loses_nothing(end: str, times: int) -> None:
     """However a program ends, all it printed comes out, cleaned, with its exit code; time after time."""
     body, before, expected, code = ENDS[end]
     command = [sys.executable, "-c", INSTALLED.replace("{before}", before) + body]
-    for _ in range(10 if end in ("print", "raise") else 2):
+    for _ in range(times):
         value = opaque()
         ran = subprocess.run(
             command, input=value.encode(), env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"},

@@ -31,8 +31,7 @@ from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.wire.tokens import unpack_tokens
 from byokeep.wire.transport import Outbound
 from byokeep.worker.ports import BrokerCustodian, LeasedValues
-from tests.support.broker import Person, Store, standing
-from tests.support.postgres import drop_database, fresh_database
+from tests.support.broker import Person, Store, installed, standing
 from tests.support.social import ACCOUNTS, SECRET, Social, running_platforms
 from tests.support.web import Desk, desk_on
 
@@ -205,11 +204,11 @@ class Office:
 
 
 @contextlib.asynccontextmanager
-async def office_on(database: Any, store: Store) -> AsyncIterator[Office]:
+async def office_on(database: Any, store: Store, people: dict[str, Person]) -> AsyncIterator[Office]:
     """Put everything up."""
     async with contextlib.AsyncExitStack() as stack:
         social = await stack.enter_async_context(running_platforms())
-        stand = await stack.enter_async_context(standing(database, store))
+        stand = await stack.enter_async_context(standing(database, store, people))
         places = {login: social.sim.base_url(login) for login in LOGINS}
         desk = await stack.enter_async_context(desk_on(stand, places))
         http = await stack.enter_async_context(Outbound())
@@ -235,9 +234,6 @@ async def office_on(database: Any, store: Store) -> AsyncIterator[Office]:
 
 @pytest.fixture
 async def office(postgres_server: EmbeddedPostgres, store: Store) -> AsyncIterator[Office]:
-    database = fresh_database(postgres_server)
-    try:
-        async with office_on(database, store) as made:
+    with installed(postgres_server, store) as (database, people):
+        async with office_on(database, store, people) as made:
             yield made
-    finally:
-        drop_database(database)

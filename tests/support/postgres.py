@@ -106,8 +106,10 @@ def running_postgres() -> Iterator[EmbeddedPostgres]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def fresh_database(server: EmbeddedPostgres) -> FreshDatabase:
-    """Create a migrated database from a template, which is made on first use."""
+def fresh_database(server: EmbeddedPostgres, *, template: str = "") -> FreshDatabase:
+    """Create a migrated database from a template, which is made on first use, or from another database."""
+    if template:
+        return empty_database(server, f"t{os.getpid()}_{next(_numbers)}", template=template)
     made = FreshDatabase(server, "postgres").sql(f"SELECT count(*) FROM pg_database WHERE datname = '{_TEMPLATE}'")
     if made == "0":
         empty_database(server, _TEMPLATE)

@@ -84,7 +84,7 @@ class Sessions:
         Raises:
             Unavailable: ``postgres_admin_failed``.
         """
-        if len(sql) * 4 > _LONGEST:
+        if len(sql.encode()) > _LONGEST:
             return server._psql(sql, database)
         with self._change:
             session = self._open.get((server, database))

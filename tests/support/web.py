@@ -47,8 +47,7 @@ from byokeep.worker.tasks import register
 from byokeep_redact.canary import Canary, new_canary
 from byokeep_sim.server import Sim, start
 from tests.support import markup
-from tests.support.broker import Person, Stand, Store, listening, standing, token_key
-from tests.support.postgres import drop_database, fresh_database
+from tests.support.broker import Person, Stand, Store, installed, listening, standing, token_key
 from tests.support.surface import surfaces
 
 REFUSED = frozenset({400, 401, 403, 404, 409, 413, 415, 422})
@@ -274,9 +273,6 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
 
 @pytest.fixture
 async def desk(postgres_server: EmbeddedPostgres, store: Store) -> AsyncIterator[Desk]:
-    database = fresh_database(postgres_server)
-    try:
-        async with standing(database, store) as stand, desk_on(stand) as made:
+    with installed(postgres_server, store) as (database, people):
+        async with standing(database, store, people) as stand, desk_on(stand) as made:
             yield made
-    finally:
-        drop_database(database)
