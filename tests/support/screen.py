@@ -183,7 +183,8 @@ async def reached(aim: Locator, *, most: int = 90) -> None:
 @pytest.fixture(scope="module")
 async def shell() -> AsyncIterator[Browser]:
     """The browser of all tests of a module."""
-    found = None if os.environ.get("BYOKEEP_SHOTS") else shutil.which("chromium-headless-shell")
+    kept = os.environ.get("BYOKEEP_SHOTS") or os.environ.get("BYOKEEP_PICTURES")
+    found = None if kept else shutil.which("chromium-headless-shell")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "find_chromium", lambda: Path(found) if found else find_chromium())
         patch.setitem(launch._CHROMIUM, "switches", [*launch._CHROMIUM["switches"], "--disable-gpu"])
