@@ -49,7 +49,9 @@ _END: Final = re.compile(rb"[^A]")
 # A run goes on in the next line only if that line holds nothing else: what follows a token is mostly another record.
 _WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b+={0,2}(?:[\"'\r\n]|\Z))" % ANY64)
 _MARK16: Final = re.compile(_PACKED16)
-_RUN16: Final = re.compile(rb"[0-9A-Fa-f]{24,}(?:[ \t]?\r?\n[ \t]?[0-9A-Fa-f]{2,}(?=[\r\n\"']|\Z))*")
+_RUN16: Final = re.compile(
+    rb"[0-9A-Fa-f]{24,}(?:[ \t]?\r?\n[ \t]?(?:[0-9A-Fa-f]{12,}|[0-9A-Fa-f]{2,}(?=[\r\n\"']|\Z)))*"
+)
 _STEPS16: Final = ((0, 2), (1, 2), (0, 4), (1, 4), (2, 4), (3, 4))  # text in single bytes, or in each second one
 _PAIRS16: Final = b"A" * 12
 _HIGH16: Final = mask(b"234567")

@@ -295,6 +295,16 @@ def test_a_short_value_in_two_encodings_is_masked(redactor: Redactor, form: str,
         assert len(MASKED.sub(b"", shown)) < 14, shown
 
 
+def test_words_behind_the_last_line_of_hex_hide_nothing_of_it(redactor: Redactor) -> None:
+    """Packed data in lines of hex is read to its end where other words follow on the last line."""
+    chance = random.Random(3)
+    for _ in range(5):
+        value = "".join(chance.choices(string.ascii_letters + string.digits, k=20)).encode()
+        lines = textwrap.wrap(zlib.compress(_each("&#{:d};")(value), 9).hex(), 76)
+        with redactor.register(value):
+            assert lines[0] not in redactor.text("at " + "\n".join(lines) + " end")
+
+
 @pytest.mark.parametrize("value", ["Zürich-Grüße-übers-Köln", "é1è2ç3à4ù5ê6î7ô8"])
 def test_a_value_with_letters_beyond_ascii_is_masked_in_escapes(redactor: Redactor, value: str) -> None:
     """A password with umlauts is masked where a log escapes these letters, or writes one or two bytes for each."""
