@@ -107,7 +107,7 @@ async def code_of(desk: Desk, who: str) -> str:
 
 def alike(said: Mapping[str, Any]) -> str:
     """What is said, with whatever one of its kind says otherwise than the next masked: ids, digests, times, places."""
-    measured = ("_ms", "_us", "took_s", "seq", "lines", "spans")
+    measured = ("_ms", "_us", "took_s", "seq", "lines", "spans", "size")
     kept = {name: "*" if name.endswith(measured) else it for name, it in sorted(said.items())}
     return _VARIES.sub("*", json.dumps(kept))
 
