@@ -28,7 +28,6 @@ from typing import Any, Final
 import uvloop
 
 from byokeep import __version__
-from byokeep.adapters.passkeys import Passkeys
 from byokeep.adapters.passwords import Passwords
 from byokeep.browser.ephemeral import Rooms, swept
 from byokeep.core.errors import ByokeepError
@@ -50,7 +49,7 @@ _SWITCH_S: Final = 0.0005
 _SERVER: Final = ("granian.constants", "granian.http", "granian.server.embed")
 _OWN: Final = {
     "web": ("byokeep.web.app", *_SERVER),
-    "broker": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
+    "broker": ("byokeep.broker.app", "byokeep.broker.rounds", "byokeep.adapters.passkeys", *_SERVER),
     "breakglass": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
     "drill": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
     "killswitch": ("byokeep.killswitch.app", *_SERVER),
@@ -104,6 +103,7 @@ def _broker_document() -> dict[str, Any]:
 
 
 async def _broker(settings: Settings, socket: Path | None = None) -> None:
+    from byokeep.adapters.passkeys import Passkeys  # noqa: PLC0415 - see the top
     from byokeep.broker.app import create_app as create_broker  # noqa: PLC0415 - see the top
     from byokeep.broker.rounds import Rounds  # noqa: PLC0415 - see the top
 
