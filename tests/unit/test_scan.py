@@ -83,8 +83,14 @@ def marker_of(value: bytes) -> bytes:
     return Canary("", value).searched[:24]
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(
+    ("encoding", "container"),
+    [
+        pytest.param(encoding, container, marks=[pytest.mark.campaign] if (at + place) % 3 else [])
+        for at, encoding in enumerate(ENCODINGS)
+        for place, container in enumerate(CONTAINERS)
+    ],
+)
 def test_every_encoding_is_found_in_every_container(encoding: str, container: str) -> None:
     """A canary in any encoding, inside any container, amid other text, is found; its absence is not."""
     value = new_canary("openai")
