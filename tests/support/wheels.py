@@ -30,4 +30,7 @@ def environment_of_wheels(place: Path) -> tuple[Path, Path]:
         install(name, place / "built", place / name)
         for path in (place / name).iterdir():  # of a script the RECORD says that it lies beside lib
             path.rename(packages.parents[1] / "bin" if path.name == "bin" else packages / path.name)
-    return place / "env" / "bin" / "python", packages
+    python = place / "env" / "bin" / "python"
+    # As pip would: whoever runs it may not write there, and each of its processes would compile all of it anew.
+    subprocess.run([python, "-m", "compileall", "-q", *(packages / name for name in FOLDERS)], check=True)
+    return python, packages
