@@ -15,6 +15,7 @@ import secrets
 import sys
 import threading
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -68,6 +69,7 @@ LONGEST: Final = 1 << 15
 """Bytes; a longer value is refused, for its table would be larger than the process."""
 _WORD: Final = 4
 _STRIDE: Final = 8
+_MOST_PLACES: Final = 128  # of one word in one form
 _OFFSET_BITS: Final = 32
 _OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
 
@@ -91,6 +93,14 @@ class _Form:
     number: int = 0
 
     def words(self) -> Iterator[tuple[int, int]]:
+        """Yield of `_all_words` each word at its first places: one that stands at more is of a text that repeats."""
+        times: Counter[int] = Counter()
+        for word, at in self._all_words():
+            times[word] += 1
+            if times[word] <= _MOST_PLACES:
+                yield word, at
+
+    def _all_words(self) -> Iterator[tuple[int, int]]:
         """Yield (word as an integer, offset) of enough words of each part that a sample hits one wherever it falls.
 
         Of the words at eight offsets in a row one is sampled; every part holds eight such, for it is longer than the
@@ -289,7 +299,7 @@ class KnownValues:
 
     def _verified(self, squeezed: Squeezed) -> list[KnownHit]:
         hits: set[KnownHit] = set()
-        done: dict[tuple[int, int], int] = {}
+        done: dict[int, int] = {}  # up to where a form was found
         folded = b""
         table, forms = self.table, self._forms
         for number, word in enumerate(_sampled(squeezed.padded[: squeezed.size])):
@@ -300,8 +310,7 @@ class KnownValues:
                 form, offset = forms.get(place >> _OFFSET_BITS), place & _OFFSET_MASK
                 if form is None:  # it was forgotten meanwhile
                     continue
-                known = (id(form), position - offset)
-                if done.get(known, -1) >= position:
+                if done.get(form.number, -1) > position:
                     continue
                 if form.caseless:
                     folded = folded or squeezed.padded.lower()
@@ -316,7 +325,7 @@ class KnownValues:
                 if _holds(form.cuts, left, right):
                     base = position - offset
                     hits.add(KnownHit(base + left, base + right, form.entry.kind, form.entry.mark, form.name))
-                    done[known] = base + right
+                    done[form.number] = base + right
         return sorted(hits)
 
 
