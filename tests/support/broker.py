@@ -420,7 +420,7 @@ def installed(server: EmbeddedPostgres, store: Store) -> Iterator[tuple[FreshDat
     first, people = _installed[server, installation]
     database = fresh_database(server, template=first.name)
     try:
-        yield database, dict(people)
+        yield database, {role: replace(one) for role, one in people.items()}  # a new password gives one another token
     finally:
         drop_database(database)
 
