@@ -473,7 +473,7 @@ async def test_epochs_that_were_cut_off_the_published_log_are_missed(broker: Bro
     cut off the next run signs the very same again, byte for byte."""
     await filled(broker, 3)
     lines = (broker.folder / "epochs.jsonl").read_bytes().splitlines(keepends=True)
-    for kept in (2, 1):
+    for kept in (1, 2):
         cut = tmp_path / f"cut-{kept}"
         cut.mkdir(mode=0o700)
         (cut / "epochs.jsonl").write_bytes(b"".join(lines[:kept]))
