@@ -158,6 +158,13 @@ def test_addresses_lose_what_is_named_like_a_credential() -> None:
         assert clean_url(wall, kept) == kept
 
 
+def test_a_name_that_is_a_secret_itself_is_masked_with_the_rest() -> None:
+    """A parameter whose name holds a live value costs no span."""
+    wall, value = Wall(Redactor(engine="pure")), phrase()
+    with wall.redactor.register(value):
+        assert not leaks(clean_query(wall, f"{value}=1&page=2"), value)
+
+
 def test_an_address_of_one_long_word_costs_what_it_is_long() -> None:
     """A query of 60,000 letters without a name is read from its first letter alone; from each it took nine seconds."""
     began = time.process_time()

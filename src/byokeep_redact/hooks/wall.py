@@ -112,7 +112,7 @@ class Wall:
 
     def named(self, name: str, value: str) -> str:
         """Return a value without secrets, and masked whole where its name says that it is one."""
-        return cast(str, self.redactor.value({name: value})[name])
+        return cast(str, next(iter(self.redactor.value({name: value}).values())))  # the name may be masked, too
 
     def fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return named fields without secrets, every value plain data; the same dict if there is nothing to change."""
