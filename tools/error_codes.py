@@ -20,7 +20,7 @@ PAGE = "docs/errors.md"
 BEHIND = (
     "adapters/blobs", "adapters/files/append", "adapters/files/checkpoints", "adapters/files/reserve",
     "adapters/files/tombstones", "adapters/openbao/audit", "adapters/openbao/login", "adapters/openbao/ports",
-    "adapters/postgres/database", "adapters/postgres/connections",
+    "adapters/openid", "adapters/postgres/database", "adapters/postgres/connections",
     "adapters/providers/descriptor", "keys/mint", "keys/old_version", "wire/bao_http", "wire/transport",
 )  # fmt: skip
 HEAD = """\

@@ -567,6 +567,14 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     assert 'class="tag good">active</span>' in (await operator.get("/console/clients")).raw
     assert "Nothing waits" in (await approver.get("/console/approvals")).text
     assert "Nothing is stopped." in (await operator.get("/console/kill")).text
+    narrow = stand.subject("operator", "narrow", clients=(await stand.client(),))
+    of_all, desk.people["operator"] = desk.people["operator"], narrow
+    held = Visit(desk)
+    await held.sign_in("operator")
+    desk.people["operator"] = of_all
+    assert "Nothing needs you now" in (calm := (await held.get("/console")).text)
+    assert "Not shown to you: checklists, backups." in calm
+    assert "backup was opened" not in calm, "what was not asked is not said to be well"
     opened = json.loads(stand.events("switch.opened")[-1])
     assert opened["actor"] == str(desk.people["approver"].id)
     await one_lane_is_stopped(desk, operator, approver)

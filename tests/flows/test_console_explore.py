@@ -177,7 +177,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     assert (held["client"], held["filter"]) == ("none named", f"find {name}")
     auditor = desk.people["auditor"].id
     signer = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{auditor}'")  # noqa: S608
-    assert held["made_by"] == f"{signer} ({auditor})"
+    assert (held["made_by"], held["made_by_name"]) == (str(auditor), signer)
     assert held["csv_sha256"] == sha256(table).hexdigest()
     monkeypatch.setattr(lists, "MOST", 5)
     monkeypatch.setattr(lists, "MAX_RECORDS", 5)

@@ -12,6 +12,7 @@ import pytest
 
 from byokeep.core.audit import ChainHead, Record, canonical_payload, export_line
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
+from byokeep.core.checkpoint import LogState
 from byokeep.core.errors import Conflict
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.process import hold
@@ -61,10 +62,11 @@ def said(name: EventName, seq: int, outcome: Outcome = Outcome.OK, **fields: str
     return export_line(record, prev=bytes(32)) + b"\n"
 
 
-def told(place: Path, manifest: BackupManifest, *lines: bytes, published: int = 0) -> list[str]:
+def told(place: Path, manifest: BackupManifest, *lines: bytes, published: int = 0, base: int = 0) -> list[str]:
     (place / "copy").mkdir(parents=True, exist_ok=True)
-    (place / "copy" / "audit.jsonl").write_bytes(b"".join(lines))
-    return restore._ended_since(place, manifest, {INSTALLATION: ChainHead(INSTALLATION, published, bytes(32))})
+    (place / "copy" / (f"audit-{base}.jsonl" if base else "audit.jsonl")).write_bytes(b"".join(lines))
+    state = LogState(heads={INSTALLATION: ChainHead(INSTALLATION, published, bytes(32))}, base=base)
+    return restore._ended_since(place, manifest, state)
 
 
 def test_of_every_event_it_is_decided_whether_a_restore_undoes_it() -> None:
@@ -92,7 +94,7 @@ def test_a_copy_that_ends_before_the_backup_is_said_to_know_nothing(tmp_path: Pa
     """Without the copy, and with one that is too short or lacks a line of what was published since, people are told to
     look themselves."""
     manifest, _ = made(tmp_path)
-    assert restore._ended_since(tmp_path, manifest, {}) == [restore._UNKNOWN]
+    assert restore._ended_since(tmp_path, manifest, LogState()) == [restore._UNKNOWN]
     assert told(tmp_path, manifest, said(EventName.LOGIN, 2)) == [restore._UNKNOWN]
     assert told(tmp_path, manifest, said(EventName.LOGIN, 3)) == []
     lines = [said(EventName.LOGIN, seq) for seq in range(1, 7)]
@@ -100,6 +102,11 @@ def test_a_copy_that_ends_before_the_backup_is_said_to_know_nothing(tmp_path: Pa
     for gone in (3, 4, 5):  # the backup knows the first three
         left = lines[:gone] + lines[gone + 1 :]
         assert told(tmp_path, manifest, *left, published=6) == [restore._UNKNOWN]
+    told(tmp_path, manifest, *lines)  # records that were lost fill no gap of the copy that began after a rebase
+    after, before = replace(manifest, epochs=5), replace(manifest, epochs=4)
+    assert told(tmp_path, after, *lines, published=6, base=4) == []
+    assert told(tmp_path, before, *lines, published=6, base=4) == [restore._UNKNOWN]
+    assert told(tmp_path, after, *lines[:4], published=6, base=4) == [restore._UNKNOWN]
 
 
 def test_tombstones_that_lost_a_line_of_the_backup_are_refused(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ class OpenIdProvider:
         """
         said = await self._described()
         if issuer != self._issuer and (issuer or said.get("authorization_response_iss_parameter_supported") is True):
-            raise _refused("iss")
+            raise _does_not_count("iss")
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": self._redirect,
                 "code_verifier": verifier}  # fmt: skip
         headers = {"content-type": "application/x-www-form-urlencoded"}
@@ -114,7 +114,7 @@ class OpenIdProvider:
         answer = await self._call("POST", at, headers, urlencode(form).encode())
         token = answer.get("id_token")
         if not isinstance(token, str):
-            raise _refused("id_token")
+            raise _does_not_count("id_token")
         return self._checked(token, await self._keys(said), nonce, asked_at)
 
     async def logged_out(self, token: str) -> tuple[bytes, datetime]:
@@ -149,7 +149,7 @@ class OpenIdProvider:
                 if _is_good(one):
                     keys.append(import_key(one))
         if not keys:
-            raise _refused("keys")
+            raise _does_not_count("keys")
         return KeySet(keys)
 
     def _checked(self, token: str, keys: KeySet, asked: str, asked_at: int) -> tuple[bytes, frozenset[str]]:
@@ -182,7 +182,7 @@ class OpenIdProvider:
         }
         for claim, good in {**holds, **more}.items():
             if not good:
-                raise _refused(claim)
+                raise _does_not_count(claim)
         return hashlib.sha256(f"{self._issuer}\0{subject}".encode()).digest()
 
     async def _described(self) -> Mapping[str, Any]:
@@ -208,7 +208,7 @@ class OpenIdProvider:
             step = "The sign-in provider does not accept what is in `sso.secret`. Tell an admin."
             raise Unavailable("sso_secret_refused", next_step=step)
         if method == "POST" and got.status == 400:
-            raise _refused("code")
+            raise _does_not_count("code")
         said = strict_object(got.body.reveal())
         if got.status != 200 or said is None:
             raise _unreachable()
@@ -230,7 +230,7 @@ def _signed(token: str, keys: KeySet) -> Mapping[str, Any]:
     try:
         return jwt.decode(token, keys, algorithms=list(ALGORITHMS)).claims
     except (JoseError, ValueError, TypeError, KeyError, RecursionError):
-        raise _refused("signature") from None
+        raise _does_not_count("signature") from None
 
 
 def _unproved(token: str) -> Mapping[str, Any]:
@@ -239,9 +239,9 @@ def _unproved(token: str) -> Mapping[str, Any]:
         found = extract_compact(token.encode())
         alg, claims = found.headers().get("alg"), strict_object(found.payload or b"")
     except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise _refused("signature") from None
+        raise _does_not_count("signature") from None
     if alg not in ALGORITHMS or claims is None:
-        raise _refused("signature")
+        raise _does_not_count("signature")
     return claims
 
 
@@ -256,7 +256,7 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _refused(claim: str) -> Rejected:
+def _does_not_count(claim: str) -> Rejected:
     return Rejected("sso_answer_refused", next_step=_STEP, claim=claim)
 
 

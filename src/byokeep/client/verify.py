@@ -247,7 +247,7 @@ def _of_list(said: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
     return {
         "kind": "list", "list": said["list"], "client": client,
         "filter": ", ".join(f"{name} {text}" for name, text in sorted(asked.items())) or "none",
-        "made_at": said["made_at"], "made_by": f"{said.get('made_by_name') or 'no name told'} ({said['made_by']})",
+        "made_at": said["made_at"], "made_by": said["made_by"], "made_by_name": said.get("made_by_name", ""),
         "rows": len(said["rows"]), "left": said["left"], "left_is": said["left_is"],
         "csv_sha256": about["digest"]["sha256"],
     }  # fmt: skip

@@ -142,7 +142,7 @@ def may_process(
     if state is KeyState.SUSPENDED and not any(span.until is None for span in suspensions):
         raise Rejected("suspension_unknown", next_step="Give the time since when the key is suspended.")
     if now >= periods.processes_until:
-        raise Rejected("key_period_over", next_step=_NEXT, period="recipient")
+        raise Rejected("key_period_over", next_step="Log in again, which makes a new one.", period="recipient")
 
 
 def may_resume(state: KeyState, now: datetime, periods: Periods) -> None:

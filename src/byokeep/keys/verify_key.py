@@ -165,12 +165,12 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
     place = SecretRef(ref.client_id, ref.provider)
     try:
         async with app.custodian.open(task.job_id) as custody:
-            value, ask = await custody.read(place, task.version), app.identify
-            with value:
-                if (token := await app.swap(ref.provider, value, partial(custody.identity, place))) is not None:
-                    value, ask = token, app.identify_token
-                note = await ask(ref.provider, value)
-                count = await search(app, value, run.started_at)
+            with await custody.read(place, task.version) as kept:
+                token = await app.swap(ref.provider, kept, partial(custody.identity, place))
+                with kept if token is None else token as value:
+                    ask = app.identify if token is None else app.identify_token
+                    note = await ask(ref.provider, value)
+                    count = await search(app, value, run.started_at)
     except Unavailable as error:
         if not last_attempt:
             raise

@@ -41,7 +41,7 @@ from byokeep.adapters.postgres.fit import revisions
 from byokeep.audit import log
 from byokeep.backup import archive, backups
 from byokeep.core import backup
-from byokeep.core.audit import ChainHead, Facts, parse_line, read_payload
+from byokeep.core.audit import Facts, parse_line, read_payload
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
 from byokeep.core.checkpoint import LogState, parse_epoch_line, replay
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected
@@ -155,7 +155,7 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
         if brought.checkpoints is not None:
             outside = _outside(brought.checkpoints, manifest, brought)
             found.behind = outside.size - manifest.epochs
-            found.to_do = _ended_since(brought.checkpoints, manifest, outside.heads)
+            found.to_do = _ended_since(brought.checkpoints, manifest, outside)
         await _restore(settings, file, keys, brought, found, (signature, key_id))
     return found
 
@@ -252,18 +252,23 @@ def _must_go_on(file: Path, manifest: BackupManifest) -> None:
         raise BackupRefused("outside")
 
 
-def _ended_since(place: Path, manifest: BackupManifest, published: Mapping[UUID, ChainHead]) -> list[str]:
-    """Return what was ended after the backup, by the second copy of the audit. Raises BackupRefused(``outside``)."""
+def _ended_since(place: Path, manifest: BackupManifest, outside: LogState) -> list[str]:
+    """Return what was ended after the backup, by the second copy of the audit. Raises BackupRefused(``outside``).
+
+    After a rebase, older copies hold records that were lost, under numbers that were given again: only the newest copy
+    shows that nothing is missing, and of a backup from before the rebase nothing does.
+    """
     known, found = {head.chain: head.seq for head in manifest.heads}, {}
     short = {head.chain: head.seq for head in manifest.heads if head.seq}  # chains that no line of the copy reaches
     whole = dict(known)  # how far each chain goes without a gap
+    newest = f"audit-{outside.base}.jsonl" if outside.base else "audit.jsonl"
     try:
         for file in sorted((place / "copy").glob("audit*.jsonl")):
             for line in file.read_bytes().split(b"\n")[:-1]:
                 one = parse_line(line)
                 if one.seq >= known.get(one.chain, 0):
                     short.pop(one.chain, None)
-                if one.seq == whole.get(one.chain, 0) + 1:
+                if file.name == newest and one.seq == whole.get(one.chain, 0) + 1:
                     whole[one.chain] = one.seq
                 said = read_payload(one.payload) if one.seq > known.get(one.chain, 0) else None
                 if said is not None and _ends(said):
@@ -271,7 +276,8 @@ def _ended_since(place: Path, manifest: BackupManifest, published: Mapping[UUID,
                     found[one.chain, one.seq] = f"{said.event} {said.object or named} client {said.client or '-'}"
     except (ByokeepError, OSError):
         raise BackupRefused("outside") from None
-    lacks = short or any(whole.get(head.chain, 0) < head.seq for head in published.values())
+    told_anew = 0 < outside.base >= manifest.epochs
+    lacks = short or told_anew or any(whole.get(head.chain, 0) < head.seq for head in outside.heads.values())
     return [_UNKNOWN] * bool(lacks) + list(found.values())
 
 

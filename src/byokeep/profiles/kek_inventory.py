@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import UUID
 
 from byokeep.core.model import Actor
@@ -19,10 +19,6 @@ from byokeep.kernel.command import command, permit
 from byokeep.profiles.kek import CHECK_TASK, FINDINGS, UNKNOWN
 from byokeep.profiles.kek_requests import hand_on
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
-
-if TYPE_CHECKING:
-    pass
-
 
 FRESH_FOR_S: Final = 7200  # seconds for which a check counts
 

@@ -12,16 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, NotFound
 from byokeep.core.events import EventName, FieldValue, Outcome
-from byokeep.core.kek import (
-    check_provider,
-    rotation_due,
-    urgency,
-)
+from byokeep.core.kek import check_provider, rotation_due, urgency
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.plain_text import check_reason
@@ -55,9 +51,6 @@ from byokeep.profiles.kek import (
 from byokeep.profiles.profiles import Profile
 from byokeep.sealing.generation import Generation
 from byokeep.tenancy.clients import require_active, scope_of
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -267,7 +267,8 @@ def _encode(body: Mapping[str, object]) -> bytes:
 def _text(value: object) -> str:
     if not isinstance(value, Secret):
         raise TypeError("only JSON values and secrets can be sent")
-    with refusing("value_not_text", Rejected, next_step="Secrets are stored as UTF-8 text; encode bytes first."):
+    step = "Secrets are stored as UTF-8 text; encode bytes first."
+    with refusing("value_not_text", Rejected, on=UnicodeDecodeError, next_step=step):
         return value.reveal().decode()
 
 

@@ -126,7 +126,7 @@ def account_for(data: Path) -> SystemUser:
     """
     if os.geteuid() != 0:
         return our_account()
-    with refusing("no_such_user", Rejected, next_step="Give an existing user for PostgreSQL."):
+    with refusing("no_such_user", Rejected, next_step="Run byokeep as a user of its own."):
         if data.exists() and (owner := data.stat().st_uid) != 0:
             found = pwd.getpwuid(owner)
         else:
