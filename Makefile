@@ -34,7 +34,7 @@ test: chromium watchers postgres ## Run the checks and the tests
 	wait $$checks; exit $$code
 
 test-fast: $(STAMP) ## Run the tests that start no OpenBao, PostgreSQL or Chromium: a minute
-	@$(PY) -m pytest -q -m 'not engines and not campaign' --jobs 2 $(PYTEST_ARGS) tests/unit tests/contract tests/closed
+	@$(PY) -m pytest -q -m 'not engines and not campaign' --jobs 4 $(PYTEST_ARGS) tests/unit tests/contract tests/closed
 
 check: $(STAMP) ## Run the checks alone: style, types, who imports whom, sizes, house rules, documents, pins
 	@$(PY) -m tools.check
