@@ -331,7 +331,8 @@ def start_files(places: Iterable[str], strict: bool) -> ProbeOutcome:
     suspect = [*extra, *(path for path in files if _runs(path))]
     if suspect:
         names = {path.name for path in suspect}  # most packages own none of these, and listing all files takes long
-        owners = (one for one in distributions() if any(name in (one.read_text("RECORD") or "") for name in names))
+        records = ((one, one.read_text("RECORD") or "") for one in distributions())
+        owners = (one for one, record in records if any(name in record for name in names))
         known = {str(Path(str(file.locate())).resolve()): file for one in owners for file in one.files or ()
                  if file.name.endswith((".pth", ".py")) and len(file.parts) == 1}  # fmt: skip
         suspect = [path for path in suspect if not _as_recorded(known.get(str(path.resolve())), path)]
