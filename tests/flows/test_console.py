@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from byokeep.adapters.postgres.database import PostgresTransaction
-from byokeep.console.pages import Console
+from byokeep.console.pages import ENDED, Console
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.model import ClientId
@@ -415,6 +415,11 @@ async def test_an_open_page_is_told_of_stops_and_ends_with_its_session(
             aged(desk, "seen_at", 2)  # nobody used it for 31 minutes
             assert (await reply.read()).endswith(b"event: ended\ndata: {}\n\n")
     assert not desk.web.views._following
+    for cookies in (dict(visit.cookies), {}):  # a page that asks again is told, and another's new session stays
+        asked = Visit(desk, cookies)
+        over = await asked.ask("GET", "/console/live", Accept="text/event-stream")
+        assert (over.status, over.raw, over.headers["Content-Type"][:17]) == (200, ENDED, "text/event-stream")
+        assert asked.cookies == cookies and over.cookies == []
     assert (await visit.ask("GET", "/console/live")).at[:16] == "/console/sign-in"
     assert desk.stand.alerts() == []
 
@@ -444,7 +449,7 @@ async def test_no_page_is_shown_without_a_session(desk: Desk) -> None:
             answer = await visit.ask(method, re.sub(r"{[a-z_]+}", "018f3c1e-0000-7000-8000-000000000000", path), **SAME)
             assert (answer.status, answer.at[:16]) == (303, "/console/sign-in"), (route, answer.text)
             assert SESSION not in visit.cookies
-    for mode, kept in (("navigate", True), ("cors", False)):  # a stream of a page that lost its session is led there
+    for mode, kept in (("navigate", True), ("cors", False)):  # what a page loads leaves the form of another as it is
         visit = Visit(desk)
         await visit.ask("GET", "/console/sign-in", **{"Sec-Fetch-Mode": mode})
         assert bool(visit.cookies) is kept

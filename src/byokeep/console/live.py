@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from byokeep.console.lists import APPROVED_BY
-from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.pages import ENDED, HEADERS, Console, Pages
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import ByokeepError
 from byokeep.core.policy import Verb, authorise
@@ -34,7 +34,6 @@ from byokeep.telemetry.log import get_log
 from byokeep.tenancy.clients import scope_of
 
 _ASKED_FOR_S: Final = 2.0  # a page that hears nothing for longer believes it is stale
-_ENDED: Final = "event: ended\ndata: {}\n\n"
 
 
 async def keep_looking(app: WebApp) -> None:
@@ -78,7 +77,7 @@ def add(pages: Pages) -> None:
     async def stream(request: Request, who: Visitor) -> Response:
         await no_query(request)
         authorise(who.actor, Verb.SWITCH_READ)
-        reply = Events(console.app, who.actor, first=await _waits(console, who), last=_ENDED)
+        reply = Events(console.app, who.actor, first=await _waits(console, who), last=ENDED)
         reply.headers.update(HEADERS)
         return reply
 

@@ -48,6 +48,7 @@ from byokeep.http.openapi import LateRoute
 from byokeep.http.request import STATUS, Authenticator, Budget, answer, request_id
 from byokeep.kernel.app import WebApp
 
+ENDED: Final = "event: ended\ndata: {}\n\n"  # a stream's last event: its session is over
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self';"
     " img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
@@ -266,7 +267,7 @@ class Console:
         )  # fmt: skip
         reply = Response(text, status, self.site.headers, "text/html")
         if given and request.headers.get("sec-fetch-mode", "navigate") == "navigate":
-            keep(reply, STRANGER, given)  # not by a stream that was led here: the form of another page would be old
+            keep(reply, STRANGER, given)  # not by what a page loads: the form of another page would be old
         return reply
 
     async def again(
@@ -290,7 +291,8 @@ class Console:
         await answer(request, error)
         if error.code == "session_over" or (error.code == "bad_token" and who is None):
             reply = self._to_sign_in(request)
-            keep(reply, self.site.session, "")
+            if not _is_stream(request):  # of a page that is still open: somebody may have signed in meanwhile
+                keep(reply, self.site.session, "")
             return reply
         if error.code == "step_up_required":
             return self._to_sign_in(request)
@@ -319,6 +321,8 @@ class Console:
 
     def _to_sign_in(self, request: Request) -> Response:
         home = self.site.home
+        if _is_stream(request):
+            return Response(ENDED, 200, self.site.headers, "text/event-stream")
         if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
             # The browser withholds our cookie if another site leads here: one more step, from a page of ours.
             return self.page(request, "hop.html", to=next_page(_path_of(request), home))
@@ -333,6 +337,11 @@ def _may(who: Visitor | None, verb: Verb | None, every: bool) -> bool:
     if who is None:
         return False
     return verb is None or (who.may(verb) and not (every and who.actor.clients is not None))
+
+
+def _is_stream(request: Request) -> bool:
+    """Whether a loaded page asks, which cannot be led elsewhere: it is told :data:`ENDED`, and asks no more."""
+    return request.headers.get("accept") == "text/event-stream"
 
 
 def _path_of(request: Request) -> str:
