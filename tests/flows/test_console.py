@@ -419,7 +419,7 @@ async def test_an_open_page_is_told_of_stops_and_ends_with_its_session(
         asked = Visit(desk, cookies)
         over = await asked.ask("GET", "/console/live", Accept="text/event-stream")
         assert (over.status, over.raw, over.headers["Content-Type"][:17]) == (200, ENDED, "text/event-stream")
-        assert asked.cookies == cookies and over.cookies == []
+        assert (asked.cookies, over.cookies) == (cookies, [])
     assert (await visit.ask("GET", "/console/live")).at[:16] == "/console/sign-in"
     assert desk.stand.alerts() == []
 
