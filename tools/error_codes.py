@@ -102,7 +102,7 @@ def codes(read: list[Source]) -> tuple[dict[str, Code], list[Fault]]:
 
 
 def _refused(call: ast.Call) -> str:
-    """The class that :func:`byokeep.core.canonical.refusing` raises."""
+    """The class that :func:`byokeep.core.errors.refusing` raises."""
     return ast.unparse(call.args[1]) if len(call.args) > 1 else "Integrity"
 
 

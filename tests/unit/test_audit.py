@@ -28,8 +28,8 @@ from byokeep.core.audit import (
     verify_chain,
     verify_log,
 )
-from byokeep.core.canonical import canonical_json, parse_canonical, refusing
-from byokeep.core.errors import Integrity
+from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.errors import Integrity, refusing
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Role
 from tests.support.auditlog import ACTOR, ALICE, BOB, INSTALLATION, REF, MemoryLog, named

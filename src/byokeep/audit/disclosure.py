@@ -23,9 +23,9 @@ from uuid import UUID
 from byokeep.audit.log import checkpoint, must_hold, origin, public_keys, records_after, segments
 from byokeep.core import evidence
 from byokeep.core.audit import ChainHead, Record, empty, export_line, verify_log
-from byokeep.core.canonical import parse_canonical, refusing
+from byokeep.core.canonical import parse_canonical
 from byokeep.core.checkpoint import Inclusion, client_proof_data, include
-from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.events import HEARTBEATS, EventName, FieldValue, Outcome
 from byokeep.core.evidence import CONNECT, PROFILE, EvidencePiece, Onboarding
 from byokeep.core.model import Actor, ClientId

@@ -14,8 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from byokeep.audit import alerts, disclosure
 from byokeep.audit.alerts import Alert, AlertFilter
 from byokeep.audit.disclosure import DEFAULT_RECORDS, RecordFilter, RecordPage, RecordWindow, ShownRecord
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, refusing
 from byokeep.core.events import Outcome
 from byokeep.core.identity import spelt
 from byokeep.core.model import Actor, ClientId

@@ -27,8 +27,8 @@ from aiohttp import WSMsgType, web
 from playwright.async_api import CDPSession, Error, Page
 
 from byokeep.browser.launch import Running, resource
-from byokeep.core.canonical import read_json, refusing
-from byokeep.core.errors import Unavailable
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import Unavailable, refusing
 from byokeep.kernel.ports import Window
 from byokeep.platforms.website import SitePlace, Website
 

@@ -33,8 +33,8 @@ from typing import Any, Final
 from playwright.async_api import Error, Page, Response
 
 from byokeep.browser.launch import resource
-from byokeep.core.canonical import refusing, unique
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.canonical import unique
+from byokeep.core.errors import Rejected, Unavailable, refusing
 from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, compare
 from byokeep.core.manifest import BROWSER_APP
 from byokeep.kernel.ports import Shot

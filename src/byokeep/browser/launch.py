@@ -43,8 +43,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import BrowserContext, Frame, Page, Playwright, async_playwright
 
 from byokeep.chromium import find_chromium
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable, refusing
 from byokeep.process import clean_environment, pids, to_its_end
 from byokeep.process import running as running_process
 

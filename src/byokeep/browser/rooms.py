@@ -36,8 +36,7 @@ from byokeep.browser.handoff import handed_over
 from byokeep.browser.identify import IdentityOutcome, from_network, identify, photographed
 from byokeep.browser.launch import Running, Start, ended_cleanly, new_directory, running
 from byokeep.browser.session import logged_out
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable, refusing
 from byokeep.core.identity import Fingerprint
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider

@@ -41,8 +41,8 @@ from playwright.async_api import Error, Page, Route, StorageState
 
 from byokeep.browser.identify import IdentityOutcome, from_network, identify, look
 from byokeep.browser.launch import Running, resource, same_site
-from byokeep.core.canonical import read_json, refusing
-from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.core.vault_incident import SessionEnd
 from byokeep.platforms.website import SitePlace, Website

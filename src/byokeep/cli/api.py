@@ -21,8 +21,8 @@ from urllib.parse import quote
 
 from byokeep.cli.intake import read_token_file
 from byokeep.cli.terminal import again, busy, clean, say, session, show
-from byokeep.core.canonical import read_json, refusing
-from byokeep.core.errors import ByokeepError, Rejected, Unavailable
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import ByokeepError, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.settings import check_address
 

@@ -12,8 +12,7 @@ from byokeep.cli.api import call, run, tell, web_url
 from byokeep.cli.choices import Risk
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.terminal import again
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, refusing
 from byokeep.core.secret import Secret
 
 app: Final = App(name="client")

@@ -15,8 +15,7 @@ from byokeep.cli.names import Account, Client, Key, Profile
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import again, say, session
 from byokeep.cli.times import moment
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Rejected, Unavailable, refusing
 
 _MOST: Final = 1 << 22  # bytes of a file of figures
 _WHY: Final = {

@@ -19,8 +19,7 @@ from byokeep.cli.names import Account, Client, Incident, Key, Profile, said_of
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import moment
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.errors import ByokeepError, Rejected, refusing
 
 Step = Literal[
     "kill", "rotate", "report", "ticket", "postmortem", "release", "close", "reauth", "validate", "canary", "reopen"

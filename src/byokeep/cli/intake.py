@@ -22,8 +22,7 @@ from shlex import quote
 from typing import Final
 
 from byokeep.cli.terminal import again, clean, say
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, refusing
 from byokeep.core.secret import Secret
 
 LIMIT: Final = 8192  # bytes

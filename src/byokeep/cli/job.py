@@ -22,8 +22,7 @@ from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.client.http import Broker
 from byokeep.client.settings import read_token
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable, refusing
 from byokeep.process import child_setup, clean_environment
 
 app: Final = App(name="job")

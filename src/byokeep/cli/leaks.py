@@ -33,8 +33,7 @@ from byokeep.cli.api import call, fetch, own_token, run, stack, web_url
 from byokeep.cli.intake import read_secret
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import busy, clean, err, say, session, show
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.wire.transport import TooLarge, Transport, read_body
 

@@ -24,8 +24,7 @@ from cyclopts import App
 
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import session
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Rejected, Unavailable, refusing
 from byokeep.kernel.durable_write import draft
 
 if TYPE_CHECKING:

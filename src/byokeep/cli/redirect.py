@@ -20,8 +20,7 @@ from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 
 _LONGEST: Final = 16 * 1024  # bytes of a request

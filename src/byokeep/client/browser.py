@@ -48,8 +48,7 @@ from byokeep.browser.launch import Running
 from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, sites
 from byokeep.client.http import Broker, end, now
 from byokeep.client.lease import HeldLease
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, Unavailable, refusing
 from byokeep.core.identity import Face
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing

@@ -31,8 +31,7 @@ from byokeep.client.provider_calls import Sender, ToldTransport, aiohttp_trace
 from byokeep.client.settings import ClientSettings, from_environment, read_token
 from byokeep.client.webhooks import JobWebhooks
 from byokeep.core.act_key import check_key
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.core.usage import CallResult, check_tool, result_of
 

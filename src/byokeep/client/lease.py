@@ -26,8 +26,7 @@ from uuid import UUID
 
 from byokeep.client.exchange import swapped
 from byokeep.client.http import Broker, end, now
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Denied, NotFound, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, NotFound, Unavailable, refusing
 from byokeep.core.exchange import Exchange, declared
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_identity, read_secret

@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.wire import address as wire_address
 

@@ -24,8 +24,7 @@ from uuid import UUID
 
 from byokeep.core import checkpoint, merkle
 from byokeep.core.audit import Record, parse_lines, verify_chain, verify_log
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Integrity, Rejected, Unavailable
+from byokeep.core.errors import Integrity, Rejected, Unavailable, refusing
 from byokeep.core.evidence import DRILL, DUE, EXPOSURE, LIST, EvidenceReport, read_report
 from byokeep.core.evidence import verify_evidence as check_evidence
 from byokeep.core.file_kind import HEAD, Kind, expect

@@ -20,8 +20,8 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from byokeep.core.canonical import MAX_INT, canonical_json, parse_canonical, refusing
-from byokeep.core.errors import Integrity
+from byokeep.core.canonical import MAX_INT, canonical_json, parse_canonical
+from byokeep.core.errors import Integrity, refusing
 from byokeep.core.events import Event
 
 DOMAIN: Final = b"byokeep/audit/v1\x00"

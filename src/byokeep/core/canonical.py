@@ -13,12 +13,8 @@ It may not repair: a value without a canonical spelling, or with more than one r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
-
-from byokeep.core.errors import ByokeepError, Integrity
-from byokeep_redact.errors import type_of_field
 
 MAX_INT: Final = 2**53 - 1
 _text: Final = json.JSONEncoder(ensure_ascii=False).encode
@@ -46,28 +42,6 @@ def parse_canonical(data: bytes) -> object:
     if canonical_json(value) != data:
         raise ValueError("not canonical JSON")
     return value
-
-
-_MISREAD: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-
-
-@contextmanager
-def refusing(
-    code: str, kind: type[ByokeepError] = Integrity, *, next_step: str = "",
-    on: type[Exception] | tuple[type[Exception], ...] = _MISREAD, **fields: type_of_field,
-) -> Iterator[None]:  # fmt: skip
-    """Turn every error of reading a document or a reply, or those of ``on``, into one refusal with ``code``.
-
-    A parser of a signed document builds what it says, writes that again and compares: there is one spelling.
-
-    Args:
-        kind: The class of the refusal, which gets the code and the other arguments.
-        on: Which errors, if not those of reading.
-    """
-    try:
-        yield
-    except on:
-        raise kind(code, next_step=next_step, **fields) from None
 
 
 def check_texts(document: object) -> None:

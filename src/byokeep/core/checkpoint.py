@@ -35,8 +35,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from byokeep.core import merkle
 from byokeep.core.audit import ChainHead, parse_line, verify_chain
-from byokeep.core.canonical import canonical_json, refusing
-from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.canonical import canonical_json
+from byokeep.core.errors import Integrity, Rejected, refusing
 
 MAX_NOTE: Final = 64 * 1024  # bytes
 MAX_SIGNATURES: Final = 16

@@ -1,11 +1,13 @@
-"""The one tree of errors. The class of an error tells its receiver what to do next.
+"""The one tree of errors, and how any other failure becomes one of them.
 
-The root, its rules, and the two classes that the redactor raises, too, are in :mod:`byokeep_redact.errors`.
+The class of an error tells its receiver what to do next. The root, its rules, and the two classes that the redactor
+raises, too, are in :mod:`byokeep_redact.errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import ClassVar, Final
 
@@ -13,7 +15,7 @@ from byokeep_redact.errors import ByokeepError, Conflict, Rejected, type_of_fiel
 
 __all__ = [
     "KINDS", "ByokeepError", "Conflict", "Denied", "Integrity", "NotFound", "Pending", "RateLimited", "Rejected",
-    "Unauthenticated", "Unavailable",
+    "Unauthenticated", "Unavailable", "refusing",
 ]  # fmt: skip
 
 
@@ -81,3 +83,24 @@ KINDS: Final[Mapping[str, type[ByokeepError]]] = MappingProxyType(
         "integrity": Integrity, "conflict": Conflict,
     }
 )  # fmt: skip
+
+_MISREAD: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
+@contextmanager
+def refusing(
+    code: str, kind: type[ByokeepError] = Integrity, *, next_step: str = "",
+    on: type[Exception] | tuple[type[Exception], ...] = _MISREAD, **fields: type_of_field,
+) -> Iterator[None]:  # fmt: skip
+    """Turn every error of reading a document or a reply, or those of ``on``, into one refusal with ``code``.
+
+    A parser of a signed document builds what it says, writes that again and compares: there is one spelling.
+
+    Args:
+        kind: The class of the refusal, which gets the code and the other arguments.
+        on: Which errors, if not those of reading.
+    """
+    try:
+        yield
+    except on:
+        raise kind(code, next_step=next_step, **fields) from None

@@ -29,9 +29,9 @@ from uuid import UUID
 
 from byokeep.core import drill
 from byokeep.core.audit import ChainHead, Facts, Record, parse_line, read_payload, verify_chain
-from byokeep.core.canonical import canonical_json, refusing
+from byokeep.core.canonical import canonical_json
 from byokeep.core.checkpoint import Inclusion, PublicKeys, hash_from, parse_inclusion, verifies
-from byokeep.core.errors import Integrity
+from byokeep.core.errors import Integrity, refusing
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import ProfileRef, SecretPart, SecretRef
 from byokeep.core.sheet import sheet

@@ -20,8 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 from uuid import UUID
 
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.errors import Integrity, Rejected, refusing
 from byokeep.core.secret import Secret
 
 FORMAT: Final = "byokeep-token-set/1"

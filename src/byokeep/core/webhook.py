@@ -25,8 +25,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from byokeep.core.canonical import read_json, refusing
-from byokeep.core.errors import RateLimited, Rejected, Unauthenticated
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import RateLimited, Rejected, Unauthenticated, refusing
 
 MAX_BODY: Final = 1 << 20  # bytes
 MIN_KEY: Final = 16  # bytes

@@ -18,8 +18,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core import reenable
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Conflict, Integrity
+from byokeep.core.errors import Conflict, Integrity, refusing
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.model import Actor, Role

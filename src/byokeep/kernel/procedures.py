@@ -29,8 +29,8 @@ from hashlib import sha256
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from byokeep.core.canonical import canonical_json, refusing
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Pending, Rejected, Unavailable
+from byokeep.core.canonical import canonical_json
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
@@ -234,7 +234,7 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
         if step.approval is not None and not await _approved(app, actor, run, step):
             return None
         fields = await _in_time(step.act(app, actor, run), run)
-    except (Unavailable, Pending):
+    except Unavailable:
         raise
     except ByokeepError as error:
         if step.verb is None:  # a person is told, and the run stays where it is
@@ -283,7 +283,7 @@ async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> 
         return None
     try:
         fields = None if step.undo is None else await _in_time(step.undo(app, actor, run), run)
-    except (Unavailable, Pending):
+    except Unavailable:
         raise
     except ByokeepError as error:
         await _stop(app, actor, procedure, run, step, error)

@@ -33,8 +33,7 @@ import aiohttp
 from byokeep import __version__
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable, refusing
 from byokeep.kernel.durable_write import durable_write
 from byokeep.process import WORKER_READY, Progress, clean_environment, end, is_held, is_running, size_of, spawn, work_of
 from byokeep.processes import drill_place

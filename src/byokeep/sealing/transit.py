@@ -21,8 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Rejected, Unavailable, refusing
 from byokeep.core.kek import (
     DEK_BYTES,
     FIRST_VERSION,

@@ -25,8 +25,7 @@ import aiohttp
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import LateRoute, operation_id
 from byokeep.http.request import MAX_BODY, bearer, canonical_id, no_query, read_bytes

@@ -12,8 +12,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, refusing
 
 
 def parse_address(address: str, base: str, bad: str, insecure: str) -> tuple[str | None, str]:

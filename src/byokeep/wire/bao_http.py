@@ -31,8 +31,8 @@ from typing import Any, BinaryIO, Final, Self, cast
 
 from yarl import URL
 
-from byokeep.core.canonical import read_json, refusing
-from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.wire.address import parse_address
 from byokeep.wire.transport import CaFileUnreadable, Transport, failing, read_body

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from byokeep.core.canonical import canonical_json, parse_canonical, refusing
+from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.errors import refusing
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, fields_of, token_set_from
 

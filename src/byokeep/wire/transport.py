@@ -27,8 +27,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.wire.address import is_loopback
 

@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.sealed_record import MAGIC, ArtifactKey, StoredArtifact, parse_artifact_key
 from byokeep.kernel.durable_write import sync_directory
 from byokeep.process import descriptor, hold

@@ -27,8 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 from urllib3.exceptions import HTTPError
 
 from byokeep.adapters.blobs.local import PIECE, Passing, in_thread, sealed_only
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.sealed_record import ArtifactKey, StoredArtifact, parse_artifact_key
 
 PART: Final = 8 << 20  # bytes of a part; a profile may have 10,000 parts

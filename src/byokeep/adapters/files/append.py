@@ -19,8 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Integrity, Unavailable
+from byokeep.core.errors import Integrity, Unavailable, refusing
 from byokeep.kernel.durable_write import sync_directory
 
 _CHUNK: Final = 1 << 20

@@ -20,8 +20,7 @@ from uuid import UUID
 
 from byokeep.adapters.files.append import AppendOnlyFile
 from byokeep.core.audit import ChainHead
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Integrity
+from byokeep.core.errors import Integrity, refusing
 
 NAME: Final = "tombstones"
 _NEXT: Final = "Put the file back as it was: without it, a restore could bring back destroyed keys."

@@ -37,8 +37,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import HASHED_NAME, LEAST_FREE_BYTES, DeviceHealth, StoreEntry, node_of
 from byokeep.wire.bao_http import BaoHttp, BaoReply

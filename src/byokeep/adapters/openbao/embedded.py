@@ -44,8 +44,7 @@ from cryptography.x509.oid import NameOID
 
 from byokeep.adapters.openbao import provisioning
 from byokeep.adapters.openbao.login import log_in, private_dir, read_private
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write, sync_directory
 from byokeep.process import Progress, come_first, end, is_running, running, size_of, spawn, work_of

@@ -21,8 +21,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-from byokeep.core.canonical import read_json, refusing
-from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp, BaoReply
 

@@ -47,8 +47,7 @@ from uuid import UUID
 
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.provisioning import IDENTITY_KEY, IDENTITY_TTL, LOGIN_PATH, SCAN_KEY_PATH, SETTLE_S
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.exchange import identity_path
 from byokeep.core.ref import AppRef, ProfileRef, SecretRef
 from byokeep.core.secret import Secret

@@ -36,8 +36,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from byokeep.core.canonical import refusing
-from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Rejected, Unavailable, refusing
 from byokeep.kernel.durable_write import draft
 from byokeep.kernel.ports import Database
 from byokeep.process import Progress, end, pids, program_in, size_of, spawn, work_of

@@ -30,8 +30,8 @@ from urllib.parse import quote, unquote_to_bytes, urlencode, urlsplit
 import aiohttp
 
 from byokeep.adapters.providers.descriptor import ProviderDescriptor, check_format
-from byokeep.core.canonical import read_json, refusing
-from byokeep.core.errors import Rejected
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import Rejected, refusing
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
 from byokeep.wire.address import is_loopback

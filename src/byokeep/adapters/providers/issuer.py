@@ -28,8 +28,8 @@ import aiohttp
 
 from byokeep.adapters.providers.descriptor import IssuingApi, IssuingCall, ProviderDescriptor
 from byokeep.adapters.providers.identify import resolve
-from byokeep.core.canonical import read_json, refusing
-from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import Conflict, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import MintedKey, ProviderKey, ProviderUsage
 from byokeep.wire.transport import Outbound, Watch, failing, read_body
