@@ -23,6 +23,7 @@ from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
 from byokeep.profiles import profiles
 from byokeep.profiles.profiles import Profile
+from byokeep.profiles.tasks import _sweep
 from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
 from tests.support.broker import running_store
@@ -315,6 +316,11 @@ async def test_of_two_sealers_the_one_with_the_opening_wins(vault: Vault) -> Non
     assert json.loads(vault.events("profile.seal", "failed")[0])["fields"]["reason"] == "cut_off"
     assert await vault.done(profile, "validate") == "valid"
     assert await vault.care() == 0
+    # A round that asked just before a seal was recorded takes nothing of it away.
+    row = {"client_id": client, "profile_id": profile, "payload": vault.events("profile.seal", "intended")[-1].encode()}
+    assert await _sweep(vault.app, row, older=False) is False
+    assert len(vault.blobs(client)) == 2
+    assert await vault.done(profile, "validate") == "valid"
 
 
 class _SlowStore:

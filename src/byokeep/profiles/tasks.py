@@ -415,6 +415,8 @@ async def _sweep(app: ProfileApp, row: Row, *, older: bool) -> bool:
         held = await tx.maybe(Opening, "opening_of", **now.at)
         if held is not None and held.open and held.epoch == plan.epoch:
             return False  # it goes on
+        if await tx.maybe(UUID, "dek_known", dek_id=plan.dek_id) is not None:
+            return False  # it was recorded after this round had asked
         await tx.one(int, "opening_epoch", client_id=client_id, id=profile_id)  # fenced: its late end is refused
         if older:  # it may have ended well, after this database was dumped
             reason = "orphan_kept"
