@@ -368,11 +368,17 @@ def _read(config: Path) -> dict[str, object]:
             settings = tomllib.load(file)
     except OSError:
         raise Rejected("config_unreadable", next_step=f"{name} cannot be read: check the path and its mode.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise Rejected("config_not_toml", next_step=f"{name} must be TOML; see docs/settings.md.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        line = re.search(r"at line \d+", str(error))
+        where = f", and is not {line[0]}" if line else ""
+        raise Rejected("config_not_toml", next_step=f"{name} must be TOML{where}; see docs/settings.md.") from None
     known = [spec.name for spec in fields(Settings)]
-    for setting in settings:
+    for setting, value in settings.items():
         _refuse_unknown(setting, known, f"It stands in {name}")
+        below = set(known) & set(value) if setting in URL_SETTINGS and isinstance(value, dict) else ()
+        for one in below:
+            step = f"{name}: what stands below [{setting}] belongs to it. Move {one} above the first line with a [."
+            raise _bad(one, step)
     return settings
 
 

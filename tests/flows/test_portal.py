@@ -294,6 +294,11 @@ async def test_a_contact_person_reaches_no_route_of_the_api_or_the_console(desk:
     lost = await one.ask("GET", "/portal/nothing", Accept="text/html")
     assert (lost.status, '<a class="button" href="/portal">Go to the first page</a>' in lost.raw) == (404, True)
     assert "script-src" not in lost.headers["Content-Security-Policy"]
+    for cookies, home in ((one.cookies, "/portal"), (one.cookies | own.cookies, "/console"), ({}, "/console")):
+        visit = Guest(desk, dict(cookies))
+        assert (await visit.ask("GET", "/", Accept="text/html")).at == home
+        assert f'<a class="button" href="{home}">' in (await visit.ask("GET", "/nothing", Accept="text/html")).raw
+    assert '<a href="/portal">' in (await Guest(desk).ask("GET", "/console/sign-in")).raw
     operator = Guest(desk, {SESSION: desk.people["operator"].token})
     assert (await operator.ask("GET", "/portal")).at.startswith("/portal/sign-in")
     invitation = (await invited(desk, client)).invited["token"]

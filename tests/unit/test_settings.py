@@ -55,6 +55,13 @@ def test_an_unknown_key_in_the_file_refuses(tmp_path: Path) -> None:
     assert found.next_step == f"It stands in {tmp_path / 'config.toml'}: remove it, or see docs/settings.md."
     (tmp_path / "config.toml").write_text('web_lisen = "127.0.0.1:0"\n')
     assert refused("unknown_setting").next_step.endswith("Did you mean web_listen?")
+    table = '[provider_urls]\nkie = "http://127.0.0.1:1/kie"\n'
+    (tmp_path / "config.toml").write_text(table + 'backup_target = "/mnt/b"\n')
+    found = refused("bad_setting")
+    assert found.fields["setting"] == "backup_target"
+    assert "what stands below [provider_urls] belongs to it. Move backup_target above" in found.next_step
+    (tmp_path / "config.toml").write_text(table * 2)
+    assert "and is not at line 3; see" in refused("config_not_toml").next_step
 
 
 def test_a_settings_file_that_others_may_write_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

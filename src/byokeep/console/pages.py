@@ -314,7 +314,7 @@ class Console:
         return self.page(request, "lost.html", status=status, who=who, home=self.site.home)
 
     async def stray(self, request: Request, status: int) -> Response:
-        """Answer a browser at an address of no site: ``/`` leads to the console, any other has no page."""
+        """Answer a browser at an address of no site: ``/`` leads to this one, any other has no page."""
         if request.url.path == "/":
             return RedirectResponse(self.site.home, 303, self.site.headers)
         return self.page(request, "lost.html", status=status, home=self.site.home)
