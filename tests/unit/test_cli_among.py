@@ -9,6 +9,7 @@ import pytest
 
 from byokeep.cli import names
 from byokeep.core.errors import ByokeepError
+from byokeep.core.secret import Secret
 
 ONE, OTHER, LIKE = (f"{start}-0000-4000-8000-000000000000" for start in ("1a2b3c4d", "22222222", "1a2b3c4e"))
 
@@ -26,3 +27,24 @@ def test_one_of_a_list_is_its_name_its_id_or_how_that_begins(monkeypatch: pytest
         with pytest.raises(ByokeepError) as refused:
             names.among(given, {ONE, OTHER, LIKE}, "x")
         assert refused.value.code == code
+
+
+def test_what_a_client_has_is_named_by_the_clients_id_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The id before the stroke becomes the client's name; what could be a key behind it is read as before."""
+    asked: list[str] = []
+
+    async def call(*_: str, body: dict[str, str], **_more: object) -> dict[str, object]:
+        asked.append(body["name"])
+        return {"found": [{"id": OTHER, "name": "x"}], "near": []}
+
+    monkeypatch.setattr(names, "names", lambda ids: {ONE: "Acme Bakery"} if list(ids) == [ONE] else {})
+    monkeypatch.setattr(names, "call", call)
+    monkeypatch.setattr(names, "own_token", lambda: Secret(b"a person's"))
+    for given in (f"{ONE}/x/acme", f"{LIKE}/kie"):
+        read = names._read(given, ("key",))
+        assert isinstance(read, names.GivenName)
+        assert names.find(read.name, "key") == UUID(OTHER)
+    assert asked == ["Acme Bakery/x/acme", f"{LIKE}/kie"]
+    for given in (f"{ONE}/{'a1B' * 9}", f"{ONE}-{ONE}/kie", f"x{ONE}/kie", f"{ONE.upper()}/kie"):
+        with pytest.raises(ValueError, match=r"^$"):
+            names._read(given, ("key",))

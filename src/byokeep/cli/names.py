@@ -27,6 +27,7 @@ from byokeep.core.plain_text import SECRET_START
 
 _NAME: Final = re.compile(r"\w[\w ._&'()/-]{0,255}\Z")
 _LONG: Final = re.compile(r"[A-Za-z0-9_-]{25,}")
+_OF_ID: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")  # what a client has, by the client's id
 _MOST_SHOWN: Final = 8
 _FIND_S: Final = 5.0  # seconds: a `web` that hangs may not hold up who wants to stop something
 _AS_SHOWN: Final = {
@@ -81,6 +82,8 @@ def find(named: str, *kinds: str) -> UUID:
     if machine:
         step = "A machine's token cannot look up names: give ids, or a person's token with --token-file."
         raise Rejected("name_needs_a_person", next_step=step)
+    if of := _OF_ID.match(named):
+        named = f"{names([of[1]]).get(of[1], of[1])}/{named[of.end() :]}"
     reply: Any = run(call("POST", "/v1/names/find", body={"kinds": kinds, "name": named}, within_s=_FIND_S))
     found, near = reply["found"], reply["near"]
     if len(found) == 1:
@@ -137,7 +140,8 @@ def _read(text: str, kinds: Sequence[str]) -> UUID | GivenName:
     """Take an id, or what could be a name. Raises ValueError: it is neither."""
     with suppress(ValueError):
         return UUID(text)
-    if not _NAME.match(text) or SECRET_START.search(text) or _LONG.search(text):
+    unnamed = _OF_ID.sub("", text, count=1) if _OF_ID.match(text) else text
+    if not _NAME.match(text) or SECRET_START.search(unnamed) or _LONG.search(unnamed):
         raise ValueError
     return GivenName(text, kinds)
 

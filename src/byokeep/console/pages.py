@@ -13,7 +13,7 @@ It may not show a text that no flow returned.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -313,11 +313,12 @@ class Console:
             return await self.refused(request, error, None)
         return self.page(request, "lost.html", status=status, who=who, home=self.site.home)
 
-    async def stray(self, request: Request, status: int) -> Response:
-        """Answer a browser at an address of no site: ``/`` leads to this one, any other has no page."""
+    async def stray(self, sites: Sequence[Console], request: Request, status: int) -> Response:
+        """Answer a browser at an address of no site, as the first site of which it has a session: ``/`` leads there."""
+        at = next((one for one in sites if request.cookies.get(one.site.session)), self)
         if request.url.path == "/":
-            return RedirectResponse(self.site.home, 303, self.site.headers)
-        return self.page(request, "lost.html", status=status, home=self.site.home)
+            return RedirectResponse(at.site.home, 303, at.site.headers)
+        return at.page(request, "lost.html", status=status, home=at.site.home)
 
     def _to_sign_in(self, request: Request) -> Response:
         home = self.site.home

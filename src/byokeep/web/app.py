@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -11,15 +11,12 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI
-from starlette.requests import Request
-from starlette.responses import Response
 
 from byokeep import __version__
 from byokeep.accounts import routes as accounts
 from byokeep.audit import routes as audit
 from byokeep.console import live
 from byokeep.console import routes as console
-from byokeep.console.pages import Pages
 from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.http import procedures
@@ -91,18 +88,14 @@ def create_app(
         portal.router(app, forwarder.send, writes, emergency),
     )
     take(api, (*own, forward.router(forwarder), *pages))
-    api.state.lost = {one.prefix: one.console.lost for one in pages} | {"/": partial(_stray, pages)}
+    api.state.lost = {one.prefix: one.console.lost for one in pages} | {
+        "/": partial(pages[0].console.stray, [one.console for one in pages])
+    }
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
         _add_description(api, auth)
     api.add_middleware(Guard)
     return api
-
-
-async def _stray(pages: Sequence[Pages], request: Request, status: int) -> Response:
-    """Answer at an address of no site, as the first site would of which the browser has a session."""
-    kept = [one.console for one in pages if request.cookies.get(one.console.site.session)]
-    return await (kept or [pages[0].console])[0].stray(request, status)
 
 
 def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency, writes: Budget) -> tuple[APIRouter, ...]:
