@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from byokeep import process
 from byokeep.browser import launch, rooms
 from byokeep.browser.identify import IdentityOutcome, identify
 from byokeep.browser.launch import BrowserEnd, Running, running
@@ -274,7 +275,8 @@ async def test_a_browser_that_does_not_start_says_so(place: Path, monkeypatch: p
 
 
 async def test_the_browser_calls_nobody_by_itself(place: Path) -> None:
-    """Through a proxy that notes every call, loopback included, nothing is asked for but the page that we open."""
+    """Through a proxy that notes every call, loopback included, nothing is asked for but the page that we open; it is
+    the only page that is loaded, and what Playwright switches off stays off."""
     asked: list[bytes] = []
 
     async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -289,12 +291,27 @@ async def test_the_browser_calls_nobody_by_itself(place: Path) -> None:
         async with running(start_in(place, proxy=address)) as browser:
             await browser.page.goto("http://a.example/page")
             await asyncio.sleep(8)  # without our last two switches it asks Google within that
+            assert browser.context.browser is not None
+            protocol = await browser.context.browser.new_browser_cdp_session()
+            loaded = [one["url"] for one in (await protocol.send("Target.getTargets"))["targetInfos"]]
+            told = [switches_of(pid) for pid in launch.of_directory(place / "p")]
     finally:
         proxy.close()
         await proxy.wait_closed()
     others = [line for line in asked if not line.startswith(b"GET http://a.example/")]
     assert asked
     assert others == []
+    assert loaded == ["http://a.example/page"]
+    (playwrights, ours) = next(
+        [set(one.partition("=")[2].split(",")) for one in switches if one.startswith("--disable-features=")]
+        for switches in told if "--remote-debugging-pipe" in switches
+    )  # fmt: skip
+    assert playwrights < ours
+
+
+def switches_of(pid: int) -> list[str]:
+    one = process.running(pid)
+    return [] if one is None else [*map(os.fsdecode, one.arguments)]
 
 
 @pytest.mark.usefixtures("own_drivers")

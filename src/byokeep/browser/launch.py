@@ -355,7 +355,7 @@ async def _launched(playwright: Playwright, start: Start) -> BrowserContext:
         executable_path=find_chromium(),
         headless=True,
         chromium_sandbox=sandboxed(),
-        args=_CHROMIUM["switches"],
+        args=[*_CHROMIUM["switches"], "--disable-features=" + ",".join(_CHROMIUM["off"])],
         ignore_default_args=_CHROMIUM["left_out"],
         env=dict(environment(start)),
         accept_downloads=False,
