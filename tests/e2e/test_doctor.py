@@ -165,7 +165,7 @@ async def test_green_when_all_is_well_and_red_where_it_is_not() -> None:
             seen = await site.red()
             return seen == expected | OWNED
 
-        lacking = {"backup": "none_verified"}
+        lacking = {"backup": "none_opened"}
         try:
             await until(lambda: only(lacking), 240, "the worker's first rounds come", each_s=5)
             made = await site.run("backup", "create", "--json")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from byokeep.backup.archive import signed_bytes
@@ -118,10 +118,16 @@ async def backups(app: App) -> list[Backup]:
     return await app.db.read(Backup, "backups", {"installation_id": app.installation_id}, every_client=True)
 
 
-def newest_proved(found: Iterable[Backup], now: datetime) -> Backup | None:
-    """Return the newest backup that was opened, for only such a one counts; none that a clock ahead of ``now`` made."""
-    proved = (one for one in found if one.verified_at is not None and not is_ahead(one.created_at, now))
-    return max(proved, key=lambda one: one.created_at, default=None)
+def newest_proved(found: Iterable[Backup], now: datetime) -> Backup | Literal["none_opened", "clock_ahead"]:
+    """Return the newest backup that was opened, for only such a one counts; else the code that says why there is none.
+
+    ``clock_ahead``: each that was opened is dated later than ``now``.
+    """
+    opened = [one for one in found if one.verified_at is not None]
+    proved = [one for one in opened if not is_ahead(one.created_at, now)]
+    if not proved:
+        return "clock_ahead" if opened else "none_opened"
+    return max(proved, key=lambda one: one.created_at)
 
 
 def is_ahead(at: datetime, now: datetime) -> bool:

@@ -22,7 +22,7 @@ from byokeep.audit import alerts
 from byokeep.audit.alerts import Alert, AlertFilter
 from byokeep.backup import backups
 from byokeep.console.lists import page_of, waiting
-from byokeep.console.pages import Console, Pages, titled
+from byokeep.console.pages import Console, Pages, offered, titled
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Unavailable
@@ -197,25 +197,33 @@ async def _checklists(console: Console, who: Visitor) -> AsyncIterator[Need]:
 
 async def _backups(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found, app = (await backups.list_recovery(console.app, who.actor))[0], console.app
-    if backups.newest_proved(found, app.clock.now()) is None:
-        none = "No backup was made yet" if app.limits.backup_hours else "No backup is set up"
-        yield Need(
-            rank=3, kind="Backup", what="No backup was ever opened" if found else none, href="/console/recovery",
-            act="Look", more="Until one was opened, nobody knows whether this installation could be restored.",
-        )  # fmt: skip
+    match backups.newest_proved(found, app.clock.now()):
+        case "clock_ahead":
+            what = "Every backup that was opened is dated in the future"
+            more = "A clock ran ahead: make one now, and have it opened."
+        case "none_opened":
+            none = "No backup was made yet" if app.limits.backup_hours else "No backup is set up"
+            what = "No backup was ever opened" if found else none
+            more = "Until one was opened, nobody knows whether this installation could be restored."
+        case _:
+            return
+    yield Need(rank=3, kind="Backup", what=what, more=more, href="/console/recovery", act="Look")
 
 
-# In words, the verb that it needs, the calls whose replies it is handed, and what makes the rows of them.
-_ASKED: Final[tuple[tuple[str, Verb, tuple[str, ...], Callable[..., AsyncIterator[Need]]], ...]] = (
-    ("kill switches", Verb.SWITCH_READ, ("/v1/switches",), _stopped),
-    ("the store's audit", Verb.ALERT_READ, ("/v1/audit/health",), _audit),
-    ("approvals", Verb.GLASS_READ, ("/v1/switches", "/v1/breakglass"), _waiting),
-    ("alerts", Verb.ALERT_READ, (), _alerts), ("procedures", Verb.PROCEDURE_READ, (), _failed),
-    ("due dates", Verb.DUE_READ, (), _due), ("incidents", Verb.INCIDENT_READ, (), _incidents),
-    ("break glass", Verb.GLASS_READ, ("/v1/breakglass",), _glass),
-    ("checklists", Verb.CHECKLIST_READ, (), _checklists), ("backups", Verb.CHECKLIST_READ, (), _backups),
-)  # fmt: skip
-_OF_ALL: Final = (_checklists, _backups)  # for people of all clients
+# In words, the verb that it needs, whether only for people of all clients, the calls whose replies it is handed, and
+# what makes the rows of them.
+_ASKED: Final[tuple[tuple[str, Verb, bool, tuple[str, ...], Callable[..., AsyncIterator[Need]]], ...]] = (
+    ("kill switches", Verb.SWITCH_READ, False, ("/v1/switches",), _stopped),
+    ("the store's audit", Verb.ALERT_READ, False, ("/v1/audit/health",), _audit),
+    ("approvals", Verb.GLASS_READ, False, ("/v1/switches", "/v1/breakglass"), _waiting),
+    ("alerts", Verb.ALERT_READ, False, (), _alerts),
+    ("procedures", Verb.PROCEDURE_READ, False, (), _failed),
+    ("due dates", Verb.DUE_READ, False, (), _due),
+    ("incidents", Verb.INCIDENT_READ, False, (), _incidents),
+    ("break glass", Verb.GLASS_READ, False, ("/v1/breakglass",), _glass),
+    ("checklists", Verb.CHECKLIST_READ, True, (), _checklists),
+    ("backups", Verb.CHECKLIST_READ, True, (), _backups),
+)
 
 
 def add(pages: Pages) -> None:
@@ -225,8 +233,8 @@ def add(pages: Pages) -> None:
     async def attention(request: Request, who: Visitor) -> Response:
         await no_query(request)
         rows, unseen, replies = [], [], dict[str, Any]()
-        for name, verb, calls, ask in _ASKED:
-            if not who.may(verb) or (ask in _OF_ALL and who.actor.clients is not None):
+        for name, verb, every, calls, ask in _ASKED:
+            if not offered(who, verb, every):
                 unseen.append(name)
                 continue
             try:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 from urllib.parse import quote
 from uuid import UUID
 
@@ -189,6 +189,18 @@ def _seconds(took: int | None) -> str:
     return "not known" if took is None else f"{took // 3600} h {took // 60 % 60} min {took % 60} s"
 
 
+_UPGRADING: Final = (
+    "An upgrade is not over: load this again when it is. If it stays, restart every process with the same release."
+)
+
+
+class _Reply(dict[str, Any]):
+    """An object of a reply. What it lacks is unknown: until an upgrade is over, who replied may run another release."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise Unavailable("other_release", next_step=_UPGRADING)
+
+
 class Console:
     """What the pages share.
 
@@ -220,10 +232,11 @@ class Console:
 
         Raises:
             ByokeepError: The refusal of the other process, which has recorded it.
+            Unavailable: ``other_release``, later, when something is read that it lacks.
         """
         reply = await self.fetch(who, method, path, body, headers=headers, ids=ids)
         try:
-            return json.loads(reply or b"{}")
+            return json.loads(reply or b"{}", object_hook=_Reply)
         except ValueError:
             raise Unavailable("broker_unreachable") from None
 
@@ -257,9 +270,9 @@ class Console:
         """Make a page. Its forms are valid only for whoever is shown it."""
         cookie = request.cookies.get(self.site.session if who else STRANGER)
         given = "" if cookie else self.app.ids.token()
-        nav = [(group, [one for one in links if _may(who, *_OPENED_BY.get(one[0], (None, False)))])
+        nav = [(group, [one for one in links if offered(who, *_OPENED_BY.get(one[0], (None, False)))])
                for group, links in self.site.nav]  # fmt: skip
-        palette = [(words, path) for words, path, verb, every in self.site.actions if _may(who, verb, every)]
+        palette = [(words, path) for words, path, verb, every in self.site.actions if offered(who, verb, every)]
         text = _templates(self.site.package).get_template(template).render(
             who=who, form=form_word(self.app, cookie or given), here=request.url.path,
             page=came_from(request, self.site.home), status=status, now=self.app.clock.now(), nav=nav, palette=palette,
@@ -333,7 +346,7 @@ class Console:
         )
 
 
-def _may(who: Visitor | None, verb: Verb | None, every: bool) -> bool:
+def offered(who: Visitor | None, verb: Verb | None, every: bool) -> bool:
     """Whether somebody is offered what needs a verb; with ``every``, only whoever may see all clients."""
     if who is None:
         return False

@@ -420,9 +420,8 @@ async def _backup(db: Database, *, strict: bool) -> ProbeOutcome:
     [installation] = await db.read(lambda row: row["id"], "installation_get", {}, every_client=True)
     made = await db.read(Backup, "backups", {"installation_id": installation}, every_client=True)
     now = datetime.now(UTC)
-    if (newest := newest_proved(made, now)) is None:
-        ahead = any(one.verified_at for one in made)
-        return weak(strict, "backup", "clock_ahead" if ahead else "none_verified", step, made=len(made))
+    if isinstance(newest := newest_proved(made, now), str):
+        return weak(strict, "backup", newest, step, made=len(made))
     age = now - newest.created_at
     return weak(strict, "backup", "too_old", step, days=age.days) if age > _PROVED else ok("backup", days=age.days)
 

@@ -118,9 +118,8 @@ async def _backup(_: Settings, db: Database) -> ProbeOutcome:
     (installation,) = await db.read(lambda row: row["id"], "installation_get", {})
     found = await db.read(Backup, "backups", {"installation_id": installation}, every_client=True)
     now = SystemClock().now()
-    if (proved := newest_proved(found, now)) is None:
-        ahead = any(one.verified_at for one in found)
-        return failed("backup", "clock_ahead" if ahead else "none_opened", _BACK_UP, made=len(found))
+    if isinstance(proved := newest_proved(found, now), str):
+        return failed("backup", proved, _BACK_UP, made=len(found))
     hours = (now - proved.created_at) / timedelta(hours=1)
     if hours > _FRESH / timedelta(hours=1):
         return failed("backup", "too_old", _BACK_UP, hours=int(hours))

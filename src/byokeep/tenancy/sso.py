@@ -219,8 +219,9 @@ async def _subject(tx: Tx, asked: Asked, identity: bytes) -> Subject:
     if asked.invitation:
         whose = UUID(asked.whose)
         live = await tx.all(
-            SubjectToken, "tokens_live", subject_id=whose, except_id=UUID(int=0), kind="invitation", given=False
-        )
+            SubjectToken, "tokens_live", subject_id=whose, except_id=UUID(int=0), kind="invitation", given=False,
+            begun_by=None,
+        )  # fmt: skip
         if linked is not None and linked.subject_id != whose:
             raise Rejected("sso_taken", next_step="You are linked to somebody else here. Ask an admin.")
         if asked.invitation not in {str(one.id) for one in live}:

@@ -464,10 +464,10 @@ async def revoke_all(
         reason: As for :func:`end_token`.
     """
     for live in await tx.all(
-        SubjectToken, "tokens_live", subject_id=subject_id, except_id=but or UUID(int=0), kind=kind, given=given
-    ):
-        if begun_by is None or live.created_at <= begun_by:
-            await end_token(tx, actor, live, in_s=in_s, reason=reason)
+        SubjectToken, "tokens_live", subject_id=subject_id, except_id=but or UUID(int=0), kind=kind, given=given,
+        begun_by=begun_by,
+    ):  # fmt: skip
+        await end_token(tx, actor, live, in_s=in_s, reason=reason)
 
 
 async def passkeys_of(tx: Tx, subject_id: UUID) -> list[Passkey]:
