@@ -181,17 +181,22 @@ async def test_the_inventory_is_compared_with_the_store(desk: Desk) -> None:
 
 
 @pytest.mark.req("S-OWASP-3")
-async def test_everything_known_of_a_key_but_the_key_can_be_taken_along(desk: Desk) -> None:
+async def test_everything_known_of_a_key_but_the_key_can_be_taken_along(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The export has who, when, purpose, type, due date and history, and no value."""
     client = await desk.stand.client()
     done = await desk.onboard(client)
     await desk.call("POST", f"/v1/refs/{done['ref']}/state", "operator", {"to": "suspended", "reason": "a_pause"})
+    monkeypatch.setattr("byokeep.keys.refs.MAX_ROWS", 1)  # an export and an inventory have all, however much it is
     status, export = await desk.call("GET", f"/v1/clients/{client}/export", "auditor")
     assert status == 200
     [ref] = export["refs"]
     assert {"created_at", "created_by", "purpose", "kind", "rotation_due_at", "version", "state"} <= set(ref)
     assert [one["state_to"] for one in export["transitions"]] == ["active", "suspended"]
     assert desk.canaries[0].value.decode()[10:40] not in json.dumps(export)
+    await desk.onboard(await desk.stand.client())
+    assert len((await desk.call("GET", "/v1/inventory", "operator"))[1]["items"]) == 2
 
 
 @pytest.mark.req("R4.1-9", "S-ASVS-25")

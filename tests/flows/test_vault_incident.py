@@ -212,7 +212,9 @@ async def test_a_scope_and_a_cause_must_be_meant(vault: Vault) -> None:
 
 
 @pytest.mark.req("R6.1-6")
-async def test_an_incident_makes_all_profiles_due_and_its_end_clears_no_mark(vault: Vault) -> None:
+async def test_an_incident_makes_all_profiles_due_and_its_end_clears_no_mark(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every profile of the client is due at once and listed so, another client's is not; closing leaves the marks."""
     client, profile = await vault.valid()
     other, second = await vault.valid()
@@ -227,6 +229,7 @@ async def test_an_incident_makes_all_profiles_due_and_its_end_clears_no_mark(vau
     vault.sql(f"UPDATE byokeep.procedure_run SET state = 'complete', closed_at = now(), closed_by = started_by"
               f" WHERE id = '{way.id}'")  # fmt: skip
     assert vault.sql(f"{mark}'{profile}'") == "t|incident"
+    monkeypatch.setattr("byokeep.profiles.incident.MAX_ROWS", 1)  # everybody is more than a list shows
     everyone = await opened(vault, everybody=True)
     assert {one["profile"] for one in everyone.items} == {str(profile), str(second)}
     assert vault.sql(f"{mark}'{second}'") == "t|incident"

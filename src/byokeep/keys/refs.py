@@ -276,7 +276,7 @@ async def transitions(app: App, actor: Actor, client_id: ClientId) -> list[Trans
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
     """
     async with command(app, actor, Verb.KEY_METADATA, client_id=client_id) as tx:
-        return await tx.all(Transition, "transitions_list", client_id=client_id, limit=MAX_ROWS)
+        return await tx.all(Transition, "transitions_list", client_id=client_id, limit=None)
 
 
 async def inventory(app: WebApp, actor: Actor) -> Inventory:
@@ -286,8 +286,8 @@ async def inventory(app: WebApp, actor: Actor) -> Inventory:
         Denied: ``not_permitted``.
     """
     async with command(app, actor, Verb.KEY_LIST) as tx:
-        items = await tx.all(_item, "inventory", ids=scope_of(actor), limit=MAX_ROWS)
-        clients = await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=scope_of(actor), limit=MAX_ROWS)
+        items = await tx.all(_item, "inventory", ids=scope_of(actor), limit=None)
+        clients = await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=scope_of(actor), limit=None)
         await record(tx, actor, EventName.KEY_LISTED, count=len(items))
     slots = asyncio.Semaphore(_AT_ONCE)
     places = [SecretRef(client, provider) for client in clients for provider in sorted(API_PROVIDERS)]

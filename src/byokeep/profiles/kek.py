@@ -146,7 +146,6 @@ class Dependent:
     accounts: tuple[str, ...]
 
 
-MANY: Final = 1000
 ROTATE_TASK: Final = "kek_rotate"
 REWRAP_TASK: Final = "kek_rewrap"
 CHECK_TASK: Final = "kek_check"
@@ -161,13 +160,13 @@ UNKNOWN: Final = "unknown"
 
 async def versions(tx: Tx, *, ids: Sequence[UUID] | None = None, kek_id: str | None = None) -> list[Kek]:
     """Return the versions that OpenBao holds, of all keys, of some clients' or of one; a key's oldest first."""
-    rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=MANY)
+    rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=None)
     return [row for row in rows if row.holder == TRANSIT]
 
 
 async def under_way(tx: Tx, *, kek_id: str | None = None) -> list[Rotation]:
     """Return the rotations at OpenBao that are not done, of one key or of all."""
-    rows = await tx.all(Rotation, "kek_rotations", ids=None, kek_id=kek_id, open=True, limit=MANY)
+    rows = await tx.all(Rotation, "kek_rotations", ids=None, kek_id=kek_id, open=True, limit=None)
     return [row for row in rows if row.holder == TRANSIT]
 
 

@@ -18,7 +18,7 @@ from byokeep.kernel.app import App
 from byokeep.kernel.command import command, permit
 from byokeep.profiles.kek import CHECK_TASK, FINDINGS, UNKNOWN
 from byokeep.profiles.kek_requests import hand_on
-from byokeep.tenancy.clients import MAX_ROWS, scope_of
+from byokeep.tenancy.clients import scope_of
 
 FRESH_FOR_S: Final = 7200  # seconds for which a check counts
 
@@ -78,11 +78,11 @@ async def vault_inventory(app: App, actor: Actor) -> VaultInventory:
     ids = scope_of(actor)
     async with app.db.begin(every_client=True) as tx:
         keys = await tx.all(
-            VaultKey, "vault_inventory_keys", ids=ids, days=app.limits.kek_rotation_days, limit=MAX_ROWS
+            VaultKey, "vault_inventory_keys", ids=ids, days=app.limits.kek_rotation_days, limit=None
         )
         checked = await tx.all(Checked, "vault_inventory_checks", ids=ids, fresh_s=FRESH_FOR_S)
         findings = await tx.all(
-            InventoryFinding, "vault_inventory_findings", ids=ids, reasons=list(FINDINGS), limit=MAX_ROWS
+            InventoryFinding, "vault_inventory_findings", ids=ids, reasons=list(FINDINGS), limit=None
         )
     bad = any(one.found for one in checked)
     known = all(one.cause != UNKNOWN for one in checked)

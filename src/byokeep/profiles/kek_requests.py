@@ -32,7 +32,6 @@ from byokeep.profiles import profiles
 from byokeep.profiles.kek import (
     CHECK_TASK,
     END_TASK,
-    MANY,
     ROTATE_TASK,
     Dependent,
     Kek,
@@ -81,7 +80,7 @@ async def status(app: App, actor: Actor) -> tuple[list[ShownKek], list[Rotation]
     await permit(app, actor, Verb.KEK_READ)
     ids = scope_of(actor)
     async with app.db.begin(every_client=True) as tx:
-        rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=None, limit=MANY)
+        rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=None, limit=None)
         rotations = await tx.all(Rotation, "kek_rotations", ids=ids, kek_id=None, open=False, limit=100)
         checks = {
             row["kek_id"]: row
@@ -119,7 +118,7 @@ async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = 
     async with app.db.begin(every_client=True) as tx:
         return await tx.all(
             Dependent, "kek_dependents", holder=kek.holder, kek_id=kek_id, version=version, exposed=False,
-            ids=scope_of(actor), limit=MANY,
+            ids=scope_of(actor), limit=None,
         )  # fmt: skip
 
 
@@ -251,7 +250,7 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
     async with app.db.begin(every_client=True) as tx:
         left = await tx.all(
             Dependent, "kek_dependents", holder=kek.holder, kek_id=kek_id, version=version, exposed=True, ids=None,
-            limit=MANY,
+            limit=None,
         )  # fmt: skip
         found = await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version)
     return kek, left, len(found)
@@ -260,7 +259,7 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
 async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | None) -> Kek:
     """Return a version, or the newest of a key, to somebody who may do ``verb`` with it."""
     async with command(app, actor, verb, object_id=app.installation_id) as tx:
-        rows = await tx.all(Kek, "keks_list", ids=scope_of(actor), kek_id=kek_id, limit=MANY)
+        rows = await tx.all(Kek, "keks_list", ids=scope_of(actor), kek_id=kek_id, limit=None)
         rows = [row for row in rows if version is None or row.version == version]
         if not rows:
             raise NotFound("not_found")

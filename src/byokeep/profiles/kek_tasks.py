@@ -478,7 +478,7 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
         Difference(version=row.version, finding=KekFinding.HISTORY) for row in rows if not await _proved(app, row)
     ]
     async with app.db.begin(every_client=True) as tx:
-        broken = await tx.all(dict, "deks_with_broken_history", ids=[client_id], limit=kek.MANY)
+        broken = await tx.all(dict, "deks_with_broken_history", ids=[client_id], limit=None)
         for row in broken:
             await open_alert(tx, app, actor, reason="dek_history_broken", client_id=row["client_id"],
                               object_id=row["profile_id"], key=f"dek_history_broken:{row['dek_id']}")  # fmt: skip

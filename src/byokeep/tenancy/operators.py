@@ -72,7 +72,7 @@ async def recover(app: BrokerApp, name: str) -> Secret | Approval:
     host = app.system()
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "subject_lock")
-        admin = next((one for one in await tx.all(Subject, "subjects_list", limit=MAX_ROWS) if one.name == name), None)
+        admin = next((one for one in await tx.all(Subject, "subjects_list", limit=None) if one.name == name), None)
         stopped = admin is not None and _counts_on(app, admin)
         if admin is not None and stopped:
             back = replace(admin, state="active", roles=frozenset({Role.ADMIN}))
