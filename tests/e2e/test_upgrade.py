@@ -32,6 +32,7 @@ from byokeep.settings import RESTORING, Settings, load
 from byokeep_sim import start
 from tests.support.cli import Shell
 from tests.support.clusters import copied
+from tests.support.forks import soon_settled
 from tests.support.previous import Previous, code_of, environment_of, previous
 from tests.support.stack import ForkedStack, World, configure, new_home, running_stack, until
 
@@ -183,15 +184,16 @@ async def serves(world: World, before: Previous) -> None:
 
 async def test_a_home_of_the_release_before_serves(tmp_path: Path) -> None:
     """Restored from its backup, brought up by this one: its key is served, its chains verify, its profile opens."""
-    async with restored(tmp_path) as (world, before), up(world):
-        await people(world, before)
-        await serves(world, before)
-        await world.onboard(before.said["client"], "anthropic")
-        shell = Shell(world.home)
-        words = ("profile", "rekey", before.said["profile"], "--json")
-        ran = await shell.run(*words, token=world.token_file("operator"), within_s=150)
-        assert (ran.code, ran.document["result"]) == (0, "rekeyed"), ran.said
-        await serves(world, before)
+    with soon_settled():
+        async with restored(tmp_path) as (world, before), up(world):
+            await people(world, before)
+            await serves(world, before)
+            await world.onboard(before.said["client"], "anthropic")
+            shell = Shell(world.home)
+            words = ("profile", "rekey", before.said["profile"], "--json")
+            ran = await shell.run(*words, token=world.token_file("operator"), within_s=150)
+            assert (ran.code, ran.document["result"]) == (0, "rekeyed"), ran.said
+            await serves(world, before)
 
 
 @asynccontextmanager

@@ -52,7 +52,12 @@ class Ran:
 
 @dataclass
 class Shell:
-    """Runs commands against one home; ``loaded``: servers and stacks that end by themselves are forked as well."""
+    """Runs commands against one home.
+
+    Args:
+        home: The home.
+        loaded: Whether servers and stacks that end by themselves are forked as well, and what a drill starts.
+    """
 
     home: Path
     ran: list[Ran] = field(default_factory=list)
@@ -66,9 +71,10 @@ class Shell:
         started = self.command(words, token)
         plain = started[: len(_PROGRAM)] == _PROGRAM and "PYTHONPATH" not in variables
         part = self.loaded and words[0] in (*_PARTS, "up")
-        if plain and not fds and not Watch.watching and (part or _ALONE.isdisjoint((words[:1], words[:2]))):
+        if plain and not Watch.watching and (part or _ALONE.isdisjoint((words[:1], words[:2]))):
             given = started[len(_PROGRAM) :], environment() | variables, stdin, within_s, "part" if part else "command"
-            return self._keep(words, *await asyncio.to_thread(forked, *given))
+            starts = self.loaded and words[0] == "drill"
+            return self._keep(words, *await asyncio.to_thread(forked, *given, fds=fds, starts=starts))
         process = await self.start(*words, token=token, stdin=stdin is not None, fds=fds, **variables)
         try:
             out, err = await asyncio.wait_for(process.communicate(stdin), within_s)

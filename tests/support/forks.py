@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -38,12 +38,32 @@ from byokeep import process as production
 
 ROOT = Path(__file__).parents[2]
 _LOADED = {
-    "command": ("byokeep.accounts.cli", "byokeep.profiles.cli", "byokeep.wire.transport", "byokeep.client", "aiohttp"),
+    "command": (
+        "aiohttp",
+        "byokeep.accounts.cli",
+        "byokeep.backup.shares",
+        "byokeep.client.verify",
+        "byokeep.processes.doctor",
+        "byokeep.processes.drill",
+        "byokeep.processes.platform_secrets",
+        "byokeep.processes.upgrade",
+        "byokeep.profiles.cli",
+        "byokeep_redact.hooks.streams",
+        "byokeep_redact.leaks",
+        "byokeep_redact.search",
+    ),
     "part": ("byokeep.processes.serve", "byokeep.processes.supervisor"),
 }
+_STREAMS = 3
 SELDOM = (50_000, 20, 20)  # objects and rounds between two looks of the garbage collector, in processes of the tests
+# What waits until a new key of leases is signed with, the first of them as the others have it.
+_WAITING = tuple(f"byokeep.{name}" for name in (
+    "adapters.openbao.provisioning", "adapters.openbao.ports", "processes.drill_steps",
+))  # fmt: skip
+SETTLES_S = 3  # instead of two minutes
+_SOON = "TEST_SOON_SETTLED"
 MORE: dict[str, str] = {}  # of the environment of a stack's own processes, for what the tests themselves read of it
-_PROGRAM = [sys.executable, "-m", "byokeep.cli"]
+_PROGRAMS = ("byokeep.cli", "byokeep.processes.isolated")
 _lock = threading.Lock()
 
 
@@ -68,13 +88,17 @@ def _server(kind: str) -> socket.socket:
 
 
 def forked(
-    words: Sequence[str], environment: Mapping[str, str], stdin: bytes | None, within_s: float, kind: str = "command"
-) -> tuple[int, bytes, bytes]:
+    words: Sequence[str], environment: Mapping[str, str], stdin: bytes | None, within_s: float, kind: str = "command",
+    *, fds: Sequence[int] = (), starts: bool = False, cwd: Path | None = None,
+) -> tuple[int, bytes, bytes]:  # fmt: skip
     """Run ``byokeep WORDS``; returns exit code, standard output and standard error. Blocking.
 
     Args:
         words, environment, stdin, within_s: What is run, on what, and for how long at most.
         kind: ``part`` for a server that ends by itself.
+        fds: Descriptors of here that it has under the same numbers.
+        starts: Whether what it starts of our programs is forked as well.
+        cwd: Where it works; default here.
 
     Raises:
         TimeoutError: It took too long, and was killed.
@@ -82,7 +106,8 @@ def forked(
     pipes = [os.pipe() for _ in range(3)]
     (given, giving), *printed = pipes
     theirs = [given, *(writing for _, writing in printed)]
-    answer = _ask(kind, words, environment, theirs)
+    sent = [*theirs, *fds, *([_server("part").fileno()] if starts else ())]
+    answer = _ask(kind, words, environment, sent, fds=fds, cwd=cwd)
     for descriptor in theirs:
         os.close(descriptor)
     said: dict[int, bytes] = {}
@@ -90,9 +115,9 @@ def forked(
     tasks.append(threading.Thread(target=_write, args=(giving, stdin or b"")))
     for task in tasks:
         task.start()
-    answer.settimeout(within_s)
     with answer, answer.makefile("r") as lines:
-        pid = int(lines.readline())
+        pid = int(lines.readline())  # what forks may still be loading: the time is the command's
+        answer.settimeout(within_s)
         try:
             code = int(lines.readline())
         except TimeoutError:
@@ -172,10 +197,15 @@ def stopped(module: str, stdin: bytes) -> Iterator[IO[bytes]]:
                 lines.readline()
 
 
-def _ask(kind: str, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[int]) -> socket.socket:
+def _ask(
+    kind: str, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[int], module: str = "",
+    *, fds: Sequence[int] = (), cwd: Path | None = None,
+) -> socket.socket:  # fmt: skip
     """Let a process be forked; returns where its number is told, and in the end its exit code."""
     answer, reply = socket.socketpair()
-    asked = json.dumps({"words": words, "environment": environment, "cwd": str(Path.cwd())}).encode()
+    module = module or (_PROGRAMS[0] if kind in _LOADED else kind)
+    said = {"words": words, "environment": environment, "cwd": str(cwd or Path.cwd()), "module": module}
+    asked = json.dumps(said | {"fds": list(fds)}).encode()
     theirs = array.array("i", [reply.fileno(), *streams])
     with _lock:
         _server(kind).sendmsg([asked], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, theirs)])
@@ -187,7 +217,7 @@ class Part:
     """One of a stack's own processes, for the supervisor what :class:`subprocess.Popen` is.
 
     Args:
-        command: An interpreter that runs ``byokeep.cli``.
+        command: An interpreter that runs one of ``_PROGRAMS``.
         stdin, stdout, stderr: As :func:`byokeep.process.spawn` gives them.
         env: Its environment.
         start_new_session, preexec_fn: Both are asked for, and the process that forks does the same.
@@ -197,10 +227,11 @@ class Part:
         self, command: Sequence[str], *, stdin: int, stdout: int, stderr: int, env: Mapping[str, str],
         start_new_session: bool, preexec_fn: Callable[[], None],
     ) -> None:  # fmt: skip
-        assert (command[: len(_PROGRAM)], stdin) == (_PROGRAM, subprocess.DEVNULL)
+        _, _, module, *words = command
+        assert stdin == subprocess.DEVNULL
         assert (start_new_session, preexec_fn.__qualname__) == (True, "child_setup.<locals>.setup")
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
-            self._answer = _ask("part", command[len(_PROGRAM) :], {**env, **MORE}, [nothing.fileno(), stdout, stderr])
+            self._answer = _ask("part", words, {**env, **MORE}, [nothing.fileno(), stdout, stderr], module)
         self._told = b""
         self.returncode: int | None = None
         self.pid = int(self._line() or b"")
@@ -249,8 +280,13 @@ class Part:
 
 @contextmanager
 def standing() -> Iterator[None]:
-    """Let :func:`byokeep.process.spawn` fork what it starts inside; all that is its own stays as in production."""
-    named = SimpleNamespace(Popen=Part, DEVNULL=subprocess.DEVNULL)
+    """Let :func:`byokeep.process.spawn` fork what it starts of ours; all that is its own stays as in production."""
+
+    def started(command: Sequence[str], **how: Any) -> Part | subprocess.Popen[bytes]:
+        ours = command[0] == sys.executable and command[2] in _PROGRAMS
+        return Part(command, **how) if ours else subprocess.Popen(command, **how)
+
+    named = SimpleNamespace(Popen=started, DEVNULL=subprocess.DEVNULL)
     with mock.patch.object(production, "subprocess", named):
         yield
 
@@ -318,13 +354,14 @@ def _serve(asked: socket.socket, in_child: Callable[[], None]) -> dict[str, Any]
                 reply.close()
                 os.waitpid(pid, 0)
                 continue
-            message, descriptors, _, _ = socket.recv_fds(asked, 1 << 20, 4)
+            message, descriptors, _, _ = socket.recv_fds(asked, 1 << 20, 16)
             if not message:
                 return None
             reply, streams = socket.socket(fileno=descriptors[0]), descriptors[1:]
             pid = os.fork()
             if pid == 0:
                 in_child()
+                streams, more = streams[:_STREAMS], streams[_STREAMS:]
                 for number, descriptor in enumerate(streams):
                     os.dup2(descriptor, number)
                 others = (other for _, other in (*running.values(), *unburied.values()))
@@ -333,7 +370,7 @@ def _serve(asked: socket.socket, in_child: Callable[[], None]) -> dict[str, Any]
             for descriptor in (*streams, *(running if pid == 0 else ())):
                 os.close(descriptor)
             if pid == 0:
-                return dict(json.loads(message))
+                return {**json.loads(message), "more": more}
             reply.sendall(f"{pid}\n".encode())
             handle = os.pidfd_open(pid)
             running[handle] = pid, reply
@@ -349,6 +386,18 @@ def _leave(end: SystemExit) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(end.code or 0)
+
+
+@contextmanager
+def soon_settled() -> Iterator[None]:
+    """Let a new key of leases be signed with after seconds, here and in what is forked: one node has it at once."""
+    with ExitStack() as changed:
+        changed.enter_context(mock.patch.dict(MORE, {_SOON: "1"}))
+        import_module(_WAITING[0])
+        for name in _WAITING:
+            if name in sys.modules:
+                changed.enter_context(mock.patch.object(sys.modules[name], "SETTLE_S", SETTLES_S))
+        yield
 
 
 def _skew(offset: Path) -> None:
@@ -385,8 +434,19 @@ if __name__ == "__main__":
         sys.argv[1:] = command["words"]
         if clock := os.environ.pop("TEST_CLOCK", ""):
             _skew(Path(clock))
+        soon = os.environ.pop(_SOON, "")
+        more, fds = command["more"], command["fds"]
+        for descriptor, number in zip(more, fds, strict=False):
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+        starts = len(more) > len(fds)
+        if starts:
+            others = socket.socket(fileno=more[-1])
+            _server = lambda _: others  # type: ignore[assignment]  # noqa: E731
         try:
-            runpy.run_module("byokeep.cli" if kind in _LOADED else kind, run_name="__main__", alter_sys=True)
+            with soon_settled() if soon else nullcontext(), standing() if starts else nullcontext():
+                runpy.run_module(command["module"], run_name="__main__", alter_sys=True)
         except SystemExit as end:
             _leave(end)
             raise
