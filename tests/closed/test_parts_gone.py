@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from uuid import uuid4
 
 import pytest
@@ -23,6 +23,7 @@ from tests.support.stack import Answer, Work, World, running_stack, supervised, 
 
 JOB_WITHIN_S = 15.0
 API_WITHIN_S = 8.0
+NAMES = ("broker", "web", "killswitch")
 WAITED_S = 3.0  # by a load balancer, or the doctor
 # What a person may try meanwhile, and what surely needs the part.
 CALLS: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -88,6 +89,7 @@ async def answers(world: World) -> bool:
     return True
 
 
+@pytest.mark.req("R1.5-3")
 @pytest.mark.parametrize("how", ["stopped", "hung"])
 @pytest.mark.parametrize("part", ["store", "database", "broker"])
 async def test_without_a_part_nothing_acts_and_nothing_hangs(site: Site, part: str, how: str) -> None:
@@ -96,8 +98,12 @@ async def test_without_a_part_nothing_acts_and_nothing_hangs(site: Site, part: s
     other, stopped = await world.client(), await world.client()
     await world.must("operator", "POST", "/v1/switches/close", {"client_id": stopped, "reason": "drill"})
     value = await world.new_key("kie")
-    async with site.work() as work:
+    async with site.work() as work, held(site) if part == "store" else nullcontext() as job:
         async with outage(world, part, how):
+            if job is not None:
+                await serves_nothing(job)
+            if part != "broker":
+                await each_says_so(world, part)
             await world.settled()
             since = time.monotonic()
             before, done, refused = await world.effects(), len(work.done), len(work.refused)
@@ -117,13 +123,17 @@ async def test_without_a_part_nothing_acts_and_nothing_hangs(site: Site, part: s
             assert await world.effects() == before, "an effect without the part"
             # One that had acted before may end meanwhile; none that began without the part did anything.
             assert all(began < since for began in work.done[done:])
+        if job is not None:
+            await until(lambda: serves(job, site.value), 15, "the job goes on by itself")
         await work.goes_on()
     assert len(work.done) <= await world.effects() - first <= len(work.done) + len(work.refused) + 2
     assert (await world.job_run(site.client))[0] == 0
-    async with supervised(world):  # a worker that is still on its way out is started again, as it always is
+    async with supervised(world):  # a worker that lost its queue ends, and is started again
         again = await taken(world, other)
         assert again.document["version"] == 1, "what failed left something behind"
         await until(lambda: world.complete(again.document["sop"]), 40, "the worker goes on")
+        await until(lambda: all_ready(world), 30, "each is ready again by itself")
+    await until(lambda: told_over(world), 15, "who sees the end closes the alerts of the outage")
     await world.sound()
 
 
@@ -140,34 +150,30 @@ async def taken(world: World, client: str) -> Answer:
     return answers[-1]
 
 
-@pytest.mark.req("R1.5-3")
-@pytest.mark.parametrize("how", ["stopped", "hung"])
-async def test_a_job_that_has_its_secret_does_not_outlive_the_store(site: Site, how: str) -> None:
-    """Fetched before the store went: seconds later the value is not served, no permit is given, nothing is ready."""
-    world = site.world
-    url = f"{world.sim.platform_url}/x/acme"
-    async with (
-        world.keep() as keep,
-        keep.job(client=site.client, secrets=["openai"], platforms=["x"], effects=["publish"]) as job,
-    ):
+@asynccontextmanager
+async def held(site: Site) -> AsyncIterator[Job]:
+    """A job that has its secret and knows whose account it acts for."""
+    keep = site.world.keep()
+    async with keep, keep.job(client=site.client, secrets=["openai"], platforms=["x"], effects=["publish"]) as job:
         assert (await job.secret("openai")).matches(site.value)
-        async with world.http.get(f"{url}/identity") as reply:
+        async with site.world.http.get(f"{site.world.sim.platform_url}/x/acme/identity") as reply:
             assert await job.identify("x", "acme", await reply.json()) == "match"
-        async with outage(world, "store", how):
-            assert [await readiness(world, name) for name in ("broker", "web")] == [503, 503]
-            await until(lambda: not job.lease.holds, 15, "the end of the lease's life")
-            with pytest.raises(Unavailable):
-                await job.secret("openai")
-            with pytest.raises(Unavailable, match="store_unreachable"):
-                async with job.effect("publish", platform="x", account="acme", key=f"post-{uuid4()}"):
-                    pytest.fail("a permit without the store")
-        await until(lambda: serves(job, site.value), 15, "the job goes on by itself")
+        yield job
 
-    async def over() -> bool:
-        return not {"store_unreachable", "store_not_recording"} & await world.alerts()
 
-    await until(over, 15, "who sees the end closes the alerts of the outage")
-    assert [await readiness(world, name) for name in ("broker", "web")] == [200, 200]
+async def serves_nothing(job: Job) -> None:
+    """Fetched before the store went: seconds later the value is not served, and no permit is given."""
+    await until(lambda: not job.lease.holds, 15, "the end of the lease's life")
+    with pytest.raises(Unavailable):
+        await job.secret("openai")
+    with pytest.raises(Unavailable, match="store_unreachable"):
+        async with job.effect("publish", platform="x", account="acme", key=f"post-{uuid4()}"):
+            pytest.fail("a permit without the store")
+
+
+async def told_over(world: World) -> bool:
+    """Whether no alert says any longer that the store is away."""
+    return not {"store_unreachable", "store_not_recording"} & await world.alerts()
 
 
 async def serves(job: Job, value: bytes) -> bool:
@@ -178,13 +184,8 @@ async def serves(job: Job, value: bytes) -> bool:
         return False
 
 
-async def readiness(world: World, name: str) -> int:
-    """What a process says of itself; nothing but its own deadline ends the look, whatever else this machine does."""
-    return (await said_of_itself(world, name))[0]
-
-
 async def said_of_itself(world: World, name: str) -> tuple[int, str, float]:
-    """Status, the part that is to blame, and the seconds that the answer took."""
+    """Status, the part that is to blame, and the seconds that the answer took; nothing but its own deadline ends it."""
     url = {"broker": world.stack.broker_url, "web": world.stack.web_url, "killswitch": world.stack.killswitch_url}[name]
     socket, url = parse_address(url, f"http://{name}", "bad_address", "insecure_address")
     began = time.monotonic()
@@ -193,29 +194,18 @@ async def said_of_itself(world: World, name: str) -> tuple[int, str, float]:
     return status, json.loads(body).get("part", ""), time.monotonic() - began
 
 
-@pytest.mark.parametrize("how", ["stopped", "hung"])
-@pytest.mark.parametrize("part", ["store", "database"])
-async def test_every_process_says_in_time_that_it_is_not_ready(site: Site, part: str, how: str) -> None:
-    """With the store or the database dead or deaf each names it, within the 3 s that its callers wait."""
-    world = site.world
+async def each_says_so(world: World, part: str) -> None:
+    """Each process names what is dead or deaf, within the 3 s that its callers wait."""
     assert WAITED_S > READY_WITHIN_S
-    names = ("broker", "web", "killswitch")
-    async with outage(world, part, how):
-        for name in names:
-            looks = [await said_of_itself(world, name) for _ in range(3)]
-            assert {(status, blamed) for status, blamed, _ in looks} == {(503, part)}
-            assert min(took for *_, took in looks) < WAITED_S, "the fastest of three: this machine may be busy"
+    for name in NAMES:
+        looks = [await said_of_itself(world, name) for _ in range(3)]
+        assert {(status, blamed) for status, blamed, _ in looks} == {(503, part)}
+        assert min(took for *_, took in looks) < WAITED_S, "the fastest of three: this machine may be busy"
 
-    async def all_ready() -> bool:
-        return {await readiness(world, name) for name in names} == {200}
 
-    async def takes_in() -> bool:
-        return (await world.put(site.client, "anthropic", await world.new_key("anthropic"))).status in (202, 409)
-
-    async with supervised(world):  # a worker that lost its queue ends, and is started again
-        await until(all_ready, 30, "each is ready again by itself")
-        await until(takes_in, 60, "the store is proved to record")
-        await world.onboard(await world.client())
+async def all_ready(world: World) -> bool:
+    """Whether each process says that it is ready."""
+    return {(await said_of_itself(world, name))[0] for name in NAMES} == {200}
 
 
 @pytest.mark.req("S-VAULT-2")
