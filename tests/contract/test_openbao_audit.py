@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import signal
 import threading
 import uuid
@@ -216,11 +217,20 @@ async def test_a_torn_line_is_shown_and_a_foreign_one_stops_the_reading(bao: Bao
         await _entries(audit, "a", since)
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def own(tmp_path: Path) -> AsyncIterator[Bao]:
-    """A node whose files may be broken."""
-    async with running_openbao(tmp_path) as running:
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bao]:
+    async with running_openbao(tmp_path_factory.mktemp("own")) as running:
         yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own(node: Bao) -> AsyncIterator[Bao]:
+    """A node whose files may be broken: each test starts it again, with new ones."""
+    if node.server.pid is None:
+        await node.server.start()
+    yield node
+    await node.server.stop()
+    shutil.rmtree(node.server.home / "store-audit")
 
 
 async def _reasons(audit: FileStoreAudit) -> dict[str, str]:

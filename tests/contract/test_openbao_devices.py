@@ -6,10 +6,12 @@ import asyncio
 import base64
 import json
 import uuid
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from byokeep.adapters.openbao import provisioning
 from byokeep.adapters.openbao.audit import FileStoreAudit
@@ -31,27 +33,33 @@ def _ref() -> SecretRef:
     return SecretRef(ClientId(uuid.uuid4()), Provider.OPENAI)
 
 
-@pytest.mark.req("R8.2-1")
-async def test_the_trail_begins_before_the_first_secret(tmp_path: Path) -> None:
-    """In the transcript of a first start the devices record before anything secret is written, and say since when."""
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def fresh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[datetime, Bao]]:
+    """A node of this file's own, and when it was begun."""
     began = datetime.now(UTC)
-    async with running_openbao(tmp_path) as bao:
-        audit = FileStoreAudit(bao.broker, bao.audit_files)
-        devices = await audit.devices()
-        for name, path in bao.audit_files.items():
-            lines = [json.loads(line) for line in path.read_text().splitlines()]
-            writes = [
-                at for at, line in enumerate(lines)
-                if line["request"].get("operation") in ("create", "update")
-                and line["request"]["path"].startswith(("kv/data/", "transit/keys/", "auth/approle/role/"))
-            ]  # fmt: skip
-            assert writes, name
-            assert min(writes) > 0, name
-            assert lines[writes[0]]["type"] == "request", name
-            [device] = [found for found in devices if found.name == name]
-            assert device.recording_since is not None
-            first = datetime.fromisoformat(lines[0]["time"])
-            assert began <= device.recording_since == first < datetime.fromisoformat(lines[writes[0]]["time"])
+    async with running_openbao(tmp_path_factory.mktemp("fresh")) as made:
+        yield began, made
+
+
+@pytest.mark.req("R8.2-1")
+async def test_the_trail_begins_before_the_first_secret(fresh: tuple[datetime, Bao]) -> None:
+    """In the transcript of a first start the devices record before anything secret is written, and say since when."""
+    began, bao = fresh
+    devices = await FileStoreAudit(bao.broker, bao.audit_files).devices()
+    for name, path in bao.audit_files.items():
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        writes = [
+            at for at, line in enumerate(lines)
+            if line["request"].get("operation") in ("create", "update")
+            and line["request"]["path"].startswith(("kv/data/", "transit/keys/", "auth/approle/role/"))
+        ]  # fmt: skip
+        assert writes, name
+        assert min(writes) > 0, name
+        assert lines[writes[0]]["type"] == "request", name
+        [device] = [found for found in devices if found.name == name]
+        assert device.recording_since is not None
+        first = datetime.fromisoformat(lines[0]["time"])
+        assert began <= device.recording_since == first < datetime.fromisoformat(lines[writes[0]]["time"])
 
 
 @pytest.mark.req("R8.2-1", "R1.4-2")
@@ -61,6 +69,8 @@ async def test_without_a_device_no_secret_gets_in(tmp_path: Path) -> None:
     async with plain_openbao(tmp_path, audit=False) as (http, root):
         with pytest.raises(Unavailable, match="no_audit_device"):
             await provision(http, root, Desired(installation_id=uuid.uuid4()), credentials_dir=credentials)
+        assert {"kv/", "transit/"}.isdisjoint((await http.request("GET", "sys/mounts", token=root)).data)
+        assert not credentials.exists()
         intake, ref = BaoIntake(AppRoleLogin(http, credentials / "web.approle")), _ref()
         with pytest.raises(Unavailable, match="credentials_missing"):
             await intake.put(ref, Secret("a value that must go nowhere"), cas=0)
@@ -122,40 +132,40 @@ async def test_a_path_that_is_not_its_plain_self_is_no_device(files: str, tmp_pa
 
 
 @pytest.mark.req("R2.2-2")
-async def test_keys_of_tokens_live_in_the_store_one_for_each_purpose(tmp_path: Path) -> None:
+async def test_keys_of_tokens_live_in_the_store_one_for_each_purpose(fresh: tuple[datetime, Bao]) -> None:
     """Each purpose has a key of its own with a kid; it can not be taken out; a new version signs, the old one ends."""
-    async with running_openbao(tmp_path) as bao:
-        purposes = ("leases", "checkpoints", "evidence")
-        keys = {purpose: await bao.signer.public_keys(purpose) for purpose in purposes}
-        assert len({key for versions in keys.values() for key in versions.values()}) == 3
-        client, root = uuid.uuid4(), await bao.root()
-        first = await bao.jwt(client, "use", "openai")
-        foreign = Secret(_signed(await _sign_as(bao, "checkpoints", client)))
-        with pytest.raises(Denied):  # signed with the key of another purpose: no lease
-            await lease_login(bao.http, foreign, "use-openai")
-        try:
-            for purpose in purposes:
-                for kind in ("signing-key", "encryption-key", "public-key"):
-                    status, reply = await bao.raw("GET", f"transit/export/{kind}/{purpose}", root)
-                    assert status >= 400 or b"PRIVATE" not in reply, (purpose, kind)
-                status, _ = await bao.raw("GET", f"transit/backup/{purpose}", root)
-                assert status >= 400, purpose
-            await bao.http.request("POST", "transit/keys/leases/rotate", token=root, body={})
-            later = TransitSigner(bao.broker)
-            await lease_login(bao.http, first, "use-openai")  # the old version still counts
-            await _provisioned_anew(bao, root)
-            at = int(datetime.now(UTC).timestamp()) + SETTLE_S + 5
-            claims = lease_claims(bao.desired, client, "use", ("openai",), iat=at, nbf=at, exp=at + 3)
-            new = (await later.sign_jwt(claims)).encode()
-            assert (_kid(first.reveal()), _kid(new)) == ("1", "2")
-            assert [await _verifies(bao, root, token) for token in (first.reveal(), new)] == [True, True]
-            await asyncio.sleep(3.1)
-            with pytest.raises(Denied):  # its life is over, whatever key signed it
-                await lease_login(bao.http, first, "use-openai")
-            await bao.http.request("POST", "transit/keys/leases/config", token=root, body={"min_decryption_version": 2})
-            assert [await _verifies(bao, root, token) for token in (first.reveal(), new)] == [False, True]
-        finally:
-            await bao.retire(root)
+    _, bao = fresh
+    purposes = ("leases", "checkpoints", "evidence")
+    keys = {purpose: await bao.signer.public_keys(purpose) for purpose in purposes}
+    assert len({key for versions in keys.values() for key in versions.values()}) == 3
+    client, root = uuid.uuid4(), await bao.root()
+    first = await bao.jwt(client, "use", "openai")
+    foreign = Secret(_signed(await _sign_as(bao, "checkpoints", client)))
+    with pytest.raises(Denied):  # signed with the key of another purpose: no lease
+        await lease_login(bao.http, foreign, "use-openai")
+    try:
+        for purpose in purposes:
+            for kind in ("signing-key", "encryption-key", "public-key"):
+                status, reply = await bao.raw("GET", f"transit/export/{kind}/{purpose}", root)
+                assert status >= 400 or b"PRIVATE" not in reply, (purpose, kind)
+            status, _ = await bao.raw("GET", f"transit/backup/{purpose}", root)
+            assert status >= 400, purpose
+        await bao.http.request("POST", "transit/keys/leases/rotate", token=root, body={})
+        later = TransitSigner(bao.broker)
+        await lease_login(bao.http, first, "use-openai")  # the old version still counts
+        await _provisioned_anew(bao, root)
+        at = int(datetime.now(UTC).timestamp()) + SETTLE_S + 5
+        claims = lease_claims(bao.desired, client, "use", ("openai",), iat=at, nbf=at, exp=at + 3)
+        new = (await later.sign_jwt(claims)).encode()
+        assert (_kid(first.reveal()), _kid(new)) == ("1", "2")
+        assert [await _verifies(bao, root, token) for token in (first.reveal(), new)] == [True, True]
+        await asyncio.sleep(3.1)
+        with pytest.raises(Denied):  # its life is over, whatever key signed it
+            await lease_login(bao.http, first, "use-openai")
+        await bao.http.request("POST", "transit/keys/leases/config", token=root, body={"min_decryption_version": 2})
+        assert [await _verifies(bao, root, token) for token in (first.reveal(), new)] == [False, True]
+    finally:
+        await bao.retire(root)
 
 
 async def _provisioned_anew(bao: Bao, root: Secret) -> None:

@@ -31,11 +31,20 @@ from tests.support.openbao import Bao, as_in_production, running_openbao
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bao]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "spawn", as_in_production)
+        async with running_openbao(tmp_path_factory.mktemp("own")) as running:
+            yield running
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bao]:
-    monkeypatch.setattr(embedded, "spawn", as_in_production)
-    async with running_openbao(tmp_path) as running:
-        yield running
+async def own(node: Bao) -> Bao:
+    """This file's node, started as in production; once more after a test that ended it."""
+    if node.server.pid is None:
+        await node.server.start()
+    return node
 
 
 async def test_a_killed_node_comes_back_with_its_data_and_a_stale_one_is_ended(own: Bao) -> None:
@@ -210,11 +219,16 @@ async def test_a_long_home_works_too(tmp_path: Path) -> None:
     """The node listens at a short private path when its home is too deep for a socket."""
     home = tmp_path / ("long-" * 20)
     home.mkdir(mode=0o700)
-    async with running_openbao(home) as own:
-        assert not str(own.server.socket).startswith(str(home))
-        assert own.server.socket.parent.stat().st_mode & 0o777 == 0o700
-        assert (await own.broker.request("GET", "transit/keys/leases")).status == 200
-        directory = own.server.socket.parent
+    server = EmbeddedOpenBao(home)
+    await server.start()
+    try:
+        assert not str(server.socket).startswith(str(home))
+        directory = server.socket.parent
+        assert directory.stat().st_mode & 0o777 == 0o700
+        async with BaoHttp(server.address) as http:
+            assert (await http.request("GET", "sys/health")).status == 200
+    finally:
+        await server.stop()
     for left in directory.iterdir():
         left.unlink()
     directory.rmdir()
