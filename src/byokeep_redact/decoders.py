@@ -18,7 +18,7 @@ import sys
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Final
 
@@ -35,7 +35,13 @@ _ESCAPE_NAMES = {b"%": "url", b"\\": "json", b"&": "html", b"\x1b": "terminal"}
 _COLOURS = 96  # bytes of them that are looked back over
 _COLOURED_END = re.compile(rb"(?:%b)+\Z" % _COLOUR)
 _LETTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
-_WIDE_RUN = b"AN" * 16
+# A line's end inside an escape, or between two.
+_CUT = re.compile(
+    rb"(?:(%(?:[0-9A-Fa-f]?|u[0-9A-Fa-f]{0,3})|&(?:#(?:[0-9]{0,7}|[xX][0-9A-Fa-f]{0,6}))?"
+    rb"|\\(?:u[0-9A-Fa-f]{0,3}|u\{[0-9A-Fa-f]{0,6}|U[0-9A-Fa-f]{0,7}|x[0-9A-Fa-f]?|[0-7]{0,2}))"
+    rb"|([0-9A-Fa-f};])(?=\s{1,18}(?:%[0-9A-Fa-f]|\\[uUx0-7]|&#)))[ \t]{0,8}\r?\n[ \t]{0,8}(?=[0-9A-Fa-fuUxX#{};%&\\])"
+)
+_WIDE_RUNS = (b"AN" * 16, b"ANNN" * 12)
 _WIDE_MASK = bytes(78 if code == 0 else 65 if 32 <= code < 127 else 32 for code in range(256))
 
 _BASE64_RUN = 20
@@ -53,7 +59,7 @@ _DEFLATE_BYTES = 30  # below this a run is a trace id or a UUID, too short for a
 TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 ANY64: Final = rb"[A-Za-z0-9+/_-]"
 # How base64 of gzip begins, by the letters of the first group that are the head's alone, and of zlib.
-PACKED64: Final = rb"H4sI|[BRhx][+-]LC[A-D]|fiw[g-j]|e(?:A[E-H]|F[4-7]|J[w-z]|N[o-r])"
+PACKED64: Final = (rb"H4sI", rb"[BRhx][+-]LC[A-D]", rb"fiw[g-j]", rb"e(?:A[E-H]|F[4-7]|J[w-z]|N[o-r])")
 
 
 def mask(characters: bytes) -> bytes:
@@ -200,6 +206,7 @@ def unescaped(layer: Layer) -> Iterator[Layer]:
     data = layer.data
     if not (b"%" in data or b"\\" in data or b"&" in data or b"\x1b" in data):
         return
+    yield from _uncut(layer)
     table = _Replacements()
     out = _ESCAPE.sub(lambda match: table[match[0]], data)
     if len(out) == len(data):
@@ -232,10 +239,22 @@ def unescaped(layer: Layer) -> Iterator[Layer]:
     yield Layer(out, layer.depth + 1, locate, name_at, layer, reach=reach)
 
 
+def _uncut(layer: Layer) -> Iterator[Layer]:
+    """Yield the layer without the line ends between and inside escapes, if there are any."""
+    pieces, at = [], 0
+    for cut in _CUT.finditer(layer.data):
+        end = cut.end(cut.lastindex or 0)
+        pieces.append(Piece(layer.data[at:end], at, end, 1))
+        at = cut.end()
+    if pieces:
+        pieces.append(Piece(layer.data[at:], at, len(layer.data), 1))
+        yield replace(pasted(layer, pieces, b"", ""), reach=None)
+
+
 def narrowed(layer: Layer) -> Iterator[Layer]:
-    """Yield UTF-16 text as single bytes (the patterns need no help with it, but what is encoded inside does)."""
+    """Yield UTF-16 and UTF-32 as single bytes (the patterns need no help with it, but what is encoded inside does)."""
     data = layer.data
-    if b"\0" not in data or _WIDE_RUN not in data.translate(_WIDE_MASK):
+    if b"\0" not in data or not any(run in masked for masked in [data.translate(_WIDE_MASK)] for run in _WIDE_RUNS):
         return
     narrow = Squeezed(data, b"\0")
     text = narrow.padded[: narrow.size]
@@ -353,7 +372,7 @@ _ESCAPE_MARK: Final = (
 )
 MARKS: Final = (
     rb"(?:%b){5}" % _TEXT,
-    rb"(?:%b|UEsDB|KLUv|Qlpo|_Td6W|/Td6W)%b{16}" % (PACKED64, ANY64),
+    rb"(?:%b|UEsDB|KLUv|Qlpo|_Td6W|/Td6W)%b{16}" % (b"|".join(PACKED64), ANY64),
     rb"(?:[2-7][0-9A-Fa-f][ :,-]?){12}",
     _ESCAPE_MARK,
     rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",

@@ -158,6 +158,7 @@ _MOST_CHECKED: Final = 1 << 16  # bytes of one value; a longer one is masked wit
 MASK_STARTS: Final = b"[redacted:"
 _MARK_ROOM: Final = 40
 _NAMES_KEPT: Final = 4096
+_HEX: Final = "9f86d081884c7d659a2feaa0c55ad015"  # a secret after some names, and nothing by itself
 _WORK: Final = 8  # decoded text may come to this many times the text it was in, and so may what is read between masks
 _WORK_LEAST: Final = 1 << 16
 
@@ -202,7 +203,7 @@ class Redactor:
         self._prefilter = Prefilter(self.rules, engine)
         self.known = KnownValues(self.mask.fingerprint)
         self.max_line = max_line
-        self._plain_names: set[int] = set()
+        self._plain_names: dict[int, tuple[int, ...]] = {}
         self.failures = 0
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
@@ -216,7 +217,7 @@ class Redactor:
     def register(self, value: Secret | bytes | bytearray | str, kind: str = "secret") -> Registration:
         """Make a value known; see KnownValues.register."""
         registration = self.known.register(value, kind)
-        self._plain_names = set()  # a name that was harmless may be that value; a check under way fills the old set
+        self._plain_names = {}  # a name that was harmless may be that value; a check under way fills the old set
         return registration
 
     def warm(self) -> None:
@@ -274,19 +275,25 @@ class Redactor:
         """Return whether a field of this name holds a secret whatever its value looks like."""
         return self.rules.secret_name(name)
 
-    def plain_names(self, names: tuple[Any, ...]) -> bool:
-        """Return whether fields of these names need no mask, nor the names. Remembered by hash alone."""
+    def plain_names(self, names: tuple[Any, ...]) -> tuple[int, ...] | None:
+        """Return which of these names of fields, by number, say of some values that they are secrets, as `key` does.
+
+        None: one is a secret, says it of all values, or may name another. Remembered by hash alone.
+        """
         plain, known = self._plain_names, hash(names)
         if known in plain:
-            return True
+            return plain[known]
         if not all(type(name) is str and not self.secret_name(name) for name in names) or may_name(names):
-            return False
+            return None
         if not self.clean("\n".join(names).encode("utf-8", "surrogatepass")):
-            return False
+            return None
+        weak = tuple(
+            n for n, name in enumerate(names) if not self.clean(f"{name}={_HEX}".encode("utf-8", "surrogatepass"))
+        )
         if len(plain) >= _NAMES_KEPT:
             plain.clear()
-        plain.add(known)
-        return True
+        plain[known] = weak
+        return weak
 
     def is_mask(self, data: bytes) -> bool:
         """Return whether `data` is a mask and nothing else."""

@@ -12,13 +12,14 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from typing import Final
 
 from byokeep_redact.automaton import HS_SINGLEMATCH, Automaton, Engine, installed, shared
 from byokeep_redact.checks import Read
 from byokeep_redact.decoders import MASK64, runs
 from byokeep_redact.rules import Rule, Rules, default_rules
-from byokeep_redact.triggers import TRIGGERS
+from byokeep_redact.triggers import TRIGGERS, Row, expressions
 
 _MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
 # What stands before a match, in a group that begins like this and has none inside.
@@ -50,6 +51,7 @@ NESTED: Final = 1 << 20
 """Bytes that matches which start inside another of their rule may have, together; more is a text made to be slow."""
 _DEEP, _DEEP_LEAST = 8, 1 << 14  # times the text and bytes that they may have at most
 _LINES: Final = 4  # bits by which a match to the end of the line counts less: it is read without a choice
+_MOST_WORDS: Final = 100  # in one text; of more each is looked for by itself
 _WARM_RECORDS: Final = 500
 _WARM_BYTES: Final = 1 << 18
 
@@ -90,6 +92,39 @@ class _Runs:
         return bool(self._rules.secrets(self._long, match, self._long.spans(match, Read())))
 
 
+class _Words:
+    """Says which words a text may hold, by one expression that branches by letters: it takes a third of the time."""
+
+    def __init__(self, words: frozenset[bytes]) -> None:
+        self._all = words
+        self._alike: dict[bytes, set[bytes]] = {}  # by the shortest word that they begin with
+        for word in words:
+            self._alike.setdefault(min((one for one in words if word.startswith(one)), key=len), set()).add(word)
+        self._letters = [word for word in self._alike if len(word) == 1]
+        self._tree = re.compile(_branching(sorted(self._alike.keys() - set(self._letters))) or rb"(?!)")
+
+    def within(self, folded: bytes) -> set[bytes]:
+        """Return the words that `folded` holds, and perhaps some that begin like one of those."""
+        found = {letter for letter in self._letters if letter in folded}
+        at = 0
+        for _ in range(_MOST_WORDS):
+            match = self._tree.search(folded, at)
+            if match is None:
+                return {word for one in found for word in self._alike[one]}
+            found.add(match[0])
+            at = match.start() + 1
+        return {word for word in self._all if word in folded}
+
+
+_words_of = lru_cache(maxsize=8)(_Words)
+
+
+def _branching(words: list[bytes]) -> bytes:
+    """Return an expression for words, sorted, of which none begins with another."""
+    groups = [(first, [word[1:] for word in group]) for first, group in groupby(words, key=lambda word: word[:1])]
+    return b"|".join(re.escape(first) + (b"(?:%b)" % _branching(rest) if any(rest) else b"") for first, rest in groups)
+
+
 def _seen_where(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:
     found.append(number if number != _LONG_RUN else -end)
 
@@ -109,13 +144,17 @@ class Prefilter:
         self._automaton: Automaton | None = None
         self._runs = _Runs(rules)
         self._rules = [one for one in enumerate(rules.rules) if one[0] not in self._runs.numbers]
-        self._triggers = [
-            (number, re.compile(pattern)) for number, pattern in enumerate(TRIGGERS.values(), len(rules.rules))
+        self._triggers = list(enumerate(TRIGGERS, len(rules.rules)))
+        self._marks = [
+            (number, [mark.stands_in if isinstance(mark, Row) else re.compile(mark).search for mark in TRIGGERS[name]])
+            for number, name in self._triggers
         ]
+        self._words = _words_of(frozenset(word for _, rule in self._rules for word in rule.literals))
         self._quick = [
-            (number, rule.literals, quick or rule.compiled, quick is not None)
+            (number, frozenset(rule.literals), quick or re.compile(pattern), quick is not None)
             for number, rule in self._rules
-            for quick in [_folding(rule.pattern)]
+            for pattern in [weakened(rule.pattern)]
+            for quick in [_folding(pattern)]
         ]
         if engine == "hyperscan":
             self.warm()
@@ -140,13 +179,13 @@ class Prefilter:
                 self.warm()
                 return self.scan(data)
         folded = data.lower()
+        words = self._words.within(folded)
         found = [
             number
             for number, literals, pattern, folds in self._quick
-            if (not literals or any(literal in folded for literal in literals))
-            and pattern.search(folded if folds else data)
+            if not (literals and literals.isdisjoint(words)) and pattern.search(folded if folds else data)
         ]
-        found += [number for number, pattern in self._triggers if pattern.search(data)]
+        found += [number for number, marks in self._marks if any(mark(data) for mark in marks)]
         return found + self._runs.candidates(data, (start for start, _ in runs(data.translate(MASK64), len(_RUN))))
 
     def warm(self) -> None:
@@ -155,7 +194,7 @@ class Prefilter:
             return
         with self._lock:
             chosen = [(number, weakened(rule.pattern)) for number, rule in self._rules]
-            chosen += [(number, trigger.pattern) for number, trigger in self._triggers]
+            chosen += [(number, text) for number, name in self._triggers for text in expressions(name)]
             texts = (_RUN_STARTS, *(text for _, text in chosen))
             flags = (0, *(HS_SINGLEMATCH for _ in chosen))
             self._automaton = shared(texts, flags, (_LONG_RUN, *(number for number, _ in chosen)))

@@ -34,13 +34,14 @@ _NAME_KEYS: Final = frozenset({"name", "key", "header"})
 
 
 class _Leaf:
-    """A place for text in the structure that is being built; `text` is what it will hold."""
+    """A place for text in the structure that is being built; `text` is what it will hold, `name` what it is called."""
 
-    __slots__ = ("raw", "text")
+    __slots__ = ("name", "raw", "text")
 
-    def __init__(self, text: str | bytes, shown: Any = None) -> None:
+    def __init__(self, text: str | bytes, shown: Any = None, name: str = "") -> None:
         self.raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         self.text: Any = text if shown is None else shown
+        self.name = name
 
 
 class _Walk:
@@ -52,32 +53,32 @@ class _Walk:
         self.leaves: list[_Leaf] = []
         self._above: set[int] = set()
 
-    def shape(self, value: Any, depth: int, secret: bool) -> Any:
+    def shape(self, value: Any, depth: int, secret: bool, name: str = "") -> Any:
         """Return `value` with its texts replaced by leaves; everything under `secret` is masked."""
         if (text := self._told(value)) is not None:
             value = text
         if isinstance(value, enum.Enum):
-            return self.shape(value.value, depth, secret)
+            return self.shape(value.value, depth, secret, name)
         if secret and not isinstance(value, (Mapping, list, tuple, type(None), bool)):
             return self._mask(value)
         if isinstance(value, _PLAIN):
             return value
         if isinstance(value, int):
-            return self._leaf(str(int(value)), value) if abs(value) >= _LONG_NUMBER else value
+            return self._leaf(str(int(value)), value, name) if abs(value) >= _LONG_NUMBER else value
         if isinstance(value, _SHOWN):
-            return self._leaf(str(value), value)
+            return self._leaf(str(value), value, name)
         if isinstance(value, str):
-            return self._leaf(str.__str__(value))
+            return self._leaf(str.__str__(value), None, name)
         if isinstance(value, (bytes, bytearray, memoryview)):
-            return self._leaf(bytes(value))
+            return self._leaf(bytes(value), None, name)
         if isinstance(value, pathlib.PurePath):
             return self._leaf(str(value))
         if isinstance(value, Secret):
             return self._mask(value)
-        return self._container(value, depth, secret)
+        return self._container(value, depth, secret, name)
 
-    def _leaf(self, text: str | bytes, shown: Any = None) -> _Leaf:
-        self.leaves.append(_Leaf(text, shown))
+    def _leaf(self, text: str | bytes, shown: Any = None, name: str = "") -> _Leaf:
+        self.leaves.append(_Leaf(text, shown, name))
         return self.leaves[-1]
 
     def _mask(self, value: Any) -> str:
@@ -91,7 +92,7 @@ class _Walk:
             return raw.decode()
         return self._redactor.mask_of(raw, "secret")
 
-    def _container(self, value: Any, depth: int, secret: bool) -> Any:
+    def _container(self, value: Any, depth: int, secret: bool, name: str) -> Any:
         if not isinstance(value, (dict, list, tuple, set, frozenset, deque, types.MappingProxyType)):
             return _type_name(value)
         if depth >= DEPTH:
@@ -106,16 +107,18 @@ class _Walk:
                 return self._leaf(bytes(value), list(value) if isinstance(value, list) else tuple(value))
             if isinstance(value, tuple) and hasattr(value, "_fields"):
                 return self._mapping(dict(zip(value._fields, value, strict=True)), depth, secret)
-            return self._sequence(value, depth, secret)
+            return self._sequence(value, depth, secret, name)
         finally:
             self._above.discard(id(value))
 
     def _mapping(self, value: Mapping[Any, Any], depth: int, secret: bool) -> dict[Any, Any]:
         shape: dict[Any, Any] = {}
-        named = any(
-            isinstance(key, str) and key.lower() in _NAME_KEYS and isinstance(name, str) and self._says_secret(name)
+        others = [
+            name
             for key, name in value.items()
-        )
+            if isinstance(key, str) and key.lower() in _NAME_KEYS and isinstance(name, str)
+        ]
+        named = any(map(self._says_secret, others))
         cookie = _is_cookie(value)
         names_stay = cookie or _key_names(value) == {"name", "value"}
         for key, item in value.items():
@@ -125,23 +128,24 @@ class _Walk:
             hidden = (secret and not names_stay) or self._says_secret(text) or by_pair
             place: Any = key
             if text is not None:
-                place = _Leaf(text, key if isinstance(key, (str, bytes, *_SHOWN)) else text)
+                place = _Leaf(text, key if isinstance(key, (str, bytes, int, *_SHOWN)) else text)
                 self.keys.append(place)
             elif not isinstance(key, (*_PLAIN, int)):
                 place = _Leaf(_type_name(key))
-            shape[place] = self.shape(item, depth + 1, hidden)
+            called = others[0] if low == "value" and others else text
+            shape[place] = self.shape(item, depth + 1, hidden, called or "")
         return shape
 
     def _says_secret(self, name: str | None) -> bool:
         return name is not None and self._redactor.secret_name(name)
 
-    def _sequence(self, value: Iterable[Any], depth: int, secret: bool) -> list[Any] | tuple[Any, ...]:
+    def _sequence(self, value: Iterable[Any], depth: int, secret: bool, name: str) -> list[Any] | tuple[Any, ...]:
         if isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[0], (str, bytes)):
-            secret = secret or self._says_secret(_key_text(value[0]))
-            first = self.shape(value[0], depth + 1, False)
-            items = [first, self.shape(value[1], depth + 1, secret)]
+            text = _key_text(value[0]) or ""
+            first = self.shape(value[0], depth + 1, False, name)
+            items = [first, self.shape(value[1], depth + 1, secret or self._says_secret(text), text)]
         else:
-            items = [self.shape(item, depth + 1, secret) for item in value]
+            items = [self.shape(item, depth + 1, secret, name) for item in value]
         return tuple(items) if isinstance(value, tuple) else items
 
 
@@ -174,7 +178,13 @@ def _clean(redactor: Redactor, value: dict[Any, Any]) -> bool:
                 return False
         elif kind not in _SCALARS:
             return False
-    return redactor.plain_names(tuple(value)) and redactor.clean("\n".join(texts).encode("utf-8", "surrogatepass"))
+    weak = redactor.plain_names(tuple(value))
+    if weak is None:
+        return False
+    if weak:
+        names = list(value)
+        texts += [f"{names[number]}={value[names[number]]}" for number in weak]
+    return redactor.clean("\n".join(texts).encode("utf-8", "surrogatepass"))
 
 
 def _mask_leaves(redactor: Redactor, leaves: list[_Leaf]) -> None:
@@ -199,7 +209,18 @@ def _mask_leaves(redactor: Redactor, leaves: list[_Leaf]) -> None:
                 leaf.text = redactor.text(leaf.text)
             elif (out := redactor.data(leaf.raw)) != leaf.raw:
                 leaf.text = out if isinstance(leaf.text, bytes) else out.decode("utf-8", "replace")
+        elif leaf.name and redactor.plain_names((leaf.name,)) != ():
+            _by_name(redactor, leaf)
         at = end + 1
+
+
+def _by_name(redactor: Redactor, leaf: _Leaf) -> None:
+    """Mask what is a secret after the leaf's name alone: long hex as a `key` is one."""
+    lead = leaf.name.encode("utf-8", "surrogatepass") + b"="
+    spans = [span for span in redactor.find(lead + leaf.raw) if span.end > len(lead)]
+    if spans:
+        out = redactor.masked(lead + leaf.raw, spans, len(lead))
+        leaf.text = out if isinstance(leaf.text, bytes) else out.decode("utf-8", "replace")
 
 
 def _covered(redactor: Redactor, leaf: _Leaf, mine: list[tuple[int, int, Span]], at: int) -> Any:
@@ -243,7 +264,8 @@ def _key_text(key: object) -> str | None:
         return str.__str__(key)
     if isinstance(key, (bytes, bytearray)):
         return bytes(key).decode("utf-8", "replace")
-    return str(key) if isinstance(key, _SHOWN) else None
+    long = type(key) is int and abs(key) >= _LONG_NUMBER
+    return str(key) if long or isinstance(key, _SHOWN) else None
 
 
 def _key_names(value: Mapping[Any, Any]) -> set[str]:

@@ -11,6 +11,8 @@ import binascii
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from byokeep_redact import decoders
@@ -24,31 +26,96 @@ _LARGEST: Final = 1 << 16
 _LEADS: Final = {b"H": 0, b"e": 0, b"f": 2}  # bytes of the first group before the stream, by its mark's letter; else 1
 _GAP: Final = b"\n\n\xff\n\n"  # between pieces: no shape goes over it, nor does a known value without its separators
 
-# Four characters that decode to three bytes below 0x80 of which the first two are printable.
-_TEXT_GROUP: Final = rb"[I-Za-f][C-HS-Xi-ny-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + ANY64
-_WIDE_GROUP: Final = rb"[I-Za-f][AQgw][AB]" + ANY64 + rb"A[C-H][AEIMQUYcgkosw048]A"
-_TEXT: Final = rb"(?:(?:%b){4}|(?:%b){2})" % (_TEXT_GROUP, _WIDE_GROUP)
-_PACKED16: Final = rb"1[fF]8[bB]08|78(?:01|5[eE]|9[cC]|[dD][aA])"
 
-# The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up.
-TRIGGERS: Final[dict[str, bytes]] = {
-    "escape": rb"%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4}"
-    rb"|\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
-    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)|\x1b\[[0-9;:?]{0,24}[A-Za-z]",
-    "wide": rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
-    "text": rb"%b|(?:[2-7][0-9A-Fa-f]){12}|(?:[2-7][0-9A-Fa-f]00){6}" % _TEXT,
+@dataclass(frozen=True)
+class Row:
+    """So many groups in a row, each of one letter of each of `classes`: all places of a text are tried at once.
+
+    The letters of a text are one long number with a bit for each class in each byte, so that a few shifts take the time
+    for which `re` gets past some bytes.
+    """
+
+    classes: tuple[bytes, ...]
+    times: int
+
+    @property
+    def pattern(self) -> bytes:
+        """The same as an expression."""
+        return b"(?:%b){%d}" % (b"".join(self.classes), self.times)
+
+    @cached_property
+    def _table(self) -> bytes:
+        kinds = [re.compile(kind) for kind in dict.fromkeys(self.classes)]
+        return bytes(sum(1 << n for n, kind in enumerate(kinds) if kind.match(bytes([code]))) for code in range(256))
+
+    @cached_property
+    def _shifts(self) -> tuple[int, ...]:
+        kinds = list(dict.fromkeys(self.classes))
+        return tuple(8 * place + kinds.index(kind) for place, kind in enumerate(self.classes))
+
+    def stands_in(self, data: bytes) -> bool:
+        """Return whether `pattern` is found in `data`."""
+        letters = int.from_bytes(data.translate(self._table), "little")
+        groups = _ONES if len(data) <= _ONES_SIZE else int.from_bytes(b"\1" * len(data), "little")
+        for shift in self._shifts:
+            groups &= letters >> shift
+        size, done = 8 * len(self.classes), 1
+        while groups and done < self.times:
+            more = min(done, self.times - done)
+            groups &= groups >> size * more
+            done += more
+        return groups != 0
+
+
+_ONES_SIZE: Final = 1 << 12
+_ONES: Final = int.from_bytes(b"\1" * _ONES_SIZE, "little")
+_HEX: Final = rb"[0-9A-Fa-f]"
+_PRINT: Final = rb"[I-Za-f]"  # a first letter of base64 whose byte is printable and below 0x80
+_ANY32: Final = rb"[a-z2-7]"
+# Each stands for text: bytes below 0x80 of which the first ones are printable, in letters of one byte or of two.
+_TEXT64: Final = Row((_PRINT, rb"[C-HS-Xi-ny-z0-3]", rb"[ABEFIJMNQRUVYZcdghklopstwx014589]", ANY64), 4)
+_WIDE64: Final = Row((_PRINT, b"[AQgw]", b"[AB]", ANY64, b"A", b"[C-H]", b"[AEIMQUYcgkosw048]", b"A"), 2)
+_TEXT16: Final = Row((b"[2-7]", _HEX), 12)
+_WIDE16: Final = Row((b"[2-7]", _HEX, b"0", b"0"), 6)
+_TEXT32: Final = Row(
+    (b"[e-p]", b"[abefijmnqruvyz45]", _ANY32, b"[a-hq-x]", b"[acegikmoqsuwy246]", _ANY32, b"[a-di-lq-tyz23]", _ANY32), 2
+)
+# The same streams where each byte has become a letter, as of text that was read as Latin-1.
+_IN_UTF16: Final = rb"(?:\x1f\x00\x8b\x00\x08|x\x00[\x01\x5e\x9c\xda])\x00"
+_IN_UTF8: Final = rb"(?:\x1f\xc2\x8b\x08|x(?:\xc2\x9c|\xc3\x9a|[\x01\x5e][\x00-\x7f]{0,16}[\xc2\xc3][\x80-\xbf]))"
+_HEAD16: Final = (rb"1[fF]8[bB]08", rb"78(?:01|5[eE]|9[cC]|[dD][aA])")
+
+# The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up. The
+# choices of a name are looked for one by one, for `re` is quick where it knows the first letter.
+TRIGGERS: Final[dict[str, tuple[bytes | Row, ...]]] = {
+    "escape": (
+        rb"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})",
+        rb"\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])",
+        rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)",
+        rb"\x1b\[[0-9;:?]{0,24}[A-Za-z]",
+    ),
+    "wide": (rb"\x00[\x20-\x7e]\x00(?:\x00\x00)?[\x20-\x7e]\x00",),
+    "text": (_TEXT64, _WIDE64, _TEXT16, _WIDE16),
     "packed": decoders.PACKED64,
-    "base32": rb"[A-Z2-7]{20}",
-    "packed16": rb"(?:%b)[0-9A-Fa-f]{32}" % _PACKED16,
-    "stream": rb"\x1f\x8b\x08|x[\x01\x5e\x9c\xda]",
+    "base32": (Row((b"[A-Z2-7]",), 20), _TEXT32),
+    "packed16": tuple(head + rb"[0-9A-Fa-f]{32}" for head in _HEAD16),
+    "stream": (rb"\x1f\x8b\x08", rb"x[\x01\x5e\x9c\xda]"),
+    "spread": (_IN_UTF16, _IN_UTF8),
 }
-_FOUND: Final = {name: re.compile(pattern) for name, pattern in TRIGGERS.items()}
-_GROUPS64: Final = re.compile(rb"(?:%b{4})*?%b" % (ANY64, _TEXT))
+
+
+def expressions(name: str) -> tuple[bytes, ...]:
+    """Return the marks of a trigger as expressions."""
+    return tuple(mark.pattern if isinstance(mark, Row) else mark for mark in TRIGGERS[name])
+
+
+_FOUND: Final = {name: re.compile(b"|".join(expressions(name))) for name in TRIGGERS}
+_GROUPS64: Final = re.compile(rb"(?:%b{4})*?(?:%b|%b)" % (ANY64, _TEXT64.pattern, _WIDE64.pattern))
 _RUN64: Final = b"A" * 20
 _END: Final = re.compile(rb"[^A]")
 # A run goes on in the next line only if that line holds nothing else: what follows a token is mostly another record.
 _WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b+={0,2}(?:[\"'\r\n]|\Z))" % ANY64)
-_MARK16: Final = re.compile(_PACKED16)
+_MARK16: Final = re.compile(b"|".join(_HEAD16))
 _RUN16: Final = re.compile(
     rb"[0-9A-Fa-f]{24,}(?:[ \t]?\r?\n[ \t]?(?:[0-9A-Fa-f]{12,}|[0-9A-Fa-f]{2,}(?=[\r\n\"']|\Z)))*"
 )
@@ -56,7 +123,10 @@ _STEPS16: Final = ((0, 2), (1, 2), (0, 4), (1, 4), (2, 4), (3, 4))  # text in si
 _PAIRS16: Final = b"A" * 12
 _HIGH16: Final = mask(b"234567")
 _LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
-_RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
+_RUN32: Final = re.compile(rb"(?:[A-Z2-7]{20,}|[a-z2-7]{20,})={0,6}")
+_SPREAD: Final = re.compile(
+    rb"%b(?:.\x00)*|%b(?:[\x00-\x7f]|[\xc2\xc3][\x80-\xbf])*" % (_IN_UTF16, _IN_UTF8), re.DOTALL
+)
 _NOT64: Final = bytes(code for code in range(256) if MASK64[code] == 32)
 Unread = list[tuple[int, int]]
 
@@ -104,6 +174,8 @@ def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], b
         pieces += _from_base32(layer.data, unread)
     if "stream" in names:
         pieces += _from_streams(layer.data, unread)
+    if "spread" in names:
+        pieces += _together(layer.data)
     return pieces
 
 
@@ -157,7 +229,7 @@ def _from_hex(data: bytes) -> Iterator[Piece]:
 
 def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:
     for run in _RUN32.finditer(data):
-        text = run[0].rstrip(b"=")
+        text = run[0].rstrip(b"=").upper()
         if len(text) > _LONG32:
             unread.append(run.span())
             continue
@@ -171,6 +243,13 @@ def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
             unread.append((start, len(data)))
         if opened:
             yield Piece(opened, start, end)
+
+
+def _together(data: bytes) -> Iterator[Piece]:
+    """Yield packed data of which each byte had become a letter."""
+    for run in _SPREAD.finditer(data):
+        wide = run[0][1:2] == b"\0"
+        yield Piece(run[0][::2] if wide else run[0].decode().encode("latin-1"), *run.span())
 
 
 def _streams(text: bytes, mark: str, read: Callable[[bytes], bytes]) -> Iterator[tuple[bytes, int, int, bool]]:

@@ -241,7 +241,7 @@ def test_bodies_in_every_form() -> None:
     multipart = f'--xx\r\nContent-Disposition: form-data; name="password"\r\n\r\n{short}\r\n--xx--\r\n'
     entry = {
         "request": {
-            "url": f"https://user:{VALUE}@example.com/a?b=1&api_key={VALUE}#access_token={VALUE}",
+            "url": f"https://user:{VALUE}@example.com/a?b=1&code={short}&api_key={VALUE}#access_token={VALUE}&o%74p={short}",
             "headers": [{"name": "Authorization", "value": f"Basic {pair}"}],
             "queryString": [{"name": "code", "value": short}, {"name": "page", "value": "7"}],
             "postData": {"mimeType": "multipart/form-data; boundary=xx", "text": multipart,
@@ -250,7 +250,8 @@ def test_bodies_in_every_form() -> None:
         "response": {
             "content": {"mimeType": "application/json", "encoding": "base64",
                         "text": base64.b64encode(json.dumps({"refresh_token": VALUE, "n": 1}).encode()).decode()},
-            "headers": [{"name": "Location", "value": f"/next?code={VALUE}"}, {"name": "X-Custom-Key", "value": short}],
+            "headers": [{"name": "Location", "value": f"/next?code={VALUE}&pin={short}"},
+                        {"name": "X-Custom-Key", "value": short}],
         },
         "_webSocketMessages": [{"opcode": 1, "data": json.dumps({"inner": json.dumps({"token": VALUE})})},
                                {"opcode": 2, "data": base64.b64encode(VALUE.encode()).decode()}],

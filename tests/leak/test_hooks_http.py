@@ -147,13 +147,15 @@ def test_addresses_lose_what_is_named_like_a_credential() -> None:
         for address in (
             f"https://h.example/p?page=2&{name}={value}&z=1",
             f"https://h.example/p?page=2#z=1&{name}={value}",
+            f"https://h.example/p;z=1#{name}={value}?page=2",
         ):
             assert not leaks(clean_url(wall, address), value), name
             assert "page=2" in clean_url(wall, address)
             assert "z=1" in clean_url(wall, address)
         assert not leaks(clean_query(wall, f"{name}={value}&page=2"), value)
     user = phrase()
-    assert clean_url(wall, f"postgresql://app:{user}@db.example:5432/x") == "postgresql://db.example:5432/x"
+    for said in (f"app:{user}", f"app:p@{user}", f"{user}@:x"):
+        assert clean_url(wall, f"postgresql://{said}@db.example:5432/x") == "postgresql://db.example:5432/x"
     for kept in ("https://h.example/v1/items?page=2&sort=name#top", "/v1/jobs/{id}", "GET /v1/items"):
         assert clean_url(wall, kept) == kept
 

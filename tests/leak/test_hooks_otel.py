@@ -208,9 +208,13 @@ async def test_captured_headers_and_addresses_carry_no_credential(known: bool) -
                         span.set_attributes(_captured("request", reply.request_info.headers))
                         span.set_attributes(_captured("response", reply.headers))
                         span.set_attributes({"url.full": address, "http.url": address})
+                        back = ["/back?code=q7-W", "/back?state=q7-W"]  # captured headers are lists
+                        away = {"http.response.header.location": back, "http.request.header.referer": back}
+                        span.set_attributes(away)
             await runner.cleanup()
         said = _written(exported.get_finished_spans())
         assert len(exported.get_finished_spans()) == 2
+        assert ("q7-W" in said) is not on
         for name, value in zip(SECRET_HEADERS, values, strict=True):
             shown = name == "authorization"  # it went as the user of the address
             assert shown or leaks(said, value) is not on, name

@@ -162,6 +162,35 @@ def test_plain_values_stay_what_they_are(redactor: Redactor) -> None:
     assert redactor.value(event) is event
 
 
+HEX = secrets.token_hex(16)
+WEAKLY: dict[str, Any] = {
+    "field": {"key": HEX, "status": 200},
+    "bytes": {"a": {"auth": HEX.encode()}},
+    "list": {"code": [HEX]},
+    "pair": [("app_sig", HEX)],
+    "entry": {"headers": [{"name": "x-session", "value": HEX}]},
+    "among others": {"event": "x", "csrf": HEX, "n": None, "share": 0.5},
+}
+
+
+@pytest.mark.parametrize("place", WEAKLY)
+def test_a_name_that_says_little_tells_long_hex(redactor: Redactor, place: str) -> None:
+    """What a line of JSON would lose under names such as `key`, a structure loses too; digests under others stay."""
+    for _ in range(2):  # the second time the names are remembered
+        assert HEX not in repr(redactor.value(WEAKLY[place]))
+    again = redactor.value(WEAKLY[place])
+    assert redactor.value(again) == again
+    kept = {
+        "code": "E1234",
+        "digest": HEX,
+        "key": "clients/7",
+        "auth": "none",
+        "n": 10**12,
+        "session": str(uuid.UUID(int=7)),
+    }
+    assert redactor.value(kept) == kept
+
+
 def test_circles_and_depth_end(redactor: Redactor) -> None:
     """A structure that holds itself, or goes on for ever, is cut with a word."""
     circle: dict[str, Any] = {"a": VALUE}
@@ -199,6 +228,8 @@ def test_objects_that_a_renderer_writes_out_hide_no_value() -> None:
     key, other, digits = uuid.UUID(int=0xA1B2C3D4E5F6 << 80), uuid.uuid4(), decimal.Decimal("48151623421082374619")
     with redactor.register(str(key)), redactor.register(str(digits)):
         shown = redactor.value({"id": key, "n": [digits], key: {"of": other}, other: decimal.Decimal("1.5")})
+        assert str(digits)[:12] not in repr(redactor.value({int(digits): 1, 10**12: 2}))
+        assert 10**12 in redactor.value({10**12: 2})
     assert not any(one in repr(shown) for one in (str(key)[:13], str(digits)[:12]))
     assert shown[other] == decimal.Decimal("1.5")
     assert other in [inside["of"] for inside in shown.values() if isinstance(inside, dict)]

@@ -22,7 +22,7 @@ from byokeep_redact.hooks.streams import StreamFilter
 from byokeep_redact.leaks import Shapes
 from byokeep_redact.mask import Mask
 from byokeep_redact.rules import default_rules
-from byokeep_redact.triggers import TRIGGERS
+from byokeep_redact.triggers import TRIGGERS, expressions
 from tests.support.work import Work, counted
 
 LINES = (b"cookie: a=b; ", b"cookie: path=/; ", b"authorization: x a=b ", b"ABIA")
@@ -91,7 +91,8 @@ def _written(kind: Any, said: Any) -> bytes:
 def units() -> list[bytes]:
     """Return what sets off each rule and decoder: its words, and texts that it matches, by each of its choices."""
     found = {word for rule in default_rules().rules for one in rule.literals for word in (one, one.upper())}
-    for pattern in [*(rule.pattern for rule in default_rules().rules), *TRIGGERS.values()]:
+    marks = [mark for name in TRIGGERS for mark in expressions(name)]
+    for pattern in [*(rule.pattern for rule in default_rules().rules), *marks]:
         tree = parser.parse(pattern)
         found |= {_member(tree, turn) for turn in range(24)}
     return sorted(found)

@@ -8,9 +8,10 @@ import random
 import pytest
 
 from byokeep_redact.canary import PROVIDERS, new_canary
-from byokeep_redact.encodings import ENCODINGS, recoverable
+from byokeep_redact.encodings import ENCODINGS, recoverable, wrapped
 from byokeep_redact.engine import RedactionFailed, Redactor, Span
 from byokeep_redact.hooks.streams import ERROR, HELD, StreamFilter
+from byokeep_redact.mask import MASKED
 from tests.support.work import counted
 
 REDACTOR = Redactor()
@@ -105,6 +106,35 @@ def test_what_stands_over_several_lines_is_masked(pause: bool) -> None:
     out = b"".join(through.feed(line) + (through.pause() if pause else b"") for line in folded) + through.end()
     assert not recoverable(out, key)
     assert out.endswith(b"Host: x\r\n")
+
+
+# Lines that end inside an escape; none holds 12 letters of the value.
+CUT: dict[str, tuple[str, int]] = {
+    "json-u": ("\\u{:04x}", 40), "backslash-x": ("\\x{:02x}", 18), "url": ("%{:02x}", 17), "html": ("&#{:d};", 33),
+    "u in braces": ("\\u{{{:x}}}", 32),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pause", [False, True])
+@pytest.mark.parametrize("name", CUT)
+def test_escapes_that_a_line_or_a_pause_cuts_are_read(name: str, pause: bool) -> None:
+    """A registered value in escapes over lines, written line by line, gives nothing back of 12 letters or more."""
+    template, columns = CUT[name]
+    value = new_canary("openai")[8:60]
+    redactor = Redactor()
+    text = b"at " + wrapped("".join(map(template.format, value)).encode(), columns) + b"\nend of it\n"
+    with redactor.register(value):
+        through = _filter(redactor)
+        out = b"".join(
+            through.feed(line) + (through.pause() if pause else b"") for line in text.splitlines(keepends=True)
+        )
+        out += through.end()
+    read = MASKED.sub(b"|", out).replace(b"\n", b"")
+    assert not any(
+        "".join(map(template.format, value[at : at + 12])).encode() in read for at in range(len(value) - 11)
+    ), out
+    assert out.startswith(b"at ")
+    assert out.endswith(b"\nend of it\n")
 
 
 def test_what_is_held_is_bounded() -> None:

@@ -28,7 +28,7 @@ _TOLD: Final = {
     "expires_in": re.compile(r"[0-9]{1,9}"),
     "scope": re.compile(r"[A-Za-z0-9_.:/-]{1,40}(?:[ ,][A-Za-z0-9_.:/-]{1,40}){0,40}"),
 }
-_USER: Final = re.compile(r"(?<=://)[^/@?#\s]*@")
+_USER: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 def clean_query(wall: Wall, query: str) -> str:
@@ -45,7 +45,7 @@ def clean_url(wall: Wall, url: str) -> str:
     place, mark, rest = _USER.sub("", url).partition("?")
     if not mark:
         place, mark, rest = place.partition("#")
-    return wall.text(place) + mark + (clean_query(wall, rest) if mark else "")
+    return clean_query(wall, place) + mark + (clean_query(wall, rest) if mark else "")
 
 
 def token_reply(wall: Wall, status: int, body: bytes) -> dict[str, str | int]:

@@ -37,7 +37,16 @@ _HEADERS: Final = (
 )  # fmt: skip
 _ENDINGS: Final = ("token", "key", "secret", "auth", "session", "cookie", "signature", "password", "credential")
 _HARMLESS: Final = frozenset({"idempotency-key", "sec-websocket-key"})
-_URLS: Final = frozenset({"url.full", "http.url", "http.target", "url.original", "http.request.header.referer"})
+_URLS: Final = frozenset(
+    {
+        "url.full",
+        "http.url",
+        "http.target",
+        "url.original",
+        "http.request.header.referer",
+        "http.response.header.location",
+    }
+)
 _QUERIES: Final = frozenset({"url.query", "url.fragment"})
 
 
@@ -83,16 +92,18 @@ class Cleaned:
             header = next((name[len(lead) :] for lead in _HEADERS if name.startswith(lead)), None)
             if header is not None and self._credential(header.lower().replace("_", "-")):
                 continue
-            kept[name] = self._url(name, value) if isinstance(value, str) else value
+            kept[name] = self._url(name, value) if name in _URLS or name in _QUERIES else value
         return self._wall.fields(kept)
 
     def _credential(self, header: str) -> bool:
         return header not in _HARMLESS and (header.endswith(_ENDINGS) or self._wall.secret_name(header))
 
-    def _url(self, name: str, value: str) -> str:
-        if name in _QUERIES:
-            return clean_query(self._wall, value)
-        return clean_url(self._wall, value) if name in _URLS else value
+    def _url(self, name: str, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):  # headers are captured as lists
+            return tuple(self._url(name, one) for one in value)
+        if not isinstance(value, str):
+            return value
+        return (clean_query if name in _QUERIES else clean_url)(self._wall, value)
 
     def _span(self, span: ReadableSpan) -> ReadableSpan:
         wall = self._wall

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
+from urllib.parse import unquote
 
 from byokeep_redact import engine
 from byokeep_redact.engine import RedactionFailed, Redactor
@@ -54,6 +55,8 @@ def is_secret_element(attributes: Mapping[str, str]) -> bool:
 
 
 MOST_VALUES: Final = 4000
+_ADDRESSES: Final = frozenset({"url", "redirecturl", "documenturl", "location", "referer"})
+_IN_ADDRESS: Final = re.compile(r"(?<=[?&#;])([^&;=?#\s]{1,200})=([^&;#\s]+)")
 _FORM: Final = re.compile(r"[^\s=&{}<>\"]{1,200}=[^\s&{}<>\"]*(?:&[^\s=&{}<>\"]{1,200}=[^\s&{}<>\"]*)*")
 _FORM_FIELD: Final = re.compile(r"(=)([^&]+)")
 
@@ -124,7 +127,9 @@ class _ByPlace:
             return [self.node(item, key) for item in node]
         if is_credential(key):
             return self._mask("field", node)
-        return self._posted(node) if low == "postdata" and isinstance(node, str) else node
+        if not isinstance(node, str):
+            return node
+        return self._posted(node) if low == "postdata" else self._address(node) if low in _ADDRESSES else node
 
     def _mapping(self, node: dict[str, Any], place: str) -> dict[str, Any]:
         out = {key: self.node(item, key) for key, item in node.items()}
@@ -132,8 +137,10 @@ class _ByPlace:
         if isinstance(name, str) and isinstance(value, str):
             if place == "cookies" or not WORDS["cookie_marks"].isdisjoint(node):
                 out["value"] = self._mask("cookie", value)
-            elif place == "params" or name.lower() in WORDS["parameters"] or is_credential(name):
+            elif place == "params" or _is_parameter(name):
                 out["value"] = self._mask("field", value)
+            elif name.lower() in _ADDRESSES:
+                out["value"] = self._address(value)
         if place == "postdata" and isinstance(text, str):
             out["text"] = self._posted(text)
         if node.get("encoding") == "base64" and isinstance(text, str) and not _is_text(text):
@@ -150,6 +157,17 @@ class _ByPlace:
             name: item if name.lower() in WORDS["store_names"] else self._stored(item) for name, item in node.items()
         }
 
+    def _address(self, text: str) -> str:
+        """Mask what stands in an address under a name for a credential, however short it is."""
+
+        def masked(found: re.Match[str]) -> str:
+            raw = found[2].encode("utf-8", "surrogatepass")
+            if not _is_parameter(unquote(found[1])) or self._redactor.is_mask(raw):
+                return found[0]
+            return f"{found[1]}={self._redactor.mask_of(raw, 'field')}"
+
+        return _IN_ADDRESS.sub(masked, text)
+
     def _posted(self, text: str) -> str:
         """Leave JSON to the engine; of a form keep the names alone, and of any other body nothing."""
         if text.lstrip()[:1] in ("{", "["):
@@ -157,6 +175,10 @@ class _ByPlace:
         if not _FORM.fullmatch(text):
             return str(self._mask("field", text))
         return _FORM_FIELD.sub(lambda found: found[1] + self._mask("field", found[2]), text)
+
+
+def _is_parameter(name: str) -> bool:
+    return name.lower() in WORDS["parameters"] or is_credential(name)
 
 
 def _is_text(encoded: str) -> bool:
