@@ -19,7 +19,7 @@ from byokeep_redact.automaton import HS_SINGLEMATCH, Automaton, Engine, installe
 from byokeep_redact.checks import Read
 from byokeep_redact.decoders import MASK64, runs
 from byokeep_redact.rules import Rule, Rules, default_rules
-from byokeep_redact.triggers import TRIGGERS, Row, expressions
+from byokeep_redact.triggers import TRIGGERS, Groups, expressions
 
 _MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
 # What stands before a match, in a group that begins like this and has none inside.
@@ -146,7 +146,10 @@ class Prefilter:
         self._rules = [one for one in enumerate(rules.rules) if one[0] not in self._runs.numbers]
         self._triggers = list(enumerate(TRIGGERS, len(rules.rules)))
         self._marks = [
-            (number, [mark.stands_in if isinstance(mark, Row) else re.compile(mark).search for mark in TRIGGERS[name]])
+            (
+                number,
+                [mark.stands_in if isinstance(mark, Groups) else re.compile(mark).search for mark in TRIGGERS[name]],
+            )
             for number, name in self._triggers
         ]
         self._words = _words_of(frozenset(word for _, rule in self._rules for word in rule.literals))

@@ -28,7 +28,7 @@ _GAP: Final = b"\n\n\xff\n\n"  # between pieces: no shape goes over it, nor does
 
 
 @dataclass(frozen=True)
-class Row:
+class Groups:
     """So many groups in a row, each of one letter of each of `classes`: all places of a text are tried at once.
 
     The letters of a text are one long number with a bit for each class in each byte, so that a few shifts take the time
@@ -73,11 +73,11 @@ _HEX: Final = rb"[0-9A-Fa-f]"
 _PRINT: Final = rb"[I-Za-f]"  # a first letter of base64 whose byte is printable and below 0x80
 _ANY32: Final = rb"[a-z2-7]"
 # Each stands for text: bytes below 0x80 of which the first ones are printable, in letters of one byte or of two.
-_TEXT64: Final = Row((_PRINT, rb"[C-HS-Xi-ny-z0-3]", rb"[ABEFIJMNQRUVYZcdghklopstwx014589]", ANY64), 4)
-_WIDE64: Final = Row((_PRINT, b"[AQgw]", b"[AB]", ANY64, b"A", b"[C-H]", b"[AEIMQUYcgkosw048]", b"A"), 2)
-_TEXT16: Final = Row((b"[2-7]", _HEX), 12)
-_WIDE16: Final = Row((b"[2-7]", _HEX, b"0", b"0"), 6)
-_TEXT32: Final = Row(
+_TEXT64: Final = Groups((_PRINT, rb"[C-HS-Xi-ny-z0-3]", rb"[ABEFIJMNQRUVYZcdghklopstwx014589]", ANY64), 4)
+_WIDE64: Final = Groups((_PRINT, b"[AQgw]", b"[AB]", ANY64, b"A", b"[C-H]", b"[AEIMQUYcgkosw048]", b"A"), 2)
+_TEXT16: Final = Groups((b"[2-7]", _HEX), 12)
+_WIDE16: Final = Groups((b"[2-7]", _HEX, b"0", b"0"), 6)
+_TEXT32: Final = Groups(
     (b"[e-p]", b"[abefijmnqruvyz45]", _ANY32, b"[a-hq-x]", b"[acegikmoqsuwy246]", _ANY32, b"[a-di-lq-tyz23]", _ANY32), 2
 )
 # The same streams where each byte has become a letter, as of text that was read as Latin-1.
@@ -87,7 +87,7 @@ _HEAD16: Final = (rb"1[fF]8[bB]08", rb"78(?:01|5[eE]|9[cC]|[dD][aA])")
 
 # The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up. The
 # choices of a name are looked for one by one, for `re` is quick where it knows the first letter.
-TRIGGERS: Final[dict[str, tuple[bytes | Row, ...]]] = {
+TRIGGERS: Final[dict[str, tuple[bytes | Groups, ...]]] = {
     "escape": (
         rb"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})",
         rb"\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])",
@@ -97,7 +97,7 @@ TRIGGERS: Final[dict[str, tuple[bytes | Row, ...]]] = {
     "wide": (rb"\x00[\x20-\x7e]\x00(?:\x00\x00)?[\x20-\x7e]\x00",),
     "text": (_TEXT64, _WIDE64, _TEXT16, _WIDE16),
     "packed": decoders.PACKED64,
-    "base32": (Row((b"[A-Z2-7]",), 20), _TEXT32),
+    "base32": (Groups((b"[A-Z2-7]",), 20), _TEXT32),
     "packed16": tuple(head + rb"[0-9A-Fa-f]{32}" for head in _HEAD16),
     "stream": (rb"\x1f\x8b\x08", rb"x[\x01\x5e\x9c\xda]"),
     "spread": (_IN_UTF16, _IN_UTF8),
@@ -106,7 +106,7 @@ TRIGGERS: Final[dict[str, tuple[bytes | Row, ...]]] = {
 
 def expressions(name: str) -> tuple[bytes, ...]:
     """Return the marks of a trigger as expressions."""
-    return tuple(mark.pattern if isinstance(mark, Row) else mark for mark in TRIGGERS[name])
+    return tuple(mark.pattern if isinstance(mark, Groups) else mark for mark in TRIGGERS[name])
 
 
 _FOUND: Final = {name: re.compile(b"|".join(expressions(name))) for name in TRIGGERS}
