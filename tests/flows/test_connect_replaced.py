@@ -5,6 +5,7 @@ Real store and database, simulated platforms.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,9 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import maintenance
+from byokeep.accounts import connect_finish, maintenance
+from byokeep.adapters.postgres.database import PostgresTransaction
+from byokeep.core.errors import Unavailable
 from tests.support.connect import LOGINS, Office, finished
 
 pytest_plugins = [
@@ -121,6 +124,36 @@ async def test_a_replaced_login_that_could_not_be_ended_is_told_and_ended_later(
     assert "replaced_tokens_left" in str(office.desk.stand.alerts())
     assert await end(office, client, "x") == ("disconnected", "confirmed")
     assert not await lives(office, "x", old)
+
+
+async def test_a_login_whose_commit_comes_late_keeps_its_tokens(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is lost at the commit, which the database does a moment later: what that pins is not destroyed."""
+    client = await office.client()
+    begun = await office.begin(client, "x")
+    await office.bring(client, begun, await office.consent(begun["authorize_url"], "x"))
+    real, commit, under_way = connect_finish.record, PostgresTransaction.commit, list[asyncio.Task[int]]()
+
+    async def record(*given: Any) -> int:
+        at_commit = asyncio.Event()
+
+        async def late(tx: PostgresTransaction) -> None:
+            if asyncio.current_task() in under_way:
+                at_commit.set()
+                await asyncio.sleep(0.7)
+            await commit(tx)
+
+        monkeypatch.setattr(PostgresTransaction, "commit", late)
+        under_way.append(asyncio.create_task(real(*given)))
+        await at_commit.wait()
+        raise Unavailable("commit_outcome_unknown")
+
+    monkeypatch.setattr(connect_finish, "record", record)
+    await finished(office.app)
+    await asyncio.gather(*under_way)
+    assert (await office.look(client, begun))["state"] == "connected"
+    assert await lives(office, "x", await pair(office, client, "x", begun["account_id"]))
 
 
 @pytest.mark.req("S-OAUTH-9")

@@ -76,6 +76,17 @@ def committed(bench: Bench, account: Account, version: int, access: int) -> None
     )
 
 
+async def taken_back(bench: Bench, account: Account, version: int, access: int) -> None:
+    """The consent failed after it had stored its tokens: they are destroyed."""
+    async with bench.custody(account) as custody:
+        await custody.destroy(account.place(SecretPart.TOKENS), [version])
+        await custody.destroy(account.place(SecretPart.ACCESS), [access])
+    bench.stand.db.sql(
+        "UPDATE byokeep.connection SET state = 'failed', reason = 'account_taken', ended_at = now()"
+        f" WHERE account_id = '{account.id}' AND state = 'taken'"
+    )
+
+
 async def reconnect(bench: Bench, account: Account) -> int:
     """All of a new login; returns the version of its tokens."""
     version, access = await stored(bench, account)
@@ -217,3 +228,32 @@ async def test_tokens_of_a_consent_that_is_not_on_record_are_adopted_by_nobody(b
     assert await bench.round() == ["given_back"]
     assert given_back(bench, account) == ["confirmed"]
     await only_the_new_login_lives(bench, account, version)
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["before the request", "before the reply"])
+async def test_a_consent_that_is_taken_back_stops_no_renewal(bench: Bench, leaves: bool) -> None:
+    """What it wrote and destroyed has only used up a number: the next pair is put after it, and so is one whose reply
+    came while the consent had the place; nobody has to log in again."""
+    account = await due(bench, "x")
+    renewals = await under_way(bench, account) if leaves else None
+    version, access = await stored(bench, account)
+    if renewals is not None:
+        await renewals.settle()
+        assert bench.grant(account)["version"] == 1
+    await taken_back(bench, account, version, access)
+    assert await bench.round() == ["renewed"]
+    assert (version, bench.grant(account)["version"]) == (2, 3)
+    assert await bench.works(account)
+    await bench.to_due(account)
+    assert await bench.round() == ["renewed"]
+    assert await bench.works(account)
+    assert bench.stand.alerts() == []
+
+
+async def test_a_token_that_is_refused_after_a_consent_was_taken_back_ends_the_grant(bench: Bench) -> None:
+    """There is no sibling's pair to adopt: a person must log in again, and is told."""
+    account = await due(bench, "x")
+    await taken_back(bench, account, *await stored(bench, account))
+    await bench.social.tell("grants", platform="x", account="acme", event="revoked")
+    assert await bench.round() == ["reuse_suspected"]
+    assert bench.grant(account)["state"] == "needs_reauth"

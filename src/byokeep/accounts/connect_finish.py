@@ -412,9 +412,10 @@ async def _store(app: RefresherApp, case: ConsentCase, custody: ValueCustody, fo
             if isinstance(error, Conflict) and "one_client" in str(error.fields.get("constraint", "")):
                 raise Conflict("account_taken") from None
             raise
-        # The commit may have happened. If that cannot be checked, the sweep destroys what has no record.
+        # The commit may have happened, or be under way: its lock is waited for. If that cannot be checked, the sweep
+        # destroys what has no record.
         async with app.db.begin(client_id=case.client_id) as tx:
-            now = await tx.one(Connection, "connection_get", client_id=case.client_id, id=case.one.id)
+            now = await tx.one(Connection, "connection_lock", client_id=case.client_id, id=case.one.id)
         if now.state != "connected":
             await _unplace(case, custody, placed)
             raise

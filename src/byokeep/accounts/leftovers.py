@@ -29,7 +29,16 @@ from uuid import UUID
 from byokeep.accounts import refresh_journal
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount
 from byokeep.accounts.refresh_journal import GrantStanding, Renewal, standing
-from byokeep.accounts.refresher_app import RefresherApp, app_of, asked, burn, is_gone, read_tokens, write_tokens
+from byokeep.accounts.refresher_app import (
+    RefresherApp,
+    app_of,
+    asked,
+    burn,
+    is_gone,
+    newest_there,
+    read_tokens,
+    write_after,
+)
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.reenable import RecoveryCause
@@ -188,8 +197,8 @@ class RenewalInHand:
         with pair:
             if now is GrantStanding.ENDED:
                 return await self._revoke(pair)
-            if newest <= base:
-                newest = (await write_tokens(self.custody, tokens, pair, cas=base)).version
+            if (newest := await newest_there(self.custody, tokens, base)) <= base:
+                newest = (await write_after(self.custody, tokens, pair, base)).version
             if not await self._close(Came.HANDED_OVER, only=now, version=newest):
                 raise Conflict("grant_changed")
             return Came.HANDED_OVER

@@ -5,7 +5,7 @@ Rules
   of full size is on the disk, and *sent* is committed with every switch open.
 - A reply is landed before it is read. If the disk fails at that moment, the reply is still read from memory.
 - The store's compare-and-set decides whose tokens are next. Then the access token is written, then the pins move, in
-  one transaction.
+  one transaction. A version that was destroyed, as a consent does with what it takes back, is nobody's.
 - A grant that a person ended meanwhile is not renewed; what the platform still gave is given back.
 - What cannot be done now stays as recorded, and is taken up again after a growing pause. Only what
   :mod:`byokeep.core.refresh` allows is repeated. A wait that the platform asked for is stored in the database.
@@ -28,7 +28,7 @@ from byokeep.accounts import refresh_journal
 from byokeep.accounts.leftovers import RenewalInHand, refuse_while_consenting
 from byokeep.accounts.model import OAuthGrant
 from byokeep.accounts.refresh_journal import give_up, lose_permission
-from byokeep.accounts.refresher_app import RefresherApp, UnderWay, read_tokens, write_tokens
+from byokeep.accounts.refresher_app import RefresherApp, UnderWay, newest_there, read_tokens, write_after
 from byokeep.core import refresh as machine
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.fault import Fault, FaultCause
@@ -67,7 +67,7 @@ class Attempt(RenewalInHand):
             Do.FINISH: self._finish,
         }  # fmt: skip
         try:
-            newest = await self.custody.newest(self.grant.place(SecretPart.TOKENS))
+            newest = await self._newest()
             landed = await self.app.slots.has(self.renewal.id)
             step: LandingStep | str = self._next(machine.Resumed(newest, landed, self.app.clock.now()))
             while isinstance(step, LandingStep):
@@ -78,6 +78,9 @@ class Attempt(RenewalInHand):
             for secret in (self._old, self.new, self._key):
                 if secret is not None:
                     secret.wipe()
+
+    async def _newest(self) -> int:
+        return await newest_there(self.custody, self.grant.place(SecretPart.TOKENS), self.renewal.journal.base)
 
     async def _held(self) -> bool:
         async with self.app.db.begin(client_id=self.grant.client_id) as tx:
@@ -175,7 +178,7 @@ class Attempt(RenewalInHand):
             return new
         place = self.grant.place(SecretPart.TOKENS)
         try:
-            written = await write_tokens(self.custody, place, new, cas=self.renewal.journal.base)
+            written = await write_after(self.custody, place, new, self.renewal.journal.base)
         except Conflict:
             return self._next(machine.PlacedResponse(won=False))
         self._next(machine.PlacedResponse(won=True))
@@ -211,8 +214,9 @@ class Attempt(RenewalInHand):
             await refuse_while_consenting(tx, self.grant)
         if not await self._held():
             return await self._give_back()
-        place = self.grant.place(SecretPart.TOKENS)
-        newest = await self.custody.newest(place)
+        place, newest = self.grant.place(SecretPart.TOKENS), await self._newest()
+        if newest <= self.renewal.journal.base:  # it was taken back meanwhile
+            raise Conflict("grant_changed", next_step="This is retried with the state that it has by then.")
         # Not as this renewal's pair, which may be given back: it may be a person's new login.
         with await read_tokens(self.custody, place, newest) as adopted:
             self.renewal = self.renewal.at(Phase.CLOSED)
@@ -242,7 +246,7 @@ class Attempt(RenewalInHand):
         tries = self.grant.tries + 1
         decision = self._after(fault, tries)
         if decision.act is RenewalAct.REREAD:
-            newer = await self.custody.newest(self.grant.place(SecretPart.TOKENS)) > self.renewal.journal.base
+            newer = await self._newest() > self.renewal.journal.base
             decision = self._after(fault, tries, reread=True, newer=newer)
         fields = _told(fault)
         match decision.act:

@@ -24,7 +24,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from byokeep.accounts.model import OAuthGrant, OfAccount, OurApp
-from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
@@ -306,6 +306,27 @@ async def write_tokens(custody: ValueCustody, place: SecretRef, tokens: TokenSet
     """Write a token set as version ``cas + 1``. Raises as :meth:`ValueCustody.write`."""
     with pack_tokens(tokens) as packed:
         return await custody.write(place, packed, cas=cas)
+
+
+async def newest_there(custody: ValueCustody, place: SecretRef, base: int) -> int:
+    """Return the newest version that exists; ``base`` if all after it are destroyed, as what a failed consent wrote."""
+    if (newest := await custody.newest(place)) <= base:
+        return newest
+    return max((one for one in await custody.live_versions(place) if one > base), default=base)
+
+
+async def write_after(custody: ValueCustody, place: SecretRef, tokens: TokenSet, base: int) -> Written:
+    """Write the version that follows ``base``; destroyed ones in between have only used up their numbers.
+
+    Raises:
+        Conflict: ``stale_version``: there is another version after it. And as :meth:`ValueCustody.write`.
+    """
+    try:
+        return await write_tokens(custody, place, tokens, cas=base)
+    except Conflict:
+        if await newest_there(custody, place, base) != base:
+            raise
+    return await write_tokens(custody, place, tokens, cas=await custody.newest(place))
 
 
 def is_gone(error: ByokeepError) -> bool:
