@@ -321,6 +321,7 @@ async def test_a_leaked_key_is_led_from_the_kill_to_the_release(desk: Desk) -> N
     inside at once; whoever engaged the switch or led the playbook does not release it, and nobody before its end."""
     client, ref, one = await leaked(desk)
     job = await desk.stand.job(client, secrets=["openrouter"])
+    holds = (await desk.stand.lease(await desk.stand.job(client, secrets=["openrouter"])))["lease_id"]
     assert (await stepped(desk, one, "rotate", expect=409))["code"] == "step_out_of_order"
     assert (await stepped(desk, one, "kill", expect=409))["code"] == "kill_not_engaged"
     assert (await stepped(desk, one, "sell", expect=422))["code"] == "unknown_step"
@@ -332,8 +333,11 @@ async def test_a_leaked_key_is_led_from_the_kill_to_the_release(desk: Desk) -> N
     assert (await release(desk, client, second, lane="api"))[1]["code"] == "incident_holds_kill"
     await kill(desk, client, who="operator", platform="x")  # what does not stop everything is not held
     assert (await release(desk, client, second, platform="x"))[0] == 200
+    assert (await desk.stand.call("GET", f"/v1/leases/{holds}", "runner"))[0] == 200
     found = await stepped(desk, one, "rotate")
     assert (await desk.ref(ref))["state"] == "suspended"
+    assert (await desk.stand.call("GET", f"/v1/leases/{holds}", "runner"))[1]["code"] == "job_not_open"
+    assert [one for one in desk.stand.events("key.rotation", "ok") if '"count":2' in one and '"stage":"stop"' in one]
     assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] in (403, 409)
     assert (await stepped(desk, one, "report", expect=409))["code"] == "report_missing"
     await reported(desk, ref, one, complete=False)

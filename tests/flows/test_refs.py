@@ -121,6 +121,31 @@ async def test_states_follow_the_one_table(desk: Desk) -> None:
         assert status == 422
 
 
+async def test_a_key_that_is_called_compromised_ends_the_jobs_that_hold_it_and_no_other(desk: Desk) -> None:
+    """Those that declared it, on record; no other, and none for a key that another one has replaced."""
+    client = await desk.stand.client()
+    first, other = await desk.onboard(client), await desk.onboard(client, provider="openrouter")
+    kept = (await desk.stand.lease(await desk.stand.job(client, secrets=["openrouter"])))["lease_id"]
+
+    async def compromised(ref: str) -> None:
+        body = {"to": "compromised", "reason": "seen_in_chat"}
+        assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
+
+    async def holds(lease: str) -> bool:
+        return (await desk.stand.call("GET", f"/v1/leases/{lease}", "runner"))[0] == 200
+
+    given = (await desk.stand.lease(await desk.stand.job(client)))["lease_id"]
+    await desk.call("POST", f"/v1/refs/{first['ref']}/state", "operator", {"to": "deactivated", "reason": "replaced"})
+    assert await holds(given)
+    assert (await desk.onboard(client))["ref"] != first["ref"]
+    await compromised(first["ref"])
+    assert (await holds(given), await holds(kept)) == (True, True)
+    await compromised(other["ref"])
+    assert (await holds(given), await holds(kept)) == (True, False)
+    said = [json.loads(text)["fields"].get("count") for text in desk.stand.events("key.state_changed", "ok")]
+    assert said[-2:] == [None, 1]
+
+
 @pytest.mark.req("R3.2-6")
 async def test_one_live_reference_for_each_place(desk: Desk) -> None:
     """A retired key is followed by a new reference; two live ones for a place can not be, whoever races."""

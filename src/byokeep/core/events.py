@@ -99,7 +99,7 @@ class EventName(StrEnum):
         "run stage provider version from_version mode cause endpoint http_status account_hash count failed took_s "
         "pinned_at stopped_at provider_key job grace_s",
     )
-    KEY_STATE_CHANGED = "key.state_changed", "state_from state_to version"
+    KEY_STATE_CHANGED = "key.state_changed", "state_from state_to version count"
     KEY_INTERVAL_SET = "key.interval_set", "days from_days due_at from_due_at"
     KEY_LISTED = "key.listed", "count"
     KEY_READ_METADATA = "key.metadata_read", "version"

@@ -2,7 +2,8 @@
 
 Rules
 - What is shown says where a key is and what state it has, never its value.
-- A change of state follows the one table in :mod:`byokeep.core.keystate`, and leaves a row and a record.
+- A change of state follows the one table in :mod:`byokeep.core.keystate`, and leaves a row and a record. A provider's
+  key that is called compromised ends the jobs that declared it.
 - Nobody can ask for a state that only the service may set (a verified key becomes active).
 - What could not be compared with the store counts as unknown, never as ok (R2.3-8).
 - A key's history comes from the audit log, not from the tables (S-OWASP-10). A lease counts as access, because its
@@ -45,6 +46,7 @@ from byokeep_redact.fingerprint import VERSION
 
 T = TypeVar("T")
 _AT_ONCE: Final = 8  # questions to the store in flight
+LEAK_SUSPECTED: Final = "suspected_leak"  # why a key is paused, and the jobs that hold it end
 
 
 def ref_from(row: Row) -> CredentialRef:
@@ -189,14 +191,29 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
             if paused is not None:
                 step = f"Its rotation serves it again with the new key: `byokeep rotate status {paused['id']}`."
                 raise Conflict("rotation_in_flight", next_step=step, run=paused["id"])
-        moved = await move(tx, app, actor, ref, to=to, reason=reason)
+        leaked = to is KeyState.COMPROMISED and ref.kind is SecretKind.PROVIDER_API_KEY
+        held = leaked and ref.state in (KeyState.ACTIVE, KeyState.SUSPENDED)  # of an old one nobody holds the value
+        ended = await end_jobs(tx, ref, LEAK_SUSPECTED) if held else None
+        moved = await move(tx, app, actor, ref, to=to, reason=reason, ended=ended)
         await tell_of_client(tx, app, actor, ref.client_id, ref.id)
-        if to is KeyState.COMPROMISED and ref.kind is SecretKind.PROVIDER_API_KEY:
+        if leaked:
             await incidents.opened(
                 tx, app, actor, IncidentKind.SUSPECTED_LEAK, client_id=ref.client_id, source=IncidentSource.PERSON,
                 object_kind="key", object_id=ref.id, alert="key_leak_suspected",
             )  # fmt: skip
         return moved
+
+
+async def end_jobs(tx: Tx, ref: CredentialRef, reason: str, *, given: bool = False) -> int:
+    """End the open jobs that declared a provider's key; returns how many.
+
+    Args:
+        tx: Has not yet appended to the audit log: whoever ends a job locks it before the client's chain.
+        reason: A code, for the jobs.
+        given: Only those that were given it.
+    """
+    about = {"client_id": ref.client_id, "provider": ref.provider.value}
+    return await tx.one(int, "rotation_end_jobs", **about, reason=reason, given=given)
 
 
 async def set_interval(app: App, actor: Actor, ref_id: UUID, *, days: int, reason: str) -> CredentialRef:
@@ -245,8 +262,13 @@ async def tell_of_client(tx: Tx, app: App, actor: Actor, client_id: UUID, about:
         )
 
 
-async def move(tx: Tx, app: App, actor: Actor, ref: CredentialRef, *, to: KeyState, reason: str) -> CredentialRef:
+async def move(
+    tx: Tx, app: App, actor: Actor, ref: CredentialRef, *, to: KeyState, reason: str, ended: int | None = None
+) -> CredentialRef:
     """Change a state inside a caller's transaction: the row, its history and the record.
+
+    Args:
+        ended: How many jobs it ended, if it ends any.
 
     Raises:
         Rejected: ``key_state``.
@@ -264,7 +286,7 @@ async def move(tx: Tx, app: App, actor: Actor, ref: CredentialRef, *, to: KeySta
     )  # fmt: skip
     await record(
         tx, actor, EventName.KEY_STATE_CHANGED, client_id=ref.client_id, object_id=ref.id, state_from=ref.state,
-        state_to=to.value, reason=reason, version=ref.version,
+        state_to=to.value, reason=reason, version=ref.version, count=ended,
     )  # fmt: skip
     return moved
 

@@ -14,9 +14,9 @@ Rules
   over or dropped because of that.
 - Until its revocation begins a rollback pins the old version again, if the provider says that it is alive.
 - What serves is never revoked or destroyed: neither this reference's own version nor a value that another one has, too.
-- A key that leaked is served to nobody before anything else happens, and what was in flight for it ends. Where a new
-  key ends the old one at once, it is paused while there is none, and the gap is on record. Paused is the key's state: a
-  kill switch would stop our own look at it too, and takes two people to release.
+- A key that leaked is served to nobody before anything else happens; the jobs that declared it end, and so does a
+  rotation in flight. Where a new key ends the old one at once, it is paused while there is none, and the gap is on
+  record. Paused is the key's state: a kill switch would stop our own look at it too, and takes two people to release.
 - What takes a step back stands apart (:mod:`byokeep.keys.rollback`).
 
 It may not see a value: the worker's custody does, for the length of one call.
@@ -48,10 +48,11 @@ from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
 from byokeep.keys.administration import REFUSED, admin_of, custody_of
-from byokeep.keys.refs import get_ref, move, ref_from
+from byokeep.keys.refs import LEAK_SUSPECTED, end_jobs, get_ref, move, ref_from
 
 GRACE_S: Final = {"now": 0, "1h": 3600, "24h": 86_400}  # how long the old version stays good after the cutover
 POLICY: Final = "24h"
+PAUSE: Final = "rotation_pause"
 STAYS_ALIVE: Final = "stays_alive"  # of a key that serves nobody: its owner keeps it
 # What a run stops for until a person accepts it by this name.
 ACCEPTABLE: Final = frozenset({"other_account", "not_rehearsed", "soak_unknown", "revoke_by_hand", STAYS_ALIVE})
@@ -198,7 +199,9 @@ async def _start(
     if (ref.state, ref.verification) != _SERVING and not live:
         step = f"Add a key: `byokeep key add {ref.client_id} {ref.provider}`."
         raise Rejected("nothing_serves", next_step=step, state=ref.state)
+    ended = None
     if wish.leaked:
+        ended = await end_jobs(tx, ref, LEAK_SUSPECTED)
         paused = open_ is not None and open_.pauses
         facts |= {"was_suspended": int(ref.state == KeyState.SUSPENDED and not paused)}
         facts |= await _pre_empt(tx, app, actor, ref, open_)
@@ -214,7 +217,7 @@ async def _start(
     if wish.skip_rehearsal:
         await _accept(tx, actor, run, "not_rehearsed")
     if run.procedure in (LEAKED, CUTOVER):
-        await _stop(tx, app, actor, ref, run)
+        await _stop(tx, app, actor, ref, run, ended)
     return run
 
 
@@ -296,15 +299,16 @@ async def end_unused(
     return begun
 
 
-async def _stop(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRotation) -> None:
-    """Serve a key to nobody, until its rotation has another one."""
+async def _stop(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRotation, ended: int | None) -> None:
+    """Serve a key to nobody, until its rotation has another one; ``ended``: how many jobs that held it were ended."""
     if ref.state == KeyState.ACTIVE:
-        reason = "suspected_leak" if run.procedure == LEAKED else "rotation_pause"
+        reason = LEAK_SUSPECTED if run.procedure == LEAKED else PAUSE
         await move(tx, app, actor, ref, to=KeyState.SUSPENDED, reason=reason)
     if run.procedure == LEAKED:
         await _leak_told(tx, app, actor, ref)
     procedure = app.procedures[run.procedure]
-    said = {"provider": ref.provider.value, "from_version": ref.version, "stopped_at": stamp(app.clock.now())}
+    said: dict[str, int | str] = {} if ended is None else {"count": ended}
+    said |= {"provider": ref.provider.value, "from_version": ref.version, "stopped_at": stamp(app.clock.now())}
     await procedures.passed(tx, actor, procedure, run, procedure.step("stop"), said)
 
 
@@ -677,13 +681,11 @@ async def cutting(app: App, actor: Actor, run: Run) -> Fields | None:
 async def pin(tx: Tx, actor: Actor, run: Run) -> Fields:
     """Cut over: one row, from the next lease on."""
     found = of(run)
-    await tx.one(ref_from, "ref_pin_candidate", **found.at, version=found.version)
-    await note_pin(tx, actor, found, found.version, found.from_version)
-    if found.procedure != CUTOVER:
-        return {}
+    ref = await tx.one(ref_from, "ref_pin_candidate", **found.at, version=found.version)
     # The new one is good, and making it ended the old one: whoever holds that stops. A wrong value ends nobody's job.
-    ended = await tx.one(int, "rotation_end_jobs", client_id=found.client_id, provider=found.provider.value)
-    return {"count": ended}
+    ended = {"count": await end_jobs(tx, ref, PAUSE, given=True)} if found.procedure == CUTOVER else {}
+    await note_pin(tx, actor, found, found.version, found.from_version)
+    return ended
 
 
 async def pinned_at(tx: Tx, run: KeyRotation) -> datetime:

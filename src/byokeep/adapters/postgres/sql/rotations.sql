@@ -227,11 +227,13 @@ SELECT d.job_id, d.number,
  ORDER BY d.number;
 
 -- name: rotation_end_jobs
--- Ends the jobs that were given a key which its successor ended at the provider.
+-- Ends the jobs that were given a key which its successor ended at the provider; of one that leaked all that declared it,
+-- for a lease may be on its way.
 WITH ended AS (
-    UPDATE byokeep.job j SET state = 'killed', reason = 'rotation_pause', closed_at = clock_timestamp()
-     WHERE j.client_id = :client_id AND j.state = 'open' AND j.kind = 'use'
-       AND EXISTS (SELECT FROM byokeep.lease l WHERE l.client_id = j.client_id AND l.job_id = j.id
-                                                 AND :provider = ANY (l.secrets))
+    UPDATE byokeep.job j SET state = 'killed', reason = :reason, closed_at = clock_timestamp()
+     WHERE j.client_id = :client_id AND j.state = 'open' AND j.kind = 'use' AND :provider = ANY (j.secrets)
+       AND (NOT CAST(:given AS boolean)
+            OR EXISTS (SELECT FROM byokeep.lease l WHERE l.client_id = j.client_id AND l.job_id = j.id
+                                                     AND :provider = ANY (l.secrets)))
     RETURNING 1)
 SELECT count(*) FROM ended;
