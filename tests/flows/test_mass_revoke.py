@@ -274,6 +274,13 @@ async def test_by_runner_and_by_time_what_was_given_out_and_nothing_else(desk: D
     now = datetime.now(UTC)
     span = await ask(desk, "/preview", status=200, since=now - timedelta(hours=1))
     assert {one["client_id"] for one in span["targets"]} == {str(used), str(idle)}
+    # Leased two hours ago: a job that goes on holds it still; one that was closed before the span held nothing in it.
+    desk.sql("UPDATE byokeep.lease SET issued_at = issued_at - interval '2 hours'")
+    desk.sql("UPDATE byokeep.job SET state = 'closed', closed_at = now() - interval '90 minutes', opened_at = now() -"
+             f" interval '2 hours' WHERE client_id = '{idle}' AND kind = 'use'")  # fmt: skip
+    for held in ({}, {"runner_id": stand.people["runner"].id}):
+        found = (await ask(desk, "/preview", status=200, since=now - timedelta(minutes=1), **held))["targets"]
+        assert {(one["client_id"], one["provider"]) for one in found} == {(str(used), "openai"), (str(used), "x")}
     for nothing in ({"since": now - timedelta(hours=9), "until": now - timedelta(hours=8)}, {"runner_id": uuid4()}):
         assert (await ask(desk, "/preview", status=200, **nothing))["targets"] == []
         assert (await ask(desk, status=422, **nothing))["code"] == "nothing_fits"

@@ -37,9 +37,9 @@ def start(
 
     Args:
         provider: Everything of this provider or platform.
-        runner: Everything that jobs of this runner were given, in the last 72 hours unless --since is given; its jobs
+        runner: Everything that jobs of this runner held, in the last 72 hours unless --since is given; its jobs
             end.
-        since: Everything given to jobs since a time such as 2026-01-31T12:00:00Z, or an age: 30m, 24h, 7d.
+        since: Everything that jobs held since a time such as 2026-01-31T12:00:00Z, or an age: 30m, 24h, 7d.
         until: End of the span, for --since or --runner, in the same forms; default: now.
         client: Only credentials of this client; default: of every client.
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.

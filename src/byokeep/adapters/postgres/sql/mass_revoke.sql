@@ -9,7 +9,8 @@ SELECT r.id FROM byokeep.credential_ref r
  ORDER BY r.id FOR UPDATE;
 
 -- name: revocation_targets
--- Live keys of providers, and accounts that act or hold a grant: of one provider, or whose secrets were leased in a span.
+-- Live keys of providers, and accounts that act or hold a grant: of one provider, or whose secrets jobs held in a span, by
+-- a lease of before it, too.
 -- Of a key each version that may be alive: the one that serves, the one that waits, and what its open runs made or end.
 WITH used AS MATERIALIZED (
     SELECT DISTINCT l.client_id, secret.provider
@@ -18,7 +19,8 @@ WITH used AS MATERIALIZED (
      CROSS JOIN LATERAL unnest(l.secrets || CASE WHEN 'profile' = ANY (l.secrets) THEN j.platforms ELSE '{}' END)
            AS secret (provider)
      WHERE CAST(:since AS timestamptz) IS NOT NULL AND l.kind = 'use'
-       AND l.issued_at >= CAST(:since AS timestamptz) AND l.issued_at < :until
+       AND l.issued_at < :until AND l.expires_at >= CAST(:since AS timestamptz)
+       AND (j.closed_at IS NULL OR j.closed_at >= CAST(:since AS timestamptz))
        AND (CAST(:runner_id AS uuid) IS NULL OR l.runner_id = CAST(:runner_id AS uuid))
 ), one AS (
     SELECT r.client_id, r.id AS object_id, 'key' AS kind, r.provider, v.version, r.id AS ref_id
