@@ -354,6 +354,24 @@ async def test_one_get_and_no_redirect(desk: Desk) -> None:
     assert desk.sim.book.log.seen == 2
 
 
+async def test_a_key_that_serves_is_not_lost_to_an_answer_that_says_nothing_of_it(desk: Desk) -> None:
+    """Verified again behind a proxy that redirects, it serves on and the run says why; one that its provider refuses is
+    served no more."""
+    client = await desk.stand.client()
+    ref, job = (await desk.onboard(client))["ref"], await desk.stand.job(client)
+    for fault, status, reason, known in (
+        ({"kind": "redirect", "location": "http://127.0.0.1:1/elsewhere"}, 201, "redirect_refused", "verified"),
+        ({"kind": "status", "status": 401}, 403, "invalid_key", "failed"),
+    ):
+        desk.sim.faults.clear()
+        desk.sim.faults.add({"provider": "openai", **fault})
+        assert (await desk.call("POST", f"/v1/refs/{ref}/verify", "operator"))[0] == 202
+        await desk.work()
+        assert json.loads(desk.stand.events("client_key_onboarding_failed")[-1])["fields"]["reason"] == reason
+        assert (await desk.ref(ref))["verification"] == known
+        assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == status
+
+
 @pytest.mark.req("R5.1-8")
 async def test_a_reply_that_holds_the_key_is_dropped(desk: Desk) -> None:
     """A body that reflects the key fails the run, raises an alert, and nothing of it is kept."""

@@ -10,7 +10,8 @@ Rules
 - Searching nothing is not a pass: unreadable sources, zero lines or zero spans make the leak check unknown (R5.1-11).
 - An outcome that may change later is retried a few times. Then the run fails, and the key stays pending.
 - A proved candidate waits for the cutover of its rotation (:mod:`byokeep.keys.rotation`), which is notified. A refused
-  one is dropped. One that is live, or about which the answer says nothing, waits. The key in use keeps serving.
+  one is dropped. One that is live, or about which the answer says nothing, waits. The key in use keeps serving, also
+  when it is itself verified again with such an answer.
 - The run closes with ``client_key_onboarded`` only when its three records prove it (:mod:`byokeep.kernel.sops`).
 
 It may not cause an effect: a custody lease cannot ask for one.
@@ -79,7 +80,7 @@ def fields(count: LeakCount) -> dict[str, FieldValue]:
 
 
 _NO_QUOTA: Final = "verified_no_quota"
-# What says nothing against a candidate: it lives, or the answer is not about it.
+# What says nothing against a key that serves or waits: it lives, or the answer is not about it.
 _WAITS: Final = rotation.ALIVE | {
     OutcomeStatus.TLS_ERROR, OutcomeStatus.REDIRECT_REFUSED, OutcomeStatus.MALFORMED, OutcomeStatus.GEO_BLOCKED,
     OutcomeStatus.NOT_FOUND, OutcomeStatus.UNEXPECTED_STATUS,
@@ -267,10 +268,9 @@ class _Book:
     async def not_verified(self, seen: _Seen) -> str:
         """Close a run whose key was not verified: failed for good, or pending when nobody could tell."""
         note = seen.note
+        kept = self.candidate or _serves(self._task, self._ref)
         refused = note is not None and note.status is OutcomeStatus.EXCHANGE_REFUSED and _serves(self._task, self._ref)
-        if note is not None and not (
-            note.again or (self.candidate and note.status in _WAITS) or (refused and not seen.clear)
-        ):
+        if note is not None and not (note.again or (kept and note.status in _WAITS) or (refused and not seen.clear)):
             await self.mark(Verification.FAILED)
         if refused:
             await self.alarm("exchange_refused")
