@@ -20,7 +20,7 @@ from byokeep.client.verify import read_keys, verify_consistency, verify_epochs, 
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
-from byokeep.jobs import gatekeep
+from byokeep.jobs import gatekeep, switches
 from byokeep.jobs.gatekeep import at_start, closing
 from byokeep.processes import serve
 from byokeep.tenancy.clients import suspend_client
@@ -84,7 +84,7 @@ def switch(stand: Stand, scope: str = "global") -> str:
 @pytest.mark.req("S-TLOG-3")
 @pytest.mark.parametrize("covered", [True, False], ids=["checkpointed", "copied alone"])
 async def test_an_older_database_closes_the_gate_until_two_people_decide(
-    stand: Stand, tmp_path: Path, covered: bool
+    stand: Stand, tmp_path: Path, covered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kills and revocations hold, nothing is leased, and a release makes the older database the new base, for good."""
     app, place = stand.app, stand.home / "checkpoints"
@@ -123,6 +123,19 @@ async def test_an_older_database_closes_the_gate_until_two_people_decide(
     assert (await stand.permit(lease["lease_id"]))[0] == 201, "the older database opens everything"
     assert (await stand.call("GET", "/v1/switches", lost))[0] == 200
 
+    engage = switches.engage
+    for stuck in (None, killed):  # where the gate, or the client's switch, cannot be engaged nothing is served
+
+        async def busy(*given: Any, stuck: UUID | None = stuck) -> Any:
+            if given[2].client_id == stuck:
+                raise Unavailable("database_busy")
+            return await engage(*given)
+
+        with monkeypatch.context() as held:
+            held.setattr(switches, "engage", busy)
+            with pytest.raises(Unavailable, match="database_busy"):
+                await at_start(app)
+        assert REASON in stand.alerts()
     await at_start(app)
     assert switch(stand) == f"t|{REASON}"
     assert switch(stand, f"client:{killed}") == f"t|{gatekeep.REASON}"

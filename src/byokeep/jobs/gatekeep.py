@@ -24,7 +24,7 @@ from uuid import UUID
 
 from byokeep.audit import log
 from byokeep.core.audit import ChainHead
-from byokeep.core.errors import Integrity, NotFound, Unavailable
+from byokeep.core.errors import Integrity, NotFound, Pending
 from byokeep.core.events import EventName
 from byokeep.jobs import switches
 from byokeep.jobs.switches import COPIED
@@ -86,9 +86,10 @@ async def _again(app: BrokerApp, what: str) -> None:
     if kind != "switch":
         await _end(app, kind, UUID(name))
         return
-    with suppress(NotFound, Unavailable):  # a client that does not exist has nothing to stop; the store is told again
-        scope = scope_from_name(name)
-        await switches.engage(app, app.system(), scope, REASON)
+    scope = scope_from_name(name)
+    with suppress(NotFound):  # a client that does not exist has nothing to stop
+        with suppress(Pending):  # it is engaged, and the store is told again
+            await switches.engage(app, app.system(), scope, REASON)
         async with app.db.begin(every_client=True) as tx:
             key = f"{REASON}:{name}"
             await open_alert(tx, app, None, reason=REASON, key=key, client_id=scope.client_id)
@@ -144,9 +145,11 @@ async def _close(app: BrokerApp) -> None:
     found = await app.db.read(dict, "switch_read", {"scope": GLOBAL})
     if any(row["closed"] and row["reason"] == log.REASON for row in found):
         return
-    with suppress(Unavailable):  # the row is closed; the broker keeps telling the store
-        await switches.engage(app, app.system(), scope_from_name(GLOBAL), log.REASON)
-    await raise_alert(app, reason=log.REASON, key=log.KEY, severity="critical")
+    try:
+        with suppress(Pending):  # the row is closed; the broker keeps telling the store
+            await switches.engage(app, app.system(), scope_from_name(GLOBAL), log.REASON)
+    finally:
+        await raise_alert(app, reason=log.REASON, key=log.KEY, severity="critical")
 
 
 async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
