@@ -24,7 +24,7 @@ from byokeep.adapters.providers.identify import identify
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import OutcomeStatus
-from byokeep.wire.transport import Outbound, address_allowed
+from byokeep.wire.transport import Outbound, Transport, address_allowed, trusting
 
 PROVIDERS = sorted(DESCRIPTORS)
 KEY = "sk-proj-" + "b4T9" * 12
@@ -116,6 +116,21 @@ async def test_an_untrusted_certificate_is_a_tls_error_and_no_request_arrives(st
     trusted = await ask(stub.url, allow_loopback=True, trust=stub.trust)
     assert trusted.status is OutcomeStatus.VERIFIED
     assert len(stub.seen) == 1
+
+
+async def test_no_file_that_the_environment_names_gets_the_keys_of_a_session(
+    stub: TlsStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With them whoever recorded the traffic reads the secrets in it; the library itself would write them."""
+    kept = tmp_path / "keys.log"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(kept))
+    ours = tmp_path / "stub.crt"
+    for context, written in ((trusting(ours), False), (ssl.create_default_context(cafile=ours), True)):
+        assert (await ask(stub.url, allow_loopback=True, trust=context)).status is OutcomeStatus.VERIFIED
+        assert ("_SECRET" in kept.read_text() or "CLIENT_RANDOM" in kept.read_text()) is written
+    for made in (Transport(ca_file=ours)._connector(), Outbound()._open().connector):
+        assert made._ssl.keylog_filename is None  # type: ignore[union-attr]
+        await made.close()  # type: ignore[union-attr]
 
 
 async def test_a_certificate_for_another_name_is_a_tls_error(stub: TlsStub) -> None:

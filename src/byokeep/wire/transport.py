@@ -102,10 +102,18 @@ class Transport:
         if self._socket is not None:
             return aiohttp.UnixConnector(self._socket, limit=self._connections)
         try:
-            context = ssl.create_default_context(cafile=self._ca_file)
+            context = trusting(self._ca_file)
         except OSError:
             raise CaFileUnreadable from None
         return aiohttp.TCPConnector(ssl=context, limit=self._connections)
+
+
+def trusting(ca_file: Path | None = None) -> ssl.SSLContext:
+    """Return what checks certificates, by one issuer or the system's; a file of the environment gets no session's keys.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    context.keylog_filename = None  # type: ignore[assignment]
+    return context
 
 
 def new_session(connector: aiohttp.BaseConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
@@ -262,7 +270,7 @@ class Outbound(Transport):
         trace.on_connection_create_end.append(_connected)
         return new_session(
             aiohttp.TCPConnector(
-                ssl=self._trust or ssl.create_default_context(), resolver=_Judge(), force_close=True
+                ssl=self._trust or trusting(), resolver=_Judge(), force_close=True
             ), trace,
         )  # fmt: skip
 
