@@ -13,6 +13,7 @@ It may not decide which version serves: :mod:`byokeep.keys.rotation` does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -101,10 +102,9 @@ async def _revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, versio
         if not key_id:
             live = await custody.live_versions(run.place)
             kept = set(live).intersection({ref.version, ref.candidate}) - {version}
-            values = [await custody.read(run.place, one) for one in (version, *sorted(kept))]
-            key_id = await app.issuer.find(provider, secret, values[0], admin.place, values[1:])
-            for value in values:
-                value.wipe()
+            with ExitStack() as read:
+                values = [read.enter_context(await custody.read(run.place, one)) for one in (version, *sorted(kept))]
+                key_id = await app.issuer.find(provider, secret, values[0], admin.place, values[1:])
         if not key_id:
             return False
         await administration.called(app, actor, run, "revoke", key_id, Outcome.INTENDED, version=version)
