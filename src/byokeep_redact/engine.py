@@ -434,7 +434,7 @@ class Redactor:
             unread: list[tuple[int, int]] = []
             deeper: Iterable[Layer] = ()
             if layer.depth < DEPTH and left >= 0:
-                deeper = inner(layer, triggers, covered, unread)
+                deeper = inner(layer, triggers, covered, unread, left)
             else:
                 unread += hidden(layer, triggers, covered)
                 if left < 0:

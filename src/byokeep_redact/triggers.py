@@ -131,14 +131,23 @@ _NOT64: Final = bytes(code for code in range(256) if MASK64[code] == 32)
 Unread = list[tuple[int, int]]
 
 
-def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Layer]:
+def inner(
+    layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread, most: int
+) -> Iterator[Layer]:
     """Yield the layers inside `layer` for the triggers `names`.
 
     A run of which `covered` says that all of it is masked anyway is left alone; one that could not be undone to its end
-    is put in `unread`.
+    is put in `unread`, and so are those that come once `most` bytes and more were undone.
     """
     yield from shorter(layer, names)
-    if pieces := _pieces(layer, names, covered, unread):
+    pieces: list[Piece] = []
+    for piece in _pieces(layer, names, covered, unread):
+        if most < 0:
+            unread.append((piece.start, piece.end))
+        else:
+            pieces.append(piece)
+            most -= len(piece.data)
+    if pieces:
         yield pasted(layer, pieces, _GAP, "")
 
 
@@ -164,19 +173,19 @@ def escaped(layer: Layer, names: frozenset[str]) -> Iterator[tuple[int, int]]:
             yield found.start(), len(layer.data)
 
 
-def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> list[Piece]:
-    pieces: list[Piece] = []
+def _pieces(
+    layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread
+) -> Iterator[Piece]:
     if "text" in names or "packed" in names:
-        pieces += _from_base64(layer.data, covered, unread)
+        yield from _from_base64(layer.data, covered, unread)
     if "text" in names or "packed16" in names:
-        pieces += _from_hex(layer.data)
+        yield from _from_hex(layer.data)
     if "base32" in names:
-        pieces += _from_base32(layer.data, unread)
+        yield from _from_base32(layer.data, unread)
     if "stream" in names:
-        pieces += _from_streams(layer.data, unread)
+        yield from _from_streams(layer.data, unread)
     if "spread" in names:
-        pieces += _together(layer.data)
-    return pieces
+        yield from _together(layer.data)
 
 
 def _from_base64(data: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:

@@ -459,6 +459,24 @@ def test_adversarial_line_grows_no_faster_than_it_is_long(shape: str, value: byt
     assert large.read < 48 << 18
 
 
+def _packed(text: bytes) -> bytes:
+    return gzip.compress(text, mtime=0).hex().encode() + b" "
+
+
+@pytest.mark.req("R8.3-10")
+def test_packed_text_is_read_no_further_than_its_budget() -> None:
+    """A hundred streams of a small text, and some in others three deep: only so much of what they could become is
+    unpacked to be read; the rest is masked unread, what hides in it too."""
+    one, last = _packed(b"log line " * 14_000), _packed(f"api_key={KEY}".encode())
+    assert _work("hyperscan", one * 100).read < 48 << 16
+    shown = Redactor().data(one * 100 + last)
+    assert (one.strip() in shown, last.strip() in shown) == (True, False)
+    for _ in range(2):
+        one = _packed(one * (126_000 // len(one)))
+    assert len(one) < 1 << 12
+    assert _work("hyperscan", b"m=" + one).read < 9 << 16
+
+
 def test_scans_go_on_while_values_come_and_go() -> None:
     """Threads that register and forget do not disturb threads that scan; a value is masked while it is registered."""
     redactor = Redactor(engine="hyperscan")
