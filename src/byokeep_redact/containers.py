@@ -11,8 +11,10 @@ import io
 import lzma
 import re
 import struct
+import sys
 import zlib
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, cast
 
@@ -45,10 +47,13 @@ class OpenedContainer:
 
 
 class Haystack:
-    """A window of a longer input: bytes at hand, and a way to read on for streams that do not end in it."""
+    """A window of a longer input: bytes at hand, and a way to read on for streams that do not end in it.
 
-    def __init__(self, window: bytes, read_on: Callable[[int, int], bytes]) -> None:
-        self.window = window
+    A stream ends at the next of `ends`: where pieces were pasted together, each could be read on to the last one.
+    """
+
+    def __init__(self, window: bytes, read_on: Callable[[int, int], bytes], ends: Sequence[int] = ()) -> None:
+        self.window, self._ends = window, ends
         self._read_on = read_on  # (offset from the window's start, size) -> bytes, empty at the end
 
     def read(self, at: int, size: int) -> bytes:
@@ -56,9 +61,15 @@ class Haystack:
         got = self.window[at : at + size]
         return got if len(got) == size else got + self._read_on(max(at, len(self.window)), size - len(got))
 
+    def end(self, at: int) -> int:
+        """Return where a stream that begins at `at` must end."""
+        number = bisect_right(self._ends, at)
+        return self._ends[number] if number < len(self._ends) else sys.maxsize
+
     def pieces(self, at: int) -> Iterator[bytes]:
-        """Yield everything from offset `at` on."""
-        while piece := self.read(at, _PIECE):
+        """Yield everything from offset `at` to the end of a stream that begins there."""
+        end = self.end(at)
+        while piece := self.read(at, min(_PIECE, end - at)):
             yield piece
             at += len(piece)
 
@@ -68,10 +79,10 @@ class _Pipe(io.RawIOBase):
 
     def __init__(self, haystack: Haystack, at: int) -> None:
         super().__init__()
-        self._haystack, self._at = haystack, at
+        self._haystack, self._at, self._end = haystack, at, haystack.end(at)
 
     def read(self, size: int = -1) -> bytes:
-        piece = self._haystack.read(self._at, _PIECE if size < 0 else size)
+        piece = self._haystack.read(self._at, min(_PIECE if size < 0 else size, self._end - self._at))
         self._at += len(piece)
         return piece
 
@@ -91,7 +102,7 @@ def open_bare_deflate(haystack: Haystack, at: int, room: int) -> OpenedContainer
 
     Only one that ends as it should or goes on for long counts, for any bytes can be the start of one.
     """
-    head = haystack.window[at : at + 512]
+    head = haystack.window[at : min(at + 512, haystack.end(at))]
     if len(head) < 5 or not _deflate_may_start(head):
         return None
     try:

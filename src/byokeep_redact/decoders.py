@@ -128,7 +128,7 @@ class Layer:
 
     `locate` maps a position here to one in the parent (for the input: to an offset in it), `reach` a range to all of
     the parent that made it; `name_at` names the encoding. `deflate_at` are the places where a raw deflate stream may
-    begin.
+    begin; no stream goes on over one of `ends`, the ends of pieces that stand apart in the parent.
     """
 
     data: bytes
@@ -138,6 +138,7 @@ class Layer:
     parent: Layer | None = None
     deflate_at: tuple[int, ...] = ()
     reach: Callable[[int, int], tuple[int, int]] | None = None
+    ends: tuple[int, ...] = ()
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """Return the [start, end) of the input that [start, end) of this layer came from, nothing cut short."""
@@ -298,10 +299,9 @@ def pasted(
     deflate_at = tuple(
         start for start, piece in zip(starts, pieces, strict=True) if deflated and len(piece.data) >= _DEFLATE_BYTES
     )
-    data = gap.join(piece.data for piece in pieces)
-    return Layer(
-        data, layer.depth + deeper, locate, lambda _at, _size: name, layer, deflate_at, None if place else reach
-    )
+    ends = tuple(start + len(piece.data) for start, piece in zip(starts, pieces, strict=True)) if gap else ()
+    data, over = gap.join(piece.data for piece in pieces), None if place else reach
+    return Layer(data, layer.depth + deeper, locate, lambda _at, _size: name, layer, deflate_at, over, ends)
 
 
 def _all_base64(layer: Layer) -> Iterator[Layer]:

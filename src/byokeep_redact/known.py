@@ -14,6 +14,7 @@ import re
 import secrets
 import sys
 import threading
+from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -190,8 +191,9 @@ class KnownValues:
         self._entries: dict[bytes, _Entry] = {}
         self._unread: dict[bytes, _Entry] = {}  # registered since the last search, not in the table yet
         # Word -> where it stands: a form's number and the offset in it, as one integer. A value has a thousand, and
-        # each would be looked at by the garbage collector again and again if it were a tuple of objects.
-        self.table: dict[int, tuple[int, ...]] = {}
+        # each would be looked at by the garbage collector again and again if it were a tuple of objects. Of many values
+        # some words are shared by all, such as `0x73`: places are added and taken out without a copy of the others.
+        self.table: dict[int, array[int]] = {}
         self._forms: dict[int, _Form] = {}
         self._numbers = count(1)
 
@@ -259,7 +261,9 @@ class KnownValues:
             self._forms[form.number] = form
             first = form.number << _OFFSET_BITS
             for word, at in form.words():
-                table[word] = (*table.get(word, ()), first + at)
+                if (places := table.get(word)) is None:
+                    places = table[word] = array("Q")
+                places.append(first + at)
 
     def _forget(self, name: bytes) -> None:
         with self._lock:
@@ -273,15 +277,13 @@ class KnownValues:
             self._unread.pop(name, None)
             for form in entry.forms:
                 for word, at in form.words():
-                    places, place = self.table.get(word, ()), (form.number << _OFFSET_BITS) + at
+                    places, place = self.table.get(word, array("Q")), (form.number << _OFFSET_BITS) + at
                     here = bisect_left(places, place)  # in order, unless a signal handler was indexing, too
-                    if places[here : here + 1] == (place,):
-                        left = places[:here] + places[here + 1 :]
-                    else:
-                        left = tuple(p for p in places if p >> _OFFSET_BITS != form.number)
-                    if left:
-                        self.table[word] = left
-                    else:
+                    if here < len(places) and places[here] == place:
+                        del places[here]
+                    elif place in places:
+                        places.remove(place)
+                    if not places:
                         self.table.pop(word, None)
                 self._forms.pop(form.number, None)
             entry.wipe()
@@ -306,7 +308,7 @@ class KnownValues:
             if word not in table:
                 continue
             position = number * _STRIDE
-            for place in table.get(word, ()):
+            for place in tuple(table.get(word, ())):  # which another thread may change
                 form, offset = forms.get(place >> _OFFSET_BITS), place & _OFFSET_MASK
                 if form is None:  # it was forgotten meanwhile
                     continue

@@ -189,7 +189,7 @@ class Search:
             if self.view_left < 0:
                 self.troubles["work_limit"] = None
                 return
-            self.layer(view, Haystack(view.data, lambda _at, _size: b""), len(view.data))
+            self.layer(view, Haystack(view.data, lambda _at, _size: b"", view.ends), len(view.data))
 
     def _opened(self, layer: Layer, haystack: Haystack, stop: int) -> Iterator[OpenedContainer]:
         for at in layer.deflate_at:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import random
 import secrets
+import string
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -146,6 +148,36 @@ def test_register_stays_cheap_with_many_values() -> None:
     kept += [known.register(secrets.token_urlsafe(48)) for _ in range(50)]
     assert max(one_more() for _ in range(5)) < 1.5 * alone + 100
     assert len(kept) == len(known)
+
+
+class _Copies(dict[int, Any]):
+    """A table that counts the places that are copied when one is added or taken out."""
+
+    places = 0
+
+    def __setitem__(self, word: int, places: Any) -> None:
+        self.places += len(places)
+        super().__setitem__(word, places)
+
+
+def test_many_values_are_known_and_forgotten_in_proportion_to_their_number() -> None:
+    """Twice the values, as a HAR of twice the exchanges brings, are at most twice the work, though words are shared."""
+    draw = random.Random(7)
+
+    def copied(count: int) -> int:
+        known = _known()
+        known.table = table = _Copies()
+        values = ["".join(draw.choices(string.ascii_letters + string.digits, k=32)) for _ in range(count)]
+        kept = [known.register(value) for value in values]
+        assert known.search(f"at {values[7]} end".encode())
+        words = sum(map(len, table.values()))
+        for one in kept:
+            one.forget()
+        assert table == {}
+        return table.places + words
+
+    few, many = copied(30), copied(120)
+    assert many <= 4.4 * few
 
 
 def test_a_value_that_repeats_itself_is_looked_for_at_few_places() -> None:

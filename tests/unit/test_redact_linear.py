@@ -6,9 +6,11 @@ worst, since each of its matches goes on to the end of the line or begins inside
 
 from __future__ import annotations
 
+import base64
 import random
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from re import _constants as code  # type: ignore[attr-defined]
@@ -17,11 +19,13 @@ from typing import Any
 
 import pytest
 
-from byokeep_redact import Redactor
+from byokeep_redact import Redactor, containers
+from byokeep_redact.canary import Canary, new_canary
 from byokeep_redact.hooks.streams import StreamFilter
 from byokeep_redact.leaks import Shapes
 from byokeep_redact.mask import Mask
 from byokeep_redact.rules import default_rules
+from byokeep_redact.search import Sweep
 from byokeep_redact.triggers import TRIGGERS, expressions
 from tests.support.work import Work, counted
 
@@ -45,6 +49,36 @@ def test_a_line_of_names_costs_what_it_is_long(unit: bytes) -> None:
     assert large.calls <= 4.5 * small.calls + (1 << 12)
     assert large.calls <= 36 << 13
     assert unit in LINES or large.read <= 128 << 13
+
+
+# Base64 of what begins as a stream that would go on over all the pieces behind it: stored, with a head and without one.
+STREAMS = {"deflate": b"\0\xff\xff\0\0", "zlib": b"x\1\0\xff\xff\0\0"}
+
+
+@pytest.mark.parametrize("head", STREAMS)
+def test_a_sweep_reads_streams_in_short_runs_of_base64_once(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run is opened by itself: what is given to the decompressor grows as the file does, and finds what is there."""
+    inflated, read = containers.inflated, 0
+
+    def counting(stream: Any, piece: bytes, most: int) -> Any:
+        nonlocal read
+        read += len(piece)
+        return inflated(stream, piece, most)
+
+    monkeypatch.setattr(containers, "inflated", counting)
+    canary = Canary("packed", new_canary("openai"))
+    packed = (
+        zlib.compress(b"in text before " + canary.value)[2:-4] if head == "deflate" else zlib.compress(canary.value)
+    )
+    for lines in (250, 1000):
+        read = 0
+        data = b"".join(
+            b'"%b",\n' % base64.b64encode(STREAMS[head] + b"some text, number %d" % n) for n in range(lines)
+        )
+        report = Sweep([canary]).scan_bytes(data + b'"%b"\n' % base64.b64encode(packed), source="x")
+        assert read < 4 * len(data)
+        assert [one.label for one in report.findings] == ["packed"]
+        assert not report.unreadable
 
 
 _FILLERS = (

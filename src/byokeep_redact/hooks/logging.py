@@ -170,7 +170,7 @@ _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "
 _NAMES: Final = ("name", "threadName", "processName", "taskName", "funcName", "module", "filename", "pathname")
 # Of a record without anything of its own: how many fields it has, which are text, and what its arguments may be.
 _FIELDS: Final = len(logging.makeLogRecord({}).__dict__)
-_NAMED: Final = ("name", "threadName", "processName", "funcName", "module", "pathname")
+_NAMED: Final = tuple(name for name in _NAMES if name != "filename" and name in logging.makeLogRecord({}).__dict__)
 _LONG: Final = 1 << 14  # characters of a message that is not read together with its parts
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 
