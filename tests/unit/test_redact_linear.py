@@ -57,7 +57,7 @@ STREAMS = {"deflate": b"\0\xff\xff\0\0", "zlib": b"x\1\0\xff\xff\0\0"}
 
 @pytest.mark.parametrize("head", STREAMS)
 def test_a_sweep_reads_streams_in_short_runs_of_base64_once(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run is opened by itself: what is given to the decompressor grows as the file does, and finds what is there."""
+    """Each run is opened by itself: what is decompressed grows as the file does, and what is packed is found."""
     inflated, read = containers.inflated, 0
 
     def counting(stream: Any, piece: bytes, most: int) -> Any:
@@ -67,14 +67,12 @@ def test_a_sweep_reads_streams_in_short_runs_of_base64_once(head: str, monkeypat
 
     monkeypatch.setattr(containers, "inflated", counting)
     canary = Canary("packed", new_canary("openai"))
-    packed = (
-        zlib.compress(b"in text before " + canary.value)[2:-4] if head == "deflate" else zlib.compress(canary.value)
-    )
+    packed = zlib.compress(b"in text before " + canary.value)
+    packed = packed[2:-4] if head == "deflate" else packed
     for lines in (250, 1000):
         read = 0
-        data = b"".join(
-            b'"%b",\n' % base64.b64encode(STREAMS[head] + b"some text, number %d" % n) for n in range(lines)
-        )
+        runs = (base64.b64encode(STREAMS[head] + b"some text of a line, number %d" % n) for n in range(lines))
+        data = b"".join(b'"%b",\n' % run for run in runs)
         report = Sweep([canary]).scan_bytes(data + b'"%b"\n' % base64.b64encode(packed), source="x")
         assert read < 4 * len(data)
         assert [one.label for one in report.findings] == ["packed"]
