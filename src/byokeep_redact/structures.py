@@ -136,6 +136,10 @@ class _Walk:
             shape[place] = self.shape(item, depth + 1, hidden, called or "")
         return shape
 
+    def _is_option(self, text: str) -> bool:
+        """Return whether what follows `text` in a command line is a secret."""
+        return text.startswith("-") and self._says_secret(text.lstrip("-"))
+
     def _says_secret(self, name: str | None) -> bool:
         return name is not None and self._redactor.secret_name(name)
 
@@ -145,7 +149,10 @@ class _Walk:
             first = self.shape(value[0], depth + 1, False, name)
             items = [first, self.shape(value[1], depth + 1, secret or self._says_secret(text), text)]
         else:
-            items = [self.shape(item, depth + 1, secret, name) for item in value]
+            items, before = [], ""
+            for item in value:
+                items.append(self.shape(item, depth + 1, secret or self._is_option(before), name))
+                before = item if isinstance(item, str) else ""
         return tuple(items) if isinstance(value, tuple) else items
 
 

@@ -91,6 +91,7 @@ def test_fields_named_like_secrets_are_masked_whatever_they_hold(redactor: Redac
     shown = redactor.value(
         {
             "password": "hunter2",
+            "argv": ["curl", "--max-time", "5", "--api-key", "hunter2", "--proxy-password", "hunter2", "x"],
             "headers": [("Authorization", "Basic abc"), ("Accept", "text/html"), (b"x-api-key", b"k1")],
             "cookies": [{"name": "sid", "value": "abc", "domain": "x.test", "path": "/"}],
             "sent": {"cookies": [{"name": "sid", "value": "abc"}]},
@@ -101,6 +102,7 @@ def test_fields_named_like_secrets_are_masked_whatever_they_hold(redactor: Redac
         }
     )
     assert "hunter2" not in repr(shown)
+    assert shown["argv"][:3] == ["curl", "--max-time", "5"]
     assert shown["headers"][0][0] == "Authorization"
     assert shown["headers"][0][1].startswith("[redacted:")
     assert shown["headers"][1] == ("Accept", "text/html")
