@@ -60,6 +60,22 @@ TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 ANY64: Final = rb"[A-Za-z0-9+/_-]"
 # How base64 of gzip begins, by the letters of the first group that are the head's alone, and of zlib.
 PACKED64: Final = (rb"H4sI", rb"[BRhx][+-]LC[A-D]", rb"fiw[g-j]", rb"e(?:A[E-H]|F[4-7]|J[w-z]|N[o-r])")
+# How gzip and zlib begin where each byte has become a letter, as of bytes that somebody took for Latin-1.
+IN_UTF16: Final = rb"(?:\x1f\x00\x8b\x00\x08|x\x00[\x01\x5e\x9c\xda])\x00"
+IN_UTF8: Final = rb"(?:\x1f\xc2\x8b\x08|x(?:\xc2\x9c|\xc3\x9a|[\x01\x5e][\x00-\x7f]{0,16}[\xc2\xc3][\x80-\xbf]))"
+_AS_LETTERS: Final = re.compile(
+    rb"%b(?:.\x00)*|%b(?:[\x00-\x7f]|[\xc2\xc3][\x80-\xbf])*" % (IN_UTF16, IN_UTF8), re.DOTALL
+)
+_LETTER_HEADS: Final = (
+    b"\x1f\0\x8b\0",
+    b"x\0\x9c\0",
+    b"x\0\xda\0",
+    b"x\0\1\0",
+    b"x\0^\0",
+    b"\x1f\xc2\x8b",
+    b"x\xc2\x9c",
+    b"x\xc3\x9a",
+)
 
 
 def mask(characters: bytes) -> bytes:
@@ -165,6 +181,8 @@ def decoded(layer: Layer) -> Iterator[Layer]:
     yield from narrowed(layer)
     yield from _all_base64(layer)
     yield from _all_hex(layer)
+    if any(word in layer.data for word in _LETTER_HEADS):
+        yield pasted(layer, list(together(layer.data)), _WIDE_GAP, "letters")
 
 
 class _Replacements(dict[bytes, bytes]):
@@ -325,6 +343,13 @@ def _all_hex(layer: Layer) -> Iterator[Layer]:
             for start, end in spans
         ]
         yield pasted(layer, pieces, b"\xff", "hex", deflated=True, place=squeezed.origin)
+
+
+def together(data: bytes) -> Iterator[Piece]:
+    """Yield packed data of which each byte had become a letter."""
+    for run in _AS_LETTERS.finditer(data):
+        wide = run[0][1:2] == b"\0"
+        yield Piece(run[0][::2] if wide else run[0].decode().encode("latin-1"), *run.span())
 
 
 def base32(text: bytes) -> bytes:

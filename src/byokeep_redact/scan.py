@@ -67,6 +67,8 @@ ENCODINGS: dict[str, Encoder] = {name: encode for name, encode in FORMS.items() 
     "fragment": lambda value: value[len(value) // 2 - 6 : len(value) // 2 + 6],
     "json-u-upper": each("\\u{:04X}"),
     "json-u-in-json": lambda value: json.dumps(json.dumps(each("\\u{:04x}")(value).decode())).encode(),
+    "json-u-lines": lambda value: wrapped(each("\\u{:04x}")(value), 40),
+    "gzip-utf16": lambda value: gzip.compress(value).decode("latin-1").encode("utf-16-le"),
     "json-slash": lambda value: base64.b64encode(b"\xff\xff" + value + b"\xff").replace(b"/", b"\\/"),
     "octal": each("\\{:03o}"),
     "url": each("%{:02x}"),

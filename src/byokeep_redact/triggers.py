@@ -80,9 +80,6 @@ _WIDE16: Final = Groups((b"[2-7]", _HEX, b"0", b"0"), 6)
 _TEXT32: Final = Groups(
     (b"[e-p]", b"[abefijmnqruvyz45]", _ANY32, b"[a-hq-x]", b"[acegikmoqsuwy246]", _ANY32, b"[a-di-lq-tyz23]", _ANY32), 2
 )
-# The same streams where each byte has become a letter, as of text that was read as Latin-1.
-_IN_UTF16: Final = rb"(?:\x1f\x00\x8b\x00\x08|x\x00[\x01\x5e\x9c\xda])\x00"
-_IN_UTF8: Final = rb"(?:\x1f\xc2\x8b\x08|x(?:\xc2\x9c|\xc3\x9a|[\x01\x5e][\x00-\x7f]{0,16}[\xc2\xc3][\x80-\xbf]))"
 _HEAD16: Final = (rb"1[fF]8[bB]08", rb"78(?:01|5[eE]|9[cC]|[dD][aA])")
 
 # The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up. The
@@ -100,7 +97,7 @@ TRIGGERS: Final[dict[str, tuple[bytes | Groups, ...]]] = {
     "base32": (Groups((b"[A-Z2-7]",), 20), _TEXT32),
     "packed16": tuple(head + rb"[0-9A-Fa-f]{32}" for head in _HEAD16),
     "stream": (rb"\x1f\x8b\x08", rb"x[\x01\x5e\x9c\xda]"),
-    "spread": (_IN_UTF16, _IN_UTF8),
+    "spread": (decoders.IN_UTF16, decoders.IN_UTF8),
 }
 
 
@@ -124,9 +121,6 @@ _PAIRS16: Final = b"A" * 12
 _HIGH16: Final = mask(b"234567")
 _LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
 _RUN32: Final = re.compile(rb"(?:[A-Z2-7]{20,}|[a-z2-7]{20,})={0,6}")
-_SPREAD: Final = re.compile(
-    rb"%b(?:.\x00)*|%b(?:[\x00-\x7f]|[\xc2\xc3][\x80-\xbf])*" % (_IN_UTF16, _IN_UTF8), re.DOTALL
-)
 _NOT64: Final = bytes(code for code in range(256) if MASK64[code] == 32)
 Unread = list[tuple[int, int]]
 
@@ -185,7 +179,7 @@ def _pieces(
     if "stream" in names:
         yield from _from_streams(layer.data, unread)
     if "spread" in names:
-        yield from _together(layer.data)
+        yield from decoders.together(layer.data)
 
 
 def _from_base64(data: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
@@ -252,13 +246,6 @@ def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
             unread.append((start, len(data)))
         if opened:
             yield Piece(opened, start, end)
-
-
-def _together(data: bytes) -> Iterator[Piece]:
-    """Yield packed data of which each byte had become a letter."""
-    for run in _SPREAD.finditer(data):
-        wide = run[0][1:2] == b"\0"
-        yield Piece(run[0][::2] if wide else run[0].decode().encode("latin-1"), *run.span())
 
 
 def _streams(text: bytes, mark: str, read: Callable[[bytes], bytes]) -> Iterator[tuple[bytes, int, int, bool]]:
