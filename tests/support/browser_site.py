@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aiohttp import WSMsgType, web
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
+from byokeep.browser import launch
 from byokeep.chromium import find_chromium
 from byokeep_redact.canary import Canary
 
@@ -144,11 +147,16 @@ async def serving(app: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+def engine() -> Path:
+    """Chromium's headless shell, which is the same engine without what surrounds a page, or else the whole browser."""
+    return Path(shell) if (shell := shutil.which("chromium-headless-shell")) else find_chromium()
+
+
 @contextlib.asynccontextmanager
-async def chromium(**options: object) -> AsyncIterator[Browser]:
+async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, without a window."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=str(find_chromium()), **options)  # type: ignore[arg-type]
+    async with launch.driver() as playwright:
+        browser = await playwright.chromium.launch(executable_path=engine(), args=["--disable-gpu"])
         try:
             yield browser
         finally:

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMes
 from byokeep.browser import launch
 from byokeep.chromium import find_chromium
 from tests.support import markup
+from tests.support.browser_site import engine
 from tests.support.console import PASSWORD, named, on_loopback
 from tests.support.web import Desk
 from tests.support.website import fresh
@@ -184,9 +184,8 @@ async def reached(aim: Locator, *, most: int = 90) -> None:
 async def shell() -> AsyncIterator[Browser]:
     """The browser of all tests of a module."""
     kept = os.environ.get("BYOKEEP_SHOTS") or os.environ.get("BYOKEEP_PICTURES")
-    found = None if kept else shutil.which("chromium-headless-shell")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "find_chromium", lambda: Path(found) if found else find_chromium())
+        patch.setattr(launch, "find_chromium", find_chromium if kept else engine)
         patch.setitem(launch._CHROMIUM, "switches", [*launch._CHROMIUM["switches"], "--disable-gpu"])
         async with fresh() as running:
             assert running.context.browser is not None
