@@ -19,7 +19,7 @@ from cyclopts import App
 from byokeep.cli.api import Listing, call, ids_of, names, run, tell, tell_all, web_url
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import again, clean, say
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Rejected, Unavailable, refusing
 
 app: Final = App(name="checklist")
 Kind = Literal["daily", "weekly", "monthly"]
@@ -96,12 +96,9 @@ def sign(kind: Kind, *, seen: str, ticket: list[str] | None = None, period: str 
         raise Rejected("bad_ticket", next_step="An item has two tickets: name only the one that deals with it.")
     if not re.fullmatch("[0-9a-f]{64}", seen):
         raise Rejected("bad_digest", next_step=f"Give the whole digest that `byokeep checklist {kind}` printed.")
-    try:
+    step = "Give the first day of the period, such as 2026-01-31, or leave it out."
+    with refusing("bad_date", Rejected, on=ValueError, next_step=step):
         date.fromisoformat(period or "2026-01-01")
-    except ValueError:
-        raise Rejected(
-            "bad_date", next_step="Give the first day of the period, such as 2026-01-31, or leave it out."
-        ) from None
     if not all(tickets.values()):
         raise Rejected("bad_ticket", next_step="Write each as ITEM=TICKET, such as leak_scan=OPS-12.")
     body = {"checklist": kind, "seen": seen, "tickets": tickets} | ({"period": period} if period else {})

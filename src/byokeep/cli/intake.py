@@ -74,14 +74,11 @@ def admin_token(fd: int | None, *, needed: bool) -> Iterator[Secret | None]:
 
 
 def _prompt(text: str) -> bytes:
-    try:
+    step = "This terminal cannot hide what you type. Pipe the value in."
+    with refusing("no_hidden_prompt", Rejected, on=(getpass.GetPassWarning, EOFError), next_step=step):
         with warnings.catch_warnings():
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass(text).encode("utf-8", "surrogateescape")
-    except (getpass.GetPassWarning, EOFError):
-        raise Rejected(
-            "no_hidden_prompt", next_step="This terminal cannot hide what you type. Pipe the value in."
-        ) from None
 
 
 def _drain(fd: int) -> bytes:

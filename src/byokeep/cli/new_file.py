@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 from byokeep.cli.api import fetch, run
 from byokeep.cli.terminal import clean, show
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, refusing
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write
 
@@ -85,9 +85,5 @@ def refuse_existing(path: Path, *, otherwise: str = "") -> None:
         raise Rejected("file_exists", next_step=f"{there} Name another{otherwise}.")
 
 
-@contextmanager
-def _or_say(step: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        raise Rejected("cannot_write_file", next_step=step.format(clean(str(path)))) from None
+def _or_say(step: str, path: Path) -> AbstractContextManager[None]:
+    return refusing("cannot_write_file", Rejected, on=OSError, next_step=step.format(clean(str(path))))

@@ -30,7 +30,7 @@ from byokeep.audit import alerts
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor, form_of
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, refusing
 from byokeep.core.model import Role
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
@@ -78,10 +78,8 @@ def given_id(text: str) -> UUID:
     Raises:
         Rejected: ``bad_request``.
     """
-    try:
+    with refusing("bad_request", Rejected, on=ValueError, next_step="Use the ids that the pages show."):
         return canonical_id(text)
-    except ValueError:
-        raise Rejected("bad_request", next_step="Use the ids that the pages show.") from None
 
 
 def paged(rows: Sequence[T], asked: Mapping[str, str], path: str, *, more: int = 0) -> dict[str, Any]:
@@ -155,10 +153,8 @@ def add(pages: Pages) -> None:
         given = await form_of(console.app, request, "list", "asked", "as")
         if given["list"] not in lists.LISTS:
             raise Rejected("unknown_list", next_step="Use the button of a list.")
-        try:
+        with refusing("bad_request", Rejected, on=ValueError, next_step="Send the form as the page does."):
             filtered = dict(parse_qsl(given["asked"], max_num_fields=20))
-        except ValueError:
-            raise Rejected("bad_request", next_step="Send the form as the page does.") from None
         body = {"list": given["list"], "asked": filtered}
         signed = await console.fetch(who, "POST", "/v1/lists/sign", body)
         said, named = await asyncio.to_thread(_named, signed)

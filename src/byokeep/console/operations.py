@@ -30,7 +30,7 @@ from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.timeline import took
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.drill import FAILED, GLASS, NOT_RUN, PASSED, PUBLISH, REFS, RESTORE, STEPS, VERIFY
-from byokeep.core.errors import NotFound, Rejected
+from byokeep.core.errors import NotFound, Rejected, refusing
 from byokeep.core.model import ClientId
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb, authorise_every_client
@@ -159,10 +159,8 @@ async def _left(console: Console, who: Visitor) -> dict[str, list[Any]]:
 def _month(text: str | None, today: date) -> date:
     """Return the first day of the month in the address; of the present month if it names none."""
     step = "Name a month such as 2026-01, up to a year ahead."
-    try:
+    with refusing("bad_time", Rejected, on=ValueError, next_step=step):
         first = date.fromisoformat(f"{text}-01") if text else today.replace(day=1)
-    except ValueError:
-        raise Rejected("bad_time", next_step=step) from None
     if not -_MONTHS <= (first.year - today.year) * 12 + first.month - today.month <= _MONTHS:
         raise Rejected("bad_time", next_step=step)
     return first
@@ -229,7 +227,5 @@ def _checklists(pages: Pages) -> None:
 
 
 def _kind(request: Request) -> Checklist:
-    try:
+    with refusing("not_found", NotFound, on=ValueError):
         return Checklist(request.path_params["kind"])
-    except ValueError:
-        raise NotFound("not_found") from None

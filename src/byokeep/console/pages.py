@@ -40,7 +40,7 @@ from byokeep.console.visit import (
     next_page,
     visitor_of,
 )
-from byokeep.core.errors import KINDS, ByokeepError, Conflict, Denied, Rejected, Unauthenticated, Unavailable
+from byokeep.core.errors import KINDS, ByokeepError, Conflict, Denied, Rejected, Unauthenticated, Unavailable, refusing
 from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
@@ -235,10 +235,8 @@ class Console:
             Unavailable: ``other_release``, later, when something is read that it lacks.
         """
         reply = await self.fetch(who, method, path, body, headers=headers, ids=ids)
-        try:
+        with refusing("broker_unreachable", Unavailable, on=ValueError):
             return json.loads(reply or b"{}", object_hook=_Reply)
-        except ValueError:
-            raise Unavailable("broker_unreachable") from None
 
     async def fetch(
         self, who: Visitor | None, method: str, path: str, body: Mapping[str, Any] | None = None, *,
@@ -254,13 +252,11 @@ class Console:
         reply = await self._send(method, path, sent, content, **(ids or {}))
         if reply.status_code < 400:
             return bytes(reply.body)
-        try:
+        with refusing("broker_unreachable", Unavailable, on=(KeyError, TypeError, ValueError)):
             said = json.loads(bytes(reply.body))
             kind = KINDS.get(str(said["type"]).rpartition(":")[2], Unavailable)
             wait = {name: int(said[name]) for name in ("retry_after_s",) if name in said}
             refusal = kind(said["code"], next_step=said["next_step"], **wait)
-        except (KeyError, TypeError, ValueError):
-            raise Unavailable("broker_unreachable") from None
         refusal.on_record = True
         raise refusal
 

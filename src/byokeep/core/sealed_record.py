@@ -24,7 +24,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.canonical import canonical_json, parse_canonical
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, refusing
 from byokeep.core.manifest import MAX_SIZE, Manifest, parse_manifest
 from byokeep.core.ref import KeyRef, parse
 
@@ -199,7 +199,9 @@ def parse_record(data: bytes) -> SealedRecord:
     Raises:
         Integrity: ``manifest_unreadable``; ``sealed_record_unreadable`` for anything else that no writer would write.
     """
-    try:
+    step = "Find out who can write to the vault of profiles."
+    unreadable = (ValueError, TypeError, KeyError, AttributeError, Rejected)
+    with refusing("sealed_record_unreadable", on=unreadable, next_step=step):
         if len(data) > MAX_RECORD:
             raise ValueError("too long")
         said: Any = parse_canonical(data)
@@ -211,10 +213,6 @@ def parse_record(data: bytes) -> SealedRecord:
         )  # fmt: skip
         if found.canonical != data:  # another format or place, an extra field, another spelling of a number
             raise ValueError("another spelling")
-    except (ValueError, TypeError, KeyError, AttributeError, Rejected):
-        raise Integrity(
-            "sealed_record_unreadable", next_step="Find out who can write to the vault of profiles."
-        ) from None
     return found
 
 

@@ -20,7 +20,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Denied, Rejected, Unavailable
+from byokeep.core.errors import Denied, Rejected, Unavailable, refusing
 from byokeep.core.gate import DenyReason, deny
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.kernel.ports import Tx
@@ -134,11 +134,9 @@ async def while_held() -> AsyncIterator[None]:
     Raises:
         Unavailable: ``store_timeout``.
     """
-    try:
+    with refusing("store_timeout", Unavailable, on=TimeoutError):
         async with asyncio.timeout(STORE_WITHIN_S):
             yield
-    except TimeoutError:
-        raise Unavailable("store_timeout") from None
 
 
 def switches_open(row: Row) -> bool | None:

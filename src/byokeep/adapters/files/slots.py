@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from byokeep.adapters.files.append import usable
 from byokeep.adapters.files.binding import read_bound, write_bound
-from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable, refusing
 from byokeep.core.known_answer import require_answer
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import sync_directory
@@ -98,12 +98,9 @@ def unseal(key: Secret, journal_id: UUID, sealed: SealedSlot) -> LandedReply:
     Raises:
         Integrity: ``landed_reply_unreadable``: altered, of another journal, or under another key.
     """
-    try:
+    step = "Find out who can write to the directory of slots."
+    with refusing("landed_reply_unreadable", on=(InvalidTag, ValueError), next_step=step):
         plain = Secret(AESGCM(_key(key)).decrypt(sealed.nonce, sealed.text, _bound(journal_id, sealed.base)))
-    except (InvalidTag, ValueError):
-        raise Integrity(
-            "landed_reply_unreadable", next_step="Find out who can write to the directory of slots."
-        ) from None
     with plain:
         found = unpack_reply(plain)
     if found.base != sealed.base:

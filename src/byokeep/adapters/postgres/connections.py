@@ -46,7 +46,7 @@ from psycopg.pq.abc import PGresult
 from psycopg.rows import dict_row
 from psycopg.waiting import Ready, Wait
 
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable, refusing
 
 CONNECT_S: Final = 2  # seconds to connect, or to get a connection from a pool
 OPTIONS: Final = (
@@ -364,11 +364,9 @@ class Connections:
         Raises:
             Unavailable: ``no_connection_free``: none became free in time; ``database_unavailable``: no server.
         """
-        try:
+        with refusing("no_connection_free", Unavailable, on=TimeoutError, next_step="Try again in a moment."):
             async with asyncio.timeout(CONNECT_S if self._free.locked() else None):
                 await self._free.acquire()
-        except TimeoutError:
-            raise Unavailable("no_connection_free", next_step="Try again in a moment.") from None
         login = self._login()
         while self._idle:
             connection = self._idle.pop()
