@@ -30,7 +30,7 @@ from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import MintedKey, ValueCustody
 from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
-from byokeep.keys import administration, old_version, rotation
+from byokeep.keys import administration, old_version, rotation, rotation_steps
 from byokeep.keys.administration import AdminKey, administering, called
 from byokeep.keys.onboard import DEFAULT_DAYS, end_onboarding, open_custody, queue_verification
 from byokeep.keys.refs import ref_from, rotation_due
@@ -166,7 +166,7 @@ async def take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 async def _verified(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """As of a pasted key; one that is refused is ended at the provider, and people are told."""
     try:
-        return await rotation.verified(app, actor, run)
+        return await rotation_steps.verified(app, actor, run)
     except Conflict as error:
         if error.code not in _REFUSED:
             raise

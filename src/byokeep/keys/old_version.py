@@ -28,7 +28,7 @@ from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.record import Said, record
-from byokeep.keys import administration, rollback, rotation
+from byokeep.keys import administration, rollback, rotation, rotation_steps
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import KeyRotation
 
@@ -58,7 +58,7 @@ async def revoked_at_once(app: WorkerApp, actor: Actor, run: Run) -> dict[str, s
     alive = [version for version in found.old if not await revoke_version(app, actor, found, version)]
     if not alive:
         return {"cause": "by_api", **said}
-    notes = [await rotation.asked(app, found, version) for version in alive]
+    notes = [await rotation_steps.asked(app, found, version) for version in alive]
     if all(note is not None and note.status in rotation.DEAD for note in notes):
         return {"cause": "dead_already", **said}
     async with app.db.begin(client_id=found.client_id) as tx:
@@ -154,7 +154,7 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
         Conflict: ``old_key_alive``; ``old_key_not_proved``: nobody can ask, or the answer says nothing.
         Unavailable: ``old_key_not_proved``: the provider did not answer.
     """
-    note = await rotation.asked(app, found, version)
+    note = await rotation_steps.asked(app, found, version)
     if note is None:
         step = "The old value is gone from the store, so the provider cannot be asked."
         raise Conflict("old_key_not_proved", next_step=step, version=version)
@@ -253,21 +253,23 @@ ROTATE_KEY: Final = Procedure(
     name=rotation.ROTATE, verb=Verb.KEY_WRITE, abortable=lambda run: not run.facts.get("leaked"),
     no_return="revoke", look=rotation.look,
     steps=(
-        Step(name="create", act=rotation.created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT,
+        Step(name="create", act=rotation_steps.created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT,
              proves=_of_versions),
-        Step(name="verify", act=rotation.verified, evidence=_EVENT),
-        Step(name="rehearse", act=rotation.rehearsed, evidence=_EVENT),
-        Step(name="cutover", act=rotation.cutting, apply=rotation.pin, undo=rollback.unpin, evidence=_EVENT,
+        Step(name="verify", act=rotation_steps.verified, evidence=_EVENT),
+        Step(name="rehearse", act=rotation_steps.rehearsed, evidence=_EVENT),
+        Step(name="cutover", act=rotation_steps.cutting, apply=rotation_steps.pin, undo=rollback.unpin, evidence=_EVENT,
              proves=_of_versions),
-        Step(name="soak", act=rotation.soaked, wait=rotation.grace_of, evidence=_EVENT),
+        Step(name="soak", act=rotation_steps.soaked, wait=rotation.grace_of, evidence=_EVENT),
         Step(name="revoke", act=revoked, evidence=_EVENT, proves=_of_versions),
         Step(name="prove_dead", act=dead, evidence=_EVENT),
         Step(name="destroy", act=destroyed, evidence=_EVENT),
     ),
 )  # fmt: skip
 _CREATE, _VERIFY, _, _CUT, _, _REVOKE, _PROVE, _DESTROY = ROTATE_KEY.steps
-_STOP: Final = Step(name="stop", act=rotation.stopped, undo=rollback.serve_old, verb=Verb.KEY_WRITE, evidence=_EVENT)
-_SERVE: Final = Step(name="serve", act=rotation.served, evidence=_EVENT)
+_STOP: Final = Step(
+    name="stop", act=rotation_steps.stopped, undo=rollback.serve_old, verb=Verb.KEY_WRITE, evidence=_EVENT
+)
+_SERVE: Final = Step(name="serve", act=rotation_steps.served, evidence=_EVENT)
 # Where a new key ends the old one at once: nobody gets it while the client makes another one.
 ROTATE_KEY_CUTOVER: Final = replace(
     ROTATE_KEY, name=rotation.CUTOVER, no_return="cutover",

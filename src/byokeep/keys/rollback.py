@@ -20,7 +20,7 @@ from byokeep.core.procedure import Fields, Run
 from byokeep.kernel.app import WorkerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
-from byokeep.keys import administration, rotation
+from byokeep.keys import administration, rotation, rotation_steps
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import ALIVE, DEAD, KeyRotation
 
@@ -51,7 +51,7 @@ async def unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
             verified=note.verified, **was,
         )  # fmt: skip
         if back is not None:
-            await rotation.say_alive(tx, actor, found, note)
+            await rotation_steps.say_alive(tx, actor, found, note)
             await rotation.note_pin(tx, actor, found, found.from_version, found.version)
     return {"version": found.from_version, "cause": "pinned_again"}
 
@@ -66,7 +66,7 @@ async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome
     """
     async with app.db.begin(client_id=run.client_id) as tx:
         ended = await rotation.is_leaked(tx, run) or await rotation.revocation_begun(tx, run)
-    note = None if ended else await rotation.asked(app, run, run.from_version)
+    note = None if ended else await rotation_steps.asked(app, run, run.from_version)
     if note is not None and note.status in ALIVE:
         return note
     unknown = note is not None and note.status not in _REFUSED
@@ -88,5 +88,5 @@ async def serve_old(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     found = rotation.of(run)
     if (note := await _alive(app, actor, found)) is None:
         return {"cause": "old_key_dead", "version": found.from_version}
-    await rotation.serve(app, actor, found, note)
+    await rotation_steps.serve(app, actor, found, note)
     return {"cause": "serves_again", "version": found.from_version}

@@ -17,7 +17,8 @@ Rules
 - A key that leaked is served to nobody before anything else happens; the jobs that declared it end, and so does a
   rotation in flight. Where a new key ends the old one at once, it is paused while there is none, and the gap is on
   record. Paused is the key's state: a kill switch would stop our own look at it too, and takes two people to release.
-- What takes a step back stands apart (:mod:`byokeep.keys.rollback`).
+- What its steps do in a worker stands apart (:mod:`byokeep.keys.rotation_steps`), and what takes one back
+  (:mod:`byokeep.keys.rollback`).
 
 It may not see a value: the worker's custody does, for the length of one call.
 """
@@ -32,22 +33,21 @@ from typing import Any, Final
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from byokeep.core.errors import Conflict, NotFound, Rejected
-from byokeep.core.events import EventName, Outcome
+from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, SecretKind
 from byokeep.core.policy import Verb, require_proof
 from byokeep.core.procedure import Fields, Run
 from byokeep.core.ref import SecretRef
-from byokeep.jobs.dry_runs import MOST
 from byokeep.kernel import incidents, procedures
-from byokeep.kernel.app import App, WebApp, WorkerApp
+from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
-from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx
+from byokeep.kernel.ports import OutcomeStatus, Tx
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
-from byokeep.keys.administration import REFUSED, admin_of, custody_of
+from byokeep.keys.administration import REFUSED, admin_of
 from byokeep.keys.refs import LEAK_SUSPECTED, end_jobs, get_ref, move, ref_from
 
 GRACE_S: Final = {"now": 0, "1h": 3600, "24h": 86_400}  # how long the old version stays good after the cutover
@@ -66,7 +66,6 @@ CUTOVER: Final = "rotate_key_cutover"
 UNUSED: Final = "end_unused_key"
 LEAKED: Final = "rotate_key_leaked"
 DUAL_PERIOD: Final = timedelta(days=7)  # how long an old and a new version may live side by side
-ERROR_BUDGET: Final = 0.02  # of the calls that runners told
 ALIVE: Final = frozenset(
     {
         OutcomeStatus.VERIFIED,
@@ -577,115 +576,10 @@ def of(run: Run) -> KeyRotation:
     return KeyRotation(**{name: getattr(run, name) for name in Run.__slots__})
 
 
-async def _ref(app: App, run: KeyRotation) -> CredentialRef:
-    """Return the reference as it stands. Raises Conflict(``reference_ended``)."""
-    async with app.db.begin(client_id=run.client_id) as tx:
-        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
-    if ref.state not in ("active", "suspended"):
-        raise Conflict(
-            "reference_ended", next_step="The key was retired meanwhile. End this rotation.", state=ref.state
-        )
-    return ref
-
-
-async def created(app: App, actor: Actor, run: Run) -> Fields | None:
-    """Wait for the value that a person brings; it puts the step on record itself (:func:`offered`)."""
-    found = of(run)
-    step = f"Add the new key: `byokeep key add {found.client_id} {found.provider} < key.txt`."
-    raise Conflict("value_awaited", next_step=step)
-
-
-async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
-    """Take what the verification of the new version came to, and compare the accounts."""
-    found = of(run)
-    if not await _good(app, found):
-        return None
-    asked, both = {"client_id": found.client_id, "ref_id": found.object_id}, [found.from_version, found.version]
-    async with app.db.begin(client_id=found.client_id) as tx:
-        told = await tx.all(lambda row: (row["version"], row["account"]), "rotation_accounts", **asked, versions=both)
-    accounts = dict(told)
-    old, new = accounts.get(found.from_version), accounts.get(found.version)
-    cause = "other_account" if old != new else "account_not_told" if old is None else "same_account"
-    if cause == "other_account" and not await accepted(app, found, cause):
-        why = "belongs to another account than the one in use, or the provider named the account of only one of the two"
-        raise Conflict(cause, next_step=f"The new key {why}.")
-    return {"provider": found.provider.value, "version": found.version, "cause": cause}
-
-
-async def _good(app: App, found: KeyRotation) -> bool:
-    """Whether the newest verification of the version that waits passed; False: it goes on. Raises Conflict."""
-    ref = await _ref(app, found)
-    asked = {"client_id": found.client_id, "ref_id": found.object_id}
-    async with app.db.begin(client_id=found.client_id) as tx:
-        sop = await tx.maybe(SopRun, "sop_of_version", **asked, version=found.version)
-    if sop is None or sop.state == "running":
-        return False
-    if sop.state != "complete" or ref.candidate != found.version:
-        again = f"`byokeep key verify {found.object_id}`"
-        step = f"See `byokeep evidence show {sop.id}`; then {again}, or add another value."
-        raise Conflict(sop.reason or "candidate_gone", next_step=step)
-    return True
-
-
-async def rehearsed(app: App, actor: Actor, run: Run) -> Fields | None:
-    """Take what the dry runs with the new version came to."""
-    found = of(run)
-    about = {"client_id": found.client_id, "provider": found.provider.value}
-    async with app.db.begin(client_id=found.client_id) as tx:
-        told = await tx.all(dict, "dry_runs_told", **about, run_id=run.id, version=found.version)
-        needed = await rehearsal_needed(tx, found)
-    if not told:
-        mode = app.limits.rotation_modes.get(found.provider.value)
-        if mode == "cutover" or (not needed and await accepted(app, found, "not_rehearsed")):
-            return {"count": 0, "cause": "skipped"}
-        raise Conflict("not_rehearsed", next_step="No dry run with the new version has passed yet.")
-    if not all(one["over"] for one in told):
-        return None
-    said: dict[str, Said] = {
-        "run": run.id, "stage": "dry_run", "version": found.version, "provider": found.provider.value
-    }  # fmt: skip
-    async with app.db.begin(client_id=found.client_id) as tx:
-        for one in told:
-            outcome = Outcome.OK if one["passed"] else Outcome.FAILED
-            await record(
-                tx, actor, EventName.KEY_ROTATION, said | {"job": one["job_id"], "count": one["number"]},
-                outcome=outcome, client_id=found.client_id, object_id=found.object_id,
-            )  # fmt: skip
-    failed = sum(not one["passed"] for one in told)
-    if failed or len(told) > MOST:
-        raise Conflict("dry_run_failed", next_step="A dry run with the new version failed.", failed=failed)
-    return {"count": len(told), "cause": "passed"}
-
-
 async def rehearsal_needed(tx: Tx, run: KeyRotation) -> bool:
     """Whether a job template calls with this key, so that nobody accepts a cutover without a dry run."""
     about = {"client_id": run.client_id, "provider": run.provider.value}
     return bool(await tx.all(str, "templates_named", **about))
-
-
-async def cutting(app: App, actor: Actor, run: Run) -> Fields | None:
-    """See that the new version still waits, and that nothing worse was found of it since it was verified.
-
-    The record says for how long the old one stays good, where the two overlap.
-    """
-    found = of(run)
-    if (await _ref(app, found)).candidate != found.version:
-        raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile. End this rotation.")
-    if not await _good(app, found):
-        return None
-    overlap: Fields = {"grace_s": int(found.facts["grace_s"])} if found.procedure in (ROTATE, MINTED) else {}
-    return {"version": found.version, "from_version": found.from_version, "pinned_at": stamp(app.clock.now()),
-            **overlap}  # fmt: skip
-
-
-async def pin(tx: Tx, actor: Actor, run: Run) -> Fields:
-    """Cut over: one row, from the next lease on."""
-    found = of(run)
-    ref = await tx.one(ref_from, "ref_pin_candidate", **found.at, version=found.version)
-    # The new one is good, and making it ended the old one: whoever holds that stops. A wrong value ends nobody's job.
-    ended = {"count": await end_jobs(tx, ref, PAUSE, given=True)} if found.procedure == CUTOVER else {}
-    await note_pin(tx, actor, found, found.version, found.from_version)
-    return ended
 
 
 async def pinned_at(tx: Tx, run: KeyRotation) -> datetime:
@@ -706,84 +600,6 @@ async def revocation_begun(tx: Tx, run: KeyRotation) -> bool:
     """Whether a call to end the old key at its provider is on record, answered or not."""
     asked = {**run.at, "run": str(run.id), "version": run.from_version}
     return bool(await tx.all(int, "rotation_revocations", **asked))
-
-
-async def soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Judge the overlap by what calls with the new version came to. Nothing measured is unknown, not a pass."""
-    found = of(run)
-    asked = {"client_id": found.client_id, "provider": found.provider.value}
-    async with app.db.begin(client_id=found.client_id) as tx:
-        if await is_leaked(tx, found):
-            return {"cause": "not_measured"}
-        since = await pinned_at(tx, found)
-        told = await tx.one(dict, "rotation_outcomes", **asked, since=since)
-        if told["failed"] > told["count"] * ERROR_BUDGET:
-            await open_alert(tx, app, actor, reason="soak_spike", client_id=found.client_id, object_id=found.object_id)
-    if told["failed"] > told["count"] * ERROR_BUDGET:
-        raise Conflict("soak_spike", next_step="Calls with the new version fail.", failed=told["failed"])
-    if told["count"]:
-        return {"count": told["count"], "failed": told["failed"], "cause": "within_budget"}
-    if not found.facts["grace_s"] or await accepted(app, found, "soak_unknown"):
-        return {"cause": "not_measured"}
-    raise Conflict("soak_unknown", next_step="No runner reported how calls with the new version ended.")
-
-
-async def asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome | None:
-    """Ask the provider about a stored version; None: the store holds it no more, or holds no key."""
-    async with custody_of(app, run) as custody:
-        if version not in await custody.live_versions(run.place):
-            return None
-        value = await custody.read(run.place, version)
-        try:
-            return await app.identify(run.provider, value)
-        except Rejected as error:
-            if error.code != "json_not_key":  # the ids of a keyless one: there is no key to ask about
-                raise
-            return None
-        finally:
-            value.wipe()
-
-
-async def stopped(app: App, actor: Actor, run: Run) -> Fields | None:
-    """Done where it begins: :func:`start`."""
-    raise Conflict("value_awaited")
-
-
-async def served(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Serve the key again, with its new version; how long it was not is on record. What a person suspended stays so."""
-    found = of(run)
-    if found.facts.get("was_suspended"):
-        return {"version": found.version, "cause": "stays_suspended"}
-    await serve(app, actor, found)
-    gap = app.clock.now() - datetime.fromisoformat(found.facts["stopped_at"])
-    return {"version": found.version, "took_s": max(0, int(gap.total_seconds()))}
-
-
-async def say_alive(tx: Tx, actor: Actor, run: KeyRotation, note: CheckOutcome) -> None:
-    """Put on record what the provider said of the old version when it was about to serve again."""
-    said: dict[str, Said] = {
-        "provider": run.provider.value, "version": run.from_version, "verification": note.status.value,
-        "endpoint": note.endpoint, "latency_ms": note.latency_ms, "attempts": note.attempts,
-        "http_status": note.http_status, "account_hash": note.account_hash,
-    }  # fmt: skip
-    outcome = Outcome.OK if note.verified else Outcome.FAILED
-    await record(
-        tx, actor, EventName.KEY_VERIFIED, said, outcome=outcome, client_id=run.client_id, object_id=run.object_id
-    )
-
-
-async def serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutcome | None = None) -> None:
-    """Serve a paused key; ``note``: what the provider said a moment ago of the version that is pinned."""
-    async with app.db.begin(client_id=run.client_id) as tx:
-        ref = await tx.one(ref_from, "ref_lock_row", **run.at)
-        await require_open(tx, run)
-        if note is not None:
-            if note.verified and ref.verification in ("failed", "pending"):
-                about = {**run.at, "version": ref.version, "verification": "verified"}
-                await tx.one(ref_from, "ref_set_verification", **about)
-            await say_alive(tx, actor, run, note)
-        if ref.state == KeyState.SUSPENDED:
-            await move(tx, app, actor, ref, to=KeyState.ACTIVE, reason="rotated")
 
 
 def grace_of(run: Run) -> timedelta:

@@ -30,7 +30,7 @@ from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.ports import Tx
-from byokeep.keys import mint, old_version, rotation
+from byokeep.keys import mint, old_version, rotation, rotation_steps
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import DEAD, STAYS_ALIVE, UNUSED, KeyRotation
 
@@ -47,7 +47,7 @@ async def _dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     if serves:  # there was no way back
         return await old_version.dropped(app, actor, run)
     if begun is None:
-        note = await rotation.asked(app, found, found.version)
+        note = await rotation_steps.asked(app, found, found.version)
         if note is None or note.status in DEAD:
             return await old_version.dropped(app, actor, run)
         async with app.db.begin(client_id=found.client_id) as tx:
@@ -92,7 +92,7 @@ def _unless_kept(act: Callable[..., Awaitable[Fields | None]]) -> Callable[..., 
 async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """As of an old key, unless somebody has ended it at the provider already."""
     found = rotation.of(run)
-    note = await rotation.asked(app, found, found.from_version)
+    note = await rotation_steps.asked(app, found, found.from_version)
     if note is not None and note.status in DEAD:
         return {"cause": "dead_already", "from_version": found.from_version}
     return await old_version.revoked(app, actor, run)

@@ -1,0 +1,216 @@
+"""What each step of a rotation looks at and does in a worker, from the new value to its service; the noun, and what
+people decide of it, are in :mod:`byokeep.keys.rotation`.
+
+Rules
+- A step passes by what is on record, never by what a run's row says. It waits, or stops with the reason a person reads.
+- Not measured is not passed.
+
+It may not begin or end a rotation.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor, CredentialRef
+from byokeep.core.procedure import Fields, Run
+from byokeep.jobs.dry_runs import MOST
+from byokeep.kernel.app import App, WorkerApp
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import CheckOutcome, Tx
+from byokeep.kernel.record import Said, record
+from byokeep.kernel.sops import SopRun
+from byokeep.keys import rotation
+from byokeep.keys.administration import custody_of
+from byokeep.keys.refs import end_jobs, move, ref_from
+from byokeep.keys.rotation import KeyRotation, accepted, is_leaked, note_pin, of, pinned_at, rehearsal_needed
+
+ERROR_BUDGET: Final = 0.02  # of the calls that runners told
+
+
+async def _ref(app: App, run: KeyRotation) -> CredentialRef:
+    """Return the reference as it stands. Raises Conflict(``reference_ended``)."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+    if ref.state not in ("active", "suspended"):
+        raise Conflict(
+            "reference_ended", next_step="The key was retired meanwhile. End this rotation.", state=ref.state
+        )
+    return ref
+
+
+async def created(app: App, actor: Actor, run: Run) -> Fields | None:
+    """Wait for the value that a person brings, which puts the step on record itself."""
+    found = of(run)
+    step = f"Add the new key: `byokeep key add {found.client_id} {found.provider} < key.txt`."
+    raise Conflict("value_awaited", next_step=step)
+
+
+async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
+    """Take what the verification of the new version came to, and compare the accounts."""
+    found = of(run)
+    if not await _good(app, found):
+        return None
+    asked, both = {"client_id": found.client_id, "ref_id": found.object_id}, [found.from_version, found.version]
+    async with app.db.begin(client_id=found.client_id) as tx:
+        told = await tx.all(lambda row: (row["version"], row["account"]), "rotation_accounts", **asked, versions=both)
+    accounts = dict(told)
+    old, new = accounts.get(found.from_version), accounts.get(found.version)
+    cause = "other_account" if old != new else "account_not_told" if old is None else "same_account"
+    if cause == "other_account" and not await accepted(app, found, cause):
+        why = "belongs to another account than the one in use, or the provider named the account of only one of the two"
+        raise Conflict(cause, next_step=f"The new key {why}.")
+    return {"provider": found.provider.value, "version": found.version, "cause": cause}
+
+
+async def _good(app: App, found: KeyRotation) -> bool:
+    """Whether the newest verification of the version that waits passed; False: it goes on. Raises Conflict."""
+    ref = await _ref(app, found)
+    asked = {"client_id": found.client_id, "ref_id": found.object_id}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        sop = await tx.maybe(SopRun, "sop_of_version", **asked, version=found.version)
+    if sop is None or sop.state == "running":
+        return False
+    if sop.state != "complete" or ref.candidate != found.version:
+        again = f"`byokeep key verify {found.object_id}`"
+        step = f"See `byokeep evidence show {sop.id}`; then {again}, or add another value."
+        raise Conflict(sop.reason or "candidate_gone", next_step=step)
+    return True
+
+
+async def rehearsed(app: App, actor: Actor, run: Run) -> Fields | None:
+    """Take what the dry runs with the new version came to."""
+    found = of(run)
+    about = {"client_id": found.client_id, "provider": found.provider.value}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        told = await tx.all(dict, "dry_runs_told", **about, run_id=run.id, version=found.version)
+        needed = await rehearsal_needed(tx, found)
+    if not told:
+        mode = app.limits.rotation_modes.get(found.provider.value)
+        if mode == "cutover" or (not needed and await accepted(app, found, "not_rehearsed")):
+            return {"count": 0, "cause": "skipped"}
+        raise Conflict("not_rehearsed", next_step="No dry run with the new version has passed yet.")
+    if not all(one["over"] for one in told):
+        return None
+    said: dict[str, Said] = {
+        "run": run.id, "stage": "dry_run", "version": found.version, "provider": found.provider.value
+    }  # fmt: skip
+    async with app.db.begin(client_id=found.client_id) as tx:
+        for one in told:
+            outcome = Outcome.OK if one["passed"] else Outcome.FAILED
+            await record(
+                tx, actor, EventName.KEY_ROTATION, said | {"job": one["job_id"], "count": one["number"]},
+                outcome=outcome, client_id=found.client_id, object_id=found.object_id,
+            )  # fmt: skip
+    failed = sum(not one["passed"] for one in told)
+    if failed or len(told) > MOST:
+        raise Conflict("dry_run_failed", next_step="A dry run with the new version failed.", failed=failed)
+    return {"count": len(told), "cause": "passed"}
+
+
+async def cutting(app: App, actor: Actor, run: Run) -> Fields | None:
+    """See that the new version still waits, and that nothing worse was found of it since it was verified.
+
+    The record says for how long the old one stays good, where the two overlap.
+    """
+    found = of(run)
+    if (await _ref(app, found)).candidate != found.version:
+        raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile. End this rotation.")
+    if not await _good(app, found):
+        return None
+    overlaps = found.procedure in (rotation.ROTATE, rotation.MINTED)
+    overlap: Fields = {"grace_s": int(found.facts["grace_s"])} if overlaps else {}
+    return {"version": found.version, "from_version": found.from_version, "pinned_at": rotation.stamp(app.clock.now()),
+            **overlap}  # fmt: skip
+
+
+async def pin(tx: Tx, actor: Actor, run: Run) -> Fields:
+    """Cut over: one row, from the next lease on."""
+    found = of(run)
+    ref = await tx.one(ref_from, "ref_pin_candidate", **found.at, version=found.version)
+    # The new one is good, and making it ended the old one: whoever holds that stops. A wrong value ends nobody's job.
+    ended = {"count": await end_jobs(tx, ref, rotation.PAUSE, given=True)} if found.procedure == rotation.CUTOVER else {}
+    await note_pin(tx, actor, found, found.version, found.from_version)
+    return ended
+
+
+async def soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Judge the overlap by what calls with the new version came to. Nothing measured is unknown, not a pass."""
+    found = of(run)
+    asked = {"client_id": found.client_id, "provider": found.provider.value}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        if await is_leaked(tx, found):
+            return {"cause": "not_measured"}
+        since = await pinned_at(tx, found)
+        told = await tx.one(dict, "rotation_outcomes", **asked, since=since)
+        if told["failed"] > told["count"] * ERROR_BUDGET:
+            await open_alert(tx, app, actor, reason="soak_spike", client_id=found.client_id, object_id=found.object_id)
+    if told["failed"] > told["count"] * ERROR_BUDGET:
+        raise Conflict("soak_spike", next_step="Calls with the new version fail.", failed=told["failed"])
+    if told["count"]:
+        return {"count": told["count"], "failed": told["failed"], "cause": "within_budget"}
+    if not found.facts["grace_s"] or await accepted(app, found, "soak_unknown"):
+        return {"cause": "not_measured"}
+    raise Conflict("soak_unknown", next_step="No runner reported how calls with the new version ended.")
+
+
+async def asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome | None:
+    """Ask the provider about a stored version; None: the store holds it no more, or holds no key."""
+    async with custody_of(app, run) as custody:
+        if version not in await custody.live_versions(run.place):
+            return None
+        value = await custody.read(run.place, version)
+        try:
+            return await app.identify(run.provider, value)
+        except Rejected as error:
+            if error.code != "json_not_key":  # the ids of a keyless one: there is no key to ask about
+                raise
+            return None
+        finally:
+            value.wipe()
+
+
+async def stopped(app: App, actor: Actor, run: Run) -> Fields | None:
+    """Done where it begins: :func:`byokeep.keys.rotation.start`."""
+    raise Conflict("value_awaited")
+
+
+async def served(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Serve the key again, with its new version; how long it was not is on record. What a person suspended stays so."""
+    found = of(run)
+    if found.facts.get("was_suspended"):
+        return {"version": found.version, "cause": "stays_suspended"}
+    await serve(app, actor, found)
+    gap = app.clock.now() - datetime.fromisoformat(found.facts["stopped_at"])
+    return {"version": found.version, "took_s": max(0, int(gap.total_seconds()))}
+
+
+async def say_alive(tx: Tx, actor: Actor, run: KeyRotation, note: CheckOutcome) -> None:
+    """Put on record what the provider said of the old version when it was about to serve again."""
+    said: dict[str, Said] = {
+        "provider": run.provider.value, "version": run.from_version, "verification": note.status.value,
+        "endpoint": note.endpoint, "latency_ms": note.latency_ms, "attempts": note.attempts,
+        "http_status": note.http_status, "account_hash": note.account_hash,
+    }  # fmt: skip
+    outcome = Outcome.OK if note.verified else Outcome.FAILED
+    await record(
+        tx, actor, EventName.KEY_VERIFIED, said, outcome=outcome, client_id=run.client_id, object_id=run.object_id
+    )
+
+
+async def serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutcome | None = None) -> None:
+    """Serve a paused key; ``note``: what the provider said a moment ago of the version that is pinned."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_lock_row", **run.at)
+        await rotation.require_open(tx, run)
+        if note is not None:
+            if note.verified and ref.verification in ("failed", "pending"):
+                about = {**run.at, "version": ref.version, "verification": "verified"}
+                await tx.one(ref_from, "ref_set_verification", **about)
+            await say_alive(tx, actor, run, note)
+        if ref.state == KeyState.SUSPENDED:
+            await move(tx, app, actor, ref, to=KeyState.ACTIVE, reason="rotated")
