@@ -34,11 +34,6 @@ from byokeep.wire.address import is_loopback
 
 _KEK_OWNER: Final = re.compile(r"[a-z][a-z0-9_.@-]{0,62}\Z")
 _BUCKET: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*))?\Z")
-# Settings of older releases, which offered other key providers than OpenBao (ADR 0051).
-GONE: Final = frozenset({
-    "kek_holder", "kek_name", "kek_aws_region", "kek_aws_endpoint", "kek_pkcs11_module", "kek_pkcs11_token",
-    "kek_pkcs11_pin_file",
-})  # fmt: skip
 RESTORING: Final = "restore.unfinished"  # in a home: a restore was cut off, and nothing starts there
 DRILL: Final = "recovery.drill"  # in a home: a drill's, where no effect is permitted whatever its database says
 _LEAST_ROOM: Final = 64  # MiB
@@ -50,7 +45,6 @@ _ORIGIN: Final = re.compile(
 )
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _DEVICE: Final = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}/)?[a-z][a-z0-9_-]{0,31}\Z")  # node/device in a cluster
-_GONE_STEP: Final = "OpenBao is the only key provider. Remove this setting, and see docs/key-providers.md."
 _FILES_STEP: Final = "Write device=/path,device=/path; of a cluster node/device=/path for each node."
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _PRINTED: Final = re.compile(r"[A-Za-z0-9._~:/\[\]-]{1,300}\Z")
@@ -352,9 +346,8 @@ def _refuse_unknown(name: str, known: Collection[str], where: str, prefix: str =
         return prefix + name.upper() if prefix else name
 
     meant = f" Did you mean {called(close[0])}?" if close else ""
-    step = _GONE_STEP if name in GONE else f"remove it, or see docs/settings.md.{meant}"
     shown = called(name) if re.fullmatch(r"[A-Za-z0-9_.]{1,64}", name) else "unnamed"
-    raise Rejected("unknown_setting", next_step=f"{where}: {step}", setting=shown)
+    raise Rejected("unknown_setting", next_step=f"{where}: remove it, or see docs/settings.md.{meant}", setting=shown)
 
 
 def _read(config: Path) -> dict[str, object]:

@@ -337,37 +337,6 @@ async def test_what_is_due_is_said(asked: Asked) -> None:
     assert await kek_tasks.tell_due(asked.app) == 0
 
 
-async def test_versions_of_other_providers_stay_in_sight_and_stand_in_nobodys_way(asked: Asked) -> None:
-    """Rows that an older release left of a hardware module or AWS KMS: listed, never worked with, never ended here."""
-    client = await asked.client()
-    by = asked.stand.people["custodian"].id
-    old = (("pkcs11", f"development-{client}", f"'{client}'"), ("aws", "byokeep-development", "NULL"))
-    for holder, kek_id, owner in old:
-        asked.sql(
-            "INSERT INTO byokeep.kek_version (holder, kek_id, version, client_id, environment, algorithm, bits, state,"
-            f" owner, made_at, protect_until, process_until, changed_by) VALUES ('{holder}', '{kek_id}', 1, {owner},"
-            " 'development', 'aes256-kwp', 256, 'active', 'operations', now() - interval '400 days',"
-            f" now() - interval '1 day', now() + interval '1 year', '{by}');"
-            "INSERT INTO byokeep.kek_rotation (id, client_id, holder, kek_id, from_version, to_version, started_by)"
-            f" VALUES ('{uuid4()}', {owner}, '{holder}', '{kek_id}', 1, 2, '{by}')"
-        )
-    assert (await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "scheduled"}))[1] == {
-        "client_id": str(client), "after_version": 0,
-    }  # fmt: skip
-    await asked.work()
-    await asked.profile(client)
-    assert await kek_tasks.check(asked.app, asked.system, client) == ()
-    own = [one for one in await asked.listed() if one["client_id"] in (None, str(client))]
-    assert {("pkcs11", 1), ("aws", 1), ("transit", 1)} <= {(one["holder"], one["version"]) for one in own}
-    assert await kek_tasks.go_on(asked.app) == 0
-    assert await kek_tasks.tell_due(asked.app) == 0
-    path = "/v1/keks/byokeep-development/versions/1"
-    status, refused = await asked.call("POST", f"{path}/end", "approver", {"reason": "not_needed"})
-    assert (status, refused["code"]) == (409, "kek_of_another_holder")
-    status, plan = await asked.call("POST", f"{path}/compromise", body={"reason": "key_exposure"})
-    assert (status, plan["left"]) == (200, [])
-
-
 def forged(asked: Asked, role: str, task: str, said: dict[str, str], *, record: dict[str, str] | None = None) -> None:
     """Put a task into the queue past our code, as web's role or, where that may not, as nobody who is refused."""
     client = said["client_id"]

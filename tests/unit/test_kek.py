@@ -56,9 +56,8 @@ def test_a_context_has_one_spelling(one: KeyContext, other: KeyContext) -> None:
         "format": "byokeep-kek/1", "environment": one.environment.value, "client": str(one.client_id),
         "profile": str(one.profile_id),
     }  # fmt: skip
-    for holder in ("transit", "aws", "pkcs11"):  # what older releases wrapped stays readable
-        wrapped = Wrapped(**GOOD | {"holder": holder, "kek_id": one.scope.tenant_kek})
-        assert parse(str(wrapped.key_ref)) == wrapped.key_ref
+    wrapped = Wrapped(**GOOD | {"kek_id": one.scope.tenant_kek})
+    assert parse(str(wrapped.key_ref)) == wrapped.key_ref
 
 
 @given(st.uuids(), st.uuids())

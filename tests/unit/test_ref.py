@@ -61,7 +61,7 @@ def test_nothing_else_parses(text: str) -> None:
         "vault://kv/clients/{{identity.entity.id}}/providers/openai",
         f"vault://kv/clients/{CLIENT}/providers/openai\x00",
         "vault://" + "a" * 10_000,
-        "kms://aws/../x",
+        "kms://transit/../x",
         "kms://unknown/x",
         "",
     ],
@@ -136,9 +136,9 @@ def test_a_profile_and_a_key_have_their_places() -> None:
     profile = ProfileRef(ClientId(UUID(CLIENT)), ACCOUNT)
     assert profile.path == f"kv/clients/{CLIENT}/profiles/{ACCOUNT}"
     assert parse(str(profile)) == profile
-    assert parse(f"kms://aws/{'k' * 63}") == KeyRef("aws", "k" * 63)
-    assert str(KeyRef("pkcs11", "slot0")) == "kms://pkcs11/slot0"
-    for bad in (f"{profile}/", f"kms://aws/{'k' * 64}", "kms://aws/-k", "kms://aws/K", "kms://aws/"):
+    assert parse(f"kms://transit/{'k' * 63}") == KeyRef("transit", "k" * 63)
+    assert str(KeyRef("transit", "slot0")) == "kms://transit/slot0"
+    for bad in (f"{profile}/", f"kms://transit/{'k' * 64}", "kms://transit/-k", "kms://transit/K", "kms://aws/k"):
         with pytest.raises(Rejected, match="bad_secret_ref"):
             parse(bad)
 

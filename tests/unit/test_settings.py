@@ -236,27 +236,6 @@ def test_settings_are_shown_with_their_source_and_without_what_a_file_holds(
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["kek_holder", "kek_name", "kek_aws_region", "kek_aws_endpoint", "kek_pkcs11_module", "kek_pkcs11_token",
-     "kek_pkcs11_pin_file"],
-)  # fmt: skip
-def test_the_settings_of_other_key_providers_are_refused_with_what_to_do(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file or a variable of an older release that names one does not start; the refusal says where to read on."""
-    file = tmp_path / "old.toml"
-    file.write_text(f'{name} = "transit"\n')
-    with pytest.raises(Rejected, match="unknown_setting") as caught:
-        load(file)
-    assert caught.value.fields["setting"] == name
-    assert "docs/key-providers.md" in caught.value.next_step
-    monkeypatch.setenv(f"BYOKEEP_{name.upper()}", "transit")
-    with pytest.raises(Rejected, match="unknown_setting") as caught:
-        load()
-    assert "docs/key-providers.md" in caught.value.next_step
-
-
-@pytest.mark.parametrize(
     ("name", "given"),
     [
         ("store_program_sha256", {"store_program": "/usr/bin/bao"}),

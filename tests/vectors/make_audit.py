@@ -43,7 +43,7 @@ def ref_vectors() -> Files:
     accepted += [f"{account}/{part}" for part in ("tokens", "access", "verifier", "code", "landing")]
     profile = f"vault://kv/clients/{client}/profiles/{ACCOUNT}"
     accepted += [profile]
-    accepted += ["kms://transit/evidence", "kms://aws/key-1", "kms://pkcs11/slot0"]
+    accepted += ["kms://transit/evidence"]
     refused = [
         "", f"vault://kv/clients/{client}/providers/", f"vault://kv/clients/{client}/providers/OpenAI",
         f"vault://kv/clients/{client.upper()}/providers/openai", f"vault://kv/clients/{client}/providers/openai/",
@@ -53,7 +53,7 @@ def ref_vectors() -> Files:
         f"vault://user@kv/clients/{client}/providers/openai", f"vault://kv/clients/{client}/providers/openai\n",
         f"vault://kv/clients/{client}/providers/open\u0430i", f"vault://kv/clients/{client[:-1]}/providers/openai",
         "vault://kv/clients/*/providers/openai", "vault://kv/clients/+/providers/openai", "kms://transit/",
-        "kms://gcp/key", "kms://transit/Key", "kms://transit/a/b", "sk-not-a-reference-at-all-000000000000",
+        "kms://aws/key-1", "kms://transit/Key", "kms://transit/a/b", "sk-not-a-reference-at-all-000000000000",
         f"vault://kv/clients/{client}/providers/unknown", "x" * 201,
         f"{profile}/", f"{profile}/dek", profile.upper(), profile[:-1],
         f"vault://kv/clients/{client}/profiles/", f"{profile}?version=1",

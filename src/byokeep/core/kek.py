@@ -226,7 +226,7 @@ class Wrapped:
     """A wrapped DEK, which may be stored: it is useless without its KEK and its context.
 
     Attributes:
-        holder: The key provider: :data:`TRANSIT`, or one that an older release offered.
+        holder: The key provider, :data:`TRANSIT`.
         kek_id: The KEK's name there.
         kek_version: The version that wrapped it, 1 or more.
         ciphertext: Opaque ASCII text of the provider.
@@ -316,26 +316,13 @@ def check_environment(own: Environment, asked: KeyContext | KekScope) -> None:
                      configured=own.value, asked=asked.environment.value)  # fmt: skip
 
 
-def check_provider(holder: str) -> None:
-    """Check that the key provider is OpenBao; older releases also offered AWS KMS and hardware modules (ADR 0051).
-
-    Raises:
-        Conflict: ``kek_of_another_holder``.
-    """
-    if holder != TRANSIT:
-        raise Conflict("kek_of_another_holder", next_step="Log in to the profile again; see docs/key-providers.md.",
-                       stored=holder)  # fmt: skip
-
-
 def check_wrapped(wrapped: Wrapped, kek_id: str) -> None:
     """Check that OpenBao wrapped a DEK under this KEK.
 
     Raises:
-        Conflict: As :func:`check_provider`.
-        Integrity: ``wrapped_key_broken``: the KEK is another client's or environment's.
+        Integrity: ``wrapped_key_broken``: the KEK is another client's or environment's, or not OpenBao's.
     """
-    check_provider(wrapped.holder)
-    if wrapped.kek_id != kek_id:
+    if wrapped.key_ref != KeyRef(TRANSIT, kek_id):
         raise broken()
 
 

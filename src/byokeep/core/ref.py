@@ -27,7 +27,7 @@ _VAULT: Final = re.compile(
     rf"vault://kv/clients/({_UUID})/providers/([a-z]{{1,16}})(?:/(webhook|admin)|/accounts/({_UUID})/([a-z]{{1,16}}))?\Z"
 )
 _PROFILE: Final = re.compile(rf"vault://kv/clients/({_UUID})/profiles/({_UUID})\Z")
-_KMS: Final = re.compile(r"kms://(transit|aws|pkcs11)/([a-z0-9][a-z0-9-]{0,62})\Z")
+_KMS: Final = re.compile(r"kms://(transit)/([a-z0-9][a-z0-9-]{0,62})\Z")
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider> in lower case; see docs/spec/ref.md."
 

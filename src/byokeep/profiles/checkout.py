@@ -34,7 +34,6 @@ from uuid import UUID
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected
 from byokeep.core.events import EventName
 from byokeep.core.gate import DenyReason, deny
-from byokeep.core.kek import TRANSIT
 from byokeep.core.manifest import Packing, RecordPlace
 from byokeep.core.model import Actor, ClientId, Environment, ProfileId
 from byokeep.core.policy import Verb
@@ -581,7 +580,7 @@ def _require_planned(app: BrokerApp, found: SealedRecord, plan: openings.Generat
     )  # fmt: skip
     if said.place != place or found.dek_id != plan.dek_id or said.created_by != plan.sealed_by:
         raise _bad_seal()
-    if found.kek.holder != TRANSIT or said.packing.value != profile.packing.value:
+    if said.packing.value != profile.packing.value:
         raise _bad_seal()
 
 

@@ -56,7 +56,6 @@ class Kek:
     """One version of a KEK.
 
     Attributes:
-        client_id: Whose; None = every client's, as only a version of AWS KMS from an older release can be.
         identity: Tells this key from any other, as :class:`byokeep.core.kek.KekVersion`; empty until it is made.
         dependents: How many keys depend on it.
     """
@@ -64,7 +63,7 @@ class Kek:
     holder: str
     kek_id: str
     version: int
-    client_id: UUID | None
+    client_id: UUID
     environment: str
     algorithm: str
     bits: int
@@ -108,7 +107,7 @@ class Rotation:
     """A rotation; ``done`` only when nothing is left on older versions. ``remaining`` is as of when it was read."""
 
     id: UUID
-    client_id: UUID | None
+    client_id: UUID
     holder: str
     kek_id: str
     from_version: int
@@ -160,14 +159,12 @@ UNKNOWN: Final = "unknown"
 
 async def versions(tx: Tx, *, ids: Sequence[UUID] | None = None, kek_id: str | None = None) -> list[Kek]:
     """Return the versions that OpenBao holds, of all keys, of some clients' or of one; a key's oldest first."""
-    rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=None)
-    return [row for row in rows if row.holder == TRANSIT]
+    return await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=None)
 
 
 async def under_way(tx: Tx, *, kek_id: str | None = None) -> list[Rotation]:
     """Return the rotations at OpenBao that are not done, of one key or of all."""
-    rows = await tx.all(Rotation, "kek_rotations", ids=None, kek_id=kek_id, open=True, limit=None)
-    return [row for row in rows if row.holder == TRANSIT]
+    return await tx.all(Rotation, "kek_rotations", ids=None, kek_id=kek_id, open=True, limit=None)
 
 
 async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int, client_id: UUID) -> Kek:
@@ -297,7 +294,7 @@ async def _row(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> K
 
 
 async def note(tx: Tx, name: EventName, actor: Actor, kek: Kek, outcome: Outcome = Outcome.OK, **said: Any) -> None:
-    """Record something about a version on its client's chain; on the platform's for a key that guards every client."""
+    """Record something about a version on its client's chain."""
     said |= {"holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version}
     await record(tx, actor, name, outcome=outcome, client_id=kek.client_id, object_id=kek.client_id, **said)
 

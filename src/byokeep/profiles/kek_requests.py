@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, Denied, NotFound
+from byokeep.core.errors import Conflict, NotFound
 from byokeep.core.events import EventName, FieldValue, Outcome
-from byokeep.core.kek import check_provider, rotation_due, urgency
+from byokeep.core.kek import rotation_due, urgency
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.plain_text import check_reason
@@ -192,12 +192,10 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
         recorded(app, actor, Verb.KEK_END, refused_as=EventName.KEK_CHANGED, fields=_named(kek, KeyState.DESTROYED)),
         app.db.begin(every_client=True) as tx,
     ):
-        check_provider(kek.holder)
         await refuse_dependents(tx, kek.holder, kek_id, version)
         check_transition(kek.state, KeyState.DESTROYED)
         await require_another(tx, actor, kek_id, version)
-        client_id = UUID(str(kek.client_id))
-        await hand_on(tx, actor, END_TASK, Verb.KEK_END, client_id, kek_id=kek_id, holder=kek.holder,
+        await hand_on(tx, actor, END_TASK, Verb.KEK_END, kek.client_id, kek_id=kek_id, holder=kek.holder,
                        version=str(version), reason=reason)  # fmt: skip
     return kek
 
@@ -215,8 +213,6 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
     check_reason(reason, example="artifact_store_exposure")
     changed, said = EventName.KEK_CHANGED, _named(kek, KeyState.COMPROMISED)
     async with recorded(app, actor, Verb.KEK_COMPROMISE, refused_as=changed, fields=said):
-        if kek.client_id is None and actor.clients is not None:
-            raise Denied("not_permitted", next_step="It guards every client: only people of all clients may do this.")
         async with app.db.begin(every_client=True) as tx:
             await tx.all(None, "kek_lock", kek_id=kek_id)
             now = await held(tx, holder=kek.holder, kek_id=kek_id, version=version, lock=False)

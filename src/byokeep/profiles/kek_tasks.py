@@ -46,7 +46,6 @@ from byokeep.core.kek import (
     KekScope,
     KekStatus,
     KeyContext,
-    check_provider,
     differences,
     follows,
     may_protect,
@@ -518,13 +517,12 @@ async def end_versions(
     Raises:
         Denied: ``same_person``.
         NotFound: ``not_found``, for a key that is not this client's.
-        Conflict: ``kek_has_dependents`` with the count; ``kek_of_another_holder``.
+        Conflict: ``kek_has_dependents`` with the count.
         Rejected: ``key_state``; ``bad_kek_version``: the newest stays; ``kek_foreign``: another key is in its place.
         Unavailable: The holder; nothing was ended.
     """
-    check_provider(holder)
     scope = KekScope(environment=app.environment, client_id=client_id)
-    if kek_id != scope.tenant_kek:  # whoever can write to the queue chooses the arguments of a task
+    if (holder, kek_id) != (TRANSIT, scope.tenant_kek):  # whoever can write to the queue chooses the arguments of a task
         raise NotFound("not_found")
     async with app.db.begin(every_client=True) as tx:  # again: a version may have been moved since it was asked for
         await kek.require_another(tx, actor, kek_id, version)

@@ -61,8 +61,8 @@ class TransitKeys:
     """Wraps data-encryption keys under the client's own key-encryption key, which never leaves OpenBao.
 
     Each method raises Unavailable if it could not be done, Denied(``other_environment``, ``store_denied``) for a
-    context that is not the caller's, Rejected with a code of :class:`byokeep.core.kek.KekFault` when the KEK's state
-    forbids it, and Conflict(``kek_of_another_holder``) for what was wrapped elsewhere.
+    context that is not the caller's, and Rejected with a code of :class:`byokeep.core.kek.KekFault` when the KEK's state
+    forbids it.
 
     Args:
         login: Returns the store, a live token and the id of a lease that declared ``profile``; called for each act;

@@ -9,7 +9,7 @@ SELECT k.holder, k.kek_id, k.version, k.client_id, k.environment, k.algorithm, k
          WHERE g.holder = k.holder AND g.kek_id = k.kek_id AND g.kek_version = k.version
            AND g.key_state <> 'destroyed') AS dependents
   FROM byokeep.kek_version k
- WHERE (CAST(:ids AS uuid[]) IS NULL OR k.client_id IS NULL OR k.client_id = ANY (CAST(:ids AS uuid[])))
+ WHERE (CAST(:ids AS uuid[]) IS NULL OR k.client_id = ANY (CAST(:ids AS uuid[])))
    AND (CAST(:kek_id AS text) IS NULL OR k.kek_id = :kek_id)
  ORDER BY k.kek_id, k.holder, k.version LIMIT :limit;
 
@@ -172,7 +172,7 @@ SELECT r.*, (SELECT count(*) FROM byokeep.profile_generation g
               WHERE g.holder = r.holder AND g.kek_id = r.kek_id AND g.kek_version < r.to_version
                 AND g.key_state NOT IN ('compromised', 'destroyed')) AS remaining
   FROM byokeep.kek_rotation r
- WHERE (CAST(:ids AS uuid[]) IS NULL OR r.client_id IS NULL OR r.client_id = ANY (CAST(:ids AS uuid[])))
+ WHERE (CAST(:ids AS uuid[]) IS NULL OR r.client_id = ANY (CAST(:ids AS uuid[])))
    AND (CAST(:kek_id AS text) IS NULL OR r.kek_id = :kek_id) AND (NOT CAST(:open AS boolean) OR r.state = 'rewrapping')
  ORDER BY r.ended_at DESC NULLS FIRST, r.started_at DESC LIMIT :limit;
 

@@ -187,7 +187,7 @@ SELECT 'kek' AS kind, k.client_id, k.kek_id || '/' || k.version AS about, k.owne
        (SELECT max(g.sealed_at) FROM byokeep.profile_generation g
          WHERE g.holder = k.holder AND g.kek_id = k.kek_id AND g.kek_version = k.version) AS last_used_at
   FROM byokeep.kek_version k
- WHERE CAST(:ids AS uuid[]) IS NULL OR k.client_id IS NULL OR k.client_id = ANY (CAST(:ids AS uuid[]))
+ WHERE CAST(:ids AS uuid[]) IS NULL OR k.client_id = ANY (CAST(:ids AS uuid[]))
 UNION ALL
 SELECT 'dek', g.client_id, g.profile_id || '/' || g.generation, coalesce(s.name, ''), g.key_state, g.sealed_at,
        CASE WHEN g.generation = p.generation THEN p.due_at END,
