@@ -18,31 +18,25 @@ from byokeep.accounts import accounts, connect
 from byokeep.accounts.accounts import AccountState
 from byokeep.accounts.connect import ConsentAnswer
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Pages
-from byokeep.console.visit import Visitor, form_of, keep
+from byokeep.console.pages import HEADERS, Console
+from byokeep.console.visit import Visitor, keep
 from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.identity import shown
 from byokeep.core.model import PLATFORMS, ClientId, LanePolicy
 from byokeep.core.next_steps import no_reauth, of_connection, of_consent, of_look, of_loss
 from byokeep.core.policy import Verb, authorise
-from byokeep.http.request import no_query, spend
+from byokeep.http.request import spend
 from byokeep.tenancy import clients
 
 BINDING: Final = "__Host-byokeep-consent"
 _OPEN: Final = ("started", "answered", "taken")
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    _new(pages)
-    _consents(pages)
-    console = pages.console
-
-    async def account(request: Request, who: Visitor) -> Response:
-        await no_query(request)
-        return await show(request, who)
-
-    async def show(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
+    _new(console)
+    _consents(console)
+    async def account(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
         about, path = client_of(request), request.path_params
         found = await accounts.get_state(
             console.app, who.actor, about, where=path["where"], account=path["account"]
@@ -54,13 +48,10 @@ def add(pages: Pages) -> None:
             "reauth": found.reauth_at or no_reauth(found.state, renewed=found.due_at is not None),
             "may": who.may(Verb.ACCOUNT_CONNECT), "policies": list(LanePolicy),
         }  # fmt: skip
-        if error is None:
-            return console.page(request, "account.html", who=who, error=None, **more)
-        return await console.again(request, error, "account.html", who=who, **more)
+        return await console.form(request, error, "account.html", who=who, **more)
 
-    async def account_moved(request: Request, who: Visitor) -> Response:
+    async def account_moved(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about, path = client_of(request), request.path_params
-        given = await form_of(console.app, request, "act", "policy", "username", "display_name", "also")
         at = {"where": path["where"], "account": path["account"]}
         app, actor, act = console.app, who.actor, given["act"]
         spend(request, console.writes, actor, about)
@@ -77,11 +68,12 @@ def add(pages: Pages) -> None:
             else:
                 raise Rejected("bad_request", next_step="Send the form as the page does.")
         except ByokeepError as error:
-            return await show(request, who, error)
+            return await account(request, who, error)
         return RedirectResponse(request.url.path, 303, HEADERS)
 
-    pages.add("GET", "/clients/{client_id}/accounts/{where}/{account}", account)
-    pages.add("POST", "/clients/{client_id}/accounts/{where}/{account}", account_moved)
+    path = "/clients/{client_id}/accounts/{where}/{account}"
+    console.add("GET", path, account)
+    console.post(path, account_moved, "act", "policy", "username", "display_name", "also")
 
 
 def client_of(request: Request) -> ClientId:
@@ -100,11 +92,8 @@ def _advice(found: AccountState) -> str:
     return ""
 
 
-def _new(pages: Pages) -> None:
-    console = pages.console
-
+def _new(console: Console) -> None:
     async def new_account(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         authorise(who.actor, Verb.ACCOUNT_REGISTER, client_id=client_of(request))
         return console.page(request, "new-account.html", who=who, error=None, given={}, **await about_of(request, who))
 
@@ -117,21 +106,19 @@ def _new(pages: Pages) -> None:
             "missing": [one.id for one in logins if one.id not in ours],
         }  # fmt: skip
 
-    async def account_made(request: Request, who: Visitor) -> Response:
-        about, fields = client_of(request), ("platform", "account", "username", "display_name")
-        given = await form_of(console.app, request, *fields)
+    async def account_made(request: Request, who: Visitor, given: dict[str, str]) -> Response:
+        about = client_of(request)
         try:
             spend(request, console.writes, who.actor, about)
             made = await accounts.register_account(console.app, who.actor, about, **given)
         except ByokeepError as error:
             more = await about_of(request, who)
-            return await console.again(request, error, "new-account.html", who=who, given=given, **more)
+            return await console.form(request, error, "new-account.html", who=who, given=given, **more)
         to = f"/console/clients/{about}/accounts/{made.platform.value}/{quote(made.account, safe='')}"
         return RedirectResponse(to, 303, HEADERS)
 
-    async def begun(request: Request, who: Visitor) -> Response:
+    async def begun(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about = client_of(request)
-        given = await form_of(console.app, request, "login", "account", "publish", "engage", "pick", "again")
         wanted = None if given["again"] else [name for name in ("publish", "engage") if given[name]]
         try:
             spend(request, console.writes, who.actor, about)
@@ -141,25 +128,19 @@ def _new(pages: Pages) -> None:
             )  # fmt: skip
         except ByokeepError as error:
             more = await about_of(request, who)
-            return await console.again(request, error, "new-account.html", who=who, given=given, **more)
+            return await console.form(request, error, "new-account.html", who=who, given=given, **more)
         client = await clients.get_client(console.app, who.actor, about)
         reply = console.page(request, "consent.html", who=who, error=None, client=client, started=started, given=given)
         keep(reply, BINDING, f"{started.id}.{started.binding}")
         return reply
 
-    pages.add("GET", "/clients/{client_id}/new-account", new_account)
-    pages.add("POST", "/clients/{client_id}/new-account", account_made)
-    pages.add("POST", "/clients/{client_id}/consents", begun)
+    console.add("GET", "/clients/{client_id}/new-account", new_account)
+    console.post("/clients/{client_id}/new-account", account_made, "platform", "account", "username", "display_name")
+    console.post("/clients/{client_id}/consents", begun, "login", "account", "publish", "engage", "pick", "again")
 
 
-def _consents(pages: Pages) -> None:
-    console = pages.console
-
-    async def consent(request: Request, who: Visitor) -> Response:
-        await no_query(request)
-        return await show(request, who)
-
-    async def show(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
+def _consents(console: Console) -> None:
+    async def consent(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
         about = client_of(request)
         one = await connect.look(console.app, who.actor, about, given_id(request.path_params["consent_id"]))
         every = await accounts.list_states(console.app, who.actor, about)
@@ -173,12 +154,9 @@ def _consents(pages: Pages) -> None:
             "client": await clients.get_client(console.app, who.actor, about), "open": one.state in _OPEN,
             "offered": [line.split(" ", 1) for line in one.offered],
         }  # fmt: skip
-        if error is None:
-            return console.page(request, "consented.html", who=who, error=None, **more)
-        return await console.again(request, error, "consented.html", who=who, **more)
+        return await console.form(request, error, "consented.html", who=who, **more)
 
-    async def answered(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "address")
+    async def answered(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about, consent_id = client_of(request), given_id(request.path_params["consent_id"])
         spend(request, console.writes, who.actor, about)
         named, _, binding = request.cookies.get(BINDING, "").partition(".")
@@ -189,13 +167,13 @@ def _consents(pages: Pages) -> None:
                 )
             await connect.answer(console.app, who.actor, about, consent_id, answer_of(given["address"], binding))
         except ByokeepError as error:
-            return await show(request, who, error)
+            return await consent(request, who, error)
         reply = RedirectResponse(request.url.path, 303, HEADERS)
         keep(reply, BINDING, "")
         return reply
 
-    pages.add("GET", "/clients/{client_id}/consents/{consent_id}", consent)
-    pages.add("POST", "/clients/{client_id}/consents/{consent_id}", answered)
+    console.add("GET", "/clients/{client_id}/consents/{consent_id}", consent)
+    console.post("/clients/{client_id}/consents/{consent_id}", answered, "address")
 
 
 def answer_of(address: str, binding: str) -> ConsentAnswer:

@@ -22,7 +22,7 @@ from byokeep.audit import alerts
 from byokeep.audit.alerts import Alert, AlertFilter
 from byokeep.backup import backups
 from byokeep.console.lists import page_of, waiting
-from byokeep.console.pages import Console, Pages, offered, titled
+from byokeep.console.pages import Console, offered, titled
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Unavailable
@@ -30,7 +30,6 @@ from byokeep.core.incident import MUST_TELL, IncidentSource
 from byokeep.core.model import Role
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
-from byokeep.http.request import no_query
 from byokeep.incidents import incidents
 from byokeep.kernel import procedures
 from byokeep.kernel.incidents import Incident
@@ -226,12 +225,9 @@ _ASKED: Final[tuple[tuple[str, Verb, bool, tuple[str, ...], Callable[..., AsyncI
 )
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the page."""
-    console = pages.console
-
     async def attention(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         rows, unseen, replies = [], [], dict[str, Any]()
         for name, verb, every, calls, ask in _ASKED:
             if not offered(who, verb, every):
@@ -247,4 +243,4 @@ def add(pages: Pages) -> None:
         rows.sort(key=lambda one: one.rank)
         return console.page(request, "attention.html", who=who, rows=rows, unseen=unseen)
 
-    pages.add("GET", "", attention)
+    console.add("GET", "", attention)

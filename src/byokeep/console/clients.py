@@ -18,13 +18,12 @@ from byokeep.accounts import accounts
 from byokeep.audit import alerts
 from byokeep.audit.alerts import AlertFilter
 from byokeep.console.lists import exported_as, given_id, paged
-from byokeep.console.pages import Pages
+from byokeep.console.pages import Console
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
-from byokeep.http.request import no_query, query_of
 from byokeep.keys import refs
 from byokeep.operations import lists
 from byokeep.profiles.profiles import list_profiles
@@ -33,12 +32,9 @@ from byokeep.tenancy import clients
 MOST_JOBS = 50  # the newest; the command line has all
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
-    async def client_list(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "find", "state", "page").items() if text}
+    async def client_list(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         found, total = await lists.clients_of(console.app, who.actor, asked)
         stopped: list[str] | None = None
         with suppress(Unavailable):
@@ -51,7 +47,6 @@ def add(pages: Pages) -> None:
         )  # fmt: skip
 
     async def client(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         about = ClientId(given_id(request.path_params["client_id"]))
         one = await clients.get_client(console.app, who.actor, about)
         app, actor = console.app, who.actor
@@ -89,5 +84,5 @@ def add(pages: Pages) -> None:
             export={name: exported_as(name, {"client": str(about)}) for name in ("keys", "accounts")}, **more,
         )  # fmt: skip
 
-    pages.add("GET", "/clients", client_list)
-    pages.add("GET", "/clients/{client_id}", client)
+    console.asking("/clients", client_list, "find", "state", "page")
+    console.add("GET", "/clients/{client_id}", client)

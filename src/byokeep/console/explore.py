@@ -24,14 +24,14 @@ from starlette.responses import Response
 from byokeep.audit import disclosure
 from byokeep.audit.disclosure import RecordWindow, ShownRecord
 from byokeep.console.lists import attached, exported_as, given_id
-from byokeep.console.pages import Console, Pages
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.pages import Console
+from byokeep.console.visit import Visitor
 from byokeep.core.checkpoint import parse_keys, verify_client_proof
 from byokeep.core.errors import Integrity, NotFound
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import ClientId
 from byokeep.core.times import moment
-from byokeep.http.request import query_of, whole_number
+from byokeep.http.request import whole_number
 from byokeep.keys import refs, usage
 from byokeep.operations import lists
 from byokeep.tenancy import clients, operators
@@ -50,21 +50,16 @@ def days(now: datetime) -> Mapping[str, dict[str, str]]:
             "7 days": {"since": "7d"}}  # fmt: skip
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
-    async def audit(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, *_ASKED).items() if text}
+    async def audit(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         return await _audit_page(console, request, who, asked)
 
-    async def verified(request: Request, who: Visitor) -> Response:
-        await form_of(console.app, request, "verify")
+    async def verified(request: Request, who: Visitor, _given: dict[str, str]) -> Response:
         found = await console.ask(who, "POST", "/v1/audit/verify")
         return console.page(request, "verified.html", who=who, log=found, proof=None, client=None, broken="")
 
-    async def proof(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "client", "act")
+    async def proof(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about = ClientId(given_id(given["client"]))
         path = "/v1/audit/proof/{client_id}"
         made = await console.fetch(who, "POST", path, ids={"client_id": about})
@@ -79,14 +74,12 @@ def add(pages: Pages) -> None:
         one = await clients.get_client(console.app, who.actor, about)
         return console.page(request, "verified.html", who=who, log=None, proof=held, client=one, broken=broken)
 
-    async def evidence(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "run")
+    async def evidence(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         run = given_id(given["run"])
         return attached(await console.fetch(who, "POST", "/v1/evidence/{sop_id}", ids={"sop_id": run}),
                         f"evidence-{run}.json")  # fmt: skip
 
-    async def used(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "since", "until").items() if text}
+    async def used(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         now, about = console.app.clock.now(), given_id(request.path_params["ref_id"])
         since = moment(asked.get("since", "24h"), now)
         found = await usage.key_usage(
@@ -99,11 +92,11 @@ def add(pages: Pages) -> None:
         return console.page(request, "used.html", who=who, asked=asked, found=found, names=names, spans=spans,
                             onward=urlencode(onward))  # fmt: skip
 
-    pages.add("GET", "/audit", audit)
-    pages.add("POST", "/audit/verified", verified)
-    pages.add("POST", "/audit/proof", proof)
-    pages.add("POST", "/audit/evidence", evidence)
-    pages.add("GET", "/used/{ref_id}", used)
+    console.asking("/audit", audit, *_ASKED)
+    console.post("/audit/verified", verified, "verify")
+    console.post("/audit/proof", proof, "client", "act")
+    console.post("/audit/evidence", evidence, "run")
+    console.asking("/used/{ref_id}", used, "since", "until")
 
 
 async def _audit_page(console: Console, request: Request, who: Visitor, asked: dict[str, str]) -> Response:

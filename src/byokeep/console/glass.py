@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.lists import given_id, paged
-from byokeep.console.pages import HEADERS, Pages
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.pages import HEADERS, Console
+from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Provider
 from byokeep.core.policy import Verb
-from byokeep.http.request import no_query, query_of, whole_number
+from byokeep.http.request import whole_number
 from byokeep.tenancy import clients
 
 AT: Final = "/console/break-glass"
@@ -29,12 +29,9 @@ _ACTS: Final = ("approve", "deny", "revoke", "misused", "review", "close")
 _OPEN: Final = ("requested", "approved", "open", "to_review", "to_close")
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
-    async def break_glass(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "client", "state", "page").items() if text}
+    async def break_glass(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         said = await console.ask(who, "GET", "/v1/breakglass")
         found = [one for one in said["grants"] if asked.get("client", one["client_id"]) == one["client_id"]
                  and asked.get("state", "all") in ("all", "open" if one["status"] in _OPEN else "over")]  # fmt: skip
@@ -47,8 +44,7 @@ def add(pages: Pages) -> None:
             names=await clients.names_of(console.app, who.actor, ids), uuid=UUID, **more,
         )  # fmt: skip
 
-    async def asked_for(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "client", "scope", "reason", "ticket", "minutes")
+    async def asked_for(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         minutes = whole_number("minutes", given["minutes"] or None)
         if minutes is None:
             raise Rejected("bad_duration", next_step="Give 1 to 60 minutes.")
@@ -59,7 +55,6 @@ def add(pages: Pages) -> None:
         return RedirectResponse(f"{AT}/{made['id']}", 303, HEADERS)
 
     async def grant(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         about = given_id(request.path_params["grant_id"])
         one = await console.ask(who, "GET", _ONE, ids={"grant_id": about})
         ids = {UUID(one[name]) for name in ("client_id", "holder", "approved_by", "closed_by") if one[name]}
@@ -69,8 +64,7 @@ def add(pages: Pages) -> None:
             ends=who.may(Verb.GLASS_REVOKE), reviews=who.may(Verb.GLASS_REVIEW),
         )  # fmt: skip
 
-    async def acted(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "act", "accept_gaps")
+    async def acted(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about, act = given_id(request.path_params["grant_id"]), given["act"]
         if act not in _ACTS:
             raise Rejected("bad_request", next_step="Send the form as the page does.")
@@ -78,7 +72,7 @@ def add(pages: Pages) -> None:
         await console.ask(who, "POST", f"{_ONE}/{act}", body, ids={"grant_id": about})
         return RedirectResponse(f"{AT}/{about}", 303, HEADERS)
 
-    pages.add("GET", "/break-glass", break_glass)
-    pages.add("POST", "/break-glass", asked_for)
-    pages.add("GET", "/break-glass/{grant_id}", grant)
-    pages.add("POST", "/break-glass/{grant_id}", acted)
+    console.asking("/break-glass", break_glass, "client", "state", "page")
+    console.post("/break-glass", asked_for, "client", "scope", "reason", "ticket", "minutes")
+    console.add("GET", "/break-glass/{grant_id}", grant)
+    console.post("/break-glass/{grant_id}", acted, "act", "accept_gaps")

@@ -21,16 +21,16 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.accounts import accounts
 from byokeep.console import vault
 from byokeep.console.lists import exported_as, given_id, paged
-from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.pages import HEADERS, Console
 from byokeep.console.timeline import timeline
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.visit import Visitor
 from byokeep.core.errors import ByokeepError, Conflict, Unavailable
 from byokeep.core.incident import MUST_TELL, IncidentKind, Severity
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_client_id
 from byokeep.core.vault_incident import IncidentCause
-from byokeep.http.request import query_of, whole_number
+from byokeep.http.request import whole_number
 from byokeep.incidents import incidents, playbooks
 from byokeep.incidents.incidents import IncidentState, OpenRequest
 from byokeep.kernel import procedures
@@ -66,16 +66,9 @@ _LOST: Final = {"token_revoked": "revoked", "lockout": "lockout"}
 _TWO: Final = ("lower_severity", "no_playbook")
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
-    async def incident_list(request: Request, who: Visitor) -> Response:
-        asked = {
-            name: text
-            for name, text in query_of(request, "client", "state", "kind", "severity", "page").items()
-            if text
-        }
+    async def incident_list(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         found, _ = await lists.incidents_of(console.app, who.actor, asked)
         more = paged(found, asked, "/console/incidents")
         ids = {one for row in more["rows"] for one in (row.client_id, row.object_id) if one}
@@ -85,22 +78,18 @@ def add(pages: Pages) -> None:
             export=exported_as("incidents", asked), clients=await clients.list_clients(console.app, who.actor), **more,
         )  # fmt: skip
 
-    async def incident(request: Request, who: Visitor) -> Response:
-        asked = query_of(request, "records")
+    async def incident(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         state = await incidents.look(console.app, who.actor, given_id(request.path_params["incident_id"]))
         return await _shown(console, request, who, state, records="records" in asked)
 
-    pages.add("GET", "/incidents", incident_list)
-    _opening(pages)
-    pages.add("GET", "/incidents/{incident_id}", incident)
-    _acts(pages)
+    console.asking("/incidents", incident_list, "client", "state", "kind", "severity", "page")
+    _opening(console)
+    console.asking("/incidents/{incident_id}", incident, "records")
+    _acts(console)
 
 
-def _opening(pages: Pages) -> None:
-    console = pages.console
-
-    async def new_incident(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "client", "kind", "about").items() if text}
+def _opening(console: Console) -> None:
+    async def new_incident(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         return await form(request, who, asked)
 
     async def form(
@@ -113,12 +102,9 @@ def _opening(pages: Pages) -> None:
             "clients": await clients.list_clients(console.app, who.actor), "every": who.actor.clients is None,
             "causes": list(IncidentCause),
         }  # fmt: skip
-        if error is None:
-            return console.page(request, "incident-new.html", who=who, error=None, **more)
-        return await console.again(request, error, "incident-new.html", who=who, **more)
+        return await console.form(request, error, "incident-new.html", who=who, **more)
 
-    async def opened(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "kind", "client", "about", "severity", "hours", "show")
+    async def opened(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         if given["show"]:  # show its keys and accounts; what was chosen stays
             return await form(request, who, given)
         (what, _, about), now = given["about"].partition(":"), console.app.clock.now()
@@ -135,12 +121,11 @@ def _opening(pages: Pages) -> None:
             return await form(request, who, given, error)
         return _to(made.incident.id)
 
-    pages.add("GET", "/incidents/new", new_incident)
-    pages.add("POST", "/incidents/new", opened)
+    console.asking("/incidents/new", new_incident, "client", "kind", "about")
+    console.post("/incidents/new", opened, "kind", "client", "about", "severity", "hours", "show")
 
 
-def _acts(pages: Pages) -> None:
-    console = pages.console
+def _acts(console: Console) -> None:
     app = console.app
 
     async def step(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
@@ -170,17 +155,15 @@ def _acts(pages: Pages) -> None:
         await console.ask(who, "POST", "/v1/platforms/canary-requests/{request_id}/approve", ids=ids)
 
     def post(act: Any, *fields: str) -> None:
-        async def acted(request: Request, who: Visitor) -> Response:
-            given = await form_of(app, request, *fields)
+        async def acted(request: Request, who: Visitor, given: dict[str, str]) -> Response:
             about = given_id(request.path_params["incident_id"])
             await act(who, about, given)
             return _to(about)
 
         acted.__name__ = f"incident_{act.__name__}"
-        pages.add("POST", "/incidents/{incident_id}/" + act.__name__.replace("_", "-"), acted)
+        console.post("/incidents/{incident_id}/" + act.__name__.replace("_", "-"), acted, *fields)
 
-    async def report(request: Request, who: Visitor) -> Response:
-        given = await form_of(app, request, "hours", "save")
+    async def report(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         state = await incidents.look(app, who.actor, given_id(request.path_params["incident_id"]))
         made = await _reported(console, who, state.incident, whole_number("hours", given["hours"] or None))
         if given["save"]:
@@ -196,7 +179,7 @@ def _acts(pages: Pages) -> None:
     post(close)
     post(canary, "reason")
     post(let_canary, "id")
-    pages.add("POST", "/incidents/{incident_id}/report", report)
+    console.post("/incidents/{incident_id}/report", report, "hours", "save")
 
 
 async def _step(console: Console, who: Visitor, about: UUID, given: Mapping[str, str]) -> None:

@@ -18,15 +18,15 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.audit.disclosure import RecordWindow
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Console, Pages
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.pages import HEADERS, Console
+from byokeep.console.visit import Visitor
 from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.incident import IncidentKind
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import CredentialRef
 from byokeep.core.next_steps import NEEDS_NEW_KEY, of_run
 from byokeep.core.policy import Verb
-from byokeep.http.request import query_of, spend
+from byokeep.http.request import spend
 from byokeep.incidents import incidents
 from byokeep.kernel import sops
 from byokeep.keys import onboard, refs, rotation_view
@@ -46,12 +46,9 @@ _FROM: Final = {
 }  # fmt: skip
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
-    async def key(request: Request, who: Visitor) -> Response:
-        asked = query_of(request, "sop")
+    async def key(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         app, actor = console.app, who.actor
         ref = await refs.read_ref(app, actor, given_id(request.path_params["ref_id"]))
         one = await clients.get_client(app, actor, ref.client_id)
@@ -69,9 +66,8 @@ def add(pages: Pages) -> None:
             ], is_key=(ref.kind, ref.purpose) == ("provider_api_key", "default"),
         )  # fmt: skip
 
-    async def key_moved(request: Request, who: Visitor) -> Response:
+    async def key_moved(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         ref_id = given_id(request.path_params["ref_id"])
-        given = await form_of(console.app, request, "to", "reason")
         to = given["to"]
         if to == "verify":
             run = await onboard.verify_again(
@@ -84,8 +80,8 @@ def add(pages: Pages) -> None:
         await (change() if to == KeyState.ACTIVE else console.emergency.stopping(change))
         return RedirectResponse(f"/console/keys/{ref_id}", 303, HEADERS)
 
-    pages.add("GET", "/keys/{ref_id}", key)
-    pages.add("POST", "/keys/{ref_id}", key_moved, stops=True)
+    console.asking("/keys/{ref_id}", key, "sop")
+    console.post("/keys/{ref_id}", key_moved, "to", "reason", stops=True)
 
 
 async def leak_of(console: Console, who: Visitor, ref: CredentialRef) -> UUID | None:

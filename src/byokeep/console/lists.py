@@ -27,16 +27,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.audit import alerts
-from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.pages import HEADERS, Console
 from byokeep.console.scopes import in_words
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected, refusing
 from byokeep.core.model import Role
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
 from byokeep.core.sheet import sheet
 from byokeep.http.procedures import run_out
-from byokeep.http.request import canonical_id, no_query, query_of, whole_number
+from byokeep.http.request import canonical_id, whole_number
 from byokeep.kernel import procedures
 from byokeep.kernel.approvals import BREAK_GLASS, OF_PEOPLE, RELEASE_SWITCH
 from byokeep.kernel.procedures import RunStatus
@@ -144,13 +144,11 @@ def _table(said: dict[str, Any], signed: bytes, name: str) -> bytes:
     return table.getvalue()
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-    _alerts(pages)
+    _alerts(console)
 
-    async def export(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "list", "asked", "as")
+    async def export(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         if given["list"] not in lists.LISTS:
             raise Rejected("unknown_list", next_step="Use the button of a list.")
         with refusing("bad_request", Rejected, on=ValueError, next_step="Send the form as the page does."):
@@ -162,25 +160,21 @@ def add(pages: Pages) -> None:
             return attached(await asyncio.to_thread(_table, said, signed, named), f"{named}.zip", "application/zip")
         return attached(signed, f"{named}.signed.json")
 
-    pages.add("POST", "/export", export)
+    console.post("/export", export, "list", "asked", "as")
 
-    async def due_list(request: Request, who: Visitor) -> Response:
-        asked = query_of(request, "kind", "client", "days", "page")
-        asked = {name: text for name, text in asked.items() if text}
+    async def due_list(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         found = await lists.due_of(console.app, who.actor, asked)
         more = paged(found.items, asked, "/console/due", more=found.more) | {"until": found.until}
         return console.page(request, "due.html", who=who, asked=asked, kinds=list(due.DueKind),
                             export=exported_as("due", asked), page_of=partial(page_of, who=who), **more)  # fmt: skip
 
     async def approvals(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         asked = [await console.ask(who, "GET", path) for path in ("/v1/switches", "/v1/breakglass")]
         rows, left = await waiting(console, who, *asked)
         export = exported_as("approvals", {})
         return console.page(request, "approvals.html", who=who, rows=rows, left=left, export=export)
 
-    async def decided(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "kind", "id")
+    async def decided(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         path, about = _DECIDED.get(given["kind"]), given_id(given["id"])
         if path is None:
             raise Rejected("bad_request", next_step="Send the form as the page does.")
@@ -193,17 +187,13 @@ def add(pages: Pages) -> None:
         }.get(kind, f"/break-glass/{about}")  # fmt: skip
         return RedirectResponse(f"/console{to}", 303, HEADERS)
 
-    pages.add("GET", "/due", due_list)
-    pages.add("GET", "/approvals", approvals)
-    pages.add("POST", "/approvals", decided)
+    console.asking("/due", due_list, "kind", "client", "days", "page")
+    console.add("GET", "/approvals", approvals)
+    console.post("/approvals", decided, "kind", "id")
 
 
-def _alerts(pages: Pages) -> None:
-    console = pages.console
-
-    async def alert_list(request: Request, who: Visitor) -> Response:
-        asked = query_of(request, "client", "reason", "severity", "history", "page")
-        asked = {name: text for name, text in asked.items() if text}
+def _alerts(console: Console) -> None:
+    async def alert_list(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         found, left = await lists.alerts_of(console.app, who.actor, asked)
         more = paged(found, asked, "/console/alerts", more=left)
         ids = {one for row in more["rows"] for one in (row.client_id, row.object_id, row.acknowledged_by) if one}
@@ -214,16 +204,15 @@ def _alerts(pages: Pages) -> None:
             acts=bool(who.actor.roles & {Role.ADMIN, Role.OPERATOR}), **more,
         )  # fmt: skip
 
-    async def alert_done(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "id", "act")
+    async def alert_done(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         act = {"take": alerts.ACKNOWLEDGE, "close": alerts.CLOSE}.get(given["act"])
         if act is None:
             raise Rejected("bad_request", next_step="Send the form as the page does.")
         await alerts.close_alert(console.app, who.actor, given_id(given["id"]), act)
         return RedirectResponse("/console/alerts", 303, HEADERS)
 
-    pages.add("GET", "/alerts", alert_list)
-    pages.add("POST", "/alerts", alert_done)
+    console.asking("/alerts", alert_list, "client", "reason", "severity", "history", "page")
+    console.post("/alerts", alert_done, "id", "act")
 
 
 def facts_in_words(status: RunStatus) -> list[str]:

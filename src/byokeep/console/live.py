@@ -21,12 +21,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from byokeep.console.lists import APPROVED_BY
-from byokeep.console.pages import ENDED, HEADERS, Console, Pages
+from byokeep.console.pages import ENDED, HEADERS, Console
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import ByokeepError
 from byokeep.core.policy import Verb, authorise
 from byokeep.http.events import Events
-from byokeep.http.request import no_query
 from byokeep.kernel.app import RECORDED_FOR_S, WebApp
 from byokeep.kernel.approvals import PROCEDURE_STEP
 from byokeep.kernel.views import BEAT_S, Engaged
@@ -70,15 +69,12 @@ async def _waits(console: Console, who: Visitor) -> str:
     return ""
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the stream."""
-    console = pages.console
-
-    async def stream(request: Request, who: Visitor) -> Response:
-        await no_query(request)
+    async def stream(_: Request, who: Visitor) -> Response:
         authorise(who.actor, Verb.SWITCH_READ)
         reply = Events(console.app, who.actor, first=await _waits(console, who), last=ENDED)
         reply.headers.update(HEADERS)
         return reply
 
-    pages.add("GET", "/live", stream, used=False)
+    console.add("GET", "/live", stream, used=False)

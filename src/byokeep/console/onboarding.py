@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Console, Pages
-from byokeep.console.visit import Visitor, form_of, secret_form_of
+from byokeep.console.pages import HEADERS, Console
+from byokeep.console.visit import Visitor, secret_form_of
 from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.model import API_PROVIDERS, Client, ClientId, Risk
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
-from byokeep.http.request import no_query, query_of, spend, whole_number
+from byokeep.http.request import spend, whole_number
 from byokeep.keys import onboard, refs, rotation, rotation_view
 from byokeep.tenancy import clients
 
@@ -37,35 +37,29 @@ _LIVE: Final = ("pre_activation", "active", "suspended")
 _KEY_FIELDS: Final = ("provider", "risk", "rotation_days", "old_ends", "skip_rehearsal")
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
     async def new_client(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         authorise(who.actor, Verb.CLIENT_CREATE)
         return console.page(request, "new-client.html", who=who, given={}, error=None)
 
-    async def client_made(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "name", "risk")
+    async def client_made(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         try:
             made = await clients.create_client(console.app, who.actor, name=given["name"], risk=_risk(given["risk"]))
         except ByokeepError as error:
-            return await console.again(request, error, "new-client.html", who=who, given=given)
+            return await console.form(request, error, "new-client.html", who=who, given=given)
         with suppress(ByokeepError):  # it exists: its page offers to finish what could not be done now
             await console.ask(who, "POST", "/v1/clients/{client_id}/enroll", ids={"client_id": made.id})
         return RedirectResponse(f"/console/clients/{made.id}", 303, HEADERS)
 
-    async def client_moved(request: Request, who: Visitor) -> Response:
-        about = given_id(request.path_params["client_id"])
-        act = (await form_of(console.app, request, "act"))["act"]
+    async def client_moved(request: Request, who: Visitor, given: dict[str, str]) -> Response:
+        about, act = given_id(request.path_params["client_id"]), given["act"]
         if act not in ("enroll", "suspend", "resume"):
             raise Rejected("bad_request", next_step="Send the form as the page does.")
         await console.ask(who, "POST", f"/v1/clients/{{client_id}}/{act}", ids={"client_id": about})
         return RedirectResponse(f"/console/clients/{about}", 303, HEADERS)
 
-    async def new_key(request: Request, who: Visitor) -> Response:
-        asked = query_of(request, "provider")
+    async def new_key(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         more = await _about(console, who, request)
         return console.page(request, "new-key.html", who=who, given=asked, error=None, **more)
 
@@ -75,14 +69,14 @@ def add(pages: Pages) -> None:
         try:
             done = await _take_in(console, request, who, more, given, value)
         except ByokeepError as error:
-            return await console.again(request, error, "new-key.html", who=who, given=given, **more)
+            return await console.form(request, error, "new-key.html", who=who, given=given, **more)
         return RedirectResponse(f"/console/keys/{done.ref_id}?sop={done.sop_id}", 303, HEADERS)
 
-    pages.add("GET", "/new-client", new_client)
-    pages.add("POST", "/new-client", client_made)
-    pages.add("POST", "/clients/{client_id}", client_moved)
-    pages.add("GET", "/clients/{client_id}/new-key", new_key)
-    pages.add("POST", "/clients/{client_id}/new-key", key_taken_in)
+    console.add("GET", "/new-client", new_client)
+    console.post("/new-client", client_made, "name", "risk")
+    console.post("/clients/{client_id}", client_moved, "act")
+    console.asking("/clients/{client_id}/new-key", new_key, "provider")
+    console.add("POST", "/clients/{client_id}/new-key", key_taken_in)
 
 
 async def _about(console: Console, who: Visitor, request: Request) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from byokeep.audit import alerts
 from byokeep.backup import backups
 from byokeep.backup.backups import Restore
 from byokeep.console.lists import given_id, page_of, paged
-from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.pages import HEADERS, Console
 from byokeep.console.timeline import took
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.drill import FAILED, GLASS, NOT_RUN, PASSED, PUBLISH, REFS, RESTORE, STEPS, VERIFY
@@ -35,7 +35,6 @@ from byokeep.core.model import ClientId
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb, authorise_every_client
 from byokeep.core.ref import parse_client_id
-from byokeep.http.request import no_query, query_of
 from byokeep.kernel import procedures
 from byokeep.operations import checklist, due
 from byokeep.operations.checks import CHECKS, Checklist
@@ -57,15 +56,13 @@ _RESTORED: Final = frozenset({  # alerts about what a restore left to people
 _MONTHS: Final = 13  # ahead: what is due later has no day yet that people can plan with
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-    _checklists(pages)
-    _calendar(pages)
-    _settings(pages)
+    _checklists(console)
+    _calendar(console)
+    _settings(console)
 
-    async def recovery(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "show", "page").items() if text}
+    async def recovery(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         show = asked.get("show", "backups")
         if show not in ("backups", "drills", "restores"):
             raise Rejected("bad_request", next_step="Use backups, drills or restores.")
@@ -83,7 +80,6 @@ def add(pages: Pages) -> None:
         )  # fmt: skip
 
     async def drill(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         about = given_id(request.path_params["drill_id"])
         _, drills, _ = await backups.list_recovery(console.app, who.actor)
         one = next((one for one in drills if one.id == about), None)
@@ -95,15 +91,12 @@ def add(pages: Pages) -> None:
         steps = [(*_DRILLED[name], state) for name, state in zip(STEPS, states, strict=True)]
         return console.page(request, "drill.html", who=who, one=one, steps=steps)
 
-    pages.add("GET", "/recovery", recovery)
-    pages.add("GET", "/recovery/{drill_id}", drill)
+    console.asking("/recovery", recovery, "show", "page")
+    console.add("GET", "/recovery/{drill_id}", drill)
 
 
-def _calendar(pages: Pages) -> None:
-    console = pages.console
-
-    async def month(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "month", "client", "kind").items() if text}
+def _calendar(console: Console) -> None:
+    async def month(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         now = console.app.clock.now()
         first = _month(asked.get("month"), now.date())
         if asked.get("kind", DueKind.KEY) not in set(DueKind):
@@ -126,7 +119,7 @@ def _calendar(pages: Pages) -> None:
             clients=await clients.list_clients(console.app, who.actor), page_of=partial(page_of, who=who),
         )  # fmt: skip
 
-    pages.add("GET", "/due/month", month)
+    console.asking("/due/month", month, "month", "client", "kind")
 
 
 async def _restored(console: Console, who: Visitor, found: list[Restore]) -> dict[int, list[dict[str, Any]]]:
@@ -166,27 +159,23 @@ def _month(text: str | None, today: date) -> date:
     return first
 
 
-def _settings(pages: Pages) -> None:
+def _settings(console: Console) -> None:
     async def settings(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         authorise_every_client(who.actor, Verb.SETTINGS_READ)
-        return pages.console.page(request, "settings.html", who=who, groups=pages.console.app.settings)
+        return console.page(request, "settings.html", who=who, groups=console.app.settings)
 
-    pages.add("GET", "/settings", settings)
+    console.add("GET", "/settings", settings)
 
 
-def _checklists(pages: Pages) -> None:
-    console = pages.console
-
+def _checklists(console: Console) -> None:
     async def lists(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         found = {kind: await checklist.periods(console.app, who.actor, kind) for kind in Checklist}
         ids = {one.signed_by for rows in found.values() for one in rows if one.signed_by}
         names = await clients.names_of(console.app, who.actor, ids)
         return console.page(request, "checklists.html", who=who, found=found, names=names)
 
-    async def asked(request: Request, who: Visitor) -> Response:
-        kind, period = _kind(request), query_of(request, "period").get("period")
+    async def one_list(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
+        kind, period = _kind(request), asked.get("period")
         found = await checklist.periods(console.app, who.actor, kind)
         if not (known := [row for row in found if period in (None, row.period.isoformat())]):
             raise NotFound("not_found")
@@ -221,9 +210,9 @@ def _checklists(pages: Pages) -> None:
         await console.ask(who, "POST", "/v1/checklists/sign", body)
         return RedirectResponse(f"/console/checklists/{kind}", 303, HEADERS)
 
-    pages.add("GET", "/checklists", lists)
-    pages.add("GET", "/checklists/{kind}", asked)
-    pages.add("POST", "/checklists/{kind}", signed)
+    console.add("GET", "/checklists", lists)
+    console.asking("/checklists/{kind}", one_list, "period")
+    console.add("POST", "/checklists/{kind}", signed)
 
 
 def _kind(request: Request) -> Checklist:

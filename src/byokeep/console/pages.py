@@ -35,6 +35,7 @@ from byokeep.console.visit import (
     PageSet,
     Visitor,
     came_from,
+    form_of,
     form_word,
     keep,
     next_page,
@@ -45,7 +46,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import LateRoute
-from byokeep.http.request import STATUS, Authenticator, Budget, answer, request_id
+from byokeep.http.request import STATUS, Authenticator, Budget, answer, no_query, query_of, request_id
 from byokeep.kernel.app import WebApp
 
 ENDED: Final = "event: ended\ndata: {}\n\n"  # a stream's last event: its session is over
@@ -100,6 +101,7 @@ class Send(Protocol):
 
 
 Show = Callable[[Request, Visitor], Awaitable[Response]]
+Act = Callable[[Request, Visitor, dict[str, str]], Awaitable[Response]]  # with the fields of its query or form
 
 
 @cache
@@ -202,7 +204,7 @@ class _Reply(dict[str, Any]):
 
 
 class Console:
-    """What the pages share.
+    """The pages of one site: what they share, and their routes.
 
     Args:
         app: The ports of ``web``.
@@ -219,6 +221,8 @@ class Console:
     ) -> None:  # fmt: skip
         self.app, self.auth, self._send, self.writes, self.site = app, auth, send, writes, site
         self.emergency = emergency
+        home = site.home
+        self.router = APIRouter(prefix=home, tags=[home[1:]], route_class=LateRoute, include_in_schema=False)
 
     async def visitor(self, request: Request, *, used: bool = True) -> Visitor:
         """Return the visitor. Arguments and errors as for :func:`byokeep.console.visit.visitor_of`."""
@@ -279,14 +283,16 @@ class Console:
             keep(reply, STRANGER, given)  # not by what a page loads: the form of another page would be old
         return reply
 
-    async def again(
-        self, request: Request, error: ByokeepError, template: str, *, who: Visitor, **more: Any
+    async def form(
+        self, request: Request, error: ByokeepError | None, template: str, *, who: Visitor, **more: Any
     ) -> Response:
-        """Record the refusal of a form and show the form again, with what to do and without what was secret in it.
+        """Show a form; after its refusal, which is recorded, with what to do and without what was secret in it.
 
         Raises:
             ByokeepError: ``error``, if the form cannot correct it.
         """
+        if error is None:
+            return self.page(request, template, who=who, error=None, **more)
         if not isinstance(error, Rejected | Conflict):
             raise error
         await answer(request, error)
@@ -341,6 +347,79 @@ class Console:
             f"{self.site.sign_in}?next={quote(next_page(back, home), safe='')}", 303, self.site.headers
         )
 
+    def add(
+        self, method: str, path: str, show: Show, *, query: bool = False, used: bool = True, stops: bool = False
+    ) -> None:
+        """Add a page for visitors with a session.
+
+        Args:
+            method, path, show: The route and its page.
+            query: Whether its address may have a query.
+            used: Whether a request for it counts as use of the session.
+            stops: Whether it may stop something: then the visitor is authenticated on a full disk, too.
+        """
+
+        async def visited(request: Request) -> Response:
+            who = None
+            try:
+                coming = partial(self.visitor, request, used=used)
+                who = await (self.emergency.stopping(coming) if stops else coming())
+                if method == "GET" and not query:
+                    await no_query(request)
+                return await show(request, who)
+            except ByokeepError as error:
+                return await self.refused(request, error, who)
+
+        self._add(method, path, visited, show.__name__)
+
+    def asking(self, path: str, show: Act, *names: str) -> None:
+        """Add a page that reads the query of its address, for visitors with a session.
+
+        Args:
+            path, show: As those of :meth:`add`; the page gets what was asked for, without what was left empty.
+            names: What may be asked for.
+        """
+
+        async def asked(request: Request, who: Visitor) -> Response:
+            given = {name: text for name, text in query_of(request, *names).items() if text}
+            return await show(request, who, given)
+
+        asked.__name__ = show.__name__
+        self.add("GET", path, asked, query=True)
+
+    def post(self, path: str, act: Act, *fields: str, stops: bool = False) -> None:
+        """Add what a form does, for visitors with a session. It gets the fields of a form that a page of ours sent.
+
+        Args:
+            path, act, stops: As those of :meth:`add`.
+            fields: Which the form may have; one that is missing is empty.
+        """
+
+        async def sent(request: Request, who: Visitor) -> Response:
+            given = await form_of(self.app, request, *fields, session=self.site.session)
+            return await act(request, who, given)
+
+        sent.__name__ = act.__name__
+        self.add("POST", path, sent, stops=stops)
+
+    def add_open(self, method: str, path: str, show: Callable[[Request], Awaitable[Response]]) -> None:
+        """Add a page for anybody."""
+
+        async def visited(request: Request) -> Response:
+            try:
+                return await show(request)
+            except ByokeepError as error:
+                who = None
+                with suppress(ByokeepError):
+                    who = await self.visitor(request)
+                return await self.refused(request, error, who)
+
+        self._add(method, path, visited, show.__name__)
+
+    def _add(self, method: str, path: str, visited: Callable[[Request], Awaitable[Response]], name: str) -> None:
+        visited.__name__ = name
+        self.router.add_api_route(path, visited, methods=[method])
+
 
 def offered(who: Visitor | None, verb: Verb | None, every: bool) -> bool:
     """Whether somebody is offered what needs a verb; with ``every``, only whoever may see all clients."""
@@ -357,51 +436,3 @@ def _is_stream(request: Request) -> bool:
 def _path_of(request: Request) -> str:
     query = request.url.query
     return request.url.path + (f"?{query}" if query else "")
-
-
-class Pages(APIRouter):
-    """The console's routes: each is a page, or a form that leads to one."""
-
-    def __init__(self, console: Console) -> None:
-        home = console.site.home
-        super().__init__(prefix=home, tags=[home[1:]], route_class=LateRoute, include_in_schema=False)
-        self.console = console
-
-    def add(self, method: str, path: str, show: Show, *, used: bool = True, stops: bool = False) -> None:
-        """Add a page for visitors with a session.
-
-        Args:
-            method, path, show: The route and its page.
-            used: Whether a request for it counts as use of the session.
-            stops: Whether it may stop something: then the visitor is authenticated on a full disk, too.
-        """
-        console = self.console
-
-        async def visited(request: Request) -> Response:
-            who = None
-            try:
-                coming = partial(console.visitor, request, used=used)
-                who = await (console.emergency.stopping(coming) if stops else coming())
-                return await show(request, who)
-            except ByokeepError as error:
-                return await console.refused(request, error, who)
-
-        self._add(method, path, visited, show.__name__)
-
-    def add_open(self, method: str, path: str, show: Callable[[Request], Awaitable[Response]]) -> None:
-        """Add a page for anybody."""
-
-        async def visited(request: Request) -> Response:
-            try:
-                return await show(request)
-            except ByokeepError as error:
-                who = None
-                with suppress(ByokeepError):
-                    who = await self.console.visitor(request)
-                return await self.console.refused(request, error, who)
-
-        self._add(method, path, visited, show.__name__)
-
-    def _add(self, method: str, path: str, visited: Callable[[Request], Awaitable[Response]], name: str) -> None:
-        visited.__name__ = name
-        self.add_api_route(path, visited, methods=[method])

@@ -13,14 +13,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor, browser_of, form_of
 from byokeep.tenancy.schemas import SOURCE
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the routes to which pages send forms."""
-    console = pages.console
     site = console.site
 
     async def asked(request: Request) -> Response:
@@ -29,26 +28,23 @@ def add(pages: Pages) -> None:
         body = {"browser": browser_of(request, site.session)}
         return _options(await console.ask(None, "POST", f"{site.api}/session/passkey", body, headers=source))
 
-    async def asked_to_add(request: Request, who: Visitor) -> Response:
-        await form_of(console.app, request, session=site.session)
+    async def asked_to_add(_: Request, who: Visitor, _given: dict[str, str]) -> Response:
         return _options(await console.ask(who, "POST", f"{site.api}/passkeys/options"))
 
-    async def added(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "name", "passkey", session=site.session)
+    async def added(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         await console.ask(who, "POST", f"{site.api}/passkeys", given)
         return RedirectResponse(f"{site.home}/you", 303, HEADERS)
 
-    async def removed(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "id", session=site.session)
+    async def removed(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         await console.ask(
             who, "DELETE", f"{site.api}/passkeys/{{passkey_id}}", ids={"passkey_id": given_id(given["id"])}
         )
         return RedirectResponse(f"{site.home}/you", 303, HEADERS)
 
-    pages.add_open("POST", "/passkey", asked)
-    pages.add("POST", "/passkeys/options", asked_to_add)
-    pages.add("POST", "/passkeys", added)
-    pages.add("POST", "/passkeys/remove", removed)
+    console.add_open("POST", "/passkey", asked)
+    console.post("/passkeys/options", asked_to_add)
+    console.post("/passkeys", added, "name", "passkey")
+    console.post("/passkeys/remove", removed, "id")
 
 
 def _options(said: dict[str, str]) -> Response:

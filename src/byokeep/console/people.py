@@ -14,12 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from byokeep.console.lists import exported_as, given_id, paged
-from byokeep.console.pages import Pages
+from byokeep.console.pages import Console
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import NotFound
 from byokeep.core.model import Role
 from byokeep.core.policy import Verb
-from byokeep.http.request import no_query, query_of
 from byokeep.operations import lists
 from byokeep.tenancy import clients, operators, tokens
 from byokeep.tenancy.sso import linked_at
@@ -28,18 +27,15 @@ from byokeep.tenancy.tokens import Subject
 SOON: Final = timedelta(days=14)  # as in the due list
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
     def ends(one: Subject) -> str:
         """Return the state of somebody's token: it ends soon, there is none, or nothing to report."""
         if one.token_until is None:
             return "no_token"
         return "due" if one.token_until - console.app.clock.now() < SOON else ""
 
-    async def people(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "find", "kind", "role", "page").items() if text}
+    async def people(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         found, whole = await lists.people_of(console.app, who.actor, asked)
         shown = paged(found, asked, "/console/people")
         ids = {client for one in shown["rows"] for client in one.clients}
@@ -50,7 +46,6 @@ def add(pages: Pages) -> None:
         )  # fmt: skip
 
     async def person(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         about = given_id(request.path_params["subject_id"])
         for one in (await operators.list_subjects(console.app, who.actor))[0]:
             if one.id == about:
@@ -67,8 +62,8 @@ def add(pages: Pages) -> None:
             linked_at=(await linked_at(console.app, about)).get(about),
         )  # fmt: skip
 
-    async def search(request: Request, who: Visitor) -> Response:
-        word = query_of(request, "find").get("find", "").strip()[:256]
+    async def search(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
+        word = asked.get("find", "").strip()[:256]
         kinds = [kind for kind, verb in clients.KINDS.items() if who.may(verb)]
         found, near = await clients.find_named(console.app, who.actor, kinds, word) if word else ([], [])
         rows: list[dict[str, Any]] = [
@@ -76,9 +71,9 @@ def add(pages: Pages) -> None:
         ]
         return console.page(request, "search.html", who=who, word=word, rows=rows, exact=bool(found), kinds=kinds)
 
-    pages.add("GET", "/people", people)
-    pages.add("GET", "/people/{subject_id}", person)
-    pages.add("GET", "/search", search)
+    console.asking("/people", people, "find", "kind", "role", "page")
+    console.add("GET", "/people/{subject_id}", person)
+    console.asking("/search", search, "find")
 
 
 def _href(kind: str, about: str, who: Visitor) -> str:

@@ -15,12 +15,12 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.accounts import client_of
 from byokeep.console.lists import exported_as, given_id, paged
-from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileTask, next_step_of_work
-from byokeep.http.request import no_query, query_of, spend
+from byokeep.http.request import spend
 from byokeep.profiles import profiles
 from byokeep.tenancy import clients
 
@@ -30,25 +30,18 @@ _WORK: Final = {
 }  # fmt: skip
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    _lists(pages)
-    console = pages.console
-
-    async def profile_made(request: Request, who: Visitor) -> Response:
+    _lists(console)
+    async def profile_made(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about = client_of(request)
-        given = await form_of(console.app, request, "platform", "account")
         spend(request, console.writes, who.actor, about)
         made = await profiles.create(
             console.app, who.actor, about, accounts=[(given["platform"], given["account"])]
         )  # fmt: skip
         return RedirectResponse(f"/console/profiles/{made.id}", 303, HEADERS)
 
-    async def profile(request: Request, who: Visitor) -> Response:
-        await no_query(request)
-        return await show(request, who)
-
-    async def show(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
+    async def profile(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
         one, proofs, work = await profiles.look(console.app, who.actor, given_id(request.path_params["profile_id"]))
         step = next_step_of_work(work.state, work.reason, result=work.result, profile=str(one.id)) if work else ""
         busy = work is not None and not work.ended_at
@@ -60,9 +53,7 @@ def add(pages: Pages) -> None:
             "may": may, "busy": busy,
             "buttons": {f"byokeep profile {act}": said for act, said in stands.items() if may},
         }  # fmt: skip
-        if error is None:
-            return console.page(request, "profile.html", who=who, error=None, **more)
-        return await console.again(request, error, "profile.html", who=who, **more)
+        return await console.form(request, error, "profile.html", who=who, **more)
 
     async def profile_moved(request: Request, who: Visitor) -> Response:
         profile_id = given_id(request.path_params["profile_id"])
@@ -81,19 +72,17 @@ def add(pages: Pages) -> None:
             else:
                 raise Rejected("bad_request", next_step="Send the form as the page does.")
         except ByokeepError as error:
-            return await show(request, who, error)
+            return await profile(request, who, error)
         return RedirectResponse(f"/console/profiles/{profile_id}", 303, HEADERS)
 
-    pages.add("POST", "/clients/{client_id}/profiles", profile_made)
-    pages.add("GET", "/profiles/{profile_id}", profile)
-    pages.add("POST", "/profiles/{profile_id}", profile_moved)
+    console.post("/clients/{client_id}/profiles", profile_made, "platform", "account")
+    console.add("GET", "/profiles/{profile_id}", profile)
+    console.add("POST", "/profiles/{profile_id}", profile_moved)
 
 
-def _lists(pages: Pages) -> None:
-    console = pages.console
-
-    async def gallery(request: Request, who: Visitor) -> Response:
-        asked, about = query_of(request, "page"), client_of(request)
+def _lists(console: Console) -> None:
+    async def gallery(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
+        about = client_of(request)
         found = await profiles.list_profiles(console.app, who.actor, about)
         more = paged(found, asked, f"/console/clients/{about}/profiles")
         return console.page(
@@ -101,8 +90,7 @@ def _lists(pages: Pages) -> None:
             proofs=await profiles.proofs_of(console.app, about, more["rows"]), **more,
         )  # fmt: skip
 
-    async def jobs(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "state", "page").items() if text}
+    async def jobs(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         about = client_of(request)
         found = (await console.ask(who, "GET", "/v1/clients/{client_id}/jobs", ids={"client_id": about}))["jobs"]
         fits = [one for one in found if asked.get("state") in (None, one["state"])]
@@ -115,5 +103,5 @@ def _lists(pages: Pages) -> None:
             names={str(one): name for one, name in names.items()}, **more,
         )  # fmt: skip
 
-    pages.add("GET", "/clients/{client_id}/profiles", gallery)
-    pages.add("GET", "/clients/{client_id}/jobs", jobs)
+    console.asking("/clients/{client_id}/profiles", gallery, "page")
+    console.asking("/clients/{client_id}/jobs", jobs, "state", "page")

@@ -18,13 +18,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.lists import given_id, paged
-from byokeep.console.pages import HEADERS, Pages
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.pages import HEADERS, Console
+from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Provider
 from byokeep.core.policy import Verb
 from byokeep.http.procedures import run_out
-from byokeep.http.request import instant, query_of, whole_number
+from byokeep.http.request import instant, whole_number
 from byokeep.incidents import mass_revoke
 from byokeep.incidents.mass_revoke import RevocationItem, RevocationRequest
 from byokeep.kernel import procedures
@@ -35,17 +35,14 @@ _PARTS: Final = ("provider", "client", "runner", "reason", "incident")
 _MOST_HOURS: Final = 24 * 366
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
-    async def revocations(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, *_PARTS, "hours", "look", "page").items() if text}
+    async def revocations(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         hours, seen, since = whole_number("hours", asked.get("hours")), None, None
         if hours is not None:
             since = console.app.clock.now() - timedelta(hours=min(hours, _MOST_HOURS))
         if "look" in asked:
-            asked |= {"runner": await _runner(pages, who, asked["runner"])} if "runner" in asked else {}
+            asked |= {"runner": await _runner(console, who, asked["runner"])} if "runner" in asked else {}
             seen = await mass_revoke.preview(console.app, who.actor, _wanted(asked, since))
         runs, left = await procedures.found_runs(
             console.app, who.actor, procedures.RunFilter(names=[mass_revoke.MASS_REVOKE.name])
@@ -58,8 +55,7 @@ def add(pages: Pages) -> None:
             may=who.may(Verb.KEY_STATE), **more,
         )  # fmt: skip
 
-    async def revoked(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, *_PARTS, "since", "shown")
+    async def revoked(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         since = instant(given["since"], Rejected("bad_time", next_step="Look again.")) if given["since"] else None
         if not given["shown"]:
             raise Rejected("bad_request", next_step="Look first at what it would revoke, then send that page's form.")
@@ -67,8 +63,7 @@ def add(pages: Pages) -> None:
         begun = await mass_revoke.begin(console.app, who.actor, wanted)
         return RedirectResponse(f"{AT}/{begun.status.run.id}", 303, HEADERS)
 
-    async def revocation(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "state", "page").items() if text}
+    async def revocation(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         found = await mass_revoke.status(console.app, who.actor, given_id(request.path_params["run_id"]))
         wanted = [one for one in found.items if asked.get("state", _stands(one)) == _stands(one)]
         more = paged(wanted, asked, f"{AT}/{found.status.run.id}")
@@ -79,19 +74,18 @@ def add(pages: Pages) -> None:
             names=await clients.names_of(console.app, who.actor, ids), **more,
         )  # fmt: skip
 
-    async def settled(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "object")
+    async def settled(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about = given_id(request.path_params["run_id"])
         await mass_revoke.settle(console.app, who.actor, about, given_id(given["object"]))
         return RedirectResponse(f"{AT}/{about}", 303, HEADERS)
 
-    pages.add("GET", "/revocations", revocations)
-    pages.add("POST", "/revocations", revoked)
-    pages.add("GET", "/revocations/{run_id}", revocation)
-    pages.add("POST", "/revocations/{run_id}", settled)
+    console.asking("/revocations", revocations, *_PARTS, "hours", "look", "page")
+    console.post("/revocations", revoked, *_PARTS, "since", "shown")
+    console.asking("/revocations/{run_id}", revocation, "state", "page")
+    console.post("/revocations/{run_id}", settled, "object")
 
 
-async def _runner(pages: Pages, who: Visitor, text: str) -> str:
+async def _runner(console: Console, who: Visitor, text: str) -> str:
     """Return the id of the machine that a text names.
 
     Raises:
@@ -99,7 +93,7 @@ async def _runner(pages: Pages, who: Visitor, text: str) -> str:
     """
     with suppress(Rejected):
         return str(given_id(text))
-    found, _ = await clients.find_named(pages.console.app, who.actor, ["machine"], text.strip())
+    found, _ = await clients.find_named(console.app, who.actor, ["machine"], text.strip())
     if len(found) != 1:
         raise Rejected("unknown_name", next_step="No one machine is called that: search it by name, and use its id.")
     return str(found[0].id)

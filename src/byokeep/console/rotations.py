@@ -16,13 +16,12 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.console.keys import leak_of
 from byokeep.console.lists import given_id
 from byokeep.console.onboarding import GRACES, ends_of
-from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.pages import HEADERS, Console
 from byokeep.console.timeline import timeline
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.visit import Visitor
 from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.model import CredentialRef
 from byokeep.core.policy import Verb, authorise
-from byokeep.http.request import no_query, query_of
 from byokeep.keys import refs, rotation, rotation_view
 from byokeep.keys.rotation import ACCEPTABLE, LEAKED, STAYS_ALIVE, UNUSED, KeyRotation
 from byokeep.tenancy import clients
@@ -42,13 +41,10 @@ _ACCEPTS: Final = {
 }
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    _starts(pages)
-    console = pages.console
-
+    _starts(console)
     async def rotation_page(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         app = console.app
         status, history = await rotation_view.show(app, who.actor, given_id(request.path_params["run_id"]))
         said = rotation_view.told(app, status, held=await rotation_view.held_by(app, status))
@@ -73,9 +69,8 @@ def add(pages: Pages) -> None:
             incident=await leak_of(console, who, ref) if run.procedure == LEAKED else None,
         )  # fmt: skip
 
-    async def rotation_moved(request: Request, who: Visitor) -> Response:
+    async def rotation_moved(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         run_id = given_id(request.path_params["run_id"])
-        given = await form_of(console.app, request, "act", "accept")
         if given["act"] == "resume":
             await rotation.resume(console.app, who.actor, run_id, accept=given["accept"])
         elif given["act"] in ("abort", "rollback"):
@@ -84,15 +79,12 @@ def add(pages: Pages) -> None:
             raise Rejected("bad_request", next_step="Send the form as the page does.")
         return RedirectResponse(f"/console/rotations/{run_id}", 303, HEADERS)
 
-    pages.add("GET", "/rotations/{run_id}", rotation_page)
-    pages.add("POST", "/rotations/{run_id}", rotation_moved)
+    console.add("GET", "/rotations/{run_id}", rotation_page)
+    console.post("/rotations/{run_id}", rotation_moved, "act", "accept")
 
 
-def _starts(pages: Pages) -> None:
-    console = pages.console
-
-    async def rotate(request: Request, who: Visitor) -> Response:
-        asked = query_of(request, "leaked")
+def _starts(console: Console) -> None:
+    async def rotate(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         ref = await refs.get_ref(console.app, who.actor, given_id(request.path_params["ref_id"]))
         authorise(who.actor, Verb.KEY_WRITE, client_id=ref.client_id)
         return await show_form(request, who, ref, leaked="leaked" in asked)
@@ -110,13 +102,10 @@ def _starts(pages: Pages) -> None:
             "pauses": limits.rotation_modes.get(ref.provider.value) == "cutover",
             "mints": "mint" in limits.rotation_acts.get(ref.provider.value, ()),
         }  # fmt: skip
-        if error is None:
-            return console.page(request, "rotate.html", who=who, error=None, **more)
-        return await console.again(request, error, "rotate.html", who=who, **more)
+        return await console.form(request, error, "rotate.html", who=who, **more)
 
-    async def rotation_begun(request: Request, who: Visitor) -> Response:
+    async def rotation_begun(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         ref = await refs.get_ref(console.app, who.actor, given_id(request.path_params["ref_id"]), Verb.KEY_WRITE)
-        given = await form_of(console.app, request, "old_ends", "skip_rehearsal", "mint", "leaked")
         wish = rotation.RotationRequest(
             grace=given["old_ends"] or None, skip_rehearsal=given["skip_rehearsal"] == "yes",
             mint=given["mint"] == "yes", leaked=given["leaked"] == "yes",
@@ -127,8 +116,8 @@ def _starts(pages: Pages) -> None:
             return await show_form(request, who, ref, error, leaked=wish.leaked)
         return RedirectResponse(f"/console/rotations/{begun.run.id}", 303, HEADERS)
 
-    pages.add("GET", "/keys/{ref_id}/rotate", rotate)
-    pages.add("POST", "/keys/{ref_id}/rotate", rotation_begun)
+    console.asking("/keys/{ref_id}/rotate", rotate, "leaked")
+    console.post("/keys/{ref_id}/rotate", rotation_begun, "old_ends", "skip_rehearsal", "mint", "leaked")
 
 
 def _buttons(run: KeyRotation, *, brings: str, may_end: bool) -> dict[str, str]:

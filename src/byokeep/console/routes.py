@@ -42,7 +42,7 @@ from byokeep.console import (
     vault,
 )
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, SIGN_IN, Console, Pages, Send
+from byokeep.console.pages import HEADERS, SIGN_IN, Console, Send
 from byokeep.console.passkeys import add as add_passkeys
 from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, browser_of, form_of, keep, next_page, visitor_of
 from byokeep.core.errors import ByokeepError, NotFound, RateLimited, Unauthenticated
@@ -57,24 +57,22 @@ from byokeep.tenancy.sso import REDIRECT, linked_at
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is removed separately
 
 
-def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergency: Emergency) -> Pages:
+def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergency: Emergency) -> Console:
     """Return the routes of the console."""
-    pages = Pages(Console(app, auth, send, writes, emergency))
-    _sessions(pages)
-    _sso(pages)
-    add_passkeys(pages)
-    _files(pages)
+    console = Console(app, auth, send, writes, emergency)
+    _sessions(console)
+    _sso(console)
+    add_passkeys(console)
+    _files(console)
     for part in (
         attention, clients, contacts, onboarding, keys, rotations, accounts, profiles, stops, lists, live, timeline,
         explore, people, incidents, glass, operations, revocations, usage, vault,
     ):  # fmt: skip
-        part.add(pages)
-    return pages
+        part.add(console)
+    return console
 
 
-def _sessions(pages: Pages) -> None:
-    console = pages.console
-
+def _sessions(console: Console) -> None:
     async def sign_in(request: Request) -> Response:
         where = next_page(query_of(request, "next").get("next", HOME))
         return _asked(console, request, await _known(console, request), where)
@@ -90,8 +88,7 @@ def _sessions(pages: Pages) -> None:
             return _asked(console, request, before, next_page(given["next"]), error)
         return await _entered(console, issued["token"], next_page(given["next"]), before)
 
-    async def sign_out(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "everywhere")
+    async def sign_out(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         if given["everywhere"]:
             await console.ask(who, "DELETE", "/v1/sessions")
         else:
@@ -100,7 +97,7 @@ def _sessions(pages: Pages) -> None:
         keep(reply, SESSION, "")
         return reply
 
-    async def about(request: Request, who: Visitor, code: str = "") -> Response:
+    async def you(request: Request, who: Visitor, code: str = "") -> Response:
         given = await tokens.issued_by_others(console.app, who.actor)
         return console.page(
             request, "you.html", who=who, given=given, passkeys=await mine(console.app, who.actor),
@@ -108,23 +105,17 @@ def _sessions(pages: Pages) -> None:
             linked_at=(await linked_at(console.app, who.actor.id)).get(who.actor.id), code=code,
         )  # fmt: skip
 
-    async def you(request: Request, who: Visitor) -> Response:
-        return await about(request, who)
+    async def code_made(request: Request, who: Visitor, _given: dict[str, str]) -> Response:
+        return await you(request, who, (await console.ask(who, "POST", "/v1/session/code"))["token"])
 
-    async def code_made(request: Request, who: Visitor) -> Response:
-        await form_of(console.app, request)
-        return await about(request, who, (await console.ask(who, "POST", "/v1/session/code"))["token"])
-
-    pages.add_open("GET", "/sign-in", sign_in)
-    pages.add_open("POST", "/sign-in", signed_in)
-    pages.add("POST", "/sign-out", sign_out)
-    pages.add("GET", "/you", you)
-    pages.add("POST", "/you/code", code_made)
+    console.add_open("GET", "/sign-in", sign_in)
+    console.add_open("POST", "/sign-in", signed_in)
+    console.post("/sign-out", sign_out, "everywhere")
+    console.add("GET", "/you", you)
+    console.post("/you/code", code_made)
 
 
-def _sso(pages: Pages) -> None:
-    console = pages.console
-
+def _sso(console: Console) -> None:
     async def begin_sso(request: Request) -> Response:
         given = await form_of(console.app, request, "next", "invitation")
         body = {"browser": browser_of(request), "to": next_page(given["next"]), "invitation": given["invitation"]}
@@ -171,17 +162,16 @@ def _sso(pages: Pages) -> None:
             return Response(status_code=400, headers=HEADERS)
         return Response(status_code=200, headers=HEADERS)
 
-    async def link_ended(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "id")
+    async def link_ended(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         about = given_id(given["id"])
         await console.ask(who, "DELETE", "/v1/operators/{subject_id}/link", ids={"subject_id": about})
         return RedirectResponse(f"{HOME}/you" if about == who.actor.id else f"{HOME}/people/{about}", 303, HEADERS)
 
-    pages.add("POST", "/sso/unlink", link_ended)
-    pages.add_open("POST", "/sso/begin", begin_sso)
-    pages.add_open("POST", "/sso/logout", logged_out)
-    pages.add_open("GET", "/sso", back)
-    pages.add_open("POST", "/sso", end_sso)
+    console.post("/sso/unlink", link_ended, "id")
+    console.add_open("POST", "/sso/begin", begin_sso)
+    console.add_open("POST", "/sso/logout", logged_out)
+    console.add_open("GET", "/sso", back)
+    console.add_open("POST", "/sso", end_sso)
 
 
 def _source(request: Request) -> dict[str, str]:
@@ -219,12 +209,12 @@ async def _entered(console: Console, token: str, to: str, before: Visitor | None
     return reply
 
 
-def _files(pages: Pages) -> None:
+def _files(console: Console) -> None:
     def served(name: str, media: str) -> None:
         async def file(_: Request) -> Response:
             return Response(files("byokeep.console").joinpath(name).read_bytes(), headers=HEADERS, media_type=media)
 
-        pages.add_open("GET", f"/{name}", file)
+        console.add_open("GET", f"/{name}", file)
 
     served("style.css", "text/css")
     served("live.js", "text/javascript")

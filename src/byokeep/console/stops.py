@@ -14,24 +14,20 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.pages import HEADERS, Console
 from byokeep.console.scopes import in_words
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.visit import Visitor
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.core.policy import Verb
-from byokeep.http.request import query_of
 from byokeep.tenancy import clients
 from byokeep.tenancy.scopes import scope_from_name
 
 _PARTS = ("client_id", "platform", "lane")
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
-    async def kill(request: Request, who: Visitor) -> Response:
-        asked = query_of(request, *_PARTS, "look", "released")
+    async def kill(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         said = await console.ask(who, "GET", "/v1/switches")
         engaged = [one for one in said["switches"] if one["closed"]]
         let = next((one["scope"] for one in said["switches"]
@@ -58,15 +54,14 @@ def add(pages: Pages) -> None:
         )  # fmt: skip
 
     def post(path: str, sends: str) -> None:
-        async def switched(request: Request, who: Visitor) -> Response:
-            given = await form_of(console.app, request, *_PARTS, "reason")
+        async def switched(_: Request, who: Visitor, given: dict[str, str]) -> Response:
             await console.ask(who, "POST", sends, {name: text for name, text in given.items() if text})
             return RedirectResponse("/console/kill", 303, HEADERS)
 
         switched.__name__ = path.rpartition("/")[2]
-        pages.add("POST", path, switched, stops=True)
+        console.post(path, switched, *_PARTS, "reason", stops=True)
 
-    pages.add("GET", "/kill", kill)
+    console.asking("/kill", kill, *_PARTS, "look", "released")
     post("/kill/stop", "/v1/switches/close")
     post("/kill/release", "/v1/switches/open-requests")
 

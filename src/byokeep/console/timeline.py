@@ -16,13 +16,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.lists import exported_as, facts_in_words, given_id, paged
-from byokeep.console.pages import HEADERS, Console, Pages
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.pages import HEADERS, Console
+from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Step
 from byokeep.http.procedures import run_out
-from byokeep.http.request import no_query, query_of
 from byokeep.kernel import procedures
 from byokeep.kernel.procedures import RunStatus
 from byokeep.operations import lists
@@ -95,12 +94,9 @@ async def timeline(
     }  # fmt: skip
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
-    async def procedure_list(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "client", "procedure", "state", "page").items() if text}
+    async def procedure_list(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         fits, left = await lists.runs_of(console.app, who.actor, asked)
         more = paged(fits, asked, "/console/procedures", more=left)
         more["rows"] = [
@@ -115,19 +111,17 @@ def add(pages: Pages) -> None:
         )  # fmt: skip
 
     async def procedure(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         status = await procedures.status(console.app, who.actor, given_id(request.path_params["run_id"]))
         return console.page(request, "procedure.html", who=who, it=await timeline(console, who, status))
 
-    async def procedure_moved(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "id", "act")
+    async def procedure_moved(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         run_id = given_id(given["id"])
         await _act(console, who, given["act"], run_id)
         return RedirectResponse(f"/console/procedures/{run_id}", 303, HEADERS)
 
-    pages.add("GET", "/procedures", procedure_list)
-    pages.add("GET", "/procedures/{run_id}", procedure)
-    pages.add("POST", "/procedures", procedure_moved)
+    console.asking("/procedures", procedure_list, "client", "procedure", "state", "page")
+    console.add("GET", "/procedures/{run_id}", procedure)
+    console.post("/procedures", procedure_moved, "id", "act")
 
 
 async def _act(console: Console, who: Visitor, act: str, run_id: UUID) -> None:

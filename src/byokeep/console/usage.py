@@ -21,10 +21,9 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.explore import days
 from byokeep.console.lists import exported_as, given_id
-from byokeep.console.pages import HEADERS, Pages
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.pages import HEADERS, Console
+from byokeep.console.visit import Visitor
 from byokeep.core.model import ClientId, Provider
-from byokeep.http.request import query_of
 from byokeep.keys import provider_usage, refs
 from byokeep.keys.usage import Usage
 from byokeep.operations import lists
@@ -98,12 +97,9 @@ def bars(slots: Sequence[Slot], name: str) -> list[Bar]:
     return made
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    console = pages.console
-
-    async def usage(request: Request, who: Visitor) -> Response:
-        asked = {name: text for name, text in query_of(request, "client", "provider", "since", "until").items() if text}
+    async def usage(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         app, actor, now = console.app, who.actor, console.app.clock.now()
         found = await lists.usage_of(app, actor, asked)
         slots = slots_of(found)
@@ -125,12 +121,11 @@ def add(pages: Pages) -> None:
             keys={one.provider.value: one.id for one in keys}, export=exported_as("usage", asked),
         )  # fmt: skip
 
-    async def ask(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "client")
+    async def ask(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         about, now = ClientId(given_id(given["client"])), console.app.clock.now()
         for provider in {one.provider for one in await refs.list_refs(console.app, who.actor, about)}:
             await provider_usage.ask(console.app, who.actor, about, provider, now - _BACK, now)
         return RedirectResponse(f"/console/usage?client={about}&since=7d", 303, HEADERS)
 
-    pages.add("GET", "/usage", usage)
-    pages.add("POST", "/usage/ask", ask)
+    console.asking("/usage", usage, "client", "provider", "since", "until")
+    console.post("/usage/ask", ask, "client")

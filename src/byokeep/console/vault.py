@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.pages import HEADERS, Console
 from byokeep.console.timeline import timeline
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
@@ -66,13 +66,11 @@ async def of_incident(console: Console, who: Visitor, one: Incident) -> dict[str
     }  # fmt: skip
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the forms."""
-    console = pages.console
     app = console.app
 
-    async def vault_opened(request: Request, who: Visitor) -> Response:
-        given = await form_of(app, request, "client", "cause")
+    async def vault_opened(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         every = given["client"] == EVERYBODY
         if not given["client"] or given["cause"] not in set(IncidentCause):
             raise Rejected("bad_request", next_step="Choose whose profiles, everybody's if so, and why.")
@@ -81,9 +79,8 @@ def add(pages: Pages) -> None:
         made = await flows.open_incident(app, who.actor, client_id=about, everybody=every, cause=cause, since=None)
         return RedirectResponse(f"/console/incidents/{made.incident.id}", 303, HEADERS)
 
-    async def vault_stepped(request: Request, who: Visitor) -> Response:
-        given, about = await form_of(app, request, "act", "profile", "platform"), request.path_params["incident_id"]
-        one, act = given_id(about), given["act"]
+    async def vault_stepped(request: Request, who: Visitor, given: dict[str, str]) -> Response:
+        one, act = given_id(request.path_params["incident_id"]), given["act"]
         if act == "by_hand":
             await flows.end_by_hand(app, who.actor, one, given_id(given["profile"]), given["platform"])
         elif act == "destroy":
@@ -94,5 +91,5 @@ def add(pages: Pages) -> None:
             raise Rejected("bad_request", next_step="Send the form as the page does.")
         return RedirectResponse(f"/console/incidents/{one}", 303, HEADERS)
 
-    pages.add("POST", "/incidents/vault", vault_opened)
-    pages.add("POST", "/incidents/{incident_id}/vault", vault_stepped)
+    console.post("/incidents/vault", vault_opened, "client", "cause")
+    console.post("/incidents/{incident_id}/vault", vault_stepped, "act", "profile", "platform")

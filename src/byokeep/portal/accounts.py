@@ -21,28 +21,27 @@ from byokeep.accounts import accounts, connect
 from byokeep.accounts.accounts import AccountState
 from byokeep.console.accounts import answer_of
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Pages
-from byokeep.console.visit import Visitor, form_of, keep
+from byokeep.console.pages import HEADERS, Console
+from byokeep.console.visit import Visitor, keep
 from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.core.next_steps import of_connection
-from byokeep.http.request import no_query
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
-from byokeep.portal.keys import SESSION, client_of, provider_name, wrong
+from byokeep.portal.keys import client_of, provider_name, wrong
 
 CONSENT: Final = "__Host-byokeep-portal-consent"
 BACK: Final = "/portal/connected"
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    _one(pages)
-    _consent(pages)
+    _one(console)
+    _consent(console)
 
 
-async def _own(pages: Pages, request: Request, who: Visitor) -> AccountState:
+async def _own(console: Console, request: Request, who: Visitor) -> AccountState:
     """Return the account in an address. Raises NotFound if it is not this client's."""
     about = given_id(request.path_params["account_id"])
-    for one in await accounts.list_states(pages.console.app, who.actor, client_of(who)):
+    for one in await accounts.list_states(console.app, who.actor, client_of(who)):
         if one.id == about:
             return one
     raise NotFound("not_found")
@@ -54,22 +53,17 @@ def _login_of(one: AccountState) -> str:
     return one.login or (fits[0] if len(fits) == 1 else "")
 
 
-def _one(pages: Pages) -> None:
-    console = pages.console
-
+def _one(console: Console) -> None:
     async def account(request: Request, who: Visitor) -> Response:
-        await no_query(request)
-        one = await _own(pages, request, who)
+        one = await _own(console, request, who)
         return console.page(request, "account.html", who=who, one=one, named=provider_name, login=_login_of(one))
 
     async def sure(request: Request, who: Visitor) -> Response:
-        await no_query(request)
-        one = await _own(pages, request, who)
+        one = await _own(console, request, who)
         return console.page(request, "account-end.html", who=who, one=one, named=provider_name, error=None)
 
-    async def done(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "also", session=SESSION)
-        one = await _own(pages, request, who)
+    async def done(request: Request, who: Visitor, given: dict[str, str]) -> Response:
+        one = await _own(console, request, who)
         try:
             await accounts.disconnect(
                 console.app, who.actor, client_of(who), where=one.login or one.platform, account=one.account,
@@ -81,17 +75,14 @@ def _one(pages: Pages) -> None:
             )
         return RedirectResponse(f"/portal/accounts/{one.id}", 303, HEADERS)
 
-    pages.add("GET", "/accounts/{account_id}", account)
-    pages.add("GET", "/accounts/{account_id}/end", sure)
-    pages.add("POST", "/accounts/{account_id}/end", done)
+    console.add("GET", "/accounts/{account_id}", account)
+    console.add("GET", "/accounts/{account_id}/end", sure)
+    console.post("/accounts/{account_id}/end", done, "also")
 
 
-def _consent(pages: Pages) -> None:
-    console = pages.console
-
-    async def begin(request: Request, who: Visitor) -> Response:
-        await form_of(console.app, request, session=SESSION)
-        one = await _own(pages, request, who)
+def _consent(console: Console) -> None:
+    async def begin(request: Request, who: Visitor, _given: dict[str, str]) -> Response:
+        one = await _own(console, request, who)
         begun = await connect.start(console.app, who.actor, client_of(who), login=_login_of(one), account=one.account)
         ours = urlsplit(begun.redirect_uri).path == BACK
         reply = console.page(request, "consent.html", who=who, one=one, named=provider_name, begun=begun, ours=ours)
@@ -109,8 +100,7 @@ def _consent(pages: Pages) -> None:
         await connect.answer(console.app, who.actor, client_of(who), connection_id, answer_of(address, binding))
         return connection_id
 
-    async def taken(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "address", session=SESSION)
+    async def taken(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         ours = request.headers.get("origin") or f"https://{request.headers.get('host', '')}"
         try:
             connection_id = await answered(request, who, given["address"] or f"{ours}{BACK}?{request.url.query}")
@@ -121,7 +111,6 @@ def _consent(pages: Pages) -> None:
         return reply
 
     async def ended(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         about = given_id(request.path_params["connection_id"])
         one = await connect.look(console.app, who.actor, client_of(who), about)
         return console.page(
@@ -129,7 +118,7 @@ def _consent(pages: Pages) -> None:
             over=one.state in ("failed", "expired", "connected"),
         )  # fmt: skip
 
-    pages.add("POST", "/accounts/{account_id}/connect", begin)
-    pages.add_open("GET", "/connected", back)
-    pages.add("POST", "/connected", taken)
-    pages.add("GET", "/connections/{connection_id}", ended)
+    console.post("/accounts/{account_id}/connect", begin)
+    console.add_open("GET", "/connected", back)
+    console.post("/connected", taken, "address")
+    console.add("GET", "/connections/{connection_id}", ended)

@@ -23,13 +23,13 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Pages
-from byokeep.console.visit import Visitor, form_of, secret_form_of
+from byokeep.console.pages import HEADERS, Console
+from byokeep.console.visit import Visitor, secret_form_of
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import API_PROVIDERS, ClientId, CredentialRef, SecretKind
 from byokeep.core.next_steps import of_outcome
-from byokeep.http.request import STATUS, no_query, query_of
+from byokeep.http.request import STATUS
 from byokeep.jobs import switches
 from byokeep.kernel import sops
 from byokeep.keys import onboard, refs, rotation, rotation_view, usage
@@ -82,20 +82,17 @@ def wrong(request: Request, error: ByokeepError) -> dict[str, Any]:
     return {"error": error, "status": STATUS.get(error.code, error.http_status)}
 
 
-def add(pages: Pages) -> None:
+def add(console: Console) -> None:
     """Add the pages."""
-    _first(pages)
-    brake = LoginBrake(pages.console.app.clock)
-    _entering(pages, brake)
-    _one(pages, brake)
-    _ending(pages)
+    _first(console)
+    brake = LoginBrake(console.app.clock)
+    _entering(console, brake)
+    _one(console, brake)
+    _ending(console)
 
 
-def _first(pages: Pages) -> None:
-    console = pages.console
-
+def _first(console: Console) -> None:
     async def first(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         app, actor, client_id = console.app, who.actor, client_of(who)
         stopped, unknown = [], False
         try:
@@ -115,7 +112,7 @@ def _first(pages: Pages) -> None:
             named=provider_name, ended=_ENDED,
         )  # fmt: skip
 
-    pages.add("GET", "", first)
+    console.add("GET", "", first)
 
 
 def is_shown(ref: CredentialRef) -> bool:
@@ -123,8 +120,7 @@ def is_shown(ref: CredentialRef) -> bool:
     return ref.kind is SecretKind.PROVIDER_API_KEY and ref.provider in API_PROVIDERS
 
 
-def _entering(pages: Pages, brake: LoginBrake) -> None:
-    console = pages.console
+def _entering(console: Console, brake: LoginBrake) -> None:
     names = sorted(API_PROVIDERS)
 
     def of(text: str) -> str:
@@ -132,8 +128,7 @@ def _entering(pages: Pages, brake: LoginBrake) -> None:
             raise Rejected("unknown_provider", next_step="Choose one of those on the page.")
         return text
 
-    async def question(request: Request, who: Visitor) -> Response:
-        asked = query_of(request, "provider")
+    async def question(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         client = await clients.get_client(console.app, who.actor, client_of(who))
         if "provider" not in asked:
             sent = bool(request.url.query)
@@ -143,7 +138,7 @@ def _entering(pages: Pages, brake: LoginBrake) -> None:
         provider = of(asked["provider"])
         return console.page(
             request, "key-new.html", who=who, provider=provider, named=provider_name, client=client, error=None,
-            **await _beside(pages, who, provider),
+            **await _beside(console, who, provider),
         )  # fmt: skip
 
     async def entered(request: Request, who: Visitor) -> Response:
@@ -160,17 +155,17 @@ def _entering(pages: Pages, brake: LoginBrake) -> None:
             return console.page(
                 request, "key-new.html", who=who, provider=provider, named=provider_name,
                 client=await clients.get_client(console.app, who.actor, client_id),
-                **await _beside(pages, who, provider), **wrong(request, error),
+                **await _beside(console, who, provider), **wrong(request, error),
             )  # fmt: skip
         return RedirectResponse(f"/portal/keys/{done.ref_id}?run={done.sop_id}", 303, HEADERS)
 
-    pages.add("GET", "/keys/new", question)
-    pages.add("POST", "/keys/new", entered)
+    console.asking("/keys/new", question, "provider")
+    console.add("POST", "/keys/new", entered)
 
 
-async def _beside(pages: Pages, who: Visitor, provider: str) -> dict[str, Any]:
+async def _beside(console: Console, who: Visitor, provider: str) -> dict[str, Any]:
     """Return whether a key of this provider already serves, and its rotation, if no other key may come in during it."""
-    app, actor = pages.console.app, who.actor
+    app, actor = console.app, who.actor
     known = [one for one in await refs.list_refs(app, actor, client_of(who))
              if is_shown(one) and one.provider == provider and one.state not in _ENDED]  # fmt: skip
     runs = await rotation_view.running(app, actor, client_of(who))
@@ -179,13 +174,11 @@ async def _beside(pages: Pages, who: Visitor, provider: str) -> dict[str, Any]:
     return {"serves": any(one.state == KeyState.ACTIVE for one in known), "held": shown}
 
 
-def _one(pages: Pages, brake: LoginBrake) -> None:
-    console = pages.console
-
-    async def key(request: Request, who: Visitor) -> Response:
-        asked, app, actor = query_of(request, "run"), console.app, who.actor
-        ref = await _own(pages, request, who)
-        run = await sops.sop_status(app, actor, given_id(asked["run"])) if asked.get("run") else None
+def _one(console: Console, brake: LoginBrake) -> None:
+    async def key(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
+        app, actor = console.app, who.actor
+        ref = await _own(console, request, who)
+        run = await sops.sop_status(app, actor, given_id(asked["run"])) if "run" in asked else None
         if run is not None and run.run.object_id != ref.id:
             raise NotFound("not_found")
         for _ in range(LOOKS):  # most checks end in a moment, so the page can say how at once
@@ -193,7 +186,7 @@ def _one(pages: Pages, brake: LoginBrake) -> None:
                 break
             await asyncio.sleep(LOOK_EACH_S)
             run = await sops.sop_status(app, actor, run.run.id)
-            ref = await _own(pages, request, who)  # its state after the check
+            ref = await _own(console, request, who)  # its state after the check
         if run is not None and run.state == "complete":
             brake.succeeded(str(ref.client_id), "keys")
         found = await usage.key_usage(
@@ -205,7 +198,7 @@ def _one(pages: Pages, brake: LoginBrake) -> None:
             rotation=next((one for one in rotations if one.run.closed_at is None), None), ended=ref.state in _ENDED,
         )  # fmt: skip
 
-    pages.add("GET", "/keys/{ref_id}", key)
+    console.asking("/keys/{ref_id}", key, "run")
 
 
 def _words_of(run: sops.SopStatus | None) -> str:
@@ -216,25 +209,21 @@ def _words_of(run: sops.SopStatus | None) -> str:
     return _FOUND.get(why, of_outcome().get(why, ""))
 
 
-async def _own(pages: Pages, request: Request, who: Visitor) -> CredentialRef:
+async def _own(console: Console, request: Request, who: Visitor) -> CredentialRef:
     """Return the key in an address. Raises NotFound if it is not this client's."""
-    ref = await refs.read_ref(pages.console.app, who.actor, given_id(request.path_params["ref_id"]))
+    ref = await refs.read_ref(console.app, who.actor, given_id(request.path_params["ref_id"]))
     if not is_shown(ref) or ref.client_id != client_of(who):
         raise NotFound("not_found")
     return ref
 
 
-def _ending(pages: Pages) -> None:
-    console = pages.console
-
+def _ending(console: Console) -> None:
     async def sure(request: Request, who: Visitor) -> Response:
-        await no_query(request)
-        ref = await _own(pages, request, who)
+        ref = await _own(console, request, who)
         return console.page(request, "key-end.html", who=who, ref=ref, named=provider_name, error=None, missing=False)
 
-    async def done(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "why", session=SESSION)
-        ref = await _own(pages, request, who)
+    async def done(request: Request, who: Visitor, given: dict[str, str]) -> Response:
+        ref = await _own(console, request, who)
         shown: dict[str, Any] = {"who": who, "ref": ref, "named": provider_name}
         if given["why"] not in _WHY:
             return console.page(request, "key-end.html", status=422, error=None, missing=True, **shown)
@@ -246,5 +235,5 @@ def _ending(pages: Pages) -> None:
             return console.page(request, "key-end.html", missing=False, **shown, **wrong(request, error))
         return RedirectResponse(f"/portal/keys/{ref.id}", 303, HEADERS)
 
-    pages.add("GET", "/keys/{ref_id}/end", sure)
-    pages.add("POST", "/keys/{ref_id}/end", done, stops=True)
+    console.add("GET", "/keys/{ref_id}/end", sure)
+    console.post("/keys/{ref_id}/end", done, "why", stops=True)

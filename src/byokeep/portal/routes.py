@@ -18,13 +18,13 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.pages import HEADERS, Console, Pages, Send
+from byokeep.console.pages import HEADERS, Console, Send
 from byokeep.console.passkeys import add as add_passkeys
 from byokeep.console.visit import STRANGER, PageSet, Visitor, browser_of, form_of, keep
 from byokeep.core import png
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited, Rejected, Unauthenticated
 from byokeep.http.emergency import Emergency
-from byokeep.http.request import Authenticator, Budget, no_query, query_of
+from byokeep.http.request import Authenticator, Budget, query_of
 from byokeep.kernel.app import WebApp
 from byokeep.portal import accounts, keys
 from byokeep.portal.keys import SESSION, client_of, wrong
@@ -45,17 +45,17 @@ _LOGO: Final = '.own .brand::before {{ content: ""; aspect-ratio: {} / {}; backg
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}
 
 
-def router(app: WebApp, send: Send, writes: Budget, emergency: Emergency) -> Pages:
+def router(app: WebApp, send: Send, writes: Budget, emergency: Emergency) -> Console:
     """Return the routes of the portal."""
     auth: Authenticator = partial(authenticate, app, portal=True)
-    pages = Pages(Console(app, auth, send, writes, emergency, SITE))
-    _invitations(pages)
-    _sessions(pages)
-    add_passkeys(pages)
-    _files(pages)
+    console = Console(app, auth, send, writes, emergency, SITE)
+    _invitations(console)
+    _sessions(console)
+    add_passkeys(console)
+    _files(console)
     for part in (keys, accounts):
-        part.add(pages)
-    return pages
+        part.add(console)
+    return console
 
 
 def _from(request: Request) -> dict[str, str]:
@@ -74,9 +74,7 @@ async def _opened(console: Console, request: Request, token: str) -> Response:
     return reply
 
 
-def _invitations(pages: Pages) -> None:
-    console = pages.console
-
+def _invitations(console: Console) -> None:
     async def shown(request: Request, link: str, address: str = "", error: ByokeepError | None = None) -> Response:
         """Show what an invitation says, and ask for the address."""
         found = _INVITATION.search(link)
@@ -118,14 +116,13 @@ def _invitations(pages: Pages) -> None:
             return console.page(request, "code.html", link=link, address=address, mails=True, **wrong(request, error))
         return await _opened(console, request, issued["token"])
 
-    pages.add_open("GET", "/invitation", invitation)
-    pages.add_open("POST", "/invitation", looked_at)
-    pages.add_open("POST", "/invitation/code", prove)
-    pages.add_open("POST", "/invitation/accept", redeem)
+    console.add_open("GET", "/invitation", invitation)
+    console.add_open("POST", "/invitation", looked_at)
+    console.add_open("POST", "/invitation/code", prove)
+    console.add_open("POST", "/invitation/accept", redeem)
 
 
-def _sessions(pages: Pages) -> None:
-    console = pages.console
+def _sessions(console: Console) -> None:
     origin = console.app.limits.console_origin
 
     async def sign_in(request: Request) -> Response:
@@ -158,27 +155,23 @@ def _sessions(pages: Pages) -> None:
         return await _opened(console, request, issued["token"])
 
     async def you(request: Request, who: Visitor) -> Response:
-        await no_query(request)
         mine = await passkeys.mine(console.app, who.actor)
         return _scripted(console.page(request, "you.html", who=who, passkeys=mine, origin=origin))
 
-    async def sign_out(request: Request, who: Visitor) -> Response:
-        await form_of(console.app, request, session=SESSION)
+    async def sign_out(_: Request, who: Visitor, _given: dict[str, str]) -> Response:
         await console.ask(who, "DELETE", "/v1/portal/session")
         reply = RedirectResponse(SITE.sign_in, 303, HEADERS | _FORGET)
         keep(reply, SESSION, "")
         return reply
 
-    pages.add_open("GET", "/sign-in", sign_in)
-    pages.add_open("POST", "/sign-in", ask_code)
-    pages.add_open("POST", "/code", signed_in)
-    pages.add("POST", "/sign-out", sign_out)
-    pages.add("GET", "/you", you)
+    console.add_open("GET", "/sign-in", sign_in)
+    console.add_open("POST", "/sign-in", ask_code)
+    console.add_open("POST", "/code", signed_in)
+    console.post("/sign-out", sign_out)
+    console.add("GET", "/you", you)
 
 
-def _files(pages: Pages) -> None:
-    console = pages.console
-
+def _files(console: Console) -> None:
     async def style(_: Request) -> Response:
         return Response(_file("style.css"), headers=HEADERS, media_type="text/css")
 
@@ -199,10 +192,10 @@ def _files(pages: Pages) -> None:
         more = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"}
         return Response(found, headers=HEADERS | more, media_type="image/png")
 
-    pages.add_open("GET", "/style.css", style)
-    pages.add_open("GET", "/invitation.js", script)
-    pages.add("GET", "/colours.css", colours)
-    pages.add("GET", "/logo.png", logo)
+    console.add_open("GET", "/style.css", style)
+    console.add_open("GET", "/invitation.js", script)
+    console.add("GET", "/colours.css", colours)
+    console.add("GET", "/logo.png", logo)
 
 
 def _scripted(reply: Response) -> Response:

@@ -87,10 +87,8 @@ def create_app(
         console.router(app, auth, forwarder.send, writes, emergency),
         portal.router(app, forwarder.send, writes, emergency),
     )
-    take(api, (*own, forward.router(forwarder), *pages))
-    api.state.lost = {one.prefix: one.console.lost for one in pages} | {
-        "/": partial(pages[0].console.stray, [one.console for one in pages])
-    }
+    take(api, (*own, forward.router(forwarder), *(one.router for one in pages)))
+    api.state.lost = {one.site.home: one.lost for one in pages} | {"/": partial(pages[0].stray, pages)}
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
         _add_description(api, auth)
