@@ -299,8 +299,7 @@ async def status(app: App, actor: Actor, run_id: UUID) -> Revocation:
     found = await procedures.status(app, actor, run_id)
     if found.run.procedure != MASS_REVOKE.name:
         raise NotFound("not_found")
-    async with app.db.begin(every_client=True) as tx:
-        items = await tx.all(RevocationItem, "revocation_items", run_id=run_id)
+    items = await app.db.read(RevocationItem, "revocation_items", {"run_id": run_id}, every_client=True)
     return Revocation(status=found, items=tuple(items))
 
 
@@ -352,8 +351,7 @@ async def _done_at_once(app: App, actor: Actor, run: Run) -> Fields | None:
 
 async def _upstream(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """End each item at its provider, as far as possible now; one that cannot be ended holds up no other."""
-    async with app.db.begin(every_client=True) as tx:
-        pending = await tx.all(dict, "revocation_pending", run_id=run.id)
+    pending = await app.db.read(dict, "revocation_pending", {"run_id": run.id}, every_client=True)
     for row in pending:
         said = _of_account(row) if row["kind"] == "account" else await _of_key(app, actor, run, row)
         if said is not None:

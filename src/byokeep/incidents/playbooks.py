@@ -92,8 +92,7 @@ def _not_yet(code: str, step: str, run: Run, **more: str) -> Conflict:
 
 async def _engaged(app: App, run: Run) -> dict[str, int]:
     """Return the client's engaged switches, with their epochs."""
-    async with app.db.begin(client_id=run.client_id) as tx:
-        rows = await tx.all(dict, "incident_switches", client_id=run.client_id)
+    rows = await app.db.read(dict, "incident_switches", {"client_id": run.client_id}, client_id=run.client_id)
     return {row["scope"]: row["epoch"] for row in rows}
 
 

@@ -242,8 +242,7 @@ class Drilled:
         """Open a sealed profile: a chosen client's if any has one, else another's."""
         others = [one for one in everybody if one not in self.clients]
         for client in map(ClientId, (*self.clients, *others)):
-            async with keks.db.begin(client_id=client) as tx:
-                rows = await tx.all(Generation, "vault_generations", client_id=client)
+            rows = await keks.db.read(Generation, "vault_generations", {"client_id": client}, client_id=client)
             for row in reversed(rows):
                 if row.gone_at is None and row.key_state in ("active", "deactivated"):
                     return await _opened(keks, client, row, rows)
@@ -302,8 +301,7 @@ class Drilled:
 
 async def _keys(app: WorkerApp, client: ClientId) -> dict[str, str]:
     """Ask each provider about the client's key; returns an empty code for each key that serves."""
-    async with app.db.begin(client_id=client) as tx:
-        rows = await tx.all(dict, "drill_keys", client_id=client)
+    rows = await app.db.read(dict, "drill_keys", {"client_id": client}, client_id=client)
     told = {}
     for row in rows:
         provider = Provider(row["provider"])
@@ -320,8 +318,7 @@ async def _keys(app: WorkerApp, client: ClientId) -> dict[str, str]:
 
 async def _accounts(app: RefresherApp, client: ClientId) -> dict[str, str]:
     """Ask each platform whose the client's access tokens are; none is renewed. Returns as :func:`_keys`."""
-    async with app.db.begin(client_id=client) as tx:
-        rows = await tx.all(OAuthGrant, "drill_grants", client_id=client)
+    rows = await app.db.read(OAuthGrant, "drill_grants", {"client_id": client}, client_id=client)
     told = {}
     for grant in rows:
         try:

@@ -338,8 +338,7 @@ async def look(app: App, actor: Actor, profile_id: UUID) -> tuple[Profile, list[
     The screenshots are of the newest generation that was validated. Raises as :func:`find`.
     """
     found = await find(app, actor, Verb.PROFILE_READ, profile_id)
-    async with app.db.begin(client_id=found.client_id) as tx:
-        work = await tx.all(Work, "work_newest", **found.at, limit=1)
+    work = await app.db.read(Work, "work_newest", {**found.at, "limit": 1}, client_id=found.client_id)
     proofs = await proofs_of(app, found.client_id, [found])
     return found, proofs[profile_id], work[0] if work else None
 

@@ -248,8 +248,7 @@ async def mail_code(app: BrokerApp, mail: Mail, *, address: str, request_id: UUI
 
     A failure raises an alert, because the caller has already been answered.
     """
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)
+    found = await app.db.read(dict, "contacts_at", {"address": address, "limit": MOST_CLIENTS}, every_client=True)
     for one in found:
         async with app.db.begin(every_client=True) as tx:
             actor = _as(await tx.one(Subject, "subject_get", id=one["id"]), request_id)
