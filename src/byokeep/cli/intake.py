@@ -75,10 +75,10 @@ def admin_token(fd: int | None, *, needed: bool) -> Iterator[Secret | None]:
 
 def _prompt(text: str) -> bytes:
     step = "This terminal cannot hide what you type. Pipe the value in."
-    with refusing("no_hidden_prompt", Rejected, on=(getpass.GetPassWarning, EOFError), next_step=step):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", getpass.GetPassWarning)
-            return getpass.getpass(text).encode("utf-8", "surrogateescape")
+    refused = refusing("no_hidden_prompt", Rejected, on=(getpass.GetPassWarning, EOFError), next_step=step)
+    with refused, warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        return getpass.getpass(text).encode("utf-8", "surrogateescape")
 
 
 def _drain(fd: int) -> bytes:

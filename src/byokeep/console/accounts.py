@@ -36,6 +36,7 @@ def add(console: Console) -> None:
     """Add the pages."""
     _new(console)
     _consents(console)
+
     async def account(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
         about, path = client_of(request), request.path_params
         found = await accounts.get_state(

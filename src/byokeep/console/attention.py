@@ -227,6 +227,7 @@ _ASKED: Final[tuple[tuple[str, Verb, bool, tuple[str, ...], Callable[..., AsyncI
 
 def add(console: Console) -> None:
     """Add the page."""
+
     async def attention(request: Request, who: Visitor) -> Response:
         rows, unseen, replies = [], [], dict[str, Any]()
         for name, verb, every, calls, ask in _ASKED:

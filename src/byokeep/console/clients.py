@@ -34,6 +34,7 @@ MOST_JOBS = 50  # the newest; the command line has all
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def client_list(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         found, total = await lists.clients_of(console.app, who.actor, asked)
         stopped: list[str] | None = None

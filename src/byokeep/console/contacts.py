@@ -26,6 +26,7 @@ _MAY: Final = {"invite": Verb.CONTACT_INVITE, "end": Verb.CONTACT_END}
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def about(request: Request, who: Visitor) -> dict[str, Any]:
         one = await clients.get_client(console.app, who.actor, ClientId(given_id(request.path_params["client_id"])))
         rows = (await console.ask(who, "GET", _PATH, ids={"client_id": one.id}))["contacts"]

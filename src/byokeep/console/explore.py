@@ -52,6 +52,7 @@ def days(now: datetime) -> Mapping[str, dict[str, str]]:
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def audit(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         return await _audit_page(console, request, who, asked)
 

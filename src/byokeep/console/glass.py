@@ -31,6 +31,7 @@ _OPEN: Final = ("requested", "approved", "open", "to_review", "to_close")
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def break_glass(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         said = await console.ask(who, "GET", "/v1/breakglass")
         found = [one for one in said["grants"] if asked.get("client", one["client_id"]) == one["client_id"]

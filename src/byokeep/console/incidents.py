@@ -68,6 +68,7 @@ _TWO: Final = ("lower_severity", "no_playbook")
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def incident_list(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         found, _ = await lists.incidents_of(console.app, who.actor, asked)
         more = paged(found, asked, "/console/incidents")

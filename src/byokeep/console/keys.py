@@ -48,6 +48,7 @@ _FROM: Final = {
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def key(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         app, actor = console.app, who.actor
         ref = await refs.read_ref(app, actor, given_id(request.path_params["ref_id"]))

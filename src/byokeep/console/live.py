@@ -71,6 +71,7 @@ async def _waits(console: Console, who: Visitor) -> str:
 
 def add(console: Console) -> None:
     """Add the stream."""
+
     async def stream(_: Request, who: Visitor) -> Response:
         authorise(who.actor, Verb.SWITCH_READ)
         reply = Events(console.app, who.actor, first=await _waits(console, who), last=ENDED)

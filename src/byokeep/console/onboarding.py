@@ -39,6 +39,7 @@ _KEY_FIELDS: Final = ("provider", "risk", "rotation_days", "old_ends", "skip_reh
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def new_client(request: Request, who: Visitor) -> Response:
         authorise(who.actor, Verb.CLIENT_CREATE)
         return console.page(request, "new-client.html", who=who, given={}, error=None)

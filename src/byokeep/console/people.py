@@ -29,6 +29,7 @@ SOON: Final = timedelta(days=14)  # as in the due list
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     def ends(one: Subject) -> str:
         """Return the state of somebody's token: it ends soon, there is none, or nothing to report."""
         if one.token_until is None:

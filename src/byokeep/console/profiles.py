@@ -33,6 +33,7 @@ _WORK: Final = {
 def add(console: Console) -> None:
     """Add the pages."""
     _lists(console)
+
     async def profile_made(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about = client_of(request)
         spend(request, console.writes, who.actor, about)

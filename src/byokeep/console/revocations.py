@@ -37,6 +37,7 @@ _MOST_HOURS: Final = 24 * 366
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def revocations(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         hours, seen, since = whole_number("hours", asked.get("hours")), None, None
         if hours is not None:

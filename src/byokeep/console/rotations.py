@@ -44,6 +44,7 @@ _ACCEPTS: Final = {
 def add(console: Console) -> None:
     """Add the pages."""
     _starts(console)
+
     async def rotation_page(request: Request, who: Visitor) -> Response:
         app = console.app
         status, history = await rotation_view.show(app, who.actor, given_id(request.path_params["run_id"]))

@@ -27,6 +27,7 @@ _PARTS = ("client_id", "platform", "lane")
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def kill(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         said = await console.ask(who, "GET", "/v1/switches")
         engaged = [one for one in said["switches"] if one["closed"]]

@@ -96,6 +96,7 @@ async def timeline(
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def procedure_list(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         fits, left = await lists.runs_of(console.app, who.actor, asked)
         more = paged(fits, asked, "/console/procedures", more=left)

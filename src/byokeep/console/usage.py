@@ -99,6 +99,7 @@ def bars(slots: Sequence[Slot], name: str) -> list[Bar]:
 
 def add(console: Console) -> None:
     """Add the pages."""
+
     async def usage(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         app, actor, now = console.app, who.actor, console.app.clock.now()
         found = await lists.usage_of(app, actor, asked)

@@ -26,6 +26,38 @@ Fields: TypeAlias = Mapping[str, FieldValue]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of a procedure.
+
+    Attributes:
+        object_id: What it is about.
+        revision: Goes up with each move.
+        state: ``running``, ``complete``, ``failed`` (stopped), ``undoing``, ``aborted``.
+        reason: Why it stopped, as a code.
+        evidence: Step -> sequence number of its record in the run's chain.
+        facts: What steps pass on to later ones: ids and codes, never a value.
+        due_at: The earliest time of the next step.
+        asked_by: Who started or last resumed it.
+    """
+
+    id: UUID
+    client_id: ClientId | None
+    procedure: str
+    object_id: UUID
+    revision: int
+    state: str
+    reason: str
+    evidence: Mapping[str, int]
+    facts: Mapping[str, Any]
+    due_at: datetime | None
+    asked_by: UUID
+    started_by: UUID
+    started_at: datetime
+    closed_at: datetime | None
+    closed_by: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One step.
 
@@ -73,6 +105,7 @@ class Procedure:
             may decide.
         no_return: Once this step is done, nobody can end the run.
         named: Its steps are asked for only by name, by a command of its domain.
+        shape: How the acts of its steps are given a run.
         run_field: The field in which its events name the run.
         look: The command that shows a run of it.
         stands: ``(tx, run)``: whether what was proved is still true of the newest state of the object.
@@ -88,6 +121,7 @@ class Procedure:
     abortable: bool | Callable[[Run], bool] = False
     no_return: str = ""
     named: bool = False
+    shape: type[Run] = Run
     run_field: str = "run"
     look: Callable[[UUID], str] = lambda run_id: f"`byokeep procedure show {run_id}`"
     stands: Callable[..., Awaitable[bool]] | None = None
@@ -105,6 +139,10 @@ class Procedure:
     def approved(self) -> bool:
         """Whether any step needs a second person."""
         return any(step.approval is not None for step in self.steps)
+
+    def shaped(self, run: Run) -> Run:
+        """Return a run as the acts of its steps are given it."""
+        return self.shape(**{name: getattr(run, name) for name in Run.__slots__})
 
     def may_end(self, run: Run) -> bool:
         """Whether somebody may still end this run and have it undone."""
@@ -137,38 +175,6 @@ class Procedure:
             return bool(same and step.proves(run, fields))
         except (ValueError, KeyError, TypeError):
             return False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One execution of a procedure.
-
-    Attributes:
-        object_id: What it is about.
-        revision: Goes up with each move.
-        state: ``running``, ``complete``, ``failed`` (stopped), ``undoing``, ``aborted``.
-        reason: Why it stopped, as a code.
-        evidence: Step -> sequence number of its record in the run's chain.
-        facts: What steps pass on to later ones: ids and codes, never a value.
-        due_at: The earliest time of the next step.
-        asked_by: Who started or last resumed it.
-    """
-
-    id: UUID
-    client_id: ClientId | None
-    procedure: str
-    object_id: UUID
-    revision: int
-    state: str
-    reason: str
-    evidence: Mapping[str, int]
-    facts: Mapping[str, Any]
-    due_at: datetime | None
-    asked_by: UUID
-    started_by: UUID
-    started_at: datetime
-    closed_at: datetime | None
-    closed_by: UUID | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

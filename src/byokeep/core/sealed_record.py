@@ -24,7 +24,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.canonical import canonical_json, parse_canonical
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, refusing
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, refusing
 from byokeep.core.manifest import MAX_SIZE, Manifest, parse_manifest
 from byokeep.core.ref import KeyRef, parse
 

@@ -233,7 +233,7 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
             return None
         if step.approval is not None and not await _approved(app, actor, run, step):
             return None
-        fields = await _in_time(step.act(app, actor, run), run)
+        fields = await _in_time(step.act(app, actor, procedure.shaped(run)), run)
     except Unavailable:
         raise
     except ByokeepError as error:
@@ -244,7 +244,7 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
         await _hand_on(app, run, LOOK_AGAIN_S if step.verb is None else None)
         return None
     async with _of(app, run) as tx:
-        more = {} if step.apply is None else await step.apply(tx, actor, run)
+        more = {} if step.apply is None else await step.apply(tx, actor, procedure.shaped(run))
         return await passed(tx, actor, procedure, run, step, {**fields, **more})
 
 
@@ -282,7 +282,8 @@ async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> 
     if run.reason:
         return None
     try:
-        fields = None if step.undo is None else await _in_time(step.undo(app, actor, run), run)
+        undone = None if step.undo is None else step.undo(app, actor, procedure.shaped(run))
+        fields = None if undone is None else await _in_time(undone, run)
     except Unavailable:
         raise
     except ByokeepError as error:

@@ -23,7 +23,7 @@ from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import ONBOARD, WRITE
 from byokeep.core.model import Actor
-from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.core.procedure import Fields, Procedure, Step
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import WorkerApp
 from byokeep.kernel.command import open_alert
@@ -41,20 +41,19 @@ _PREFIX: Final = "byokeep-"
 _REFUSED: Final = frozenset({*rotation.DEAD, "forbidden", "leaked", "wrong_key_kind", "secret_in_logs", "reflected"})
 
 
-async def _minted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def _minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Make a key at the provider and store it as the candidate."""
-    found = rotation.of(run)
-    async with administering(app, actor, found) as (custody, admin, secret):
-        await _end_strays(app, actor, found, admin, secret)
-        await _may_try(app, actor, found)
-        await called(app, actor, found, "mint", "", Outcome.INTENDED)
+    async with administering(app, actor, run) as (custody, admin, secret):
+        await _end_strays(app, actor, run, admin, secret)
+        await _may_try(app, actor, run)
+        await called(app, actor, run, "mint", "", Outcome.INTENDED)
         asked_at = app.clock.now()
         name = _PREFIX + f"{run.id}-{app.ids.uuid().hex[:4]}"
-        made = await app.issuer.mint(found.provider.value, secret, name, admin.place)
+        made = await app.issuer.mint(run.provider.value, secret, name, admin.place)
         with made.value:
             ends = None if made.life_s is None else asked_at + timedelta(seconds=made.life_s)
-            version = await _stored(app, actor, found, custody, made, ends)
-    return {"provider": found.provider.value, "version": version, "from_version": found.from_version}
+            version = await _stored(app, actor, run, custody, made, ends)
+    return {"provider": run.provider.value, "version": version, "from_version": run.from_version}
 
 
 async def _may_try(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
@@ -142,56 +141,54 @@ async def _ended(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
         await _end_strays(app, actor, run, admin, secret)
 
 
-async def take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def take_back(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """End the minted key at the provider, unless it serves or a job still holds it, and take the candidate away.
 
     Raises:
         Conflict: The provider was away time and again: people are told, and it is asked again when somebody resumes.
     """
-    found = rotation.of(run)
-    if await old_version.given_to_jobs(app, found):
+    if await old_version.given_to_jobs(app, run):
         return None
-    async with app.db.begin(client_id=found.client_id) as tx:
-        ref = await tx.one(ref_from, "ref_get", id=found.object_id)
-    if ref.version != found.version:
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+    if ref.version != run.version:
         try:
-            await _ended(app, actor, found)
+            await _ended(app, actor, run)
         except Unavailable as error:
-            await old_version.not_ended(app, actor, found, error)
+            await old_version.not_ended(app, actor, run, error)
             step = "The key made there is not ended yet. Resume the run when the provider answers."
             raise Conflict("provider_admin_unreachable", next_step=step) from None
     return await old_version.dropped(app, actor, run)
 
 
-async def _verified(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def _verified(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """As of a pasted key; one that is refused is ended at the provider, and people are told."""
     try:
         return await rotation_steps.verified(app, actor, run)
     except Conflict as error:
         if error.code not in _REFUSED:
             raise
-        found = rotation.of(run)
         await take_back(app, actor, run)
-        async with app.db.begin(client_id=found.client_id) as tx:
+        async with app.db.begin(client_id=run.client_id) as tx:
             reason = "minted_key_refused"
-            await open_alert(tx, app, actor, reason=reason, client_id=found.client_id, object_id=found.object_id)
+            await open_alert(tx, app, actor, reason=reason, client_id=run.client_id, object_id=run.object_id)
         raise
 
 
-async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """As of any leaked key; and what the rotation made that the leak took the place of is ended as well."""
-    found = rotation.of(run)
-    if found.facts.get("minted_before"):
+    if run.facts.get("minted_before"):
         try:
-            await _ended(app, actor, found)
+            await _ended(app, actor, run)
         except (Conflict, Rejected, Unavailable) as error:
-            await old_version.not_ended(app, actor, found, error)
+            await old_version.not_ended(app, actor, run, error)
     return await old_version.revoked_at_once(app, actor, run)
 
 
 _SAME: Final = old_version.ROTATE_KEY
 ROTATE_KEY_MINTED: Final = Procedure(
-    name=rotation.MINTED, verb=_SAME.verb, abortable=True, no_return=_SAME.no_return, look=_SAME.look,
+    name=rotation.MINTED, shape=KeyRotation, verb=_SAME.verb, abortable=True, no_return=_SAME.no_return,
+    look=_SAME.look,
     steps=(
         Step(name="create", act=_minted, undo=take_back, evidence=EventName.KEY_ROTATION),
         Step(name="verify", act=_verified, evidence=EventName.KEY_ROTATION),

@@ -33,37 +33,35 @@ from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import KeyRotation
 
 
-async def revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Revoke the old key where the provider has a call for it and the client gave an administrator's key."""
-    found = rotation.of(run)
-    about = {"client_id": found.client_id, "provider": found.provider.value}
-    async with app.db.begin(client_id=found.client_id) as tx:
-        since = await rotation.pinned_at(tx, found)
+    about = {"client_id": run.client_id, "provider": run.provider.value}
+    async with app.db.begin(client_id=run.client_id) as tx:
+        since = await rotation.pinned_at(tx, run)
         held = await tx.one(int, "rotation_jobs_on_old", **about, until=since)
-        if held and not await rotation.is_leaked(tx, found):
+        if held and not await rotation.is_leaked(tx, run):
             return None
-    if await rotation.accepted(app, found, "revoke_by_hand"):
+    if await rotation.accepted(app, run, "revoke_by_hand"):
         return {"cause": "by_hand"}
-    if await revoke_version(app, actor, found, found.from_version):
-        return {"cause": "by_api", "from_version": found.from_version}
+    if await revoke_version(app, actor, run, run.from_version):
+        return {"cause": "by_api", "from_version": run.from_version}
     raise Conflict("revoke_by_hand", next_step="A person revokes the old key on the provider's page.")
 
 
-async def revoked_at_once(app: WorkerApp, actor: Actor, run: Run) -> dict[str, str | int]:
+async def revoked_at_once(app: WorkerApp, actor: Actor, run: KeyRotation) -> dict[str, str | int]:
     """Revoke a leaked key before there is another one; what no call ends waits for a person, unless it is dead."""
-    found = rotation.of(run)
-    said: dict[str, str | int] = {"from_version": found.from_version}
-    if await rotation.accepted(app, found, "revoke_by_hand"):
+    said: dict[str, str | int] = {"from_version": run.from_version}
+    if await rotation.accepted(app, run, "revoke_by_hand"):
         return {"cause": "by_hand", **said}
-    alive = [version for version in found.old if not await revoke_version(app, actor, found, version)]
+    alive = [version for version in run.old if not await revoke_version(app, actor, run, version)]
     if not alive:
         return {"cause": "by_api", **said}
-    notes = [await rotation_steps.asked(app, found, version) for version in alive]
+    notes = [await rotation_steps.asked(app, run, version) for version in alive]
     if all(note is not None and note.status in rotation.DEAD for note in notes):
         return {"cause": "dead_already", **said}
-    async with app.db.begin(client_id=found.client_id) as tx:
+    async with app.db.begin(client_id=run.client_id) as tx:
         reason = "revocation_refused"
-        await open_alert(tx, app, actor, reason=reason, client_id=found.client_id, object_id=found.object_id)
+        await open_alert(tx, app, actor, reason=reason, client_id=run.client_id, object_id=run.object_id)
     raise Conflict("revoke_by_hand", next_step="A person ends the leaked key on the provider's page, at once.")
 
 
@@ -134,15 +132,14 @@ async def _serves_elsewhere(app: WorkerApp, actor: Actor, run: KeyRotation, vers
     return bool(found)
 
 
-async def dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def dead(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Prove by a call that the old version is dead: only a refusal of that key counts."""
-    found = rotation.of(run)
-    said = [await proved_dead(app, actor, found, version) for version in found.old]
+    said = [await proved_dead(app, actor, run, version) for version in run.old]
     for also in said[1:]:  # the step's own record is of the first
-        async with app.db.begin(client_id=found.client_id) as tx:
+        async with app.db.begin(client_id=run.client_id) as tx:
             await record(
                 tx, actor, EventName.KEY_ROTATION, {"run": run.id, "stage": "prove_dead", **also},
-                client_id=found.client_id, object_id=found.object_id,
+                client_id=run.client_id, object_id=run.object_id,
             )  # fmt: skip
     return said[0]
 
@@ -204,43 +201,39 @@ async def given_to_jobs(app: App, run: KeyRotation) -> bool:
         return bool(await tx.one(int, "rotation_jobs_on_new", **about, since=since))
 
 
-async def dropped(app: WorkerApp, actor: Actor, run: Run, *, keep: bool = False) -> Fields | None:
+async def dropped(app: WorkerApp, actor: Actor, run: KeyRotation, *, keep: bool = False) -> Fields | None:
     """Take the new version away; where there was no way back it serves, and stays.
 
     Args:
         keep: Leave the value in the store, until its provider says that it is dead.
     """
-    found = rotation.of(run)
-    if found.version not in (0, *found.old):
-        async with app.db.begin(client_id=found.client_id) as tx:
-            if await tx.maybe(ref_from, "ref_drop_candidate", **found.at, version=found.version):
+    if run.version not in (0, *run.old):
+        async with app.db.begin(client_id=run.client_id) as tx:
+            if await tx.maybe(ref_from, "ref_drop_candidate", **run.at, version=run.version):
                 said: dict[str, Said] = {
                     "run": run.id,
                     "stage": "drop",
-                    "provider": found.provider.value,
-                    "version": found.version,
+                    "provider": run.provider.value,
+                    "version": run.version,
                 }
-                await record(
-                    tx, actor, EventName.KEY_ROTATION, said, client_id=found.client_id, object_id=found.object_id
-                )
+                await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
         if not keep:
-            await destroy(app, actor, found, {found.version})
-    return {"version": found.version}
+            await destroy(app, actor, run, {run.version})
+    return {"version": run.version}
 
 
-async def destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def destroyed(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Destroy the old value and, at the end of a rotation, every other one before the new that nobody needs any more.
 
     These are values that were replaced, dropped or taken back; what another run has yet to end it destroys itself.
     """
-    found = rotation.of(run)
-    for version in found.old:
-        await _not_in_use(app, found, version)
-    async with app.db.begin(client_id=found.client_id) as tx:
-        others = await tx.all(int, "rotation_versions_of_others", **found.at, run=run.id)
-    left = set(range(1, found.version)) - set(others)
-    await destroy(app, actor, found, {*found.old, *left})
-    return {"from_version": found.from_version}
+    for version in run.old:
+        await _not_in_use(app, run, version)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        others = await tx.all(int, "rotation_versions_of_others", **run.at, run=run.id)
+    left = set(range(1, run.version)) - set(others)
+    await destroy(app, actor, run, {*run.old, *left})
+    return {"from_version": run.from_version}
 
 
 def _of_versions(run: Run, fields: Mapping[str, Any]) -> bool:
@@ -250,7 +243,7 @@ def _of_versions(run: Run, fields: Mapping[str, Any]) -> bool:
 
 _EVENT: Final = EventName.KEY_ROTATION
 ROTATE_KEY: Final = Procedure(
-    name=rotation.ROTATE, verb=Verb.KEY_WRITE, abortable=lambda run: not run.facts.get("leaked"),
+    name=rotation.ROTATE, shape=KeyRotation, verb=Verb.KEY_WRITE, abortable=lambda run: not run.facts.get("leaked"),
     no_return="revoke", look=rotation.look,
     steps=(
         Step(name="create", act=rotation_steps.created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT,

@@ -118,14 +118,13 @@ def _read(text: str) -> Counted:
     )  # fmt: skip
 
 
-async def _counted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def _counted(app: WorkerApp, actor: Actor, run: rotation.KeyRotation) -> Fields | None:
     """Ask, and keep what was told of buckets that are over; the record of the step names it by its digest."""
-    found = rotation.of(run)
     since, until = (datetime.fromisoformat(run.facts[name]) for name in ("since", "until"))
     now = app.clock.now()
-    async with administration.administering(app, actor, found) as (_, admin, secret):
-        await administration.called(app, actor, found, "usage", "", Outcome.INTENDED)
-        told = await app.issuer.usage(found.provider.value, secret, admin.place, since, until)
+    async with administration.administering(app, actor, run) as (_, admin, secret):
+        await administration.called(app, actor, run, "usage", "", Outcome.INTENDED)
+        told = await app.issuer.usage(run.provider.value, secret, admin.place, since, until)
     width = timedelta(seconds=told.width_s)
     over = {at for at in told.buckets if at + width <= now and (not told.back or at >= now - width * told.back)}
 
@@ -142,9 +141,9 @@ async def _counted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         "unit": told.unit, "width_s": told.width_s, "asked_at": rotation.stamp(now), "buckets": stamps,
         "rows": rows, **({} if told.cost is None else {"cost": shown(told.cost)}),
     })  # fmt: skip
-    said = {"provider": found.provider.value, "count": len(rows), "digest": sha256(text.encode()).hexdigest()}
-    async with app.db.begin(client_id=found.client_id) as tx:
-        await tx.one(UUID, "provider_usage_insert", run_id=run.id, client_id=found.client_id, told=text)
+    said = {"provider": run.provider.value, "count": len(rows), "digest": sha256(text.encode()).hexdigest()}
+    async with app.db.begin(client_id=run.client_id) as tx:
+        await tx.one(UUID, "provider_usage_insert", run_id=run.id, client_id=run.client_id, told=text)
         await procedures.passed(tx, actor, PROVIDER_USAGE, run, PROVIDER_USAGE.steps[0], said, facts={})
     return None
 
@@ -158,6 +157,6 @@ def _shown(model: str) -> str:
 
 
 PROVIDER_USAGE: Final = Procedure(
-    name="provider_usage", verb=Verb.KEY_HISTORY, abortable=True,
+    name="provider_usage", shape=rotation.KeyRotation, verb=Verb.KEY_HISTORY, abortable=True,
     steps=(Step(name="count", act=_counted),),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Actor
-from byokeep.core.procedure import Fields, Run
+from byokeep.core.procedure import Fields
 from byokeep.kernel.app import WorkerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
@@ -31,29 +31,28 @@ _ASKED_AGAIN: Final = {
 }
 
 
-async def unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def unpin(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Pin the old version again, if the provider says that it is alive."""
-    found = rotation.of(run)
-    if "pinned_at" not in found.facts:
+    if "pinned_at" not in run.facts:
         return {"cause": "not_cut_over"}
-    if (note := await _alive(app, actor, found)) is None:
-        return {"cause": "old_key_dead", "version": found.version}
-    facts = found.facts
+    if (note := await _alive(app, actor, run)) is None:
+        return {"cause": "old_key_dead", "version": run.version}
+    facts = run.facts
     was = {"risk": facts["was_risk"], "created_by": UUID(facts["was_created_by"]),
            "rotation_due_at": datetime.fromisoformat(facts["was_due_at"]),
            "created_at": datetime.fromisoformat(facts["was_created_at"]),
            "expires_at": datetime.fromisoformat(at) if (at := facts.get("was_expires_at")) else None}  # fmt: skip
-    async with app.db.begin(client_id=found.client_id) as tx:
-        await tx.one(ref_from, "ref_lock_row", **found.at)
-        await rotation.require_open(tx, found)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        await tx.one(ref_from, "ref_lock_row", **run.at)
+        await rotation.require_open(tx, run)
         back = await tx.maybe(
-            ref_from, "ref_pin_back", **found.at, version=found.from_version, from_version=found.version,
+            ref_from, "ref_pin_back", **run.at, version=run.from_version, from_version=run.version,
             verified=note.verified, **was,
         )  # fmt: skip
         if back is not None:
-            await rotation_steps.say_alive(tx, actor, found, note)
-            await rotation.note_pin(tx, actor, found, found.from_version, found.version)
-    return {"version": found.from_version, "cause": "pinned_again"}
+            await rotation_steps.say_alive(tx, actor, run, note)
+            await rotation.note_pin(tx, actor, run, run.from_version, run.version)
+    return {"version": run.from_version, "cause": "pinned_again"}
 
 
 async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome | None:
@@ -83,10 +82,9 @@ async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome
     return None
 
 
-async def serve_old(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def serve_old(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Serve the old version again, if its provider says that it is alive."""
-    found = rotation.of(run)
-    if (note := await _alive(app, actor, found)) is None:
-        return {"cause": "old_key_dead", "version": found.from_version}
-    await rotation_steps.serve(app, actor, found, note)
-    return {"cause": "serves_again", "version": found.from_version}
+    if (note := await _alive(app, actor, run)) is None:
+        return {"cause": "old_key_dead", "version": run.from_version}
+    await rotation_steps.serve(app, actor, run, note)
+    return {"cause": "serves_again", "version": run.from_version}

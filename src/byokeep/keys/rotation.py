@@ -38,7 +38,7 @@ from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, SecretKind
 from byokeep.core.policy import Verb, require_proof
-from byokeep.core.procedure import Fields, Run
+from byokeep.core.procedure import Run
 from byokeep.core.ref import SecretRef
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, WebApp

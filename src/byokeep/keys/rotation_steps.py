@@ -17,7 +17,7 @@ from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, CredentialRef
-from byokeep.core.procedure import Fields, Run
+from byokeep.core.procedure import Fields
 from byokeep.jobs.dry_runs import MOST
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.command import open_alert
@@ -27,7 +27,7 @@ from byokeep.kernel.sops import SopRun
 from byokeep.keys import rotation
 from byokeep.keys.administration import custody_of
 from byokeep.keys.refs import end_jobs, move, ref_from
-from byokeep.keys.rotation import KeyRotation, accepted, is_leaked, note_pin, of, pinned_at, rehearsal_needed
+from byokeep.keys.rotation import KeyRotation, accepted, is_leaked, note_pin, pinned_at, rehearsal_needed
 
 ERROR_BUDGET: Final = 0.02  # of the calls that runners told
 
@@ -43,28 +43,26 @@ async def _ref(app: App, run: KeyRotation) -> CredentialRef:
     return ref
 
 
-async def created(app: App, actor: Actor, run: Run) -> Fields | None:
+async def created(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
     """Wait for the value that a person brings, which puts the step on record itself."""
-    found = of(run)
-    step = f"Add the new key: `byokeep key add {found.client_id} {found.provider} < key.txt`."
+    step = f"Add the new key: `byokeep key add {run.client_id} {run.provider} < key.txt`."
     raise Conflict("value_awaited", next_step=step)
 
 
-async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
+async def verified(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
     """Take what the verification of the new version came to, and compare the accounts."""
-    found = of(run)
-    if not await _good(app, found):
+    if not await _good(app, run):
         return None
-    asked, both = {"client_id": found.client_id, "ref_id": found.object_id}, [found.from_version, found.version]
-    async with app.db.begin(client_id=found.client_id) as tx:
+    asked, both = {"client_id": run.client_id, "ref_id": run.object_id}, [run.from_version, run.version]
+    async with app.db.begin(client_id=run.client_id) as tx:
         told = await tx.all(lambda row: (row["version"], row["account"]), "rotation_accounts", **asked, versions=both)
     accounts = dict(told)
-    old, new = accounts.get(found.from_version), accounts.get(found.version)
+    old, new = accounts.get(run.from_version), accounts.get(run.version)
     cause = "other_account" if old != new else "account_not_told" if old is None else "same_account"
-    if cause == "other_account" and not await accepted(app, found, cause):
+    if cause == "other_account" and not await accepted(app, run, cause):
         why = "belongs to another account than the one in use, or the provider named the account of only one of the two"
         raise Conflict(cause, next_step=f"The new key {why}.")
-    return {"provider": found.provider.value, "version": found.version, "cause": cause}
+    return {"provider": run.provider.value, "version": run.version, "cause": cause}
 
 
 async def _good(app: App, found: KeyRotation) -> bool:
@@ -82,29 +80,28 @@ async def _good(app: App, found: KeyRotation) -> bool:
     return True
 
 
-async def rehearsed(app: App, actor: Actor, run: Run) -> Fields | None:
+async def rehearsed(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
     """Take what the dry runs with the new version came to."""
-    found = of(run)
-    about = {"client_id": found.client_id, "provider": found.provider.value}
-    async with app.db.begin(client_id=found.client_id) as tx:
-        told = await tx.all(dict, "dry_runs_told", **about, run_id=run.id, version=found.version)
-        needed = await rehearsal_needed(tx, found)
+    about = {"client_id": run.client_id, "provider": run.provider.value}
+    async with app.db.begin(client_id=run.client_id) as tx:
+        told = await tx.all(dict, "dry_runs_told", **about, run_id=run.id, version=run.version)
+        needed = await rehearsal_needed(tx, run)
     if not told:
-        mode = app.limits.rotation_modes.get(found.provider.value)
-        if mode == "cutover" or (not needed and await accepted(app, found, "not_rehearsed")):
+        mode = app.limits.rotation_modes.get(run.provider.value)
+        if mode == "cutover" or (not needed and await accepted(app, run, "not_rehearsed")):
             return {"count": 0, "cause": "skipped"}
         raise Conflict("not_rehearsed", next_step="No dry run with the new version has passed yet.")
     if not all(one["over"] for one in told):
         return None
     said: dict[str, Said] = {
-        "run": run.id, "stage": "dry_run", "version": found.version, "provider": found.provider.value
+        "run": run.id, "stage": "dry_run", "version": run.version, "provider": run.provider.value
     }  # fmt: skip
-    async with app.db.begin(client_id=found.client_id) as tx:
+    async with app.db.begin(client_id=run.client_id) as tx:
         for one in told:
             outcome = Outcome.OK if one["passed"] else Outcome.FAILED
             await record(
                 tx, actor, EventName.KEY_ROTATION, said | {"job": one["job_id"], "count": one["number"]},
-                outcome=outcome, client_id=found.client_id, object_id=found.object_id,
+                outcome=outcome, client_id=run.client_id, object_id=run.object_id,
             )  # fmt: skip
     failed = sum(not one["passed"] for one in told)
     if failed or len(told) > MOST:
@@ -112,48 +109,45 @@ async def rehearsed(app: App, actor: Actor, run: Run) -> Fields | None:
     return {"count": len(told), "cause": "passed"}
 
 
-async def cutting(app: App, actor: Actor, run: Run) -> Fields | None:
+async def cutting(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
     """See that the new version still waits, and that nothing worse was found of it since it was verified.
 
     The record says for how long the old one stays good, where the two overlap.
     """
-    found = of(run)
-    if (await _ref(app, found)).candidate != found.version:
+    if (await _ref(app, run)).candidate != run.version:
         raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile. End this rotation.")
-    if not await _good(app, found):
+    if not await _good(app, run):
         return None
-    overlaps = found.procedure in (rotation.ROTATE, rotation.MINTED)
-    overlap: Fields = {"grace_s": int(found.facts["grace_s"])} if overlaps else {}
-    return {"version": found.version, "from_version": found.from_version, "pinned_at": rotation.stamp(app.clock.now()),
+    overlaps = run.procedure in (rotation.ROTATE, rotation.MINTED)
+    overlap: Fields = {"grace_s": int(run.facts["grace_s"])} if overlaps else {}
+    return {"version": run.version, "from_version": run.from_version, "pinned_at": rotation.stamp(app.clock.now()),
             **overlap}  # fmt: skip
 
 
-async def pin(tx: Tx, actor: Actor, run: Run) -> Fields:
+async def pin(tx: Tx, actor: Actor, run: KeyRotation) -> Fields:
     """Cut over: one row, from the next lease on."""
-    found = of(run)
-    ref = await tx.one(ref_from, "ref_pin_candidate", **found.at, version=found.version)
+    ref = await tx.one(ref_from, "ref_pin_candidate", **run.at, version=run.version)
     # The new one is good, and making it ended the old one: whoever holds that stops. A wrong value ends nobody's job.
-    ended = {"count": await end_jobs(tx, ref, rotation.PAUSE, given=True)} if found.procedure == rotation.CUTOVER else {}
-    await note_pin(tx, actor, found, found.version, found.from_version)
+    ended = {"count": await end_jobs(tx, ref, rotation.PAUSE, given=True)} if run.procedure == rotation.CUTOVER else {}
+    await note_pin(tx, actor, run, run.version, run.from_version)
     return ended
 
 
-async def soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def soaked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Judge the overlap by what calls with the new version came to. Nothing measured is unknown, not a pass."""
-    found = of(run)
-    asked = {"client_id": found.client_id, "provider": found.provider.value}
-    async with app.db.begin(client_id=found.client_id) as tx:
-        if await is_leaked(tx, found):
+    asked = {"client_id": run.client_id, "provider": run.provider.value}
+    async with app.db.begin(client_id=run.client_id) as tx:
+        if await is_leaked(tx, run):
             return {"cause": "not_measured"}
-        since = await pinned_at(tx, found)
+        since = await pinned_at(tx, run)
         told = await tx.one(dict, "rotation_outcomes", **asked, since=since)
         if told["failed"] > told["count"] * ERROR_BUDGET:
-            await open_alert(tx, app, actor, reason="soak_spike", client_id=found.client_id, object_id=found.object_id)
+            await open_alert(tx, app, actor, reason="soak_spike", client_id=run.client_id, object_id=run.object_id)
     if told["failed"] > told["count"] * ERROR_BUDGET:
         raise Conflict("soak_spike", next_step="Calls with the new version fail.", failed=told["failed"])
     if told["count"]:
         return {"count": told["count"], "failed": told["failed"], "cause": "within_budget"}
-    if not found.facts["grace_s"] or await accepted(app, found, "soak_unknown"):
+    if not run.facts["grace_s"] or await accepted(app, run, "soak_unknown"):
         return {"cause": "not_measured"}
     raise Conflict("soak_unknown", next_step="No runner reported how calls with the new version ended.")
 
@@ -174,19 +168,18 @@ async def asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome 
             value.wipe()
 
 
-async def stopped(app: App, actor: Actor, run: Run) -> Fields | None:
+async def stopped(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
     """Done where it begins: :func:`byokeep.keys.rotation.start`."""
     raise Conflict("value_awaited")
 
 
-async def served(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def served(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Serve the key again, with its new version; how long it was not is on record. What a person suspended stays so."""
-    found = of(run)
-    if found.facts.get("was_suspended"):
-        return {"version": found.version, "cause": "stays_suspended"}
-    await serve(app, actor, found)
-    gap = app.clock.now() - datetime.fromisoformat(found.facts["stopped_at"])
-    return {"version": found.version, "took_s": max(0, int(gap.total_seconds()))}
+    if run.facts.get("was_suspended"):
+        return {"version": run.version, "cause": "stays_suspended"}
+    await serve(app, actor, run)
+    gap = app.clock.now() - datetime.fromisoformat(run.facts["stopped_at"])
+    return {"version": run.version, "took_s": max(0, int(gap.total_seconds()))}
 
 
 async def say_alive(tx: Tx, actor: Actor, run: KeyRotation, note: CheckOutcome) -> None:

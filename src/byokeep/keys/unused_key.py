@@ -35,23 +35,22 @@ from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import DEAD, STAYS_ALIVE, UNUSED, KeyRotation
 
 
-async def _dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def _dropped(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """As :func:`old_version.dropped`; what may be alive at the provider gets a run of its own to end it."""
-    found = rotation.of(run)
-    if found.version in (0, *found.old):
+    if run.version in (0, *run.old):
         return await old_version.dropped(app, actor, run)
-    about = rotation.unused_id(run.id, found.version)
-    async with app.db.begin(client_id=found.client_id) as tx:
-        serves = (await tx.one(ref_from, "ref_get", id=found.object_id)).version == found.version
+    about = rotation.unused_id(run.id, run.version)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        serves = (await tx.one(ref_from, "ref_get", id=run.object_id)).version == run.version
         begun: Run | None = await tx.maybe(Run, "procedure_get", id=about)
     if serves:  # there was no way back
         return await old_version.dropped(app, actor, run)
     if begun is None:
-        note = await rotation_steps.asked(app, found, found.version)
+        note = await rotation_steps.asked(app, run, run.version)
         if note is None or note.status in DEAD:
             return await old_version.dropped(app, actor, run)
-        async with app.db.begin(client_id=found.client_id) as tx:
-            begun = await rotation.left_alive(tx, app, actor, found, found.version, alive=True)
+        async with app.db.begin(client_id=run.client_id) as tx:
+            begun = await rotation.left_alive(tx, app, actor, run, run.version, alive=True)
     fields = await old_version.dropped(app, actor, run, keep=True)
     if begun is not None:
         await procedures.wake(app, begun)
@@ -76,31 +75,29 @@ async def end_leaked(tx: Tx, app: App, actor: Actor, incident_id: UUID, ref_id: 
 def _unless_kept(act: Callable[..., Awaitable[Fields | None]]) -> Callable[..., Awaitable[Fields | None]]:
     """Do a step unless a person said that the key stays alive, or the reference has its value again."""
 
-    async def done(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-        found = rotation.of(run)
+    async def done(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
         async with app.db.begin(every_client=True) as tx:
-            again = await tx.all(UUID, "fingerprint_serves", ref_id=run.object_id, version=found.from_version)
+            again = await tx.all(UUID, "fingerprint_serves", ref_id=run.object_id, version=run.from_version)
         if run.object_id in again:
             return {"cause": "brought_again"}
-        if await rotation.accepted(app, found, STAYS_ALIVE):
+        if await rotation.accepted(app, run, STAYS_ALIVE):
             return {"cause": STAYS_ALIVE}
         return await act(app, actor, run)
 
     return done
 
 
-async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """As of an old key, unless somebody has ended it at the provider already."""
-    found = rotation.of(run)
-    note = await rotation_steps.asked(app, found, found.from_version)
+    note = await rotation_steps.asked(app, run, run.from_version)
     if note is not None and note.status in DEAD:
-        return {"cause": "dead_already", "from_version": found.from_version}
+        return {"cause": "dead_already", "from_version": run.from_version}
     return await old_version.revoked(app, actor, run)
 
 
 _EVENT: Final = EventName.KEY_ROTATION
 END_UNUSED_KEY: Final = Procedure(
-    name=UNUSED, verb=old_version.ROTATE_KEY.verb, look=old_version.ROTATE_KEY.look,
+    name=UNUSED, shape=KeyRotation, verb=old_version.ROTATE_KEY.verb, look=old_version.ROTATE_KEY.look,
     steps=(
         Step(name="revoke", act=_unless_kept(_revoked), evidence=_EVENT),
         Step(name="prove_dead", act=_unless_kept(old_version.dead), evidence=_EVENT),
@@ -114,14 +111,14 @@ def _keeping(procedure: Procedure) -> Procedure:
     return replace(procedure, steps=tuple(steps))
 
 
-async def _taken_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def _taken_back(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """As :func:`mint.take_back`; without an administrator's key people are told, and the key gets a run of its own."""
     try:
         return await mint.take_back(app, actor, run)
     except Conflict as error:
         if error.code != "admin_key_missing":
             raise
-        await old_version.not_ended(app, actor, rotation.of(run), error)
+        await old_version.not_ended(app, actor, run, error)
     return await _dropped(app, actor, run)
 
 
@@ -135,18 +132,17 @@ def _unless_over(step: Step) -> Step:
     """Pass a step towards a new value when the reference is over; a run of its own ends a value that waited there."""
     act, apply = step.act, step.apply
 
-    async def done(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-        found = rotation.of(run)
-        async with app.db.begin(client_id=found.client_id) as tx:
-            over = await _is_over(tx, found)
+    async def done(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
+        async with app.db.begin(client_id=run.client_id) as tx:
+            over = await _is_over(tx, run)
         if not over:
             return None if act is None else await act(app, actor, run)
         if step.name == "cutover":
             await _dropped(app, actor, run)
-        return {"provider": found.provider.value, "from_version": found.from_version, "cause": "reference_ended"}
+        return {"provider": run.provider.value, "from_version": run.from_version, "cause": "reference_ended"}
 
-    async def applied(tx: Tx, actor: Actor, run: Run) -> Fields:
-        if apply is None or await _is_over(tx, rotation.of(run)):
+    async def applied(tx: Tx, actor: Actor, run: KeyRotation) -> Fields:
+        if apply is None or await _is_over(tx, run):
             return {}
         return await apply(tx, actor, run)
 

@@ -522,7 +522,8 @@ async def end_versions(
         Unavailable: The holder; nothing was ended.
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
-    if (holder, kek_id) != (TRANSIT, scope.tenant_kek):  # whoever can write to the queue chooses the arguments of a task
+    # Whoever can write to the queue chooses the arguments of a task.
+    if (holder, kek_id) != (TRANSIT, scope.tenant_kek):
         raise NotFound("not_found")
     async with app.db.begin(every_client=True) as tx:  # again: a version may have been moved since it was asked for
         await kek.require_another(tx, actor, kek_id, version)

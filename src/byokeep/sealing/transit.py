@@ -61,8 +61,8 @@ class TransitKeys:
     """Wraps data-encryption keys under the client's own key-encryption key, which never leaves OpenBao.
 
     Each method raises Unavailable if it could not be done, Denied(``other_environment``, ``store_denied``) for a
-    context that is not the caller's, and Rejected with a code of :class:`byokeep.core.kek.KekFault` when the KEK's state
-    forbids it.
+    context that is not the caller's, and Rejected with a code of :class:`byokeep.core.kek.KekFault` when the state of
+    the KEK forbids it.
 
     Args:
         login: Returns the store, a live token and the id of a lease that declared ``profile``; called for each act;
