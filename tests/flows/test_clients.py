@@ -57,13 +57,14 @@ async def test_a_client_lives_and_rests(desk: Desk) -> None:
 
 @pytest.mark.req("S-VAULT-9")
 async def test_a_name_that_reads_like_anothers_is_refused(desk: Desk) -> None:
-    """Case, letters of other scripts and of other fonts make no second client; a twin from before keeps its name."""
+    """Case, letters of other scripts and fonts, a sign at the end make no second client; a twin from before stays."""
     assert (await desk.call("POST", "/v1/clients", "admin", {"name": "Acme Paris"}))[0] == 201
     desk.sql(
         "INSERT INTO byokeep.client (id, name, created_by) VALUES"  # noqa: S608
         f" (gen_random_uuid(), 'ACME PARIS', '{desk.people['admin'].id}')"
     )
-    for name in ("acme paris", "Acme PARIS", "Acme Parls", "\u0410\u0441\u043c\u0435 \u0420\u0430\u0433\u0456\u0455"):
+    other = "\u0410\u0441\u043c\u0435 \u0420\u0430\u0433\u0456\u0455"
+    for name in ("acme paris", "Acme PARIS", "Acme Parls", "Acme Paris.", other):
         status, reply = await desk.call("POST", "/v1/clients", "admin", {"name": name})
         assert (status, reply["code"]) == (409, "name_like_another"), name
     both = await asyncio.gather(*(desk.call("POST", "/v1/clients", "admin", {"name": name}) for name in ("Zoo", "ZOO")))

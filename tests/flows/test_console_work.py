@@ -726,6 +726,9 @@ async def test_what_comes_round_is_looked_at_and_signed(
     later = (datetime.now(UTC).replace(day=15) + timedelta(days=62)).strftime("%Y-%m")
     await page.goto(f"{screen.url}/console/due/month?month={later}")
     assert "openai" in await page.inner_text(".danger")
+    await page.goto(f"{screen.url}/console/due/month?month={later}&kind=profile")
+    assert "Nothing of that is due in" in await page.inner_text("main")
+    assert await page.locator(".month .some").count() == 0
     await screen.press("Checklists", role="link")
     faults += await screen.judged("checklists")
     await screen.press("Go through the weekly checklist", role="link")

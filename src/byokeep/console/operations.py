@@ -109,8 +109,9 @@ def _calendar(console: Console) -> None:
         )  # fmt: skip
         days: dict[date, list[due.DueItem]] = {}
         for one in found.items:
-            if one.due_at is not None:
-                days.setdefault(one.due_at.astimezone(UTC).date(), []).append(one)
+            day = one.due_at and one.due_at.astimezone(UTC).date()
+            if day and day.replace(day=1) == first:
+                days.setdefault(day, []).append(one)
         return console.page(
             request, "calendar.html", who=who, asked=asked, first=first, today=now.date(), days=days, found=found,
             weeks=calendar.Calendar().monthdatescalendar(first.year, first.month), kinds=list(DueKind),

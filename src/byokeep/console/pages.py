@@ -113,6 +113,7 @@ def _templates(package: str) -> Environment:
     )  # fmt: skip
     made.filters |= {"at": _at, "words": _words, "said": _said, "title": titled, "seconds": _seconds,
                      "since": _since, "sentence": _sentence}  # fmt: skip
+    made.globals["Verb"] = Verb  # a page links only to what its visitor may open
     return made
 
 

@@ -44,7 +44,8 @@ def took(span: timedelta) -> str:
 
 def _needs(step: Step) -> str:
     """Return who does a step that is not done."""
-    by = "A person does it" if step.verb else "A worker does it" if step.act else "Its own flow does it"
+    worker = "A worker does it, or asks for what it cannot do"
+    by = "A person does it" if step.verb else worker if step.act else "Its own flow does it"
     return by + (", after a second person approves." if step.approval is not None else ".")
 
 
@@ -85,7 +86,7 @@ async def timeline(
         "started_at": run.started_at, "closed_at": run.closed_at, "due_at": run.due_at, "object_id": run.object_id,
         "closed_by": known.get(str(run.closed_by), ""), "state": state, "waits_for": said["waits_for"],
         "next_step": said["next_step"] if status.led or state != "complete" else "",
-        "facts": facts_in_words(status), "page": _PAGES.get(run.procedure, ""),
+        "facts": facts_in_words(status), "page": _PAGES.get(run.procedure, "") if who.may(Verb.KEY_METADATA) else "",
         "took": took((run.closed_at or console.app.clock.now()) - run.started_at),
         "may_resume": leads and run.closed_at is None and (run.reason != "" or status.waits_for == "person"),
         "may_end": leads and run.closed_at is None and run.state != "undoing" and procedure.may_end(run),

@@ -35,6 +35,7 @@ from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 
 MAX_ROWS: Final = 1000
+_AT_END: Final = " ._&'()-"
 
 
 async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Client:
@@ -57,8 +58,11 @@ async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Cli
 
 
 def _refuse_twin(name: str, taken: Sequence[str]) -> None:
-    """Refuse a name that differs from another only in case or in letters that look alike. Old names stay."""
-    if any(name != other and reads_alike(name, other) for other in taken):
+    """Refuse a name that differs from another only in case, in letters that look alike or in signs at its end.
+
+    Old names stay.
+    """
+    if any(name != other and reads_alike(name.rstrip(_AT_END), other.rstrip(_AT_END)) for other in taken):
         raise Conflict("name_like_another", next_step="It reads like another client's name; see `byokeep client list`.")
 
 

@@ -330,7 +330,8 @@ async def lease_login(http: BaoHttp, jwt: Secret, role: str, *, lease_id: str | 
         Denied: ``lease_refused``: expired, another role's, cut off, or not ours. The store does not say which.
         Unavailable: ``store_garbage`` and what :meth:`BaoHttp.request` raises.
     """
-    with refusing("lease_refused", Denied, on=(Rejected, Denied)):
+    step = "Run it again. For two minutes after a restore, or after a new lease key, the store refuses every lease."
+    with refusing("lease_refused", Denied, on=(Rejected, Denied), next_step=step):
         reply = await http.request(
             "POST", "auth/lease/cel/login", body={"role": role, "jwt": jwt}, lease_header=lease_id
         )
