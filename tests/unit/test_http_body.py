@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import Message
 
-from byokeep.core.errors import Rejected
-from byokeep.http.request import read_bytes, stream_bytes
+from byokeep.core.errors import NotFound, Rejected
+from byokeep.http.request import read_bytes, stream_bytes, unserved
 
 BYTES = "application/octet-stream"
 
@@ -39,3 +41,11 @@ async def test_a_body_in_another_encoding_is_refused(coding: str) -> None:
     for plain in ({}, {"content_encoding": "identity"}):
         assert await read_bytes(request(**plain)) == b"x"
         assert await gathered(stream_bytes(request(content_type=BYTES, **plain), media=BYTES)) == b"x"
+
+
+@pytest.mark.parametrize("path", ["", "127.0.0.1:22", "*", "/nothing"])
+async def test_an_address_that_is_no_path_is_not_found(path: str) -> None:
+    """As that of CONNECT: it is refused like any other that nobody serves."""
+    scope = {"type": "http", "method": "CONNECT", "path": path, "query_string": b"", "headers": [(b"host", b"a")],
+             "scheme": "http", "server": ("a", 80), "app": Starlette(), "state": {"request_id": uuid4()}}  # fmt: skip
+    assert (await unserved(Request(scope), NotFound("not_found"), 404)).status_code == 404

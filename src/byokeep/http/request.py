@@ -323,7 +323,7 @@ async def unserved(request: Request, error: ByokeepError, status: int) -> Respon
     all others), unless it is below the API.
     """
     request.scope.setdefault("state", {})["code"] = error.code
-    pages, first = getattr(request.app.state, "lost", {}), "/" + request.url.path.split("/")[1]
+    pages, first = getattr(request.app.state, "lost", {}), "/" + f"{request.url.path}/".split("/")[1]
     lost = None if first == "/v1" else pages.get(first, pages.get("/"))
     if lost is not None and "text/html" in request.headers.get("accept", ""):
         return cast("Response", await lost(request, status))
