@@ -10,6 +10,7 @@ import pytest
 from byokeep.cli import names
 from byokeep.core.errors import ByokeepError
 from byokeep.core.secret import Secret
+from byokeep.tenancy import clients
 
 ONE, OTHER, LIKE = (f"{start}-0000-4000-8000-000000000000" for start in ("1a2b3c4d", "22222222", "1a2b3c4e"))
 
@@ -48,3 +49,13 @@ def test_what_a_client_has_is_named_by_the_clients_id_too(monkeypatch: pytest.Mo
     for given in (f"{ONE}/{'a1B' * 9}", f"{ONE}-{ONE}/kie", f"x{ONE}/kie", f"{ONE.upper()}/kie"):
         with pytest.raises(ValueError, match=r"^$"):
             names._read(given, ("key",))
+
+
+def test_what_holds_the_word_comes_before_what_only_looks_like_it() -> None:
+    """All of it as far as there is room: of eight keys of one provider none is left out."""
+    known = [clients.Named(id=UUID(ONE), kind="key", name=name, live=True)
+             for name in ("kia", *(f"Client {n} with a long name/kie" for n in range(8)))]  # fmt: skip
+    found, near = clients._like("kie", known)
+    assert (found, [one.name for one in near]) == ([], [one.name for one in (*known[1:], known[0])])
+    many = [clients.Named(id=UUID(ONE), kind="client", name=f"Client {n}", live=True) for n in range(30)]
+    assert len(clients._like("client", many)[1]) == clients.NEAR

@@ -70,7 +70,9 @@ def add(console: Console) -> None:
         rows: list[dict[str, Any]] = [
             {"one": one, "href": _href(one.kind, str(one.id), who)} for one in [*found, *near]
         ]
-        return console.page(request, "search.html", who=who, word=word, rows=rows, exact=bool(found), kinds=kinds)
+        return console.page(
+            request, "search.html", who=who, word=word, rows=rows, exact=bool(found), kinds=kinds, most=clients.NEAR
+        )
 
     console.asking("/people", people, "find", "kind", "role", "page")
     console.add("GET", "/people/{subject_id}", person)

@@ -168,7 +168,7 @@ KINDS: Final[Mapping[str, Verb]] = MappingProxyType({
 _BY_ID: Final = ("client", "operator", "machine")  # shown to everybody who may see clients and knows the id
 _MOST_NAMES: Final = 20_000
 _MOST_COMPARED: Final = 2000  # names that are searched for a similar one
-_NEAR: Final = 5  # names that are offered if nothing has the name
+NEAR: Final = 20  # names that are offered if nothing has the name
 _SHORT_ID: Final = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}\Z")
 
 
@@ -228,9 +228,9 @@ def _like(spelt: str, every: Sequence[Named]) -> tuple[list[Named], list[Named]]
     if same := [one for one in every if _spelt(one.name) == spelt]:
         return [one for one in same if one.live] or same, []
     names = {_spelt(one.name): one for one in every}
-    close = difflib.get_close_matches(spelt, names, n=_NEAR, cutoff=0.6)
-    close += [one for one in sorted(names) if spelt in one and one not in close]
-    return [], [names[one] for one in close[:_NEAR]]
+    close = [one for one in sorted(names) if spelt in one]
+    close += [one for one in difflib.get_close_matches(spelt, names, n=NEAR, cutoff=0.6) if one not in close]
+    return [], [names[one] for one in close[:NEAR]]
 
 
 def _spelt(name: str) -> str:
