@@ -261,7 +261,7 @@ def unescaped(layer: Layer) -> Iterator[Layer]:
 def _uncut(layer: Layer) -> Iterator[Layer]:
     """Yield the layer without the line ends between and inside escapes, if there are any."""
     pieces, at = [], 0
-    for cut in _CUT.finditer(layer.data):
+    for cut in _CUT.finditer(layer.data) if b"\n" in layer.data else ():
         end = cut.end(cut.lastindex or 0)
         pieces.append(Piece(layer.data[at:end], at, end, 1))
         at = cut.end()

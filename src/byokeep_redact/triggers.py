@@ -71,15 +71,11 @@ _ONES_SIZE: Final = 1 << 12
 _ONES: Final = int.from_bytes(b"\1" * _ONES_SIZE, "little")
 _HEX: Final = rb"[0-9A-Fa-f]"
 _PRINT: Final = rb"[I-Za-f]"  # a first letter of base64 whose byte is printable and below 0x80
-_ANY32: Final = rb"[a-z2-7]"
 # Each stands for text: bytes below 0x80 of which the first ones are printable, in letters of one byte or of two.
 _TEXT64: Final = Groups((_PRINT, rb"[C-HS-Xi-ny-z0-3]", rb"[ABEFIJMNQRUVYZcdghklopstwx014589]", ANY64), 4)
 _WIDE64: Final = Groups((_PRINT, b"[AQgw]", b"[AB]", ANY64, b"A", b"[C-H]", b"[AEIMQUYcgkosw048]", b"A"), 2)
 _TEXT16: Final = Groups((b"[2-7]", _HEX), 12)
 _WIDE16: Final = Groups((b"[2-7]", _HEX, b"0", b"0"), 6)
-_TEXT32: Final = Groups(
-    (b"[e-p]", b"[abefijmnqruvyz45]", _ANY32, b"[a-hq-x]", b"[acegikmoqsuwy246]", _ANY32, b"[a-di-lq-tyz23]", _ANY32), 2
-)
 _HEAD16: Final = (rb"1[fF]8[bB]08", rb"78(?:01|5[eE]|9[cC]|[dD][aA])")
 
 # The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up. The
@@ -94,7 +90,7 @@ TRIGGERS: Final[dict[str, tuple[bytes | Groups, ...]]] = {
     "wide": (rb"\x00[\x20-\x7e]\x00(?:\x00\x00)?[\x20-\x7e]\x00",),
     "text": (_TEXT64, _WIDE64, _TEXT16, _WIDE16),
     "packed": decoders.PACKED64,
-    "base32": (Groups((b"[A-Z2-7]",), 20), _TEXT32),
+    "base32": (Groups((b"[A-Z2-7]",), 20),),
     "packed16": tuple(head + rb"[0-9A-Fa-f]{32}" for head in _HEAD16),
     "stream": (rb"\x1f\x8b\x08", rb"x[\x01\x5e\x9c\xda]"),
     "spread": (decoders.IN_UTF16, decoders.IN_UTF8),
@@ -120,7 +116,7 @@ _STEPS16: Final = ((0, 2), (1, 2), (0, 4), (1, 4), (2, 4), (3, 4))  # text in si
 _PAIRS16: Final = b"A" * 12
 _HIGH16: Final = mask(b"234567")
 _LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
-_RUN32: Final = re.compile(rb"(?:[A-Z2-7]{20,}|[a-z2-7]{20,})={0,6}")
+_RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
 _NOT64: Final = bytes(code for code in range(256) if MASK64[code] == 32)
 Unread = list[tuple[int, int]]
 
@@ -232,7 +228,7 @@ def _from_hex(data: bytes) -> Iterator[Piece]:
 
 def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:
     for run in _RUN32.finditer(data):
-        text = run[0].rstrip(b"=").upper()
+        text = run[0].rstrip(b"=")
         if len(text) > _LONG32:
             unread.append(run.span())
             continue

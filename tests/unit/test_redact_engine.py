@@ -283,7 +283,6 @@ SHORT: dict[str, Callable[[str], bytes]] = {
     "base64 in hex": lambda value: base64.b64encode(value.encode()).hex().encode(),
     "UTF-16 in hex": lambda value: value.encode("utf-16-le").hex().encode(),
     "UTF-16 in hex, big endian": lambda value: value.encode("utf-16-be").hex().encode(),
-    "base32 in small letters": lambda value: base64.b32encode(value.encode()).lower().rstrip(b"="),
     "packed in lines of hex": lambda value: _wrapped(zlib.compress(b"on two lines: " * 2 + value.encode())),
     "packed in many lines of hex": lambda value: _wrapped(zlib.compress(FILLING + value.encode())),
     "packed in hex": lambda value: zlib.compress(value.encode(), 9).hex().encode(),
