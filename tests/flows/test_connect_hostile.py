@@ -293,9 +293,10 @@ async def test_nothing_secret_is_left_anywhere_but_in_the_store(office: Office) 
     assert [one for one in secrets if one in left or one.hex().encode() in left] == []  # columns of bytes are in hex
 
 
+@pytest.mark.req("S-OAUTH-15")
 async def test_the_secret_of_our_app_is_a_secret_with_versions(office: Office) -> None:
-    """It is listed by version, replaced by another, used from then on, and can be read by nobody here; an app that
-    accounts live under is not exchanged, and who is no admin sets none."""
+    """It is listed by version, compared in the inventory, replaced by another, used from then on, and can be read by
+    nobody here; an app that accounts live under is not exchanged, and who is no admin sets none."""
     client = await office.client()
     await office.connected(client, "x")
     new = "another-made-up-secret-0123456789"
@@ -319,6 +320,18 @@ async def test_the_secret_of_our_app_is_a_secret_with_versions(office: Office) -
     assert record["store_request"]
     status, _ = await office.desk.call("PUT", path.replace("/x?", "/skool?"), "admin", raw=b"s" * 20)
     assert status == 422
+
+    async def kept() -> tuple[str, str, int]:
+        found = (await office.desk.call("GET", "/v1/inventory", "operator"))[1]
+        assert {one["login"] for one in found["apps"]} == set(LOGINS)
+        [own] = [one for one in found["apps"] if one["login"] == "x"]
+        assert own["due_at"] > own["set_at"]
+        return found["result"], own["store"], own["version"]
+
+    assert await kept() == ("match", "present", first + 1)
+    office.sql(f"UPDATE byokeep.platform_app SET secret_version = {first + 7} WHERE login = 'x'")
+    assert await kept() == ("findings", "missing", first + 7)
+    office.sql(f"UPDATE byokeep.platform_app SET secret_version = {first + 1} WHERE login = 'x'")
 
 
 @pytest.mark.req("S-OAUTH-10")

@@ -15,7 +15,7 @@ from byokeep.cli import key
 def test_what_differs_or_is_not_known_is_no_success(monkeypatch: pytest.MonkeyPatch, result: str, code: int) -> None:
     """Something strange ends with 5; what could not be compared, or a word that nobody knows, with 4."""
     printed: list[Any] = []
-    found = {"result": result, "items": [], "keys": [], "orphans": [], "findings": [], "checked": []}
+    found = {"result": result, "items": [], "apps": [], "keys": [], "orphans": [], "findings": [], "checked": []}
     monkeypatch.setattr(key, "call", lambda *_: None)
     monkeypatch.setattr(key, "run", lambda _: found)
     monkeypatch.setattr(key, "session", lambda: SimpleNamespace(as_json=True))

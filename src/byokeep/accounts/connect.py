@@ -16,20 +16,21 @@ It may not learn what a platform says about an account: that is for the refreshe
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from byokeep.accounts.accounts import ACCOUNT, check_new_account, check_shape
 from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, end_consent, record_consent
-from byokeep.core.errors import Conflict, Denied, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import CONNECT
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.ref import AppRef, SecretPart, SecretRef
 from byokeep.core.secret import Secret
@@ -80,6 +81,36 @@ async def list_apps(app: WebApp, actor: Actor) -> list[OurApp]:
     """
     async with command(app, actor, Verb.APP_READ) as tx:
         return await tx.all(OurApp, "apps_list")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppSecret:
+    """The secret of our app at a login; ``store`` is ``present``, ``missing`` or ``unknown``, as of any key."""
+
+    login: str
+    provider: Provider
+    version: int
+    set_at: datetime
+    due_at: datetime
+    store: str
+
+
+async def app_secrets(app: WebApp, actor: Actor) -> list[AppSecret]:
+    """Return the secrets of our apps, compared with the store. Raises as :func:`list_apps`."""
+    every = timedelta(days=app.limits.app_secret_rotation_days)
+
+    async def compared(one: OurApp) -> AppSecret:
+        try:
+            live = await app.intake.live_versions(AppRef(one.provider, one.login))
+            store = "present" if one.secret_version in live else "missing"
+        except ByokeepError:
+            store = "unknown"
+        return AppSecret(
+            login=one.login, provider=one.provider, version=one.secret_version, set_at=one.set_at,
+            due_at=one.set_at + every, store=store,
+        )  # fmt: skip
+
+    return await asyncio.gather(*(compared(one) for one in await list_apps(app, actor) if one.secret_version))
 
 
 async def set_app(

@@ -412,6 +412,7 @@ def inventory(*, fresh: bool = True) -> int:
     else:
         show(found["items"], title="Inventory", columns=_INVENTORY)
         for rows, title in (
+            (found["apps"], "Secrets of our apps"),
             (found["keys"], "Keys of browser profiles"),
             (found["orphans"], "Stored without a record: a sweep ends what was cut off, `byokeep key purge` the rest"),
             (found["findings"], "Rows, records and blobs of profiles that differ"),

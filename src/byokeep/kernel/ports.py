@@ -293,7 +293,7 @@ class Intake(Protocol):
     async def current_version(self, ref: SecretRef | AppRef) -> int:
         """Return the newest version's number, 0 when the path was never written."""
 
-    async def live_versions(self, ref: SecretRef) -> list[int]:
+    async def live_versions(self, ref: SecretRef | AppRef) -> list[int]:
         """Return versions neither deleted nor destroyed."""
 
     async def value_fingerprint(self, value: Secret) -> str:

@@ -8,7 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import Field
 
-from byokeep.accounts import accounts
+from byokeep.accounts import accounts, connect
+from byokeep.accounts.connect import AppSecret
 from byokeep.accounts.routes import AccountReply
 from byokeep.core.model import Actor, ClientId
 from byokeep.http.openapi import Routes, refusals
@@ -73,23 +74,29 @@ class InventoryFindingReply(
     """Rows, records and blobs that do not agree."""
 
 
+class InventoryAppReply(Reply, of=AppSecret, shows="login platform=provider version set_at due_at store"):
+    """The secret of our app at a login."""
+
+
 class InventoryReply(Reply):
     """Every key, compared with the store; ``result`` is the worst of all comparisons."""
 
     result: str
     items: list[InventoryItemReply]
+    apps: list[InventoryAppReply]
     orphans: list[OrphanReply]
     keys: list[InventoryKeyReply]
     checked: list[InventoryCheckReply]
     findings: list[InventoryFindingReply]
 
 
-def inventory_out(inventory: Inventory, vault: VaultInventory) -> dict[str, Any]:
-    """Return the inventory with the keys of browser profiles; the result is the worse of the two."""
+def inventory_out(inventory: Inventory, vault: VaultInventory, apps: list[AppSecret]) -> dict[str, Any]:
+    """Return the inventory with our apps' secrets and the keys of browser profiles; the result is the worst of all."""
     order = ("match", "unknown", "findings")
+    results = [{"present": "match", "missing": "findings"}.get(one.store, "unknown") for one in apps]
     return {
-        "result": max(inventory.result, vault.result, key=order.index),
-        "items": [_item(one) for one in inventory.items], "orphans": inventory.orphans,
+        "result": max(inventory.result, vault.result, *results, key=order.index),
+        "items": [_item(one) for one in inventory.items], "orphans": inventory.orphans, "apps": apps,
         "keys": vault.keys, "checked": vault.checked, "findings": vault.findings,
     }  # fmt: skip
 
@@ -126,7 +133,8 @@ def inventory(app: WebApp, auth: Authenticator) -> APIRouter:
     async def inventory(actor: Actor) -> dict[str, Any]:
         """List every key and compare with the store; never a value."""
         listed = await refs.inventory(app, actor)
-        return inventory_out(listed, await kek_inventory.vault_inventory(app, actor))
+        vault = await kek_inventory.vault_inventory(app, actor)
+        return inventory_out(listed, vault, await connect.app_secrets(app, actor))
 
     @routes.post("/inventory/checks", status_code=202, response_model=ChecksReply, responses=refusals(409))
     async def ask_checks(actor: Actor) -> dict[str, Any]:

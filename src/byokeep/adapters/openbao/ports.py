@@ -110,7 +110,7 @@ class BaoIntake(_Kv):
         """Return the newest version's number, 0 if the path was never written. Raises Unavailable."""
         return (await self._versions(ref.path))[0]
 
-    async def live_versions(self, ref: SecretRef) -> list[int]:
+    async def live_versions(self, ref: SecretRef | AppRef) -> list[int]:
         """Return the versions that are neither deleted nor destroyed. Raises Unavailable."""
         return (await self._versions(ref.path))[1]
 
