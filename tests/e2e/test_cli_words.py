@@ -142,6 +142,7 @@ ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
         (["job", "run", "--secret", "openai"], "argument=--client problem=missing_argument"),
         (["key", "list", ID, "more"], "This command takes fewer arguments."),
         (["client", "list", "--loud"], "This command has no such option."),
+        (["kill", "on", "--everything", "--", "more"], "Only `byokeep job run` takes something after --."),
         (["audit", "list", "--limit"], "--limit or its value is missing."),
         (["kill", "on", "--everything=perhaps"], "--everything cannot be read: it takes no value."),
         (["kill", "on"], "bad_scope"),

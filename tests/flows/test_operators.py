@@ -100,6 +100,11 @@ async def test_duties_do_not_meet_in_one_hand(desk: Desk) -> None:
         status, reply = await desk.call("PATCH", f"/v1/operators/{admin}", "admin", body)
         assert (status, reply["code"]) == (403, "own_rights"), body
     ann = await create(desk, "Ann", "operator")
+    for body in ({"name": "ANN", "roles": ["auditor"]}, {"name": "Ann.", "roles": ["approver"]}):
+        status, reply = await desk.call("POST", "/v1/operators", "admin", body)
+        assert (status, reply["code"]) == (409, "name_like_another"), body
+    status, reply = await desk.call("POST", "/v1/machines", "admin", {"name": "ann", "role": "runner"})
+    assert (status, reply["code"]) == (409, "name_like_another")
     who = await token_for(desk, ann["id"])
     status, reply = await desk.call("PATCH", f"/v1/operators/{ann['id']}", who, {"roles": ["admin"]})
     assert (status, reply["code"]) == (403, "not_permitted")

@@ -171,6 +171,9 @@ def run(argv: list[str]) -> int:
     try:
         _refuse_secrets(own)
         _refuse_unknown(own)
+        if rest and _words(own)[:2] != ["job", "run"]:
+            step = "Only `byokeep job run` takes something after --."
+            raise Rejected("usage", next_step=step, problem="too_many_words")
         current.set(TerminalSession(settings=Settings(), as_json=as_json, rest=tuple(rest)))
         result = app.meta(own, exit_on_error=False, print_error=False, result_action="return_value")
     except ByokeepError as error:

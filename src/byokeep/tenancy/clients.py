@@ -50,20 +50,24 @@ async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Cli
         check_not_reserved(name)
         check_name("name", name)
         await tx.all(None, "client_names_lock")
-        _refuse_twin(name, await tx.all(str, "client_names"))
+        refuse_twin(name, await tx.all(str, "client_names"))
         client_id = ClientId(app.ids.uuid())
         client = await tx.one(Client, "client_insert", id=client_id, name=name, risk=risk.value, created_by=actor.id)
         await _record(tx, actor, EventName.CLIENT_CREATED, client)
     return client
 
 
-def _refuse_twin(name: str, taken: Sequence[str]) -> None:
+def refuse_twin(name: str, taken: Sequence[str]) -> None:
     """Refuse a name that differs from another only in case, in letters that look alike or in signs at its end.
 
     Old names stay.
+
+    Raises:
+        Conflict: ``name_like_another``.
     """
     if any(name != other and reads_alike(name.rstrip(_AT_END), other.rstrip(_AT_END)) for other in taken):
-        raise Conflict("name_like_another", next_step="It reads like another client's name; see `byokeep client list`.")
+        step = "It reads like a name that is taken: choose one that cannot be confused with it."
+        raise Conflict("name_like_another", next_step=step)
 
 
 async def list_clients(app: App, actor: Actor) -> list[Client]:

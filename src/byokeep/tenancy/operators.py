@@ -34,7 +34,7 @@ from byokeep.kernel.approvals import Approval
 from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.tenancy import tokens
-from byokeep.tenancy.clients import MAX_ROWS
+from byokeep.tenancy.clients import MAX_ROWS, refuse_twin
 from byokeep.tenancy.tokens import Subject
 
 BOOTSTRAP_S: Final = 24 * 3600
@@ -116,7 +116,7 @@ async def create_subject(
     Raises:
         Denied: ``not_permitted``.
         Rejected: As :func:`byokeep.core.policy.check_roles`; ``bad_name`` and similar; ``unknown_client``.
-        Conflict: The name is taken.
+        Conflict: The name is taken; ``name_like_another``: it reads like that of another person or machine.
     """
     event = EventName.MACHINE_CREATED if machine else EventName.OPERATOR_CREATED
     async with command(app, actor, Verb.SUBJECT_CREATE, refused_as=event) as tx:
@@ -124,6 +124,7 @@ async def create_subject(
         check_name("name", name)
         check_roles(roles, machine=machine)
         await tx.all(None, "subject_lock")
+        refuse_twin(name, await tx.all(str, "subject_names"))
         await tokens.require_clients(tx, clients)
         wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
         if await _takes_two(tx, app, None, wanted):

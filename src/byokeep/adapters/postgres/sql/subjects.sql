@@ -20,6 +20,10 @@ SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.cr
          WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
   FROM byokeep.subject s WHERE s.id = :id;
 
+-- name: subject_names
+-- Of the agency's people and its machines: a client's person comes to the portal alone.
+SELECT name FROM byokeep.subject WHERE NOT 'contact' = ANY (roles);
+
 -- name: subject_named
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
