@@ -242,7 +242,8 @@ def test_bodies_in_every_form() -> None:
     entry = {
         "request": {
             "url": f"https://user:{VALUE}@example.com/a?b=1&code={short}&api_key={VALUE}#access_token={VALUE}&o%74p={short}",
-            "headers": [{"name": "Authorization", "value": f"Basic {pair}"}],
+            "headers": [{"name": "Authorization", "value": f"Basic {pair}"},
+                        {"name": ":path", "value": f"/a?b=1&state={short}"}],
             "queryString": [{"name": "code", "value": short}, {"name": "page", "value": "7"}],
             "postData": {"mimeType": "multipart/form-data; boundary=xx", "text": multipart,
                          "params": [{"name": "user", "value": short}]},

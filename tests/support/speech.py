@@ -137,6 +137,7 @@ SAYINGS: dict[str, Callable[[logging.Logger, str], None]] = {
     "extra object": lambda log, value: log.warning("done", extra={"ctx": Holder(value)}),
     "thread's name": _thread,
     "logger's name": lambda log, value: log.getChild(value).warning("done"),
+    "level's name": lambda log, value: log.handle(logging.makeLogRecord({"levelno": 30, "levelname": value})),
     "arguments that do not fit": lambda log, value: log.warning("key %s %s %d", value),  # noqa: PLE1206 - the fault it is about
     "too many arguments": lambda log, value: log.warning("key", value),  # noqa: PLE1205 - the fault it is about
 }

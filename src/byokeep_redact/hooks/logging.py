@@ -167,7 +167,9 @@ def _lined(item: object) -> object:
 
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_NAMES: Final = ("name", "threadName", "processName", "taskName", "funcName", "module", "filename", "pathname")
+_NAMES: Final = (
+    "name", "levelname", "threadName", "processName", "taskName", "funcName", "module", "filename", "pathname",
+)  # fmt: skip
 # Of a record without anything of its own: how many fields it has, which are text, and what its arguments may be.
 _FIELDS: Final = len(logging.makeLogRecord({}).__dict__)
 _NAMED: Final = tuple(name for name in _NAMES if name != "filename" and name in logging.makeLogRecord({}).__dict__)

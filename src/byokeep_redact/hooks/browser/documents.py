@@ -55,7 +55,7 @@ def is_secret_element(attributes: Mapping[str, str]) -> bool:
 
 
 MOST_VALUES: Final = 4000
-_ADDRESSES: Final = frozenset({"url", "redirecturl", "documenturl", "location", "referer"})
+_ADDRESSES: Final = frozenset({"url", "redirecturl", "documenturl", "location", "referer", ":path"})
 _IN_ADDRESS: Final = re.compile(r"(?<=[?&#;])([^&;=?#\s]{1,200})=([^&;#\s]+)")
 _FORM: Final = re.compile(r"[^\s=&{}<>\"]{1,200}=[^\s&{}<>\"]*(?:&[^\s=&{}<>\"]{1,200}=[^\s&{}<>\"]*)*")
 _FORM_FIELD: Final = re.compile(r"(=)([^&]+)")
