@@ -16,9 +16,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from yarl import URL
 
-from tests.support.surface import surfaces
+from tests.support.surface import DOCUMENTS, surfaces
 from tests.support.web import Desk
-from tools.openapi import documents
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
@@ -81,7 +80,7 @@ async def told(desk: Desk) -> dict[str, str]:
 
 async def fuzz(desk: Desk, process: str, number: int, times: int = 1) -> None:
     """Send the cases of a seed, each as somebody; every answer must be described, and none an error of ours."""
-    document = documents()[f"docs/openapi/{process}.json"]
+    document = json.loads((DOCUMENTS / f"{process}.json").read_text())
     known, chance = await told(desk), random.Random(number)
     http = desk.http if process == "web" else desk.stand.http
     statuses: dict[int, int] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,8 +26,9 @@ def s3_server() -> Iterator[str]:
         server.stop()
 
 
+@cache
 def s3_client(endpoint: str):  # type: ignore[no-untyped-def]
-    """A client of the library itself, to look behind our adapter and to tamper."""
+    """A client of the library itself, to look behind our adapter and to tamper; one, for it takes long to make."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint,

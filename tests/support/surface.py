@@ -1,4 +1,7 @@
-"""Holds what the servers answer against what they say of themselves: every reply of the stands passes here."""
+"""Holds what the servers answer against what they say of themselves: every reply of the stands passes here.
+
+The documents are read where they lie: that the servers say the same is a check of the tree (`python -m tools.openapi`).
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 
-from tools.openapi import documents
+DOCUMENTS = Path(__file__).parents[2] / "docs" / "openapi"
 
 
 class Surface:
@@ -62,4 +66,4 @@ class Surface:
 @cache
 def surfaces() -> dict[str, Surface]:
     """The surfaces by their process."""
-    return {name.rpartition("/")[2].removesuffix(".json"): Surface(one) for name, one in documents().items()}
+    return {file.stem: Surface(json.loads(file.read_text())) for file in DOCUMENTS.glob("*.json")}

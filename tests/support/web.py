@@ -24,6 +24,8 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from procrastinate import PsycopgConnector
+from psycopg_pool import AsyncConnectionPool
 
 from byokeep.adapters.openbao.ports import BaoScanKey
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
@@ -66,6 +68,8 @@ class Desk:
     files: Path
     canaries: list[Canary] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    queue: AsyncConnectionPool | None = None  # the worker's, from its first work on
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def people(self) -> dict[str, Person]:
@@ -135,8 +139,10 @@ class Desk:
         queue = build_app(self.stand.db.url("byokeep_worker"))
         register(queue, self.worker)
         queue.periodic_registry.periodic_tasks.clear()
-        async with queue.open_async():
-            await queue.run_worker_async(wait=False, install_signal_handlers=False, listen_notify=False)
+        async with self.opening:
+            await queue.open_async(self.queue)
+            self.queue = cast("PsycopgConnector", queue.connector).pool
+        await queue.run_worker_async(wait=False, install_signal_handlers=False, listen_notify=False)
 
     async def retry_now(self, times: int = 5) -> None:
         """Let the queue's waits pass, again and again."""
@@ -268,7 +274,12 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
         api.add_middleware(markup.Kept)
         http = await stack.enter_async_context(serving_web(api, stand.home / "w.sock"))
         worker = worker_app(stand, sim, providers, dbs["byokeep_worker"], files)
-        yield Desk(stand, web, worker, api, sim, http, files)
+        made = Desk(stand, web, worker, api, sim, http, files)
+        try:
+            yield made
+        finally:
+            if made.queue is not None:
+                await made.queue.close()
 
 
 @pytest.fixture

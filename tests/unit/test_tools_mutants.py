@@ -48,6 +48,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.fixture(autouse=True)
+def one_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small tree's runs name processes, and nothing else; to load all plugins there are is most of a run."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin")
+
+
 def fault(**changed: object) -> HandMade:
     row = {"ids": ("R1-1",), "what": "x", "file": "src/code_under_test.py", "find": "return 42", "put": "return 41",
            "tests": ("tests/test_code.py::test_it",), "seconds": 60}  # fmt: skip
