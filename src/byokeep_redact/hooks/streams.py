@@ -42,7 +42,8 @@ _WORD: Final = 4  # the shortest last word that is held
 _LOOK_BACK: Final = 64  # lines
 
 _OPEN_LINE: Final = re.compile(
-    rb"(?:[A-Za-z0-9_+/=.~%\\&#;{}-]{16}|[:=,;\\({\[\"']|(?i:bearer|basic|dpop|token))[ \t]{0,64}\r?\n\Z"
+    rb"(?:[A-Za-z0-9_+/=.~%\\&#;{}-]{16}|[:=,;\\({\[\"']|(?i:bearer|basic|dpop|token)"
+    rb"|%[0-9A-Fa-fu]{1,5}%?|\\[uUx0-7][0-9A-Fa-f{}]{0,9}|&#[0-9A-Fa-fx]{0,8}&?)[ \t]{0,64}\r?\n\Z"
 )
 _LAST_WORD: Final = re.compile(rb"[^\s:?>\])}!]{%d,}\Z" % _WORD)
 _END_OF_WORD: Final = re.compile(rb"[\s,;)\]}>]")
