@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import os
 import random
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from byokeep_redact import Redactor
 from byokeep_redact.encodings import ENCODINGS
+from byokeep_redact.prefilter import _words_of
+from byokeep_redact.rules import default_rules
+from byokeep_redact.triggers import TRIGGERS, Groups
 
 KEY = b"k" * 32
 CASES = 1_000
@@ -110,6 +115,26 @@ def test_engines_agree_on_random_texts() -> None:
     """Both engines find the same spans in the same texts, and redacting twice is redacting once."""
     seed = int(os.environ.get("REDACT_SEED", "20260301"))
     assert differences(seed, CASES, _tell) == 0
+
+
+def test_marks_that_are_tried_at_all_places_at_once_are_where_the_expression_finds_them() -> None:
+    """Groups of letters and words of rules: without hyperscan nothing is passed over that `re` finds, nor made up."""
+    chance = random.Random(20261129)
+    marks = [mark for choices in TRIGGERS.values() for mark in choices if isinstance(mark, Groups)]
+    words = frozenset(word for rule in default_rules().rules for word in rule.literals)
+    told: Counter[bool] = Counter()
+    for number in range(600):
+        mark = marks[number % len(marks)]
+        letters = [[code for code in range(256) if re.match(kind, bytes([code]))] for kind in mark.classes]
+        text = chance.randbytes(chance.randrange(6)) + bytes(
+            chance.choice(letters[at % len(letters)])
+            for at in range(len(letters) * (mark.times - 1) + chance.randrange(2 * len(letters)))
+        )
+        text += b"." * chance.choice((0, 1, 5000)) + chance.choice(list(words))
+        assert mark.stands_in(text) is (re.search(mark.pattern, text) is not None)
+        told[mark.stands_in(text)] += 1
+        assert _words_of(words).within(text.lower()) >= {word for word in words if word in text.lower()}
+    assert min(told.values()) > 100
 
 
 @pytest.mark.campaign
