@@ -253,7 +253,7 @@ async def _usage(look: ChecklistLook) -> ProbeOutcome:
     if not seen["uses"]:
         return unknown("usage", "no_data", "Nothing was used for a day. Do jobs run? `byokeep usage --since 7d`.")
     if seen["days"] < LEAST_DAYS:
-        step = f"There are {LEAST_DAYS} days to compare with in {LEAST_DAYS - seen['days']}; look at `byokeep usage`."
+        step = f"It takes {LEAST_DAYS} days to compare with; {seen['days']} are there. Look at `byokeep usage`."
         return unknown("usage", "no_baseline", step, uses=seen["uses"], days=seen["days"])
     return ok("usage", uses=seen["uses"])
 

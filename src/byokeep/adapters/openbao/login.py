@@ -36,7 +36,8 @@ def private_dir(path: Path) -> Path:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise Unavailable("directory_unsafe", next_step="chmod 700 it, and let this process's user own it.")
+        step = f"{path.name} must be a directory, not a link, that this process's user owns: chmod 700 it."
+        raise Unavailable("directory_unsafe", next_step=step)
     return path
 
 
