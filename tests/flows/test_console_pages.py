@@ -1,4 +1,4 @@
-"""The console in a real Chromium: each page in both themes, narrow and wide, judged by axe-core and its own policy."""
+"""The console in a real Chromium: axe-core judges each page, narrow or wide, light or dark; so does its own policy."""
 
 from __future__ import annotations
 

@@ -121,7 +121,11 @@ class Walk:
         """Hold the page that is shown against all that no page may do."""
         page, route = self.screen.page, self.route(at.partition("?")[0])
         self.faults += [f"{at}: {one} in {way}" for way, one in self.search(await self.ways())]
-        self.faults += [f"{at}: {one}" for one in await self.screen.faults(axe=not self.opened[route])]
+        if self.opened[route]:
+            self.faults += [f"{at}: {one}" for one in await self.screen.faults(axe=False)]
+        else:
+            self.faults += await self.screen.judged(at, thoroughly=True)
+            await page.set_viewport_size({"width": 320, "height": 800})
         if await page.title() == "run":
             self.faults.append(f"{at}: ran")
         if picture and route not in self.pictures:

@@ -20,16 +20,25 @@ SOURCE = Path(__file__).parents[2] / "src"
 PLUGIN = ("-p", "byokeep_redact.selftest.plugin")
 
 
-def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *words: str, also: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run pytest in a project of its own. The plugin is named once, whether or not its entry point is installed."""
+    path = os.pathsep.join(map(str, (folder, also or folder, SOURCE)))
     environment = os.environ | {
-        "PYTHONPATH": f"{folder}{os.pathsep}{SOURCE}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *PLUGIN, *words]
     return subprocess.run(
         command, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=360, check=False
     )
+
+
+# A sink of each class; that all of them run and could leak, test_pack.py and the run of the fixed project say.
+FEW = """
+from byokeep_redact.selftest import runner
+few = ("logging-message", "otel-headers", "evasions", "long-lines", runner.DYING)
+whole = runner.available_sinks
+runner.available_sinks = lambda: tuple([name for name in names if name in few] for names in whole())
+"""
 
 
 def project(folder: Path, body: str) -> Path:
@@ -40,9 +49,10 @@ def project(folder: Path, body: str) -> Path:
 
 
 @pytest.mark.req("R8.3-6")
-def test_a_project_with_a_leak_fails_by_class() -> None:
+def test_a_project_with_a_leak_fails_by_class(tmp_path: Path) -> None:
     """The example as it was: its own test passes, the pack fails and names classes and shapes; no sample is printed."""
-    ran = run(EXAMPLE, "-q", "--secrets-leak")
+    (tmp_path / "few.py").write_text(FEW)
+    ran = run(EXAMPLE, "-q", "--secrets-leak", "-p", "few", also=tmp_path)
     assert ran.returncode == 1, ran.stdout
     for name in ("sk-like", "bearer", "cookie", "base64", "encodings", "span-headers", "own"):
         assert f"FAILED secrets-leak::{name}" in ran.stdout, ran.stdout
@@ -75,7 +85,8 @@ def test_a_project_without_opentelemetry_can_pass(tmp_path: Path) -> None:
     """A class that needs a library which is not there is listed and skipped; all the others run and pass."""
     project(tmp_path, "def test_one():\n    pass\n")
     (tmp_path / "sitecustomize.py").write_text(WITHOUT)
-    ran = run(tmp_path, "-q", "-rs", "--secrets-leak")
+    (tmp_path / "few.py").write_text(FEW)
+    ran = run(tmp_path, "-q", "-rs", "--secrets-leak", "-p", "few")
     assert ran.returncode == 0, ran.stdout
     assert "11 passed, 1 skipped" in ran.stdout
     assert re.search(r"^span-headers +not available$", ran.stdout, re.MULTILINE), ran.stdout
@@ -107,7 +118,8 @@ def test_settings_that_name_nothing_are_one_usage_error(tmp_path: Path, settings
     assert all(text in ran.stderr for text in says), ran.stderr
     assert ran.stderr.count("secrets_leak_") == 1
     assert "secret-in-it" not in ran.stderr + ran.stdout
-    assert run(tmp_path, "-q").returncode == 0
+    if settings.endswith("nothere"):
+        assert run(tmp_path, "-q").returncode == 0
 
 
 def test_a_session_that_selects_no_part_of_the_pack_fails(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The console in a real Chromium, for a person with a keyboard; axe-core judges pages in both themes, at each width.
+"""The console in a real Chromium, for a person with a keyboard; axe-core judges pages, narrow or wide, light or dark.
 
 Use it with ``pytest_plugins`` that name it beside what ``tests.support.web`` needs, and the fixture ``screen``.
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from zlib import crc32
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Dialog, Error, Locator, Page
@@ -65,7 +66,6 @@ class Screen:
     cdp: CDPSession
     said: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
-    judgements: int = 0
     who: str = ""
     sessions: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -91,20 +91,19 @@ class Screen:
         if who not in self.sessions or "sign-in" in self.page.url:
             await self.sign_in(who, path)
 
-    async def judged(self, name: str) -> list[str]:
-        """What is wrong with the page that is shown, at each width; by axe-core narrow in one theme and wide in the
-        other; themes and the two wide sizes take turns from page to page, for a look of it costs a fifth of a second.
-        Where pictures are taken it looks at each size in both themes."""
+    async def judged(self, name: str, *, thoroughly: bool = False) -> list[str]:
+        """What is wrong with the page that is shown, at each width; by axe-core narrow or wide in one theme, for a look
+        of it costs a fifth of a second: which by the page's name. It looks at each size in both themes `thoroughly`, as
+        the walk of every page does, and where pictures are taken."""
         faults, place = [], os.environ.get("BYOKEEP_SHOTS")
-        self.judgements += 1
+        drawn = crc32(name.encode()) % 4
         for at, width in enumerate(SIZES):
             await self.page.set_viewport_size({"width": width, "height": 800})
-            turn = at == 0 or at == 1 + self.judgements % 2
-            for theme in THEMES if place else [THEMES[(min(at, 1) + self.judgements) % 2]]:
+            for theme in THEMES if place or thoroughly else [THEMES[drawn % 2]]:
                 await self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
                 if place:
                     await self.page.screenshot(path=f"{place}/{name}-{theme}-{width}.png", full_page=True)
-                judged = await self.faults(axe=turn or bool(place))
+                judged = await self.faults(axe=bool(place) or thoroughly or at == drawn // 2)
                 faults += [f"{name} {theme} {width}: {one}" for one in judged]
         return faults
 
