@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,8 +23,9 @@ from byokeep.core.errors import Rejected, Unavailable
 from byokeep.settings import load
 from byokeep.telemetry.log import EVENTS, REQUIRED
 from byokeep.web.forward import ROUTES
+from tests.support.forks import forked
 from tests.support.postgres import lacks_fixes
-from tests.support.stack import ForkedStack, World, environment, new_home, running_stack
+from tests.support.stack import ForkedStack, World, environment, new_home, running_stack, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,8 +36,33 @@ async def world() -> AsyncIterator[World]:
         yield running
 
 
-async def run(*words: str, cwd: Path, **variables: str) -> tuple[int, str]:
-    """``byokeep ...`` in a directory, with variables; returns exit code and standard error."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def production(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ForkedStack]:
+    """A stack of production, which the environment told so and where its logs go; it runs where it can."""
+    home = new_home()
+    with pytest.MonkeyPatch.context() as told:
+        told.setenv("BYOKEEP_ENVIRONMENT", "production")
+        told.setenv("BYOKEEP_LOG_DIR", str(tmp_path_factory.mktemp("logs") / "other-logs"))
+        told.setenv("BYOKEEP_LOG_LEVEL", "DEBUG")
+        stack = ForkedStack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
+    try:
+        if not lacks_fixes():
+            await stack.start()
+        yield stack
+    finally:
+        await stack.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+async def run(*words: str, cwd: Path, kind: str = "", **variables: str) -> tuple[int, str]:
+    """``byokeep ...`` in a directory, with variables; returns exit code and standard error.
+
+    It is an interpreter's start that finds them, unless a ``kind`` of :func:`.forks.forked` is named.
+    """
+    if kind:
+        given = words, environment() | variables, None, 30, kind
+        code, _, err = await asyncio.to_thread(partial(forked, *given, cwd=cwd))
+        return code, err.decode()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "byokeep.cli", *words, cwd=cwd, env=environment() | variables,
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
@@ -125,7 +152,9 @@ async def test_a_key_that_lies_elsewhere_is_never_taken(world: World, tmp_path: 
     with pytest.raises(Rejected, match="unknown_setting"):
         load(pasted)
     for name in ("BYOKEEP_OPENAI_API_KEY", "BYOKEEP_STORE_TOKEN"):
-        code, said = await run("client", "list", "--home", str(world.home), cwd=tmp_path, **{name: text})
+        code, said = await run(
+            "client", "list", "--home", str(world.home), cwd=tmp_path, kind="command", **{name: text}
+        )
         assert code == 2, name
         assert text not in said
     words = ("job", "run", "--home", str(world.home), "--client", client, "--secret", "openai", "--", "true")
@@ -187,7 +216,7 @@ async def test_a_vendors_package_uses_the_key_of_the_vault_alone(world: World, t
     assert sent.count(book.keys.digest(value.decode())) >= 1
     assert book.keys.digest(other.decode()) not in sent
     for name, key in known.items():
-        code, said = await run("env", "check", "--environment", cwd=tmp_path, **{name: key})
+        code, said = await run("env", "check", "--environment", cwd=tmp_path, kind="command", **{name: key})
         assert (code, key in said) == (1, False)
 
 
@@ -206,31 +235,40 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.req("R3.1-3", "R1.4-2")
-async def test_production_starts_with_a_recording_audit_or_not_at_all(tmp_path: Path) -> None:
-    """Record 1 is the bootstrap; a production broker serves with a recording device and exits without one."""
-    home = new_home()
-    stack = ForkedStack(
-        load(home=home, environment="production", web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
-    )
+@pytest.mark.req("S-ASVS-31")
+async def test_production_is_production_in_every_process(production: ForkedStack) -> None:
+    """What the stack was told, every process is told too; in production nothing describes or debugs itself."""
     if lacks_fixes():
         with pytest.raises(Rejected, match="postgres_too_old"):
-            await stack.start()
+            await production.start()
         return
-    try:
-        await stack.start()
-        async with aiohttp.ClientSession() as http:
-            world = World(home, stack, None, http)  # type: ignore[arg-type]
-            await world.people()
-            headers = {"Authorization": f"Bearer {world.tokens['auditor']}"}
-            async with http.post(f"{stack.web_url}/v1/audit/export", json={}, headers=headers) as reply:
-                first = json.loads((await reply.text()).splitlines()[0])
-            assert first["seq"] == 1
-            assert json.loads(first["payload"])["event"] == "installation.created"
-            await _refused_without_audit(home, tmp_path)
-    finally:
-        await stack.stop()
-        shutil.rmtree(home, ignore_errors=True)
+    settings = production.settings
+    place = settings.path("log_dir")
+    assert place.name == "other-logs"
+    names = ("web", "broker", "worker", "refresher")
+    await until(lambda: all((place / f"{name}.log").exists() for name in names), 20)
+    assert 'environment = "production"' in (settings.home / "run-settings.toml").read_text()
+    async with aiohttp.ClientSession() as http:
+        for url in (production.web_url, production.broker_url):
+            for hidden in ("docs", "redoc", "openapi.json", "metrics", "debug", "_sim/faults"):
+                assert (await http.get(f"{url}/{hidden}")).status == 404, (url, hidden)
+
+
+@pytest.mark.req("R3.1-3", "R1.4-2")
+async def test_production_starts_with_a_recording_audit_or_not_at_all(production: ForkedStack, tmp_path: Path) -> None:
+    """Record 1 is the bootstrap; a production broker serves with a recording device and exits without one."""
+    if lacks_fixes():
+        return
+    home = production.settings.home
+    async with aiohttp.ClientSession() as http:
+        world = World(home, production, None, http)  # type: ignore[arg-type]
+        await world.people()
+        headers = {"Authorization": f"Bearer {world.tokens['auditor']}"}
+        async with http.post(f"{production.web_url}/v1/audit/export", json={}, headers=headers) as reply:
+            first = json.loads((await reply.text()).splitlines()[0])
+        assert first["seq"] == 1
+        assert json.loads(first["payload"])["event"] == "installation.created"
+        await _refused_without_audit(home, tmp_path)
 
 
 def written(home: Path, tmp_path: Path, **changed: Any) -> str:
@@ -252,5 +290,5 @@ async def _refused_without_audit(home: Path, tmp_path: Path) -> None:
         ({"store_address": sock}, 4, "no_audit_device"),  # a store of one's own, and no device named
         ({"audit": False}, 2, "unknown_setting"),
     ):  # fmt: skip
-        found, said = await run("broker", "--config", written(home, tmp_path, **changed), cwd=tmp_path)
+        found, said = await run("broker", "--config", written(home, tmp_path, **changed), cwd=tmp_path, kind="part")
         assert (found, reason in said) == (code, True), (changed, said)

@@ -27,7 +27,6 @@ from byokeep.process import WORKER_READY, is_held
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
 from tests.support.cli import Ran, Shell, ended
-from tests.support.postgres import lacks_fixes
 from tests.support.stack import SOURCE, configure, family, lives, new_home, running_stack, until
 
 pytestmark = pytest.mark.timeout(400)  # whole stacks start; how fast is a benchmark
@@ -273,24 +272,6 @@ async def test_a_lost_seal_key_is_not_made_anew(rested: Path) -> None:
         assert not seal.exists()
     finally:
         aside.rename(seal)
-
-
-@pytest.mark.req("S-ASVS-31")
-async def test_production_is_production_in_every_process(home: Path) -> None:
-    """What `up` was told, every process is told too; in production nothing describes or debugs itself."""
-    (home / "config.toml").unlink()
-    place = home / "other-logs"
-    told = {"BYOKEEP_ENVIRONMENT": "production", "BYOKEEP_LOG_DIR": str(place), "BYOKEEP_LOG_LEVEL": "DEBUG"}
-    if lacks_fixes():
-        await refused(Shell(home), 2, "postgres_too_old", **told)
-        return
-    async with up(Shell(home), **told) as running, aiohttp.ClientSession() as http:
-        names = ("web", "broker", "worker", "refresher")
-        await until(lambda: all((place / f"{name}.log").exists() for name in names), 20)
-        assert 'environment = "production"' in (home / "run-settings.toml").read_text()
-        for name in ("web", "broker"):
-            for hidden in ("docs", "redoc", "openapi.json", "metrics", "debug", "_sim/faults"):
-                assert (await http.get(f"{running.ready[name]}/{hidden}")).status == 404, (name, hidden)
 
 
 class Lowered(Shell):
