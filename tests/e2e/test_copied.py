@@ -151,7 +151,8 @@ async def test_a_copy_comes_up_closed_and_its_original_does_not() -> None:
                 with pytest.raises(Conflict, match="home_was_elsewhere"):
                     async with up(around, elsewhere):
                         pass
-            ran = await Shell(elsewhere, loaded=True).run("up")
+            free = {f"BYOKEEP_{name}_LISTEN": "127.0.0.1:0" for name in ("WEB", "BROKER")}
+            ran = await Shell(elsewhere, loaded=True).run("up", **free)
             assert (ran.code, "home_was_elsewhere" in ran.said) == (Conflict.exit_code, True), ran.said
             assert "Move it there" in ran.said
             assert not list(elsewhere.glob("*/data/postmaster.pid"))

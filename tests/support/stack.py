@@ -318,7 +318,7 @@ class Work:
                 self.done.append(began)
             except ByokeepError as error:
                 self.refused.append((began, error.code))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.4)  # a job costs a tenth of a second of processor time
 
 
 def _placed(home: Path, token: Path, words: tuple[str, ...]) -> list[str]:
