@@ -90,11 +90,14 @@ async def vault(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault
         yield Vault(world, Shell(world.home), identity, target, client, value)
 
 
+@pytest.mark.req("S-OWASP-7")
 async def test_a_backup_is_made_closed_copied_and_counts_once_opened(vault: Vault) -> None:
     """It is 0600, lies away from here too, holds no value, share or recovery key; list tells made from opened."""
     made = await vault.create()
     file = Path(made["file"])
-    assert file.stat().st_mode & 0o777 == 0o600
+    assert [one.stat().st_mode & 0o777 for one in (file, file.parent)] == [0o600, 0o700]  # nobody else reads it
+    told = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
+    assert "Limit: byokeep does not see who reads such a file." in told  # whoever may read everything here
     copied = vault.target / file.name
     assert copied.read_bytes() == file.read_bytes()
     (one,) = [row for row in await vault.listed() if row["id"] == made["id"]]

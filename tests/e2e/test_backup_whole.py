@@ -25,8 +25,9 @@ from byokeep.settings import RESTORING, load
 from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
 from tests.support.backups import Site, Vault, site_of
+from tests.support.cli import Shell
 from tests.support.disk import filled
-from tests.support.stack import PROVIDERS, ForkedStack, World, new_home
+from tests.support.stack import PROVIDERS, ForkedStack, World, new_home, until
 
 REFUSED = (
     "SELECT count(*) FROM byokeep.audit_record WHERE event = 'backup.verified' AND outcome = 'rejected'"
@@ -202,11 +203,121 @@ async def test_who_takes_the_snapshot_reads_nothing(site: Site) -> None:
         await login.close()
 
 
-@pytest.mark.req("R9.2-1", "R9.2-2")
+@dataclass
+class Lifetime:
+    """A key's life by commands. Each is first refused for what it lacks, and has done nothing then."""
+
+    site: Site
+    place: Path
+    client: str = ""
+
+    async def done(self, *words: str, who: str = "operator", stdin: bytes | None = None) -> Any:
+        """Run a command that ends well; returns its document."""
+        token = self.site.world.token_file(who)
+        ran = await self.site.shell.run(*words, "--json", token=token, stdin=stdin)
+        assert ran.code == 0, ran.said
+        return ran.document if ran.out else None
+
+    async def lacks(self, step: str, *words: str, who: str = "operator", stdin: bytes | None = None) -> None:
+        """Run a command that is refused and says what comes first."""
+        ran = await self.site.shell.run(*words, token=self.site.world.token_file(who), stdin=stdin)
+        assert ran.code, ran.said
+        assert step in " ".join(ran.err.split()), ran.said
+
+    async def live(self) -> dict[str, str]:
+        """Create, store, access, rotate, revoke, audit; returns what is on record of each: event and what it is of."""
+        world, given = self.site.world, await self.site.world.new_key("heygen")
+        self.client = client = (await self.done("client", "create", "A whole life", who="admin"))["id"]
+        add = ("key", "add", client, "heygen")
+        await self.done("client", "suspend", client, who="admin")
+        await self.lacks("resume a suspended one", *add, stdin=given)
+        assert await self.done("key", "list", client) == []
+        await self.done("client", "resume", client, who="admin")
+        stored = await self.done(*add, stdin=given)
+        [ref] = await self.done("key", "list", client)
+
+        read, mark = ("job", "run", "--client", client, "--secret"), self.place / "ran"
+        await self.lacks("Add this client's own key first", *read, "openai", "--", "touch", str(mark))
+        assert not mark.exists()
+        await self.lacks("", *read, "heygen", "--", "sh", "-c", "test ! -s $0", "{heygen}")  # it is there
+        jobs = [one for one in await self.done("job", "list", client) if one["kind"] == "use"]
+        assert [one["state"] for one in jobs] == ["closed"] * 2
+        [job] = [one for one in jobs if one["secrets"] == ["heygen"]]
+
+        turn = ("rotate", "start", ref["id"])
+        await self.lacks("Add the new key: `byokeep key add", *turn, "--mint")
+        assert await self.done("rotate", "status", "--ref", ref["id"]) == []
+        run = await self.done(*turn)
+        about = {"provider": "heygen", "key": given.decode(), "state": "revoked", "account_id": "heygen-acme"}
+        async with world.http.post(f"{world.sim.url}/_sim/keys", json=about) as reply:
+            reply.raise_for_status()
+        await self.done(*add, "--no-wait", stdin=await world.new_key("heygen"))
+
+        async def rotated() -> bool:
+            return bool((await self.done("rotate", "status", run["id"]))["ended"])
+
+        await until(rotated, 60, "the rotation's end")
+        keys = self.place / "keys.txt"
+        await self.done("audit", "keys", str(keys), who="auditor")
+        for number, procedure in enumerate((stored["id"], run["id"])):
+            file = self.place / f"evidence-{number}.json"
+            await self.done("evidence", "export", procedure, str(file))
+            assert (await self.done("evidence", "verify", str(file), "--keys", str(keys)))["state"] == "ok"
+
+        end, why = ("key", "state", ref["id"]), ("--reason", "contract_over")
+        await self.lacks("the next state can be: compromised, deactivated, suspended", *end, "destroyed", *why)
+        assert (await self.done("key", "show", ref["id"]))["state"] == "active"
+        await self.done(*end, "deactivated", *why)
+
+        log = self.place / "log.jsonl"
+        await self.done("audit", "export", str(log), "--client", client, who="auditor")
+        await self.lacks("`byokeep audit keys` writes", "audit", "verify", str(log), who="auditor")
+        await self.done("audit", "checkpoint", who="auditor")
+        proof = self.place / "proof.json"
+        await self.done("audit", "proof", client, str(proof), who="auditor")
+        await self.done("audit", "check-proof", str(proof), "--keys", str(keys))
+        return {
+            "client.created": client, "key.stored": ref["id"], "job.opened": job["id"], "key.rotation": ref["id"],
+            "key.state_changed": ref["id"], "audit.exported": client,
+        }  # fmt: skip
+
+    async def recovered(self, file: str, home: Path) -> Any:
+        """Recover all of it by a command, into an empty home."""
+        keys, outside = self.site.world.home / "keys", self.place / "outside"
+        shutil.copytree(self.site.world.home / "checkpoints", outside)
+        words = ["backup", "restore", file, "--identity-file", str(self.site.identity), "--accept-loss", "--json"]
+        words += ["--seal-key-file", str(keys / "seal.key")]
+        for key in keys.glob("recovery*.key"):
+            words += ["--recovery-key-file", str(key)]
+        refused = await Shell(home).run(*words)
+        assert (refused.code, "Give --checkpoints DIR" in refused.err) == (2, True), refused.said
+        assert not list(home.iterdir())
+        ran = await Shell(home).run(*words, "--checkpoints", str(outside), within_s=300)
+        assert ran.code == 0, ran.said
+        return ran.document
+
+
+async def on_record(world: World, lived: dict[str, str], client: str) -> dict[str, list[str]]:
+    """The hashes of the records by which each verb is proved."""
+    found: dict[str, list[str]] = {}
+    for event, about in lived.items():
+        page = await world.must("auditor", "GET", f"/v1/audit?client_id={client}&event={event}&outcome=ok")
+        found[event] = [one["hash"] for one in page["records"] if one["object"] == about]
+    return found
+
+
+@pytest.mark.req("R9.2-1", "R9.2-2", "R0-5")
 async def test_sealed_profiles_open_after_a_restore_or_are_named(site: Site, tmp_path: Path) -> None:
     """Under three versions of a KEK each opens to what was sealed; what lacks its blob or its key is named, and so is
-    what has no row, each way; nothing of it is removed. Without what lies outside, people are told."""
+    what has no row, each way; nothing of it is removed. Without what lies outside, people are told.
+
+    Before the backup a key lives its life by commands, the last of which is the restore: each is on record, and still.
+    """
     world, vault = site.world, site.vault
+    life = Lifetime(site, tmp_path)
+    lived = await life.live()
+    proved = await on_record(world, lived, life.client)
+    assert all(proved.values()), proved
     client = await world.client()
     sealed: list[dict[UUID, bytes]] = []
     with world.frozen("worker"):  # which would move what is under older versions
@@ -233,9 +344,12 @@ async def test_sealed_profiles_open_after_a_restore_or_are_named(site: Site, tmp
 
     home = new_home()
     try:
-        done = await site.restored(made["file"], home, client)
-        assert (done.missing, done.orphans) == ([], [])
+        recovered = await life.recovered(made["file"], home)
+        assert (recovered["missing"], [one for one in recovered["orphans"] if client in one]) == ([], [])
         async with site.again(home) as (new, opens):
+            assert await on_record(new, lived, life.client) == proved
+            [recovery] = (await new.must("auditor", "GET", "/v1/audit?event=backup.restored"))["records"]
+            assert (recovery["outcome"], recovery["fields"]["backup"]) == ("ok", recovered["id"])
             at = f"/v1/keks/development-{client}"
             for version, part in enumerate(sealed, start=1):
                 found = await new.must("auditor", "GET", f"{at}/dependents?version={version}")
