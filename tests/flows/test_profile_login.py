@@ -236,7 +236,7 @@ async def test_a_browser_that_was_killed_is_not_sealed(vault: Vault) -> None:
 
 
 @pytest.mark.req("R2.3-2")
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.campaign)])
 async def test_key_material_that_repeats_is_refused(vault: Vault, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """No two of many keys are alike; a source of randomness that repeats itself seals nothing, and people are told."""
     client, profile = await vault.sealed()

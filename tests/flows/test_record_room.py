@@ -40,7 +40,7 @@ async def versions(vault: Vault, client: UUID, profile: UUID) -> int:
         return int(await held.newest(ProfileRef(ClientId(client), profile)))
 
 
-@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("swept", [False, pytest.param(True, marks=pytest.mark.campaign)])
 async def test_twenty_five_cut_seals_leave_the_last_good_generation(
     vault: Vault, monkeypatch: pytest.MonkeyPatch, swept: bool
 ) -> None:
