@@ -60,7 +60,7 @@ def _writes(called: ast.expr) -> bool:
 def loose_loggers(text: str) -> int:
     """How many loggers are asked for and neither written to at once nor kept under a name that is looked for."""
     found = 0
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(ast.parse(text)) if "get_log" in text else ():
         kept = node.targets[0] if isinstance(node, ast.Assign) else None
         if isinstance(node, ast.Call):
             found += ast.unparse(node.func).endswith("get_log")
