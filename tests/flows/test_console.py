@@ -545,6 +545,8 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     assert (await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")).status == 303
     first = await operator.get("/console")
     assert "is stopped" in first.text
+    for page in ("", "/clients"):  # one that takes no query, and one that takes others
+        assert (await operator.get(f"/console{page}?unknown=1")).status == 422
     assert re.search(r'No backup is set up.*?href="/console/recovery"', first.raw, re.DOTALL)
     assert "The store is cut off, too." in (await operator.get("/console/kill")).text
     for page in ("clients", f"clients/{client}"):

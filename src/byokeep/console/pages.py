@@ -46,7 +46,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import LateRoute
-from byokeep.http.request import STATUS, Authenticator, Budget, answer, no_query, query_of, request_id
+from byokeep.http.request import STATUS, Authenticator, Budget, answer, query_of, request_id
 from byokeep.kernel.app import WebApp
 
 ENDED: Final = "event: ended\ndata: {}\n\n"  # a stream's last event: its session is over
@@ -366,7 +366,7 @@ class Console:
                 coming = partial(self.visitor, request, used=used)
                 who = await (self.emergency.stopping(coming) if stops else coming())
                 if method == "GET" and not query:
-                    await no_query(request)
+                    query_of(request)
                 return await show(request, who)
             except ByokeepError as error:
                 return await self.refused(request, error, who)

@@ -120,6 +120,9 @@ async def stream_bytes(request: Request, *, media: str) -> AsyncIterator[bytes]:
         raise _refused("body_cut_off", "Send the whole body.") from None
 
 
+_NO_QUERY: Final = "Leave out the query: this route takes none."
+
+
 async def no_query(request: Request) -> None:
     """Refuse any query string: nothing here uses one. Async, or each request would visit a thread for it.
 
@@ -130,7 +133,7 @@ async def no_query(request: Request) -> None:
     if request.scope.get("query_string"):
         if "authorization" not in request.headers:
             raise Unauthenticated("no_token", next_step="Send one header `Authorization: Bearer <token>`.")
-        raise Rejected("unexpected_query", next_step="Leave out the query: this route takes none.")
+        raise Rejected("unexpected_query", next_step=_NO_QUERY)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -201,7 +204,8 @@ def query_of(request: Request, *allowed: str) -> dict[str, str]:
     found = request.query_params.multi_items()
     names = [name for name, _ in found]
     if len(set(names)) != len(names) or not set(names) <= set(allowed):
-        raise Rejected("unexpected_query", next_step="This route takes: " + ", ".join(allowed) + "; each once.")
+        takes = f"This route takes: {', '.join(allowed)}; each once." if allowed else _NO_QUERY
+        raise Rejected("unexpected_query", next_step=takes)
     return dict(found)
 
 
