@@ -33,6 +33,7 @@ from byokeep_redact.canary import PROVIDERS
 from byokeep_redact.fingerprint import WINDOW, Digester, parse
 from tests.support.audit_table import DENIED, Call, Case, Scene, expect_each, fresh
 from tests.support.broker import Person
+from tests.support.connected import connect
 from tests.support.web import Desk
 
 pytest_plugins = [
@@ -63,6 +64,7 @@ async def test_a_value_can_be_looked_for_as_soon_as_it_is_stored(desk: Desk) -> 
     client = await desk.stand.client()
     values = {provider: desk.canary(provider) for provider in PROVIDERS}
     done = {provider: (await desk.put(client, value, provider))[1] for provider, value in values.items()}
+    await connect(desk.stand, client)  # an account's tokens are not looked for, and leave no scan unknown
     reply = await taken(desk)
     assert (reply["values"], reply["unknown"], reply["replaced_unknown"]) == (len(PROVIDERS), [], 0)
     assert reply["all_clients"] is True
@@ -135,6 +137,9 @@ async def test_what_an_earlier_release_stored_is_unknown_until_it_is_replaced(de
     assert json.loads(desk.stand.events("leaks.fingerprints_read")[-1])["fields"] == {"count": 1, "unknown": 1}
     desk.sql(f"INSERT INTO byokeep.leak_fingerprint VALUES ('{client}', '{done['ref']}', 1, 99, '{{}}')")
     assert len((await taken(desk))["unknown"]) == 1, "digests of another format were taken"
+    for place, unknown in (("rule=a", 0), ("", 1)):  # keyless: there is no value
+        desk.sql(f"UPDATE byokeep.credential_ref SET provider_place = '{place}' WHERE id = '{done['ref']}'")
+        assert len((await taken(desk))["unknown"]) == unknown
     new = desk.canary()
     await desk.onboard(client, new)
     reply = await taken(desk)

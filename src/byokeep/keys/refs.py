@@ -472,12 +472,14 @@ class _Line:
     pinned: int
     version: int | None
     digests: tuple[str, ...] | None
+    keyless: bool
 
 
 def _line(row: Row) -> _Line:
     return _Line(
         place=_parsed(row["secret_ref"], row["ref_id"]), ref_id=row["ref_id"], pinned=row["pinned"],
         version=row["version"], digests=None if row["digests"] is None else tuple(row["digests"]),
+        keyless=row["keyless"],
     )  # fmt: skip
 
 
@@ -485,7 +487,7 @@ async def live_values(app: WebApp, actor: Actor) -> LiveFingerprints:
     """Return the fingerprints of every value that is live.
 
     Live are the references in the states of :data:`byokeep.core.keystate.LIVE`: their pinned version, whatever the
-    store says, and every other version that the store still holds.
+    store says, and every other version that the store still holds. Tokens of accounts are left out.
 
     Raises:
         Denied: ``not_permitted``.
@@ -505,6 +507,8 @@ async def live_values(app: WebApp, actor: Actor) -> LiveFingerprints:
         for version in sorted(versions):
             if digests := known.get(version):
                 watched.append(LiveValue(place=place, ref_id=ref_id, version=version, digests=digests))
+            elif version == pinned and ref[0].keyless:
+                continue
             elif version == pinned:
                 reason = "earlier_release" if known.get(version) is None else "too_weak"
                 unknown.append(LiveValue(place=place, ref_id=ref_id, version=version, reason=reason))

@@ -11,11 +11,13 @@ RETURNING f.ref_id;
 -- name: leak_live
 -- Every reference in one of the states, once for each version that was ever announced under it, with the digests of this
 -- format if there are any. References that follow each other share their place in the store, but no version.
-SELECT r.client_id, r.id AS ref_id, r.secret_ref, r.version AS pinned, v.version, f.digests
+-- Tokens of accounts are not looked for: they are replaced every few hours. A keyless credential has no value of its own.
+SELECT r.client_id, r.id AS ref_id, r.secret_ref, r.version AS pinned, v.version, f.digests,
+       r.kind = 'provider_api_key' AND r.provider_place <> '' AS keyless
   FROM byokeep.credential_ref r
   LEFT JOIN byokeep.value_fingerprint v ON v.ref_id = r.id
   LEFT JOIN byokeep.leak_fingerprint f
          ON f.client_id = r.client_id AND f.ref_id = r.id AND f.version = v.version AND f.format = :format
- WHERE r.state = ANY(CAST(:states AS text[]))
+ WHERE r.state = ANY(CAST(:states AS text[])) AND r.account_id IS NULL
    AND (CAST(:ids AS uuid[]) IS NULL OR r.client_id = ANY(CAST(:ids AS uuid[])))
  ORDER BY r.client_id, r.id, v.version;
