@@ -126,6 +126,7 @@ class Walk:
         else:
             self.faults += await self.screen.judged(at, thoroughly=True)
             await page.set_viewport_size({"width": 320, "height": 800})
+            await page.emulate_media(color_scheme="light")
         if await page.title() == "run":
             self.faults.append(f"{at}: ran")
         if picture and route not in self.pictures:
