@@ -113,17 +113,23 @@ async def scene(keep: Path | None, *, say: Say) -> AsyncIterator[Scene]:
 
 
 async def people(stage: Scene) -> None:
-    """Make an operator, an approver and an auditor with the first admin's token."""
+    """Sign in the first admin, and make an operator, an approver and an auditor."""
     stage.tokens["admin"] = read_token_file(stage.home / "credentials" / "admin.token")
+    await _signed_in(stage, "admin", await stage.api("admin", "GET", "/v1/self"))
     for role in ("operator", "approver", "auditor"):
         body = {"name": f"demo-{role}", "roles": [role], "clients": [], "all_clients": True}
         made = await stage.api("admin", "POST", "/v1/operators", body=body)
         invitation = await stage.api("admin", "POST", f"/v1/operators/{made['id']}/tokens", body={"days": 1})
-        stage.tokens[role], password = Secret(invitation["token"]), secrets.token_urlsafe(24)
-        await stage.api(role, "PUT", f"/v1/operators/{made['id']}/password", raw=Secret(password))
-        session = await stage.api(role, "POST", "/v1/session", body={"name": made["name"], "password": password})
-        stage.tokens[role] = Secret(session["token"])
-        new_file(stage.home / "credentials" / f"{role}.token")(stage.tokens[role])
+        stage.tokens[role] = Secret(invitation["token"])
+        await _signed_in(stage, role, made)
+
+
+async def _signed_in(stage: Scene, role: str, person: Mapping[str, Any]) -> None:
+    password = secrets.token_urlsafe(24)
+    await stage.api(role, "PUT", f"/v1/operators/{person['id']}/password", raw=Secret(password))
+    session = await stage.api(role, "POST", "/v1/session", body={"name": person["name"], "password": password})
+    stage.tokens[role] = Secret(session["token"])
+    new_file(stage.home / "credentials" / f"{role}.token", replace=True)(stage.tokens[role])  # for a home that is kept
 
 
 async def make_key(stage: Scene, client: str, provider: str) -> Secret:

@@ -154,24 +154,38 @@ async def running(site: Site) -> AsyncIterator[Site]:
 
 async def person(site: Site, role: str) -> Path:
     """Make a person with the first admin's token; returns the token's file."""
-    first, file = site.place / "init" / "admin.token", site.place / f"{role}.token"
+    first, file = await first_admin(site), site.place / f"{role}.token"
     if not file.exists():
         words = ("operator", "create", role, "--role", role, "--all-clients", "--json")
         made = await site.run(*words, token=first)
         assert made.code == 0, made.said
         issued = await site.run("operator", "token", made.document["id"], "--save", str(file), token=first)
         assert issued.code == 0, issued.said
-        word, session = b"a long enough pass phrase\n", site.place / f"{role}.session"
-        for step in (("operator", "password"), ("operator", "login", role, "--save", str(session))):
-            ran = await site.run(*step, token=file, stdin=word)
-            assert ran.code == 0, ran.said
-        session.replace(file)
+        await signed_in(site, role, file)
     return file
+
+
+async def first_admin(site: Site) -> Path:
+    """Use the invitation that the installation left, once; returns the file of a session."""
+    first = site.place / "init" / "admin.token"
+    if not (site.place / "first-admin.invitation").exists():
+        shutil.copyfile(first, site.place / "first-admin.invitation")
+        await signed_in(site, "first-admin", first)
+    return first
+
+
+async def signed_in(site: Site, name: str, file: Path) -> None:
+    """Turn an invitation's file into that of a session, as its holder would."""
+    word, session = b"a long enough pass phrase\n", site.place / f"{name}.session"
+    for step in (("operator", "password"), ("operator", "login", name, "--save", str(session))):
+        ran = await site.run(*step, token=file, stdin=word)
+        assert ran.code == 0, ran.said
+    session.replace(file)
 
 
 async def onboarded(site: Site) -> tuple[str, bytes]:
     """A client with a verified key."""
-    first = site.place / "init" / "admin.token"
+    first = await first_admin(site)
     client = await site.run("client", "create", f"Client {new_canary('kie')[:6].decode()}", "--json", token=first)
     assert client.code == 0, client.said
     key = new_canary("openai")

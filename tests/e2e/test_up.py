@@ -123,9 +123,16 @@ async def signed_in(shell: Shell, name: str, file: Path) -> None:
     Path(f"{file}.session").replace(file)
 
 
+async def first_admin(shell: Shell) -> Path:
+    """Use the invitation that the installation left; returns the file of a session."""
+    first = shell.home / "credentials" / "admin.token"
+    await signed_in(shell, "first-admin", first)
+    return first
+
+
 async def onboard(shell: Shell, sim: Sim) -> tuple[str, Path]:
     """Make an admin's first steps on the command line: a person, a client, a key; returns client and token."""
-    first = shell.home / "credentials" / "admin.token"
+    first = await first_admin(shell)
     made = await shell.run("operator", "create", "maria", "--role", "operator", "--all-clients", "--json", token=first)
     assert made.code == 0, made.said
     token = shell.home / "credentials" / "maria.token"

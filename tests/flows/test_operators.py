@@ -50,11 +50,14 @@ async def login(desk: Desk, name: str, password: str) -> tuple[int, Any]:
     return await desk.call("POST", "/v1/session", None, {"name": name, "password": password})
 
 
-async def test_the_first_admin_is_made_once_with_a_token_for_a_day(desk: Desk) -> None:
-    """A fresh database has no identity; bootstrap gives one random, expiring token and then never again."""
-    desk.sql("DELETE FROM byokeep.api_token; DELETE FROM byokeep.subject;")
-    status, _ = await desk.call("GET", "/v1/operators", "admin")
-    assert status == 401
+@pytest.mark.req("S-ASVS-23")
+async def test_the_first_admin_is_made_once_and_invited_for_a_day(desk: Desk) -> None:
+    """A fresh database has no identity; bootstrap gives one random invitation and then never again. It opens nothing
+    but sets one password, once, within a day."""
+    nobody = "DELETE FROM byokeep.api_token; DELETE FROM byokeep.subject;"
+    desk.sql(nobody)
+    for who in ("admin", "operator", "auditor"):
+        assert (await desk.call("GET", "/v1/self", who))[0] == 401
     results = await asyncio.gather(bootstrap(desk.stand.app), bootstrap(desk.stand.app), return_exceptions=True)
     [token] = [found for found in results if isinstance(found, Secret)]
     [error] = [found for found in results if isinstance(found, Conflict)]
@@ -62,14 +65,25 @@ async def test_the_first_admin_is_made_once_with_a_token_for_a_day(desk: Desk) -
     first = Person(uuid4(), token.reveal().decode())
     assert len(first.token) == 47
     assert first.token.startswith("bko_")
-    status, reply = await desk.call("GET", "/v1/self", first)
-    assert (status, reply["roles"]) == (200, ["admin"])
     assert desk.sql("SELECT expires_at - created_at FROM byokeep.api_token") == "1 day"
+    me = (await desk.call("GET", "/v1/self", first))[1]["id"]
+    for method, path in (("GET", "/v1/operators"), ("GET", "/v1/clients"), ("POST", f"/v1/operators/{me}/tokens")):
+        status, reply = await desk.call(method, path, first, {} if method == "POST" else None)
+        assert (status, "`byokeep operator password`" in reply["next_step"]) == (403, True), path
+    password = ("PUT", f"/v1/operators/{me}/password")
+    at_once = await asyncio.gather(*(desk.exchange(*password, first, raw=PASSWORD.encode()) for _ in range(2)))
+    assert sorted(reply[0] for reply in at_once) == [204, 401]
+    assert (await desk.exchange(*password, first, raw=b"the password of a thief"))[0] == 401
+    assert (await login(desk, "first-admin", PASSWORD))[0] == 201
+    desk.sql(nobody)
+    other = Person(uuid4(), (await bootstrap(desk.stand.app)).reveal().decode())
+    assert other.token != first.token
+    me = (await desk.call("GET", "/v1/self", other))[1]["id"]
     desk.sql("UPDATE byokeep.api_token SET created_at = now() - interval '25 hours', expires_at = now()")
-    assert (await desk.call("GET", "/v1/self", first))[0] == 401
+    assert (await desk.exchange("PUT", f"/v1/operators/{me}/password", other, raw=PASSWORD.encode()))[0] == 401
 
 
-async def test_a_password_ends_the_token_of_the_first_admin_and_none_that_its_holder_took(desk: Desk) -> None:
+async def test_a_password_ends_the_invitation_of_the_first_admin_and_none_that_its_holder_took(desk: Desk) -> None:
     """What the installation issued is no second way in; an own token works on, also at the next password."""
     desk.sql("DELETE FROM byokeep.api_token; DELETE FROM byokeep.subject;")
     given = (await bootstrap(desk.stand.app)).reveal().decode()

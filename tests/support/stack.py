@@ -106,8 +106,11 @@ class World:
         return answer.document
 
     async def people(self) -> None:
-        """Make an operator, an approver and an auditor with the first admin's token."""
-        self.tokens["admin"] = (self.home / "credentials" / "admin.token").read_text().strip()
+        """Sign in the first admin with the invitation that the installation left, and make three other people."""
+        first = self.home / "credentials" / "admin.token"
+        self.tokens["admin"] = first.read_text().strip()
+        await self.enter("admin", await self.must("admin", "GET", "/v1/self"))
+        first.write_text(self.tokens["admin"] + "\n")
         for role in PEOPLE:
             body = {"name": f"{role}-{secrets.token_hex(3)}", "roles": [role], "clients": [], "all_clients": True}
             made = await self.must("admin", "POST", "/v1/operators", body)
@@ -117,7 +120,12 @@ class World:
     async def sign_in(self, who: str, made: dict[str, Any]) -> None:
         """Let a person set a password with an admin's invitation, and log in."""
         invitation = await self.must("admin", "POST", f"/v1/operators/{made['id']}/tokens", {"days": 1})
-        self.tokens[who], password = invitation["token"], secrets.token_urlsafe(16)
+        self.tokens[who] = invitation["token"]
+        await self.enter(who, made)
+
+    async def enter(self, who: str, made: dict[str, Any]) -> None:
+        """Let a person who holds an invitation set a password with it, and log in."""
+        password = secrets.token_urlsafe(16)
         answer = await self.ask(who, "PUT", f"/v1/operators/{made['id']}/password", raw=password.encode())
         assert answer.status in (0, 204), answer  # an empty reply is no document
         session = await self.must(who, "POST", "/v1/session", {"name": made["name"], "password": password})

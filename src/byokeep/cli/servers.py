@@ -62,7 +62,7 @@ def up() -> None:
         facts = {"web": stack.web_url, "broker": stack.broker_url, "home": str(home)}
         words = f"{called()} client list"
         if first.exists():
-            facts["first_admin_token"] = str(first)
+            facts["first_admin_invitation"] = str(first)
             facts["it_ends"] = datetime.fromtimestamp(first.stat().st_mtime + 86_400, UTC).isoformat()
             token = f"--token-file {shlex.quote(str(first))}"
             password = f"{called()} operator password {token}"

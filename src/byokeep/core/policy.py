@@ -163,7 +163,10 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
     holders = GRANTS.get(verb, frozenset())
     if not actor.roles & holders:
         named = ", ".join(sorted(role.value for role in holders - {_T}))
-        raise Denied("not_permitted", verb=verb.value, next_step=f"This needs one of these roles: {named or 'none'}.")
+        needed = f"This needs one of these roles: {named or 'none'}."
+        if Role.INVITED in actor.roles:
+            needed = "An invitation only sets a password: `byokeep operator password`, then `byokeep operator login`."
+        raise Denied("not_permitted", verb=verb.value, next_step=needed)
     if actor.held and verb in APPROVING:
         until = f"until {actor.held_until.astimezone(UTC):%Y-%m-%d %H:%M}Z" if actor.held_until else "for now"
         step = (

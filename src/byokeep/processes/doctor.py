@@ -129,7 +129,7 @@ def _files(settings: Settings) -> Iterator[ProbeOutcome]:
         if first.exists():
             left_s = BOOTSTRAP_S - (time.time() - first.stat().st_mtime)
             step = "Set a password with it (`byokeep operator password`), then delete it."
-            yield ok("first admin token", step, hours_left=max(int(left_s // 3600), 0))
+            yield ok("first admin invitation", step, hours_left=max(int(left_s // 3600), 0))
 
 
 def _drill(settings: Settings) -> Iterator[ProbeOutcome]:

@@ -2,7 +2,7 @@
 
 Rules
 - An installation keeps one id and one environment forever. A copy that claims another environment is refused.
-- Nothing here gives a person rights: the first admin's token lives a day and can only create others (S-ASVS-23).
+- Nothing here gives a person rights: the first admin's invitation lives a day and sets one password (S-ASVS-23).
 - Tokens of local machines live the runbook's 30 days (6.1). They are renewed, at a start and while running, when half
   of that has passed. The database says how long one has left, by the token in its file; a file's own time proves
   nothing.

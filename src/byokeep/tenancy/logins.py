@@ -176,14 +176,14 @@ async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
 async def set_password(
     app: BrokerApp, passwords: PasswordCheck, actor: Actor, subject_id: UUID, *, password: Secret, length: int
 ) -> None:
-    """Set one's own password. All one's sessions and invitations end, and the token of the first admin.
+    """Set one's own password. All one's sessions and invitations end, and tokens that others issued.
 
     Args:
         length: Number of bytes of ``password``, which a :class:`Secret` does not tell.
 
     Raises:
         Denied: ``not_yours``.
-        Unauthenticated: ``step_up_required``.
+        Unauthenticated: ``step_up_required``; ``bad_token``: of two at once with one invitation, the second.
         Rejected: ``bad_password_length``, ``machine_has_no_password``.
     """
     changed = EventName.OPERATOR_CHANGED
@@ -205,10 +205,12 @@ async def set_password(
         mark = sha256(phc.encode()).hexdigest()
         async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
+            invited = Role.INVITED in actor.roles
+            if invited and (await tx.one(SubjectToken, "token_get", id=actor.token_id)).revoked_at is not None:
+                raise Unauthenticated("bad_token", next_step="This invitation was used. An admin can issue another.")
             subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
             said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
             await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, **said)
-            invited = Role.INVITED in actor.roles
             if invited:
                 await unlink(tx, actor, subject_id)
             await end_older(tx, actor, subject_id, passkeys=invited)

@@ -43,7 +43,7 @@ _ONE_PERSON: Final = frozenset({Role.OPERATOR, Role.AUDITOR})  # what one admin 
 
 
 async def bootstrap(app: BrokerApp) -> Secret:
-    """Create the first admin and return its token, which ends after 24 hours.
+    """Create the first admin and return its invitation, which sets a password, once, within 24 hours.
 
     Raises:
         Conflict: ``already_set_up``: there already is an identity.
@@ -55,7 +55,7 @@ async def bootstrap(app: BrokerApp) -> Secret:
             raise Conflict("already_set_up", next_step="Ask an admin for a token.")
         first = _new(app, FIRST_ADMIN, frozenset({Role.ADMIN}), frozenset(), all_clients=True, machine=False)
         admin = await tokens.put(tx, app, actor, first, new=True)
-        issued = await tokens.new_token(tx, app, actor, admin, kind="api", life_s=BOOTSTRAP_S)
+        issued = await tokens.new_token(tx, app, actor, admin, kind="invitation", life_s=BOOTSTRAP_S)
     return issued.value
 
 
