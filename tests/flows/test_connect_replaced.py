@@ -88,7 +88,11 @@ async def test_a_login_ends_what_it_replaced_where_that_spares_the_new_one(offic
     await office.social.tell("rules", platform="x", single_grant=False)
     first = await office.connected(client, "x")
     old = await pair(office, client, "x", first["account_id"])
+    ref = office.sql("SELECT id FROM byokeep.credential_ref")
+    paused = {"to": "suspended", "reason": "a_pause"}
+    assert (await office.desk.call("POST", f"/v1/refs/{ref}/state", "operator", paused))[0] == 200
     await office.connected(client, "x")
+    assert office.sql("SELECT state FROM byokeep.credential_ref") == "suspended"  # whoever logs in did not decide that
     assert not await lives(office, "x", old)
     assert (await office.social.identity("x", (await pair(office, client, "x", first["account_id"]))[0])).status == 200
     assert revocations(office) == [("ok", "replaced", "confirmed")]

@@ -212,8 +212,9 @@ VALUES (:id, :client_id, :provider, 'oauth_token_set', 'account', :environment, 
 RETURNING *;
 
 -- name: account_ref_renew
+-- A reference that a person suspended stays suspended: whoever logs in anew may be the client, who did not decide it.
 UPDATE byokeep.credential_ref
-   SET version = :version, state = 'active', verification = 'verified',
+   SET version = :version, state = CASE state WHEN 'suspended' THEN state ELSE 'active' END, verification = 'verified',
        rotation_due_at = LEAST(GREATEST(COALESCE(CAST(:due_at AS timestamptz), now() + interval '365 days'), created_at + interval '1 second'),
                                created_at + interval '399 days')
  WHERE client_id = :client_id AND id = :id
