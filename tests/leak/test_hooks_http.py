@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 
 import pytest
@@ -153,6 +154,8 @@ def test_addresses_lose_what_is_named_like_a_credential() -> None:
             assert "page=2" in clean_url(wall, address)
             assert "z=1" in clean_url(wall, address)
         assert not leaks(clean_query(wall, f"{name}={value}&page=2"), value)
+    hexadecimal = secrets.token_hex(20)  # looks like nothing, but for the header that it is in
+    assert not leaks(clean_url(wall, f"cookie: auth_token={phrase()}; ct0={hexadecimal}"), hexadecimal)
     user = phrase()
     for said in (f"app:{user}", f"app:p@{user}", f"{user}@:x"):
         assert clean_url(wall, f"postgresql://{said}@db.example:5432/x") == "postgresql://db.example:5432/x"

@@ -43,9 +43,9 @@ def _parameter(wall: Wall, name: str, value: str) -> str:
 def clean_url(wall: Wall, url: str) -> str:
     """Return a URL without user information and without what :func:`clean_query` takes out."""
     place, mark, rest = _USER.sub("", url).partition("?")
-    if not mark:
-        place, mark, rest = place.partition("#")
-    return clean_query(wall, place) + mark + (clean_query(wall, rest) if mark else "")
+    # Read as a whole: in what is no URL, such as a Cookie header, one part tells what the next is.
+    place, sharp, fragment = place.partition("#")
+    return wall.text(place) + sharp + clean_query(wall, fragment) + mark + clean_query(wall, rest)
 
 
 def token_reply(wall: Wall, status: int, body: bytes) -> dict[str, str | int]:
