@@ -1,8 +1,9 @@
 """Who visits the console: the cookie, and whether a form was sent from a page of ours.
 
 Rules
-- The cookie is the token of a session of kind ``console``; the database holds its keyed hash (:mod:`byokeep.tenancy`).
-  It has the prefix ``__Host-``: HTTPS or loopback, this host, no script, no other site.
+- The cookie is a session's token, of kind ``console`` where the console made it; one of the command line may do here
+  what it may do there. The database holds its keyed hash (:mod:`byokeep.tenancy`). The cookie has the prefix
+  ``__Host-``: HTTPS or loopback, this host, no script, no other site.
 - A form is accepted if the browser says that it comes from this origin (``Sec-Fetch-Site`` or, without that,
   ``Origin``) and if it holds the word derived from the visitor's own cookie. Both are checked before it is read
   further.
