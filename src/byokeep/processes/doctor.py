@@ -69,7 +69,7 @@ from byokeep.processes.wiring import (
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.tenancy.operators import BOOTSTRAP_S
 from byokeep.wire.address import parse_address
-from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
+from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport, trusting
 
 _FREE_BYTES: Final = 512 * 1024 * 1024
 _SLOTS_BYTES: Final = 16 * 352 * 1024  # as many renewals as run in parallel
@@ -342,7 +342,7 @@ async def _certificates(settings: Settings) -> ProbeOutcome:
         if parts.scheme != "https":
             continue  # settings accept nothing but this host's own
         try:
-            trusted = ssl.create_default_context(cafile=settings.file(f"{name}_ca_file"))
+            trusted = trusting(settings.file(f"{name}_ca_file"))
             _, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=trusted)
         except ssl.SSLCertVerificationError as error:
             step = "Renew its certificate, or set its issuer in the settings."
