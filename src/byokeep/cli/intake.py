@@ -99,10 +99,13 @@ def read_token_file(path: Path) -> Secret:
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         named = f"There is no token at {clean(str(path))}. Name yours with --token-file or BYOKEEP_TOKEN_FILE, or run "
         step = f"{named}`{again('operator login NAME', own_token=False)}`."
         raise Rejected("token_file_missing", next_step=step) from None
+    except OSError:
+        step = f"{clean(str(path))} cannot be read: name a file of your own, and no link."
+        raise Rejected("bad_token_file", next_step=step) from None
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
@@ -116,4 +119,6 @@ def read_token_file(path: Path) -> Secret:
         os.close(fd)
     if not token:
         raise Rejected("token_file_empty", next_step="Issue a new token with `byokeep operator token`.")
+    if len(token.split()) > 1 or not token.isascii():
+        raise Rejected("bad_token_file", next_step=f"{clean(str(path))} holds more than a token: keep one in it alone.")
     return Secret(token)
