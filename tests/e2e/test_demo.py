@@ -26,7 +26,7 @@ WITHIN_S = 150.0
 
 async def test_all_claims_hold(tmp_path: Path) -> None:
     """Exit code 0, one JSON document, every step there and held; nothing is left running."""
-    ran = await Shell(tmp_path / "none").run("demo", "--json", within_s=WITHIN_S)
+    ran = await Shell(tmp_path / "none", loaded=True).run("demo", "--json", within_s=WITHIN_S)
     assert ran.code == 0, ran.said
     assert ran.document["ok"] is True
     assert [row["step"] for row in ran.document["steps"]] == [step.__name__ for step in STEPS]
