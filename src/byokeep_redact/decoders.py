@@ -42,7 +42,7 @@ _CUT = re.compile(
     rb"|\\(?:u[0-9A-Fa-f]{0,3}|u\{[0-9A-Fa-f]{0,6}|U[0-9A-Fa-f]{0,7}|x[0-9A-Fa-f]?|[0-7]{0,2}))"
     rb"|([0-9A-Fa-f};])(?=\s{1,18}(?:%[0-9A-Fa-f]|\\[uUx0-7]|&#)))[ \t]{0,8}\r?\n[ \t]{0,8}(?=[0-9A-Fa-fuUxX#{};%&\\])"
 )
-_NEAR = 1 << 12  # bytes around what is undone
+_NEAR = 1 << 9  # bytes around what is undone
 _LONGEST_MARK = 64  # bytes by which it is known
 _LONGEST_CUT = 20  # bytes of it before its line's end
 _WIDE_RUNS = (b"AN" * 16, b"ANNN" * 12)
@@ -183,14 +183,19 @@ def decoded(layer: Layer) -> Iterator[Layer]:
 
 
 def _near(layer: Layer, within: Callable[[int, int], bool]) -> Layer:
-    """Return the layer without what is far from all that is to be undone: there a view would only show it again."""
-    size, parts = len(layer.data), list[tuple[int, int]]()
+    """Return the layer without what is far from all that is to be undone: there a view would only show it again.
+
+    What is near is whole words, for a packed text is nothing without its end.
+    """
+    size, words, parts, last = len(layer.data), layer.data.translate(_WORD), list[tuple[int, int]](), 0
     for at in range(0, size, _NEAR):
-        if within(at, at + _NEAR + _LONGEST_MARK):
-            start = max(0, at - _NEAR)
-            if parts and start <= parts[-1][1]:
+        if at + 2 * _NEAR > last and within(at, at + _NEAR + _LONGEST_MARK):
+            start = max(words.rfind(b" ", last, max(last, at - _NEAR)) + 1, last)
+            if parts and start == last:
                 start = parts.pop()[0]
-            parts.append((start, min(at + 2 * _NEAR, size)))
+            last = words.find(b" ", min(at + 2 * _NEAR, size))
+            last = size if last < 0 else last
+            parts.append((start, last))
     if parts == [(0, size)]:
         return layer
     return pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in parts], _BETWEEN, "", deeper=0)
