@@ -186,17 +186,6 @@ def program_in(pid: int) -> tuple[str, Path] | None:
         return None
 
 
-def is_running(pid: int) -> bool:
-    """Whether a process has not ended."""
-    if _PROC.is_dir():
-        return running(pid) is not None
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
-
-
 def work_of(pid: int | None) -> int:
     """Return the CPU that a process has used, in steps of half a second; 0 where nobody can tell."""
     found = running(pid)

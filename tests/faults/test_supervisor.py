@@ -18,8 +18,19 @@ from tests.support.stack import World, lives, running_stack
 
 @pytest.fixture(scope="module")
 async def one() -> AsyncIterator[World]:
-    async with running_stack() as made:
-        yield made
+    before = os.umask(0o002)  # as most systems give it to ordinary users
+    try:
+        async with running_stack() as made:
+            os.umask(before)
+            yield made
+    finally:
+        os.umask(before)
+
+
+async def test_nobody_else_may_write_what_the_parts_and_people_are_led_by(one: World) -> None:
+    """Whatever the umask: a file that a group may write would lead elsewhere; the parts themselves refuse it."""
+    for name in ("run-settings.toml", "stack.json"):
+        assert (one.home / name).stat().st_mode & 0o022 == 0, name
 
 
 async def test_a_second_start_on_a_home_is_refused_and_changes_nothing(one: World) -> None:

@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -21,7 +22,7 @@ from typing import Any, Final
 from cyclopts import App, Group
 
 from byokeep.cli.api import run
-from byokeep.cli.terminal import called, must_have_home, say, session, show
+from byokeep.cli.terminal import called, err, must_have_home, session, show
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.process import harden
 from byokeep.settings import default_home
@@ -71,7 +72,13 @@ def up() -> None:
         at = "" if home == default_home() else f"export BYOKEEP_HOME={shlex.quote(str(home))}\n"
         show(facts, title="byokeep is up", note=f"Ctrl-C stops it. Next, in another terminal:\n{at}{words}")
 
-    run(supervisor.up(session().settings, say=say, ready=ready))
+    run(supervisor.up(session().settings, say=_say, ready=ready))
+
+
+def _say(text: str) -> None:
+    if not session().as_json:
+        with contextlib.suppress(OSError, SystemExit):  # nobody listens any more, which ends no stack
+            err.print(text, style="dim")
 
 
 def _serve(name: str) -> None:
@@ -182,7 +189,7 @@ def demo(*, keep: Path | None = None) -> int:
     Args:
         keep: Keep the state in this new directory instead of a temporary one.
     """
-    say("byokeep demo: starts a stack of its own, tries it and removes it, in about two minutes")
+    _say("byokeep demo: starts a stack of its own, tries it and removes it, in about two minutes")
     return int(run(load("byokeep.demo").run(keep=keep, as_json=session().as_json)))
 
 

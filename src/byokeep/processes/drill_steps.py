@@ -181,7 +181,7 @@ class Drilled:
     async def _serve(self, settings: Settings) -> None:
         config, logs = settings.home / "run-settings.toml", settings.path("log_dir")
         durable_write(config, to_toml(settings).encode())
-        command = [sys.executable, "-m", "byokeep.processes.isolated", str(config)]
+        command = [sys.executable, "-Pm", "byokeep.processes.isolated", str(config)]
         process = spawn(command, logs / "drill.err", env=clean_environment())
         self.pid = process.pid
         self._stack.push_async_callback(end, process, 30.0)

@@ -6,6 +6,8 @@ Rules
 - A starting part is waited for while it makes progress, and the progress is shown. One that is stuck is named.
 - A part that dies is started again, with a growing pause. Nothing is served meanwhile, because every process fails
   closed by itself. A killed supervisor takes its children with it (Linux), so a new start finds nothing left over.
+- What takes long (a backup, a database's recovery) goes on beside the watch and ends when the stack stops. Whatever a
+  look cannot do now, on a full disk for example, the next one tries again: only people end a stack.
 - Parts that settings point elsewhere (an agency's own OpenBao, PostgreSQL) are neither started nor stopped.
 
 It may not decide anything about secrets: provisioning and bootstrap live in :mod:`.installation`.
@@ -15,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -23,8 +24,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +37,7 @@ from byokeep.adapters.openbao.embedded import EmbeddedOpenBao
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable, refusing
 from byokeep.kernel.durable_write import durable_write
-from byokeep.process import WORKER_READY, Progress, clean_environment, end, is_held, is_running, size_of, spawn, work_of
+from byokeep.process import WORKER_READY, Progress, clean_environment, end, hold, is_held, size_of, spawn, work_of
 from byokeep.processes import drill_place
 from byokeep.processes.backup import backup_if_due
 from byokeep.processes.installation import install, no_signing_key, renew_machines
@@ -55,6 +57,8 @@ STOP_WITHIN_S: Final = 10.0
 _DRAINS_S: Final = {"refresher": 95.0}
 # The broker first: the others ask it.
 _OURS: Final = ("broker", "killswitch", "web", "worker", "refresher")
+_PAUSE_S: Final = 0.2  # before the second attempt at what did not start; each pause is twice the one before
+_LONGEST_PAUSE_S: Final = 10.0
 Say = Callable[[str], None]
 
 
@@ -84,6 +88,8 @@ class Stack:
         self._parts: dict[str, EmbeddedOpenBao | EmbeddedPostgres] = {}
         self._store: EmbeddedOpenBao | None = None
         self._database: EmbeddedPostgres | None = None
+        self._beside: dict[str, asyncio.Task[None]] = {}  # what goes on beside the watch, one of each name
+        self._told: dict[str, int] = {}  # the process ids in stack.json
         self._stopping = asyncio.Event()
 
     @property
@@ -147,7 +153,7 @@ class Stack:
             if await install(self.settings, self._store):
                 self._say("this home is a copy or was moved: everything is closed (`byokeep alert list`)")
             said = to_toml(self.settings, sources=True)
-            durable_write(self.settings.home / RUN_FILE, said.encode(), mode=0o666)
+            durable_write(self.settings.home / RUN_FILE, said.encode(), mode=0o644)
             for name in _OURS:
                 self._say(f"starting {name}")
                 self._spawn(name)
@@ -176,28 +182,31 @@ class Stack:
 
     async def run(self) -> None:
         """Keep the parts running until :meth:`ask_to_stop`."""
-        renew_at = time.monotonic() + RENEW_EVERY_S
-        while not self._stopping.is_set():
+        renewed_at = time.monotonic()
+        while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.25):
                     await self._stopping.wait()
-            if not self._stopping.is_set():
-                await self._revive()
-            since = RENEW_EVERY_S - (renew_at - time.monotonic())
-            due = since >= RENEW_EVERY_S or (since >= CUT_OFF_S and was_cut_off(self.settings))
-            if due and not self._stopping.is_set():
-                renew_at = time.monotonic() + RENEW_EVERY_S
-                await self._renew()
+            if self._stopping.is_set():
+                return
+            self._revive()
+            since = time.monotonic() - renewed_at
+            if since >= RENEW_EVERY_S or (since >= CUT_OFF_S and was_cut_off(self.settings)):
+                renewed_at = time.monotonic()
+                self._begin("renewal", self._renew)
+
+    def _begin(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Let something go on beside the watch, unless it still does."""
+        if (task := self._beside.get(name)) is None or task.done():
+            self._beside[name] = asyncio.create_task(work())
 
     async def _renew(self) -> None:
-        """Renew this stack's tokens and secrets that are due; what fails now is retried in the next round."""
-        try:
-            await renew_machines(self.settings)
-            await rotate_if_due(self.settings)
-            await backup_if_due(self.settings)
-            await asyncio.to_thread(drill_place.clear, self.settings.home.absolute())
-        except (ByokeepError, OSError) as error:
-            get_log().error("tokens_not_renewed", code=_code(error))
+        """Renew this stack's tokens and secrets that are due, each by itself; what fails now is retried next time."""
+        for work in (renew_machines, rotate_if_due, backup_if_due, _clear_drill):
+            try:
+                await work(self.settings)
+            except Exception as error:
+                get_log().error("tokens_not_renewed", code=_code(error))
 
     def ask_to_stop(self) -> None:
         """End :meth:`run`. Safe in a signal handler of the loop."""
@@ -206,6 +215,10 @@ class Stack:
     async def stop(self) -> None:
         """Stop our processes, then database and store; release the home. Calling it twice is fine."""
         self._stopping.set()
+        beside, self._beside = [*self._beside.values()], {}
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         for names in (_OURS[2:], _OURS[:2]):  # those that ask the broker or the kill process, then these two
             ending = [self._children.pop(name) for name in names if name in self._children]
             await asyncio.gather(*(end(one.process, _DRAINS_S.get(one.name, STOP_WITHIN_S)) for one in ending))
@@ -226,7 +239,7 @@ class Stack:
                 raise Rejected("home_too_open", next_step="Own the home, and let nobody else write to it: chmod go-w.")
             lock = os.open(home / "byokeep.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(lock)
         except OSError:
             holder = os.read(lock, 16).decode("ascii", "replace").strip()
             os.close(lock)
@@ -269,7 +282,8 @@ class Stack:
 
     def _spawn(self, name: str) -> None:
         settings = self.settings
-        command = [sys.executable, "-m", "byokeep.cli", name, "--config", str(settings.home / RUN_FILE)]
+        # -P: Python would look for modules in the current directory first, whoever can write there.
+        command = [sys.executable, "-Pm", "byokeep.cli", name, "--config", str(settings.home / RUN_FILE)]
         listen = {"web": self.web_url, "broker": self.broker_url, "killswitch": self.killswitch_url}.get(name)
         log = settings.path("log_dir")
         log.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -278,30 +292,44 @@ class Stack:
         self._children[name] = Child(name, process, time.monotonic(), deaths)
         get_log().info("child_started", component=name, pid=process.pid, url=listen)
 
-    async def _revive(self) -> None:
-        before = self.pids
+    def _revive(self) -> None:
+        """Start again what has died. A child that cannot be started now is tried again like one that died."""
         for name, part in self._parts.items():
-            if not (part.pid and is_running(part.pid)):
-                get_log().warning("part_died", component=name)
-                self._say(f"{name} died: starting it again")
-                try:
-                    await part.start()
-                except (ByokeepError, OSError) as error:  # a full disk, for example: the next look tries again
-                    get_log().error("part_not_started", component=name, code=_code(error))
+            if not part.pid:
+                self._begin(name, partial(self._bring_back, name))
         for name, child in list(self._children.items()):
             if child.process.poll() is None:
                 continue
             if name == "worker":
-                windows(self.settings).clear()  # at once: anybody may take the port of a browser that is gone
-            if time.monotonic() - child.started < min(0.2 * 2**child.deaths, 10.0):
+                with contextlib.suppress(OSError):  # at once: anybody may take the port of a browser that is gone
+                    windows(self.settings).clear()
+            lived_s = time.monotonic() - child.started
+            if lived_s < min(_PAUSE_S * 2**child.deaths, _LONGEST_PAUSE_S):
                 continue
-            settled = time.monotonic() - child.started > 60.0
-            child.deaths = 0 if settled else child.deaths + 1
+            child.deaths = 0 if lived_s > 60.0 else child.deaths + 1
+            child.started = time.monotonic()
             get_log().warning("child_died", component=name, exit_code=child.process.returncode)
             self._say(f"{name} died: starting it again")
-            self._spawn(name)
-        if self.pids != before:  # `byokeep doctor` looks at the processes that it names
-            self._write_stack_file()
+            try:
+                self._spawn(name)
+            except OSError as error:
+                get_log().error("part_not_started", component=name, code=_code(error))
+        if self.pids != self._told:  # `byokeep doctor` looks at the processes that it names
+            with contextlib.suppress(OSError):
+                self._write_stack_file()
+
+    async def _bring_back(self, name: str) -> None:
+        """Start the store or the database until it runs, with a growing pause."""
+        get_log().warning("part_died", component=name)
+        self._say(f"{name} died: starting it again")
+        pause_s = _PAUSE_S
+        while True:
+            try:
+                return await self._parts[name].start()
+            except Exception as error:
+                get_log().error("part_not_started", component=name, code=_code(error))
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _started(self, name: str, look: Callable[[], Awaitable[object]]) -> None:
         process, log_dir = self._children[name].process, self.settings.path("log_dir")
@@ -319,7 +347,8 @@ class Stack:
         urls = {"version": __version__, "web_url": self.web_url, "broker_url": self.broker_url}
         urls |= {"killswitch_url": self.killswitch_url}
         document = json.dumps(urls | {"pids": self.pids, "supervisor_pid": os.getpid()}, indent=1) + "\n"
-        durable_write(self.settings.home / "stack.json", document.encode(), mode=0o666)
+        durable_write(self.settings.home / "stack.json", document.encode(), mode=0o644)
+        self._told = self.pids
 
 
 async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable[None] | None]) -> None:
@@ -332,10 +361,19 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
     """
     log.configure("up", path=settings.path("log_dir") / "up.log")
     stack = Stack(settings, say=say)
-    loop = asyncio.get_running_loop()
+    starting, loop = asyncio.create_task(stack.start()), asyncio.get_running_loop()
+
+    def told() -> None:
+        stack.ask_to_stop()
+        if not starting.cancelling():  # a second signal does not cut the stop off
+            starting.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stack.ask_to_stop)
-    await stack.start()
+        loop.add_signal_handler(number, told)
+    await asyncio.wait({starting})
+    if starting.cancelled():
+        return
+    starting.result()
     try:
         result = ready(stack)
         if result is not None:
@@ -364,8 +402,14 @@ def _free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _code(error: ByokeepError | OSError) -> str:
-    return error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
+def _code(error: Exception) -> str:
+    if isinstance(error, ByokeepError):
+        return error.code
+    return f"errno/{error.errno}" if isinstance(error, OSError) else f"internal/{type(error).__name__}"
+
+
+async def _clear_drill(settings: Settings) -> None:
+    await asyncio.to_thread(drill_place.clear, settings.home.absolute())
 
 
 async def readiness(http: Transport, url: str) -> object:

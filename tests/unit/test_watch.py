@@ -1,0 +1,199 @@
+"""The supervisor's watch: what it does when a look fails, something takes long, or it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from byokeep.cli import servers
+from byokeep.cli.terminal import TerminalSession, current
+from byokeep.core.errors import Unavailable
+from byokeep.processes import supervisor
+from byokeep.processes.supervisor import Child, Stack
+from byokeep.settings import Settings
+
+
+class Program:
+    """A child that has died, or runs."""
+
+    def __init__(self, code: int | None = None) -> None:
+        self.pid, self.returncode, self._code = os.getpid(), code, code
+
+    def poll(self) -> int | None:
+        return self._code
+
+    def send_signal(self, _: int) -> None:
+        self._code = 0
+
+
+class Part:
+    """A store that has died and starts once ``room`` says so."""
+
+    def __init__(self) -> None:
+        self.pid, self.tries, self.room = 0, list[float](), asyncio.Event()
+        self.full = True
+
+    async def start(self) -> None:
+        self.tries.append(time.monotonic())
+        if self.full:
+            raise OSError(errno.ENOSPC, "no room")
+        await self.room.wait()
+        self.pid = os.getpid()
+
+    async def stop(self) -> None:
+        self.pid = 0
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """A stack of one broker that died long ago, of an ordinary user whose umask lets a group write."""
+    before = os.umask(0o002)
+    found = Stack(replace(Settings(), home=tmp_path))
+    broker: Any = Program(1)
+    found._children["broker"] = Child("broker", broker, time.monotonic() - 100)
+    monkeypatch.setattr(supervisor, "spawn", lambda *_, **__: Program())
+    monkeypatch.setattr(supervisor, "_PAUSE_S", 0.01)
+    yield found
+    os.umask(before)
+
+
+@contextlib.asynccontextmanager
+async def watched(stack: Stack) -> AsyncIterator[asyncio.Task[None]]:
+    watch = asyncio.create_task(stack.run())
+    yield watch
+    stack.ask_to_stop()
+    await asyncio.wait_for(watch, 5)
+    await stack.stop()
+
+
+async def until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not done():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_full_disk_ends_no_stack(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that cannot be started, and a file that cannot be written: the watch goes on, and does it when it can."""
+    tried: list[str] = []
+
+    def no_room(*_: object, **__: object) -> Any:
+        tried.append("no room")
+        raise OSError(errno.ENOSPC, "no room")
+
+    place = stack.settings.home / "stack.json"
+    async with watched(stack) as watch:
+        with monkeypatch.context() as full:
+            full.setattr(supervisor, "spawn", no_room)
+            full.setattr(supervisor, "durable_write", no_room)
+            await until(lambda: len(tried) > 3)
+            assert not watch.done()
+            assert not place.exists()
+        await until(lambda: stack._children["broker"].process.poll() is None and place.exists())
+        assert f'"broker": {os.getpid()}' in place.read_text()
+        assert place.stat().st_mode & 0o022 == 0
+
+
+async def test_what_takes_long_keeps_nobody_from_being_started_or_stopped(stack: Stack) -> None:
+    """The store fails again and again, with longer pauses, then hangs in its start: a broker that dies meanwhile is
+    started, and who says stop is heard at once."""
+    part: Any = Part()
+    stack._parts["store"] = part
+    async with watched(stack):
+        await until(lambda: len(part.tries) > 5)
+        pauses = [after - before for before, after in zip(part.tries, part.tries[1:], strict=False)]
+        assert pauses[4] >= 16 * supervisor._PAUSE_S  # a busy machine makes them longer, never shorter
+        part.full = False
+        before = len(part.tries)
+        await until(lambda: len(part.tries) > before)
+        broker: Any = Program(1)
+        stack._children["broker"] = Child("broker", broker, time.monotonic() - 100)
+        await until(lambda: stack._children["broker"].process is not broker)
+        assert part.pid == 0, "it still hangs"
+    assert stack._beside == {}
+
+
+async def test_what_cannot_be_renewed_keeps_nothing_else_back(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk without room, a refusal, a fault of ours: each act of the hour comes by itself, and no stack ends."""
+    came: list[str] = []
+    ends = {"renew_machines": OSError(errno.ENOSPC, "x"), "rotate_if_due": Unavailable("credentials_unsafe"),
+            "backup_if_due": KeyError("x")}  # fmt: skip
+
+    def act(name: str) -> Callable[[Settings], Any]:
+        async def work(_: Settings) -> None:
+            came.append(name)
+            raise ends[name]
+
+        return work
+
+    for name in ends:
+        monkeypatch.setattr(supervisor, name, act(name))
+    monkeypatch.setattr(supervisor.drill_place, "clear", lambda _: came.append("drill"))
+    monkeypatch.setattr(supervisor, "RENEW_EVERY_S", 0.0)
+    async with watched(stack) as watch:
+        await until(lambda: len(came) > 4)
+        assert not watch.done()
+    assert came[:5] == [*ends, "drill", "renew_machines"]
+
+
+async def test_a_start_that_is_told_to_stop_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first signal ends a start under way, and a second one does not cut off what is stopped then."""
+    told: list[Callable[[], None]] = []
+    seen: list[str] = []
+
+    async def start(_: Stack) -> None:
+        seen.append("starting")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            told[0]()
+            await asyncio.sleep(0.01)
+            seen.append("stopped")
+
+    monkeypatch.setattr(Stack, "start", start)
+    monkeypatch.setattr(supervisor.log, "configure", lambda *_, **__: None)
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", lambda _, act: told.append(act))
+    running = asyncio.create_task(
+        supervisor.up(replace(Settings(), home=tmp_path), say=seen.append, ready=lambda _: seen.append("ready"))
+    )
+    await until(lambda: seen == ["starting"])
+    told[0]()
+    await asyncio.wait_for(running, 5)
+    assert seen == ["starting", "stopped"]
+
+
+def test_the_directory_in_which_somebody_starts_it_runs_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where anybody may write, a module of that directory is not loaded by what is started as our processes are."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(supervisor, "spawn", lambda command, *_, **__: commands.append(command) or Program())
+    stack._spawn("broker")
+    ((python, option, module, *_),) = commands
+    assert module == "byokeep.cli"
+    planted = stack.settings.home / "planted.py"
+    planted.write_text("print('ran')")
+    for given, ran in ((option, False), ("-m", True)):  # the second shows that this would see it
+        done = subprocess.run([python, given, "planted"], cwd=planted.parent, capture_output=True, check=False)
+        assert (b"ran" in done.stdout) is ran
+
+
+@pytest.mark.parametrize("gone", [BrokenPipeError(), SystemExit(1)])
+def test_nobody_listening_ends_no_stack(monkeypatch: pytest.MonkeyPatch, gone: BaseException) -> None:
+    """``byokeep up`` into a pipe whose reader has gone: what is said is lost, and nothing else."""
+
+    def closed(*_: object, **__: object) -> None:
+        raise gone
+
+    monkeypatch.setattr(servers, "err", SimpleNamespace(print=closed))
+    before = current.set(TerminalSession(settings=Settings(), as_json=False))
+    servers._say("broker died: starting it again")
+    current.reset(before)
