@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import pwd
 import shutil
@@ -103,8 +104,13 @@ async def test_postgres_only_known_roles_get_in(postgres_server: EmbeddedPostgre
             await connect(postgres_server, stranger)
 
 
-async def test_postgres_starts_again_after_kill_9(home: Path) -> None:
-    """After the server and an idle backend were killed or orphaned, the next start finds the data and no survivor."""
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "no room")
+
+
+async def test_postgres_starts_again_after_kill_9(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the server and an idle backend were killed or orphaned, the next start finds the data and no survivor; one
+    that fails before, for lack of room, keeps none of the later ones out."""
     first = EmbeddedPostgres(home)
     await first.start()
     connection = await connect(first)
@@ -116,16 +122,27 @@ async def test_postgres_starts_again_after_kill_9(home: Path) -> None:
     with pytest.raises(psycopg.Error):
         await busy
     assert (first._data / "postmaster.pid").exists(), "a stale pid file is what this test is about"
-    await first.stop()
-    async with running(home) as second, await connect(second) as again:
+    while first.pid:
+        await asyncio.sleep(0.01)
+    with monkeypatch.context() as full:
+        full.setattr(first, "_write_settings", no_room)
+        for _ in range(2):  # the second is not told that it runs already
+            with pytest.raises(OSError, match="no room"):
+                await first.start()
+    await first.start()
+    async with await connect(first) as again:
         assert await (await again.execute("SELECT count(*) FROM kept")).fetchone() == (0,)
+    await first.stop()
     assert embedded.working_in(home / "postgres" / "data") == []
 
 
 async def test_postgres_takes_over_from_a_dead_owner(home: Path) -> None:
     """A server left running by an owner who is gone is stopped first; one whose owner lives is left alone."""
-    left = EmbeddedPostgres(home)
-    await left.start()
+    left, before = EmbeddedPostgres(home), os.umask(0o077)  # of a root that lets nobody read what it makes
+    try:
+        await left.start()
+    finally:
+        os.umask(before)
     with pytest.raises(Conflict, match="postgres_in_use"):
         await EmbeddedPostgres(home).start()
     assert left.pid, "the refused start must not have touched the running server"

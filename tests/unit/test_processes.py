@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from byokeep.process import come_first, is_running, pids, program_in, running
+import pytest
+
+from byokeep.adapters.openbao import embedded
+from byokeep.process import come_first, pids, program_in, running
 
 
 def test_a_process_is_known_by_itself_and_a_zombie_has_ended(tmp_path: Path) -> None:
@@ -22,9 +26,8 @@ def test_a_process_is_known_by_itself_and_a_zombie_has_ended(tmp_path: Path) -> 
         time.sleep(0.01)
     assert found.arguments[1:4] == (b"-c", code.encode(), b"a b") or running(child.pid) is not None
     assert child.pid in pids()
-    assert is_running(child.pid)
     child.kill()
-    while is_running(child.pid):
+    while running(child.pid) is not None:
         time.sleep(0.01)
     assert child.pid in pids(), "it is not buried yet"
     child.wait()
@@ -45,3 +48,29 @@ def test_who_stops_things_is_served_first_where_that_is_allowed() -> None:
             assert group.read_text().split()[-1] == "-10"
         child.communicate(b"")
     come_first(child.pid)
+
+
+def test_a_store_that_was_left_behind_is_known_by_what_it_runs_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two with our arguments are ended, whatever their numbers are; one of another home goes on, and so does one that
+    is not ours to end, which keeps nobody from starting."""
+    (tmp_path / "server").write_text("sleep 60")
+    homes = [*["/home/one"] * 2, "/home/two"]
+    left = [subprocess.Popen(["/bin/sh", *embedded._arguments(Path(home))], cwd=tmp_path) for home in homes]
+    try:
+        with monkeypatch.context() as strangers:
+            strangers.setattr(os, "kill", _denied)
+            embedded._end_stale(embedded._arguments(Path("/home/one")))
+        assert [one.poll() for one in left] == [None] * 3
+        embedded._end_stale(embedded._arguments(Path("/home/one")))
+        assert [one.wait(5) for one in left[:2]] == [-signal.SIGTERM] * 2
+        assert left[2].poll() is None
+    finally:
+        for one in left:
+            one.kill()
+            one.wait()
+
+
+def _denied(_pid: int, _number: int) -> None:
+    raise PermissionError

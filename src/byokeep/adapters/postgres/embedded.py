@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import os
 import pwd
@@ -39,7 +38,7 @@ from urllib.parse import quote
 from byokeep.core.errors import Conflict, Rejected, Unavailable, refusing
 from byokeep.kernel.durable_write import draft
 from byokeep.kernel.ports import Database
-from byokeep.process import Progress, end, pids, program_in, size_of, spawn, work_of
+from byokeep.process import Progress, end, hold, pids, program_in, size_of, spawn, to_its_end, work_of
 
 Release = tuple[int, int]
 MINIMUM: Final[dict[int, Release]] = {17: (17, 12), 18: (18, 6)}  # for each major release that we run on
@@ -214,7 +213,7 @@ def reachable_install(root: Path, keep_in: Path, account: SystemUser) -> Path:
 
 POLL_S: Final = 0.01
 _POLITE_S: Final = 5.0
-_KILL_S: Final = 5.0
+_KILL_S: Final = 30.0  # a busy machine takes its time, and what is left over keeps the next server from starting
 
 
 def pid_file(data: Path) -> list[str]:
@@ -330,8 +329,9 @@ class EmbeddedPostgres:
         """
         if self._process is not None and self._process.poll() is not None:
             await self.stop()  # it died by itself: release the lock and whatever it left behind
-        await asyncio.to_thread(self._prepare)
+        self._take_lock()
         try:
+            await to_its_end(asyncio.to_thread(self._prepare))
             self._spawn()  # in this thread, with which the server ends: see child_setup
             await self._until_ready()
             await self.as_superuser(_packaged("provision.sql"))
@@ -394,9 +394,7 @@ class EmbeddedPostgres:
             )  # fmt: skip
 
     def _prepare(self) -> None:
-        self._base.mkdir(mode=0o711, parents=True, exist_ok=True)
         (self._home / "logs").mkdir(mode=0o700, exist_ok=True)
-        self._take_lock()
         self._account = account_for(self._data)
         require_reachable(self._data, self._account)
         end_leftovers(self._data)
@@ -408,9 +406,10 @@ class EmbeddedPostgres:
     def _take_lock(self) -> None:
         if self._lock is not None:
             raise Conflict("postgres_in_use", next_step="Nothing to do: this server is already running.")
+        _open_to(self._base, 0o711)
         lock = os.open(self._base / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(lock)
         except OSError:
             os.close(lock)
             raise Conflict("postgres_in_use", next_step="Stop the other `byokeep up` of this home first.") from None
@@ -452,7 +451,7 @@ class EmbeddedPostgres:
             conf = conf.replace(f"<<{name}>>", str(path).replace("'", "''"))
         if int(self._made_by()) >= 18:  # it has more than one method, and workers for them
             conf += "io_method = sync\n"
-        self._conf.mkdir(mode=0o755, exist_ok=True)
+        _open_to(self._conf, 0o755)
         files = {"postgresql.conf": conf, "pg_hba.conf": _HBA, "pg_ident.conf": "\n".join(people) + "\n"}
         for name, content in files.items():
             with draft(self._conf / name) as file:
@@ -477,6 +476,13 @@ class EmbeddedPostgres:
                 break
             await asyncio.sleep(POLL_S)
         raise Unavailable("postgres_start_failed", next_step="See logs/postgres.log in the home.")
+
+
+def _open_to(directory: Path, mode: int) -> None:
+    """Make a directory that the server's user passes, whatever our umask is."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if directory.stat().st_mode & mode != mode:
+        directory.chmod(mode)
 
 
 def _packaged(name: str) -> str:
