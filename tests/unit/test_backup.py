@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import random
 import tarfile
 from dataclasses import replace
@@ -29,6 +30,7 @@ from byokeep.core.backup import BackupManifest, BackupRefused
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.model import Environment
 from byokeep.processes import backup as processes_backup
+from byokeep.settings import Settings
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "backup" / "manifests.json").read_text())
 INSTALLATION = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
@@ -284,3 +286,17 @@ def test_the_newest_that_was_opened_is_always_kept() -> None:
     assert backups.kept([], 2, at, at) == set()
     found = [replace(found[4], id=UUID(int=n), created_at=at + timedelta(days=n)) for n in (400, 365)] + found
     assert stay(2, 0) == {1, 2, 5, 365, 400}
+
+
+def test_what_a_killed_backup_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """A draft as large as a backup that nobody has written to for a day; one that is being fetched now stays."""
+    settings = replace(Settings(), home=tmp_path)
+    place = settings.path("backup_dir")
+    place.mkdir(mode=0o700)
+    left, now, kept = (place / name for name in (".20260301T120000Z-1.age.aa", ".20260301T120000Z-2.age.bb", "3.age"))
+    for file in (left, now, kept):
+        file.write_bytes(b"x")
+        os.utime(file, (0, 0))
+    os.utime(now)
+    with processes_backup._working(settings):
+        assert sorted(file.name for file in place.iterdir()) == [".20260301T120000Z-2.age.bb", ".work", "3.age", "lock"]

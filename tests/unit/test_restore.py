@@ -6,19 +6,25 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
+from byokeep.adapters.openbao import provisioning, snapshot
+from byokeep.adapters.openbao.embedded import EmbeddedOpenBao
+from byokeep.adapters.openbao.provisioning import Desired
 from byokeep.core.audit import ChainHead, Record, canonical_payload, export_line
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
 from byokeep.core.checkpoint import LogState
-from byokeep.core.errors import Conflict
+from byokeep.core.errors import Conflict, Integrity
 from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.secret import Secret
 from byokeep.process import hold
 from byokeep.processes import restore
 from byokeep.processes.restore import Brought
 from byokeep.settings import RESTORING, Settings
+from byokeep.wire.bao_http import BaoReply
 from tests.support.auditlog import ACTOR
 from tests.unit.test_backup import INSTALLATION, KEY, made
 
@@ -166,3 +172,37 @@ def test_a_home_in_use_is_not_empty(tmp_path: Path) -> None:
         hold(held.fileno())
         with pytest.raises(Conflict, match="home_not_empty"):
             restore._must_be_empty(tmp_path)
+
+
+async def test_a_root_token_that_may_be_alive_ends_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything else went well, and the roots of the backup's time are not seen to have ended: it has failed."""
+
+    class Store:
+        """Answers with one key of evidence."""
+
+        def __init__(self, _: str) -> None:
+            pass
+
+        async def __aenter__(self) -> Store:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            return None
+
+        async def request(self, *_: object, **__: object) -> BaoReply:
+            return BaoReply(200, {"keys": {"1": {"public_key": ""}}}, "")
+
+    async def done(*_: object, **__: object) -> Any:
+        return Secret("x"), 1.0
+
+    async def alive(*_: object) -> None:
+        raise Integrity("root_token_alive")
+
+    monkeypatch.setattr(snapshot, "BaoHttp", Store)
+    for name in ("log_in", "must_open", "_held"):
+        monkeypatch.setattr(snapshot, name, done)
+    for name in ("generate_root", "provision", "rotate_secret_ids", "rotate_leases"):
+        monkeypatch.setattr(provisioning, name, done)
+    monkeypatch.setattr(provisioning, "retire_roots", alive)
+    with pytest.raises(Integrity, match="root_token_alive"):
+        await snapshot.renew_rights(EmbeddedOpenBao(tmp_path), Desired(installation_id=INSTALLATION), UUID(int=1), ())

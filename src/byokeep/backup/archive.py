@@ -119,14 +119,9 @@ class _Source:
 
 
 def write(
-    out: BinaryIO,
-    manifest: BackupManifest,
-    files: Mapping[str, Path],
-    *,
-    signature: bytes,
-    key_id: str,
+    out: BinaryIO, manifest: BackupManifest, files: Mapping[str, Path], *, signature: bytes, key_id: str,
     recipients: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Write the archive. What changes while it is read is found by whoever opens it. Raises OSError."""
     text = manifest.canonical()
     head = f"{backup.FORMAT} {key_id} {base64.b64encode(signature).decode()} {len(text)}\n".encode()

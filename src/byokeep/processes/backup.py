@@ -23,6 +23,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -263,6 +264,9 @@ def _working(settings: Settings) -> Iterator[Path]:
     place = private_dir(settings.path("backup_dir"))
     with alone(place / "lock", Conflict("backup_running", next_step="Another backup is running here: wait for it.")):
         shutil.rmtree(place / _WORK, ignore_errors=True)
+        for left in place.glob(f".*{ENDING}.*"):  # by a kill, each as large as a backup
+            if time.time() - left.stat().st_mtime > 86_400:  # not one that is being fetched
+                left.unlink()
         with contextlib.ExitStack() as ending:
             ending.callback(shutil.rmtree, place / _WORK, ignore_errors=True)
             yield private_dir(place / _WORK)

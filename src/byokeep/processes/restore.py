@@ -51,7 +51,7 @@ from byokeep.core.ref import ProfileRef
 from byokeep.jobs import gatekeep
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.durable_write import draft, durable_write
+from byokeep.kernel.durable_write import draft, durable_write, sync_directory
 from byokeep.process import alone, is_held, to_its_end
 from byokeep.processes import wiring
 from byokeep.processes.backup import find, key_from, not_its_key, opened
@@ -198,6 +198,7 @@ async def _restore(
     report = {"missing": found.missing, "orphans": found.orphans, "to_do": found.to_do}
     durable_write(home / REPORT, json.dumps(report, indent=1).encode() + b"\n")
     (home / RESTORING).unlink()
+    sync_directory(home)  # it must not come back with a power cut: the next restore would empty what is used by then
 
 
 def _must_be_empty(home: Path) -> None:
