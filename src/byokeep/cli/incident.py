@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -21,6 +19,7 @@ from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import moment
 from byokeep.core.errors import ByokeepError, Rejected, refusing
+from byokeep.process import harden
 
 Step = Literal[
     "kill", "rotate", "report", "ticket", "postmortem", "release", "close", "reauth", "validate", "canary", "reopen"
@@ -155,9 +154,10 @@ def step_(
     if wanted is None:
         raise Rejected("unknown_step", next_step=found["next_step"])
     if wanted == due == "kill":
-        with ExitStack() as both:  # each is engaged, whatever comes of the other
-            for lane in ("api", "browser"):  # the switch of the whole client would end whoever revokes its key
-                both.callback(_engage, found["client_id"], lane)
+        for lane in ("api", "browser"):  # the switch of the whole client would end whoever revokes its key
+            stop = {"client_id": found["client_id"], "lane": lane, "reason": "suspected_leak"}
+            if living := outliving(run(call_kill("POST", "/v1/switches/close", body=stop))):
+                say(living)
     body = {"step": wanted, "accept_gaps": accept_gaps, "ticket": ticket or ""}
     try:
         passed = run(call("POST", f"/v1/incidents/{incident}/step", body=body))
@@ -167,12 +167,6 @@ def step_(
         _lose(found)
         passed = run(call("POST", f"/v1/incidents/{incident}/step", body=body))
     _told(passed)
-
-
-def _engage(client_id: str, lane: str) -> None:
-    stop = {"client_id": client_id, "lane": lane, "reason": "suspected_leak"}
-    if living := outliving(run(call_kill("POST", "/v1/switches/close", body=stop))):
-        say(living)
 
 
 def _lose(found: dict[str, Any]) -> None:
@@ -265,9 +259,10 @@ def rotate_leases(*, admin_token_fd: int | None = None) -> None:
     Args:
         admin_token_fd: Descriptor with the admin token of your own store.
     """
+    harden()
     settings = session().settings
     with admin_token(admin_token_fd, needed=not settings.embedded_store) as token:
-        version = asyncio.run(load("byokeep.processes.platform_secrets").rotate_leases(settings, token))
+        version = run(load("byokeep.processes.platform_secrets").rotate_leases(settings, token))
     show({"version": version}, title="Signing key of leases", note="In two minutes the broker signs with it. "
          "Next: a new secret id for the broker, then open what was closed.")  # fmt: skip
 

@@ -30,7 +30,7 @@ from byokeep.adapters.openbao.provisioning import (
 )
 from byokeep.adapters.openbao.provisioning import rotate_leases as rotate_lease_key
 from byokeep.adapters.postgres.logins import GRACE, MAKER, ROLES
-from byokeep.core.errors import ByokeepError, Conflict
+from byokeep.core.errors import ByokeepError, Conflict, Unavailable
 from byokeep.core.procedure import Run
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import App
@@ -144,6 +144,11 @@ async def rotate_if_due(settings: Settings) -> None:
         last = await internal.last(app)
         age = app.clock.now() - last.rotated_at
         if last.running is None and age.days < internal.EVERY_DAYS:
+            if was_cut_off(settings):  # `incident rotate-leases` was, which is no run: only its root token is left
+                with _rotating(settings):
+                    await bootstrap.store_provisioned(app, component="root-token")
+                    async with _store_admin(settings, None):
+                        pass
             return
     await rotate_internal(settings, public_keys=False)
 
@@ -201,7 +206,10 @@ def was_cut_off(settings: Settings) -> bool:
 def _rotating(settings: Settings) -> Iterator[None]:
     """Be the only one on this host who rotates."""
     refusal = Conflict("rotation_running", next_step="Another process is rotating here. Wait until it ends.")
-    with alone(wiring.credentials(settings, "rotate.lock"), refusal):
+    place = wiring.credentials(settings)
+    if not place.is_dir():
+        raise Unavailable("credentials_missing", next_step="Name the installation's home: --home, BYOKEEP_HOME.")
+    with alone(place / "rotate.lock", refusal):
         yield
 
 
@@ -214,10 +222,14 @@ async def rotate_leases(settings: Settings, admin_token: Secret | None) -> int:
 
     Returns:
         The new version's number.
+
+    Raises:
+        Conflict: ``rotation_running``.
     """
-    async with _store_admin(settings, admin_token) as (http, admin):
-        version = await rotate_lease_key(http, admin)
-    # In the owner's name: no service may claim that this was done.
-    async with wiring.database(settings, "byokeep_owner") as owner, wiring.web_app(settings) as app:
-        await bootstrap.store_provisioned(replace(app, db=owner), component="lease-key")
+    with _rotating(settings):  # another would end the root token of this one
+        async with _store_admin(settings, admin_token) as (http, admin):
+            version = await rotate_lease_key(http, admin)
+        # In the owner's name: no service may claim that this was done.
+        async with wiring.database(settings, "byokeep_owner") as owner, wiring.web_app(settings) as app:
+            await bootstrap.store_provisioned(replace(app, db=owner), component="lease-key")
     return version
