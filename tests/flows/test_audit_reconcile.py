@@ -1143,10 +1143,27 @@ async def test_an_unused_lease_needs_no_word_and_an_enrolment_has_one_login(scen
     assert await scene.reasons() == ["lease_use_surplus"]
 
 
+async def busy(*_: object) -> None:
+    raise Unavailable("database_busy")
+
+
+async def test_many_findings_of_one_kind_hide_no_other(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More unexplained logins than a part raises alerts for: the read that one of them was for has its own."""
+    monkeypatch.setattr(module, "MAX_ALERTS", 3)
+    for number in range(4):
+        await scene.login(scene.alice, jwt=f"forged-{number}", lease="")
+    scene.read(scene.bob, lease="")
+    assert await scene.reasons() == [*["login_unexplained"] * 4, "read_without_lease"]
+    raised = await scene.broker.sql("SELECT reason FROM byokeep.alert ORDER BY reason")
+    assert raised.split() == ["login_unexplained", "read_without_lease"]
+
+
 @pytest.mark.parametrize("every", [False, True, None])
-async def test_the_switch_follows_a_panic_whoever_was_stopped_before(scene: Scene, every: bool | None) -> None:
+async def test_the_switch_follows_a_panic_whoever_was_stopped_before(
+    scene: Scene, every: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of two clients one is engaged already: both put out is everything, the other alone has its own switch engaged; a
-    client without others is everybody."""
+    client without others is everybody. What cannot be engaged now is not passed over."""
     app, kill, store = scene.broker.app, str(uuid4()), scene.broker.store
     if every is None:
         await scene.broker.sql(f"UPDATE byokeep.client SET entity_id = NULL WHERE id = '{scene.bob}'")
@@ -1156,6 +1173,12 @@ async def test_the_switch_follows_a_panic_whoever_was_stopped_before(scene: Scen
     for client in (scene.alice, scene.bob) if every else (scene.alice,):
         path = f"identity/entity/id/{scene.entity[client]}"
         store.write(str(uuid4()), scene.after(1), "update", path, entity=kill)
+    with monkeypatch.context() as away:  # the log is read once: a part whose switches were not engaged is not over
+        away.setattr(module, "engage", busy)
+        with pytest.raises(Unavailable, match="database_busy"):
+            await reconcile(app, app.system(), since=scene.since)
+        parts = "SELECT count(*) FROM byokeep.audit_record WHERE event = 'audit.reconciled'"
+        assert await scene.broker.sql(parts) == "0"
     found = await reconcile(app, app.system(), since=scene.since)
     assert [one.reason for one in found.findings if one.client_id == scene.alice] == ["cut_off_unexplained"]
     assert "store_setup_changed" not in [one.reason for one in found.findings], "it asked who there is"

@@ -34,7 +34,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.breakglass.model import secrets_of
-from byokeep.core.errors import ByokeepError, Unavailable
+from byokeep.core.errors import ByokeepError, Pending, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise_every_client
@@ -199,21 +199,27 @@ async def _follow_store(
     cut = {one.client_id for one in found if one.reason == CUT_OFF and one.client_id is not None}
     several = len({entity for _, entity in told if entity in known.entities}) > 1 or len(known.entities) == 1
     every = bool(cut) and several and all(closed or client_id in cut for client_id, closed in known.entities.values())
-    await close_gates(app, [None] if every else cut, reason=CUT_OFF)
+    if (failed := await close_gates(app, [None] if every else cut, reason=CUT_OFF)) is not None:
+        raise failed  # the log is read once: the next round comes back to this part of it
 
 
-async def close_gates(app: BrokerApp, clients: Iterable[UUID | None], *, reason: str = REASON) -> None:
+async def close_gates(app: BrokerApp, clients: Iterable[UUID | None], *, reason: str = REASON) -> ByokeepError | None:
     """Engage the kill switch of each client that has a finding; ``None`` = the global one.
 
     One whose cut-off at the store is pending counts as engaged. A failure for one does not keep another from being
-    engaged.
+    engaged; the first is returned.
     """
+    failed = None
     for client_id in dict.fromkeys(clients):
         name = GLOBAL if client_id is None else f"client:{client_id}"
-        with suppress(ByokeepError):
+        try:
             found = await app.db.read(dict, "switch_read", {"scope": name}, every_client=True)
             if not any(row["closed"] for row in found):
-                await engage(app, app.system(), scope_from_name(name), reason)
+                with suppress(Pending):
+                    await engage(app, app.system(), scope_from_name(name), reason)
+        except ByokeepError as error:
+            failed = failed or error
+    return failed
 
 
 BEFORE: Final = TOLD_WITHIN + timedelta(seconds=5)  # plus a token's life: how old the use of a lease judged now may be
@@ -516,6 +522,16 @@ class Matcher:
         return self._hashes[lease.id, device]
 
 
+def _by_alert(findings: Sequence[LogFinding]) -> list[tuple[int, str, LogFinding]]:
+    """Return each with its place among those of its alert, the first of each before the second of any, and that key."""
+    seen, found = Counter[str](), []
+    for one in findings:
+        key = f"reconcile/{one.reason}/{one.object_id or one.client_id or one.device or 'platform'}"
+        seen[key] += 1
+        found.append((seen[key], key, one))
+    return sorted(found, key=lambda it: it[0])
+
+
 async def _record(
     app: BrokerApp, actor: Actor, result: Reconciliation, refused: Sequence[UUID], since: datetime, logins: int,
     own: Reconciled | None,
@@ -525,9 +541,7 @@ async def _record(
     if actor.id == app.installation_id and result.until > since:  # the broker's rounds continue from there
         facts = {"since": since.isoformat(), "until": result.until.isoformat()}
     async with unblocked(app) as tx:
-        for one in result.findings[:MAX_ALERTS]:
-            whose = one.object_id or one.client_id or one.device or "platform"
-            key = f"reconcile/{one.reason}/{whose}"
+        for _, key, one in _by_alert(result.findings)[:MAX_ALERTS]:  # many of one kind hide no other
             await open_alert(
                 tx, app, None, reason=one.reason, key=key, severity=one.severity, client_id=one.client_id, at=one.at,
                 object_id=one.object_id or one.lease_id,
