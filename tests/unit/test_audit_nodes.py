@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from byokeep.adapters.openbao import audit
 from byokeep.adapters.openbao.audit import OTHER_NODE, FileStoreAudit
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
@@ -218,3 +221,26 @@ def test_the_setting_names_a_file_for_each_node_and_device(tmp_path: Path) -> No
         "audit devices": "ok",
         "store audit device n1/a": "ok", "store audit device n2/a": "ok", "store audit device n2/b": "failed",
     }  # fmt: skip
+
+
+async def test_a_disk_that_hangs_takes_one_thread_however_often_it_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that does not end makes its device unhealthy at each probe; no second one begins until it has ended."""
+    node, go, begun = Node(tmp_path, "one"), threading.Event(), list[Path]()
+
+    def sync(path: Path) -> None:
+        begun.append(path)
+        go.wait(20)
+
+    monkeypatch.setattr(audit, "_sync", sync)
+    trail = FileStoreAudit(Login(node), {"a": tmp_path / "one-a.jsonl"}, deadline_s=0.2)  # type: ignore[arg-type]
+    for _ in range(3):
+        (found,) = await trail.devices()
+        assert (found.reason, found.records) == ("hung", False)
+    assert len(begun) == 1
+    go.set()
+    while not trail._syncs["a"].done():
+        await asyncio.sleep(0.01)
+    (found,) = await trail.devices()
+    assert (found.reason, found.records, len(begun)) == ("", True, 2)

@@ -30,7 +30,7 @@ import uvloop
 from byokeep import __version__
 from byokeep.adapters.passwords import Passwords
 from byokeep.browser.ephemeral import Rooms, swept
-from byokeep.core.errors import ByokeepError
+from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.jobs.gatekeep import at_start
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App
@@ -128,7 +128,7 @@ async def _broker(settings: Settings, socket: Path | None = None) -> None:
             lane=(lane, partial(authenticate, lane)),
             mail=wiring.notifier(settings).mail, mails=wiring.notifier(settings).mails,
         )  # fmt: skip
-        await _listen(api, settings.broker_listen, socket)
+        await _listen(api, settings.broker_listen, socket, beside=rounds)
 
 
 async def _drill(settings: Settings) -> None:
@@ -157,7 +157,7 @@ async def _breakglass(settings: Settings) -> None:
         rounds = asyncio.create_task(Rounds(app, emergency, only=ON_HOST).run())
         api = create_host_app(app, partial(authenticate_on_host, app), emergency, passwords=Passwords())
         try:
-            await _listen(api, "", wiring.breakglass_socket(settings))
+            await _listen(api, "", wiring.breakglass_socket(settings), beside=rounds)
         finally:
             rounds.cancel()
             await asyncio.to_thread(wiring.breakglass_socket(settings).unlink, missing_ok=True)
@@ -223,7 +223,14 @@ async def _own_token(app: App, settings: Settings) -> AsyncIterator[None]:
         keeping.cancel()
 
 
-async def _listen(api: Any, listen: str, socket: Path | None = None) -> None:
+async def _listen(
+    api: Any, listen: str, socket: Path | None = None, *, beside: asyncio.Task[None] | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT. If the server, or what runs beside it, ends before that, it has failed.
+
+    Raises:
+        Unavailable: ``server_stopped``; or what ended it.
+    """
     from granian.constants import Interfaces  # noqa: PLC0415 - see the top
     from granian.http import HTTP1Settings  # noqa: PLC0415 - see the top
     from granian.server.embed import Server  # noqa: PLC0415 - see the top
@@ -243,9 +250,13 @@ async def _listen(api: Any, listen: str, socket: Path | None = None) -> None:
         loop.add_signal_handler(number, stop.set)
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if stop.is_set():
+    ended, _ = await asyncio.wait({serving, stopping, beside or serving}, return_when=asyncio.FIRST_COMPLETED)
+    told = stop.is_set()
+    if told:
         server.stop()  # type: ignore[no-untyped-call]
         await asyncio.wait({serving}, timeout=_DRAIN_S)
     stopping.cancel()
     serving.cancel()
+    if not told:
+        ended.pop().result()
+        raise Unavailable("server_stopped", next_step="Read its log, and start it again.")

@@ -6,8 +6,7 @@ Everything passes through as it is stored: a wrapped key with its manifest, and 
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -180,14 +179,13 @@ def _sealing(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
         }
 
 
-async def _begun(blob: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Take the first chunk before the reply begins, so that a missing blob is an error and not a truncated reply."""
-    first = await anext(blob, b"")
+    first = await anext(chunks, b"")
 
     async def all_of_it() -> AsyncIterator[bytes]:
-        async with aclosing(blob) as chunks:
-            yield first
-            async for chunk in chunks:
-                yield chunk
+        yield first
+        async for chunk in chunks:
+            yield chunk
 
     return all_of_it()

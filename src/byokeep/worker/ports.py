@@ -99,7 +99,7 @@ class BrokerCustodian:
 
     async def close(self, job_id: UUID) -> None:
         """End a job, as the custodian whose job it is."""
-        broker, token = Broker(self._settings), read_token(self._settings.runner_token_file)
+        token, broker = read_token(self._settings.runner_token_file), Broker(self._settings)
         try:
             await broker.call("POST", f"/v1/jobs/{job_id}/close", token)
         finally:

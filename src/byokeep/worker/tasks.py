@@ -183,14 +183,9 @@ async def take_up_again(queue: Queue) -> int:
 
 
 async def run(
-    queue: Queue,
-    app: WorkerApp,
-    profiles: ProfileApp | None,
-    keys: KekApp,
-    notify: NotifyApp,
-    *,
+    queue: Queue, app: WorkerApp, profiles: ProfileApp | None, keys: KekApp, notify: NotifyApp, *,
     ready: Callable[[], object],
-) -> None:
+) -> None:  # fmt: skip
     """Run tasks until SIGTERM or SIGINT; tasks under way get ten seconds.
 
     Args:

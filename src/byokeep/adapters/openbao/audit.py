@@ -40,6 +40,7 @@ from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import HASHED_NAME, LEAST_FREE_BYTES, DeviceHealth, StoreEntry, node_of
+from byokeep.process import descriptor
 from byokeep.wire.bao_http import BaoHttp, BaoReply
 
 MAX_LINE: Final = 64 << 20  # bytes; a request may have 32 MiB, and each short string in it becomes a hash
@@ -152,12 +153,7 @@ def _entry(device: str, line: bytes) -> StoreEntry:
     if at.tzinfo is None or document["type"] not in ("request", "response"):
         raise ValueError
     return StoreEntry(
-        device=device,
-        request_id=_text(request["id"]),
-        at=at,
-        kind=document["type"],
-        operation=operation,
-        path=path,
+        device=device, request_id=_text(request["id"]), at=at, kind=document["type"], operation=operation, path=path,
         entity_id=_text(auth.get("entity_id") or answered.get("entity_id")),
         lease_header=_text(next(iter(headers.get("x-byokeep-lease") or []), "")),
         login_jwt_hash=_text(data.get("jwt")) if path in LOGIN_PATHS else "",
@@ -165,10 +161,9 @@ def _entry(device: str, line: bytes) -> StoreEntry:
         lets_in=operation == "update" and path.startswith(ENTITY_PATH) and data.get("disabled") is not True,
         name_hash=_text(said.get("name")) if path == NAMED_PATH and operation == "read" else "",
         version=_version(said.get("metadata")) if path.startswith("kv/data/") else 0,
-        machine=_machine(auth),
-        accessor_hash=_text(auth.get("accessor")),
+        machine=_machine(auth), accessor_hash=_text(auth.get("accessor")),
         wrapped_hash=_text(data.get("token") or auth.get("client_token")) if path in UNWRAPS else "",
-    )
+    )  # fmt: skip
 
 
 def _text(value: object) -> str:
@@ -221,20 +216,17 @@ class FileStoreAudit:
     """
 
     def __init__(
-        self,
-        login: AppRoleLogin,
-        files: Mapping[str, Path],
-        *,
-        nodes: Callable[[], Awaitable[Sequence[BaoHttp]]] | None = None,
-        deadline_s: float = 2.0,
+        self, login: AppRoleLogin, files: Mapping[str, Path], *,
+        nodes: Callable[[], Awaitable[Sequence[BaoHttp]]] | None = None, deadline_s: float = 2.0,
         min_free_bytes: int = LEAST_FREE_BYTES,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._login = login
         self._files = dict(files)
         self._nodes = nodes
         self._deadline_s = deadline_s
         self._min_free = min_free_bytes
         self._first = {name: look.inode for name, look in self._look_all().items() if not look.problem}
+        self._syncs: dict[str, asyncio.Future[None]] = {}
 
     async def devices(self) -> list[DeviceHealth]:
         """Return every declared device's health, proved by a probe written just now.
@@ -349,18 +341,22 @@ class FileStoreAudit:
         path = self._files[name]
         after = await asyncio.to_thread(_look, path)
         reason = reason or after.problem or ("disk_low" if after.free < self._min_free else "")
-        if records and not await _synced(path, self._deadline_s):
+        if records and not await self._synced(name):
             reason, records = reason or "hung", False
         return DeviceHealth(
-            name=name,
-            healthy=not reason,
-            reason=reason,
-            last_write_at=datetime.fromtimestamp(after.written, UTC) if after.written else None,
-            size_bytes=after.size,
-            disk_free_bytes=after.free,
-            records=records,
+            name=name, healthy=not reason, reason=reason, size_bytes=after.size, disk_free_bytes=after.free,
+            last_write_at=datetime.fromtimestamp(after.written, UTC) if after.written else None, records=records,
             recording_since=await asyncio.to_thread(lambda: first_time(_rotated(path)) or first_time(path)),
-        )
+        )  # fmt: skip
+
+    async def _synced(self, name: str) -> bool:
+        """Whether the disk takes a sync in time. One that hangs keeps a thread, so there is no second one meanwhile."""
+        before = self._syncs.get(name)
+        if before is not None and not before.done():
+            return False
+        sync = self._syncs[name] = asyncio.ensure_future(asyncio.to_thread(_sync, self._files[name]))
+        await asyncio.wait({sync}, timeout=self._deadline_s)
+        return sync.done() and sync.exception() is None
 
     async def _written(
         self, name: str, before: _Look, marks: Sequence[bytes], failed: str, until: float
@@ -413,17 +409,6 @@ def _holds(path: Path, start: int, marks: Sequence[bytes]) -> bool:
     return False
 
 
-async def _synced(path: Path, deadline_s: float) -> bool:
-    def sync() -> None:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    try:
-        async with asyncio.timeout(deadline_s):
-            await asyncio.to_thread(sync)
-    except (OSError, TimeoutError):
-        return False
-    return True
+def _sync(path: Path) -> None:
+    with descriptor(path, os.O_RDONLY) as file:
+        os.fsync(file)

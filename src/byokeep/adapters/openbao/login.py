@@ -92,20 +92,11 @@ class AppRoleLogin:
         return await self._fresh(None)
 
     async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Mapping[str, object] | None = None,
-        query: Mapping[str, str | int] | None = None,
-        lease_header: str | None = None,
-        timeout_s: float | None = None,
+        self, method: str, path: str, *, body: Mapping[str, object] | None = None, timeout_s: float | None = None
     ) -> BaoReply:
         """Send one request as this identity. Raises what :meth:`BaoHttp.request` and :meth:`token` raise."""
         return await self.retrying(
-            lambda token: self.http.request(
-                method, path, token=token, body=body, query=query, lease_header=lease_header, timeout_s=timeout_s
-            )
+            lambda token: self.http.request(method, path, token=token, body=body, timeout_s=timeout_s)
         )
 
     async def retrying(self, send: Callable[[Secret], Awaitable[T]]) -> T:
