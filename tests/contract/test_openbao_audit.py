@@ -318,6 +318,7 @@ async def test_a_disk_that_takes_no_sync_is_no_healthy_device(own: Bao, monkeypa
             assert await _reasons(audit) == {"a": "hung", "b": "hung"}
             assert not any(device.records for device in await audit.devices())
     go_on.set()
+    await asyncio.gather(*audit._syncs.values())
     assert await _reasons(audit) == {"a": "", "b": ""}
 
 
