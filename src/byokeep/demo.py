@@ -9,14 +9,13 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from byokeep.cli.api import call, fetch
 from byokeep.cli.intake import read_token_file
 from byokeep.cli.job import client_settings
 from byokeep.cli.new_file import new_directory, new_file
-from byokeep.cli.terminal import TerminalSession, busy, called, current, err, out, session
+from byokeep.cli.terminal import TerminalSession, busy, called, current, err, out, say, session, show
 from byokeep.client import Keep
 from byokeep.client import verify as offline
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Unavailable
@@ -89,27 +88,25 @@ class Scene:
 async def scene(keep: Path | None, *, say: Say) -> AsyncIterator[Scene]:
     """Set the stage, whose stack says how it gets on; strike it at the end, whatever happened."""
     home = keep or Path(tempfile.mkdtemp(prefix="byokeep-demo-"))
-    if keep is not None:
-        new_directory(keep, mode=0o711)
-    home.chmod(0o711)  # the database's own user must reach its data below
-    sim = await start()
-    urls = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in PROVIDERS)
-    (home / "config.toml").write_text(f"[provider_urls]\n{urls}")
-    settings = load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
-    log.configure("demo", path=settings.path("log_dir") / "demo.log")
-    stack = Stack(settings, say=say)
-    before = session()
-    current.set(TerminalSession(settings=settings, as_json=before.as_json))
-    try:
-        async with aiohttp.ClientSession() as http:
-            yield Scene(home=home, stack=stack, sim=sim, http=http)
-    finally:
-        current.set(before)
-        say(f"stopping the stack{'' if keep else ' and removing it'}")
-        await stack.stop()
-        await sim.stop()
+    async with AsyncExitStack() as undo:
         if keep is None:
-            shutil.rmtree(home, ignore_errors=True)
+            undo.callback(shutil.rmtree, home, ignore_errors=True)
+        else:
+            new_directory(keep, mode=0o711)
+        home.chmod(0o711)  # the database's own user must reach its data below
+        sim = await start()
+        undo.push_async_callback(sim.stop)
+        urls = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in PROVIDERS)
+        (home / "config.toml").write_text(f"[provider_urls]\n{urls}")
+        settings = load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
+        log.configure("demo", path=settings.path("log_dir") / "demo.log")
+        stack = Stack(settings, say=say)
+        undo.push_async_callback(stack.stop)
+        undo.callback(say, f"stopping the stack{'' if keep else ' and removing it'}")
+        undo.callback(current.set, session())
+        current.set(TerminalSession(settings=settings, as_json=session().as_json))
+        http = await undo.enter_async_context(aiohttp.ClientSession())
+        yield Scene(home=home, stack=stack, sim=sim, http=http)
 
 
 async def people(stage: Scene) -> None:
@@ -345,7 +342,7 @@ async def sweep(stage: Scene) -> str:
     canaries = [Canary(f"{client}/{provider}", value) for (client, provider), value in stage.keys.items()]
     search = Sweep(canaries)
     dump = stage.home / "dump.sql"
-    dump.write_bytes(await asyncio.to_thread(stage.stack.dump_database))
+    new_file(dump)(await asyncio.to_thread(stage.stack.dump_database))
     report = await asyncio.to_thread(search.scan_paths, [stage.home])
     report = report + await asyncio.to_thread(search.scan_proc, list(stage.stack.pids.values()))
     report = replace(report, control=control)
@@ -399,7 +396,7 @@ async def run(*, keep: Path | None = None, as_json: bool = False) -> int:
     """
     rows: list[dict[str, Any]] = []
     began = time.monotonic()
-    async with scene(keep, say=lambda text: None if as_json else err.print(Text(text, style="dim"))) as stage:
+    async with scene(keep, say=say) as stage:
         for step, claim in STEPS.items():
             rows.append(await _one(step, claim, stage, quiet=as_json))
             if not rows[-1]["ok"]:
@@ -408,7 +405,7 @@ async def run(*, keep: Path | None = None, as_json: bool = False) -> int:
     took = time.monotonic() - began
     if as_json:
         document = {"ok": held, "took_s": round(took, 1), "steps": rows, "state": str(keep) if keep else None}
-        out.print_json(json.dumps(document))
+        show(document)
     else:
         _show(rows, held=held, took=took, keep=keep)
     return 0 if held else int(rows[-1].pop("exit_code", FAILED))

@@ -61,7 +61,7 @@ NUMBER_SETTINGS: Final = {  # name -> the largest allowed
     "backup_keep": 10_000, "backup_keep_days": 36_600, "backup_hours": 8_784,
     "profile_rekey_days": MAX_REKEY_DAYS, "kek_rotation_days": MAX_ROTATION_DAYS,
 }  # fmt: skip
-_FROM_JOB_RUN: Final = frozenset({"job"} | {f"secret_{provider.value}_file" for provider in Provider})
+_FROM_JOB_RUN: Final = re.compile(f"job|secret_(?:{'|'.join(Provider)})(?:_[a-z0-9_]+)?_file")  # of accounts, too
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -287,7 +287,7 @@ def load(config: Path | None = None, **overrides: object) -> Settings:
         raise _bad(_SOURCES, "Leave it to `byokeep up`.")
     sources = dict.fromkeys(given, GIVEN_BY[0]) if told is None else dict(told)
     for name, value in environment.items():
-        if name in _FROM_JOB_RUN:
+        if _FROM_JOB_RUN.fullmatch(name):
             continue
         _refuse_unknown(name, (*TEXT_SETTINGS, *NUMBER_SETTINGS), "It is a variable of the environment", _ENV)
         given[name] = value

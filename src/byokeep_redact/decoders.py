@@ -35,12 +35,16 @@ _ESCAPE_NAMES = {b"%": "url", b"\\": "json", b"&": "html", b"\x1b": "terminal"}
 _COLOURS = 96  # bytes of them that are looked back over
 _COLOURED_END = re.compile(rb"(?:%b)+\Z" % _COLOUR)
 _LETTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
-# A line's end inside an escape, or between two.
+# A line's end inside an escape, or between two, and what is quickly found of it.
+_NEXT_LINE = re.compile(rb"\n[ \t]{0,8}[0-9A-Fa-fuUxX#{};%&\\]")
 _CUT = re.compile(
     rb"(?:(%(?:[0-9A-Fa-f]?|u[0-9A-Fa-f]{0,3})|&(?:#(?:[0-9]{0,7}|[xX][0-9A-Fa-f]{0,6}))?"
     rb"|\\(?:u[0-9A-Fa-f]{0,3}|u\{[0-9A-Fa-f]{0,6}|U[0-9A-Fa-f]{0,7}|x[0-9A-Fa-f]?|[0-7]{0,2}))"
     rb"|([0-9A-Fa-f};])(?=\s{1,18}(?:%[0-9A-Fa-f]|\\[uUx0-7]|&#)))[ \t]{0,8}\r?\n[ \t]{0,8}(?=[0-9A-Fa-fuUxX#{};%&\\])"
 )
+_NEAR = 1 << 9  # bytes around what is undone
+_LONGEST_MARK = 64  # bytes by which it is known
+_LONGEST_CUT = 20  # bytes of it before its line's end
 _WIDE_RUNS = (b"AN" * 16, b"ANNN" * 12)
 _WIDE_MASK = bytes(78 if code == 0 else 65 if 32 <= code < 127 else 32 for code in range(256))
 
@@ -66,16 +70,7 @@ IN_UTF8: Final = rb"(?:\x1f\xc2\x8b\x08|x(?:\xc2\x9c|\xc3\x9a|[\x01\x5e][\x00-\x
 _AS_LETTERS: Final = re.compile(
     rb"%b(?:.\x00)*|%b(?:[\x00-\x7f]|[\xc2\xc3][\x80-\xbf])*" % (IN_UTF16, IN_UTF8), re.DOTALL
 )
-_LETTER_HEADS: Final = (
-    b"\x1f\0\x8b\0",
-    b"x\0\x9c\0",
-    b"x\0\xda\0",
-    b"x\0\1\0",
-    b"x\0^\0",
-    b"\x1f\xc2\x8b",
-    b"x\xc2\x9c",
-    b"x\xc3\x9a",
-)
+_LETTER_HEADS: Final = re.compile(rb"[\x1fx](?:\x00[\x8b\x01\x5e\x9c\xda]|\xc2[\x8b\x9c]|\xc3\x9a|[\x01\x5e])")
 
 
 def mask(characters: bytes) -> bytes:
@@ -177,12 +172,33 @@ class Layer:
 
 def decoded(layer: Layer) -> Iterator[Layer]:
     """Yield each view of `layer`, one level deeper."""
-    yield from unescaped(layer)
-    yield from narrowed(layer)
+    data = layer.data
+    yield from unescaped(_near(layer, lambda start, end: _ESCAPE.search(data, start, end) is not None))
+    wide = data.translate(_WIDE_MASK) if b"\0" in data else b""
+    yield from narrowed(_near(layer, lambda start, end: any(wide.find(run, start, end) >= 0 for run in _WIDE_RUNS)))
     yield from _all_base64(layer)
     yield from _all_hex(layer)
-    if any(word in layer.data for word in _LETTER_HEADS):
-        yield pasted(layer, list(together(layer.data)), _WIDE_GAP, "letters")
+    if letters := list(together(layer.data)):
+        yield pasted(layer, letters, _WIDE_GAP, "letters")
+
+
+def _near(layer: Layer, within: Callable[[int, int], bool]) -> Layer:
+    """Return the layer without what is far from all that is to be undone: there a view would only show it again.
+
+    What is near is whole words, for a packed text is nothing without its end.
+    """
+    size, words, parts, last = len(layer.data), layer.data.translate(_WORD), list[tuple[int, int]](), 0
+    for at in range(0, size, _NEAR):
+        if at + 2 * _NEAR > last and within(at, at + _NEAR + _LONGEST_MARK):
+            start = max(words.rfind(b" ", last, max(last, at - _NEAR)) + 1, last)
+            if parts and start == last:
+                start = parts.pop()[0]
+            last = words.find(b" ", min(at + 2 * _NEAR, size))
+            last = size if last < 0 else last
+            parts.append((start, last))
+    if parts == [(0, size)]:
+        return layer
+    return pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in parts], _BETWEEN, "", deeper=0)
 
 
 class _Replacements(dict[bytes, bytes]):
@@ -261,10 +277,11 @@ def unescaped(layer: Layer) -> Iterator[Layer]:
 def _uncut(layer: Layer) -> Iterator[Layer]:
     """Yield the layer without the line ends between and inside escapes, if there are any."""
     pieces, at = [], 0
-    for cut in _CUT.finditer(layer.data) if b"\n" in layer.data else ():
-        end = cut.end(cut.lastindex or 0)
-        pieces.append(Piece(layer.data[at:end], at, end, 1))
-        at = cut.end()
+    for line in _NEXT_LINE.finditer(layer.data):
+        if cut := _CUT.search(layer.data, max(at, line.start() - _LONGEST_CUT), line.end() + _LONGEST_CUT):
+            end = cut.end(cut.lastindex or 0)
+            pieces.append(Piece(layer.data[at:end], at, end, 1))
+            at = cut.end()
     if pieces:
         pieces.append(Piece(layer.data[at:], at, len(layer.data), 1))
         yield replace(pasted(layer, pieces, b"", ""), reach=None)
@@ -347,9 +364,12 @@ def _all_hex(layer: Layer) -> Iterator[Layer]:
 
 def together(data: bytes) -> Iterator[Piece]:
     """Yield packed data of which each byte had become a letter."""
-    for run in _AS_LETTERS.finditer(data):
-        wide = run[0][1:2] == b"\0"
-        yield Piece(run[0][::2] if wide else run[0].decode().encode("latin-1"), *run.span())
+    at = 0
+    for head in _LETTER_HEADS.finditer(data):
+        if head.start() >= at and (run := _AS_LETTERS.match(data, head.start())):
+            at = run.end()
+            wide = run[0][1:2] == b"\0"
+            yield Piece(run[0][::2] if wide else run[0].decode().encode("latin-1"), *run.span())
 
 
 def base32(text: bytes) -> bytes:

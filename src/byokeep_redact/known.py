@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from hmac import digest
-from itertools import accumulate, count
+from itertools import accumulate, compress, count
 from types import TracebackType
 from typing import Final, Self
 
@@ -304,11 +304,10 @@ class KnownValues:
         done: dict[int, int] = {}  # up to where a form was found
         folded = b""
         table, forms = self.table, self._forms
-        for number, word in enumerate(_sampled(squeezed.padded[: squeezed.size])):
-            if word not in table:
-                continue
+        words = _sampled(squeezed.padded[: squeezed.size])
+        for number in compress(count(), map(table.__contains__, words)):
             position = number * _STRIDE
-            for place in tuple(table.get(word, ())):  # which another thread may change
+            for place in tuple(table.get(words[number], ())):  # which another thread may change
                 form, offset = forms.get(place >> _OFFSET_BITS), place & _OFFSET_MASK
                 if form is None:  # it was forgotten meanwhile
                     continue

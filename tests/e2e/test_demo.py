@@ -26,7 +26,7 @@ WITHIN_S = 150.0
 
 async def test_all_claims_hold(tmp_path: Path) -> None:
     """Exit code 0, one JSON document, every step there and held; nothing is left running."""
-    ran = await Shell(tmp_path / "none").run("demo", "--json", within_s=WITHIN_S)
+    ran = await Shell(tmp_path / "none", loaded=True).run("demo", "--json", within_s=WITHIN_S)
     assert ran.code == 0, ran.said
     assert ran.document["ok"] is True
     assert [row["step"] for row in ran.document["steps"]] == [step.__name__ for step in STEPS]
@@ -50,8 +50,8 @@ async def test_a_claim_that_does_not_hold_fails_the_demo(monkeypatch: pytest.Mon
     """Exit code 5; the steps after it are not run; the stack is stopped all the same."""
     monkeypatch.setattr(demo, "Stack", ForkedStack)
     monkeypatch.setattr(demo.log, "configure", lambda *_, **__: None)  # this process is not the demo's own
-    said = list[str]()
-    monkeypatch.setattr(demo.out, "print_json", said.append)
+    said = list[Any]()
+    monkeypatch.setattr(demo, "show", said.append)
     current.set(TerminalSession(settings=Settings(), as_json=True))
     place = new_home()
     keep = place / "kept"
@@ -64,7 +64,7 @@ async def test_a_claim_that_does_not_hold_fails_the_demo(monkeypatch: pytest.Mon
         assert await asyncio.wait_for(running, WITHIN_S) == 5
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    document = json.loads(*said)
+    [document] = said
     assert document["ok"] is False
     rows = document["steps"]
     assert [row["ok"] for row in rows] == [True] * (len(rows) - 1) + [False]

@@ -56,7 +56,7 @@ class Shell:
 
     Args:
         home: The home.
-        loaded: Whether servers and stacks that end by themselves are forked as well, and what a drill starts.
+        loaded: Whether servers and stacks that end by themselves are forked as well, and what demo and drill start.
     """
 
     home: Path
@@ -71,9 +71,10 @@ class Shell:
         started = self.command(words, token)
         plain = started[: len(_PROGRAM)] == _PROGRAM and "PYTHONPATH" not in variables
         part = self.loaded and words[0] in (*_PARTS, "up")
-        if plain and not Watch.watching and (part or _ALONE.isdisjoint((words[:1], words[:2]))):
+        forks = part or (self.loaded and words[0] == "demo") or _ALONE.isdisjoint((words[:1], words[:2]))
+        if plain and not Watch.watching and forks:
             given = started[len(_PROGRAM) :], environment() | variables, stdin, within_s, "part" if part else "command"
-            starts = self.loaded and words[0] == "drill"
+            starts = self.loaded and words[0] in ("demo", "drill")
             return self._keep(words, *await asyncio.to_thread(forked, *given, fds=fds, starts=starts))
         process = await self.start(*words, token=token, stdin=stdin is not None, fds=fds, **variables)
         try:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -66,7 +66,7 @@ class Store:
         await self.stop.at("blob_written")
         return stored
 
-    async def get(self, client_id: UUID, key: Any, expected: Any) -> AsyncIterator[bytes]:
+    async def get(self, client_id: UUID, key: Any, expected: Any) -> AsyncGenerator[bytes, None]:
         async for piece in self.real.get(client_id, key, expected):
             yield piece
             await self.stop.at("blob_half_read")

@@ -341,25 +341,39 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(SOURCE)}
 
 
-def family(pid: int) -> list[int]:
+class Pid(int):
+    """The id of a process that began at ``since``: a busy machine gives the same id to another within minutes."""
+
+    since: str | None = None
+
+
+def _stat(pid: int) -> list[str]:
+    """What the kernel says of a process after its name: state, parent ... Empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def family(pid: int) -> list[Pid]:
     """A process and everything below it, as they are at one moment; to read /proc for each anew is slow."""
-    children: dict[int, list[int]] = {}
+    children: dict[int, list[Pid]] = {}
+    known: dict[int, Pid] = {}
     for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
-    found = [pid]
+        if entry.name.isdigit() and (told := _stat(int(entry.name))):
+            one = known[int(entry.name)] = Pid(entry.name)
+            one.since = told[19]
+            children.setdefault(int(told[1]), []).append(one)
+    found = [known.get(pid, Pid(pid))]
     for one in found:
         found += children.get(one, [])
     return found
 
 
 def lives(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except (OSError, IndexError):
-        return False
+    """Whether a process runs; a zombie does not, nor one that only has its id."""
+    told, since = _stat(pid), getattr(pid, "since", None)
+    return bool(told) and told[0] not in {"Z", "X"} and since in (None, told[19])
 
 
 async def until(holds: Callable[[], Any], within_s: float, what: str = "", *, each_s: float = 0.2) -> None:

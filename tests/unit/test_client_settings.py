@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
 
 from byokeep.client.settings import ClientSettings, from_environment
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, Unavailable
 
 X = "http://127.0.0.1:8430/web/x"
 
@@ -39,4 +40,13 @@ def test_a_file_that_is_no_settings_file_refuses(home: Path, text: str) -> None:
     """Rather than to open the true website with a simulated account's session."""
     (home / "config.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(Rejected, match="bad_setting"):
+        from_environment()
+
+
+def test_a_stack_that_was_killed_gets_no_token(home: Path) -> None:
+    """Nobody holds its home, so another program may have its port; one that is held is used."""
+    with (home / "byokeep.pid").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert from_environment().broker_url == "http://127.0.0.1:8421"
+    with pytest.raises(Unavailable, match="no_broker"):
         from_environment()

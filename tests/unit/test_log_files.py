@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from byokeep.core.secret import Secret
+from byokeep.process import is_held
 from byokeep.telemetry import log as telemetry
 from byokeep.worker import ports
 from byokeep.worker.ports import EARLIER, LogFiles, _lines_since, _tail
@@ -80,3 +81,22 @@ async def test_a_full_log_is_begun_anew_and_searched_on(tmp_path: Path, monkeypa
     count = await LogFiles(logs=[log], spans=[log]).search(Secret(value), NOW - timedelta(seconds=2))
     assert (count.readable, count.found) == (True, 2)
     assert not (await LogFiles(logs=[log], spans=[log]).search(Secret(value), since)).readable, "some of that is gone"
+
+
+def test_a_full_log_that_cannot_be_moved_loses_lines_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor for each line, and nobody who shares the file waits for it; once it can be, it is begun anew."""
+    monkeypatch.setattr(telemetry, "FULL", 200)
+    log, place = tmp_path / "shared.log", tmp_path / "shared.log.1"
+    (place / "below").mkdir(parents=True)
+    writer = telemetry.Lossy(log)
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    for number in range(50):
+        writer.write(f"line {number:04}" + "." * 20 + "\n")
+    assert len(list(descriptors.iterdir())) == before
+    assert not is_held(log)
+    assert log.stat().st_size < 300
+    (place / "below").rmdir()
+    place.rmdir()
+    writer.write("after\n")
+    assert log.read_text() == "after\n"

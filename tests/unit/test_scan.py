@@ -321,6 +321,34 @@ def test_leak_across_a_window_edge_is_found() -> None:
             assert report.unreadable == ()
 
 
+@pytest.mark.parametrize("hide", ["early", "late", "spaced", "wide", "packed"])
+def test_what_is_undone_only_near_its_mark_is_found_wherever_it_stands(hide: str) -> None:
+    """An escape in a fragment, wide letters of packed text, and packed text with few escapes, across any border."""
+    planted = _canary()
+    whole = planted.searched
+    packed = base64.b64encode(gzip.compress(random.Random(7).randbytes(3000).hex().encode() + whole))
+    value = {
+        "early": whole[:4] + b"\\x%02x" % whole[4] + whole[5:16],
+        "late": whole[:11] + b"\\x%02x" % whole[11] + whole[12:16],
+        "spaced": (b" " * 9).join(
+            [
+                *(whole[at : at + 1] for at in range(8)),
+                b"\\x%02x" % whole[8],
+                *(whole[at : at + 1] for at in range(9, 16)),
+            ]
+        ),
+        "wide": base64.b64encode(whole).decode().encode("utf-16-le"),
+        "packed": b"".join(packed[at : at + 800] + b"\\x%02x" % packed[at + 800] for at in range(0, 3204, 801))
+        + packed[3204:],
+    }[hide]
+    sweep = Sweep([planted])
+    filler = b"nothing to see here, " * 100
+    for at in range((1 << 9) - 160, (1 << 9) + 20):
+        report = sweep.scan_bytes(filler[:at] + value + filler, source="memory")
+        assert {found.label for found in report.findings} == {"planted"}, at
+        assert at <= report.findings[0].offset < at + len(value), at
+
+
 def test_nothing_searched_is_not_clean() -> None:
     """No sources, or sources without a byte, prove nothing."""
     sweep = Sweep([_canary()])

@@ -154,8 +154,9 @@ def test_the_variables_of_a_job_are_passed_over(monkeypatch: pytest.MonkeyPatch)
     """A command under `byokeep job run` may run byokeep itself; a name beside the listed ones still refuses."""
     monkeypatch.setenv("BYOKEEP_JOB", "6f1c")
     monkeypatch.setenv("BYOKEEP_SECRET_OPENAI_FILE", "/dev/fd/7")
+    monkeypatch.setenv("BYOKEEP_SECRET_X_ACME_FILE", "/dev/fd/8")
     load()
-    for name in ("BYOKEEP_SECRET_OPENAI", "BYOKEEP_SECRET_NOBODY_FILE", "BYOKEEP_JOBS"):
+    for name in ("BYOKEEP_SECRET_OPENAI", "BYOKEEP_SECRET_NOBODY_FILE", "BYOKEEP_SECRET_XACME_FILE", "BYOKEEP_JOBS"):
         monkeypatch.setenv(name, "x")
         assert refused("unknown_setting").fields["setting"] == name
         monkeypatch.delenv(name)

@@ -11,13 +11,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from byokeep.cli import servers
-from byokeep.cli.terminal import TerminalSession, current
 from byokeep.core.errors import Unavailable
 from byokeep.processes import supervisor
 from byokeep.processes.supervisor import Child, Stack
@@ -193,7 +191,5 @@ def test_nobody_listening_ends_no_stack(monkeypatch: pytest.MonkeyPatch, gone: B
     def closed(*_: object, **__: object) -> None:
         raise gone
 
-    monkeypatch.setattr(servers, "err", SimpleNamespace(print=closed))
-    before = current.set(TerminalSession(settings=Settings(), as_json=False))
+    monkeypatch.setattr(servers, "say", closed)
     servers._say("broker died: starting it again")
-    current.reset(before)

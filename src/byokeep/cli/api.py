@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from byokeep.cli.terminal import again, busy, clean, say, session, show
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
+from byokeep.process import is_held
 from byokeep.settings import check_address
 
 T = TypeVar("T")
@@ -37,6 +39,8 @@ _AT_ONCE_S: Final = 10.0  # seconds that the kill process has, before `web` is a
 _AT_LAST_S: Final = 15.0  # seconds that `web` has then: it asks the same process, and the broker after it
 _ANSWER_S: Final = 60.0  # seconds for anything else
 _NAMES_S: Final = 2.0  # seconds for names: without an answer the ids are shown
+# What is wrong there is not the caller's: another process may be asked.
+_ON_THE_WAY: Final = ("server_unreachable", "server_did_not_answer", "server_certificate_refused", "server_garbage")
 _LIMIT: Final = 256 * 1024 * 1024  # bytes of a reply: exports are the largest
 
 
@@ -53,12 +57,15 @@ def segment(text: str) -> str:
 
 
 def stack(home: Path) -> dict[str, Any]:
-    """Read ``home/stack.json``: where the running stack listens. Empty if there is none."""
+    """Read ``home/stack.json``: where the running stack listens. Empty if there is none, or if it was killed: then
+    another program may listen there.
+    """
     try:
         found: dict[str, Any] = json.loads((home / "stack.json").read_text())
     except (OSError, ValueError):
         return {}
-    return found
+    held = home / "byokeep.pid"
+    return {} if os.access(held, os.R_OK) and not is_held(held) else found
 
 
 def no_stack_here() -> str:
@@ -90,7 +97,7 @@ async def call_kill(method: str, path: str, **sent: Any) -> Any:
         try:
             return _document(await fetch(method, path, at=at, **sent))
         except Unavailable as error:
-            if error.code != "server_unreachable":
+            if error.code not in _ON_THE_WAY:
                 raise
         sent["within_s"] = _AT_LAST_S
     return await call(method, path, **sent)
@@ -108,7 +115,7 @@ async def call_broker(method: str, path: str, **sent: Any) -> Any:
         try:
             return _document(await fetch(method, path, at=at, ca_file="broker_ca_file", **sent))
         except Unavailable as error:
-            if error.code != "server_unreachable":
+            if error.code not in _ON_THE_WAY:
                 raise
     return await call(method, path, **sent)
 
@@ -152,7 +159,7 @@ async def fetch(
         ca_file: The setting that names the issuer of the certificate at ``at``.
 
     Raises:
-        ByokeepError: As the server answered, or Unavailable(``server_unreachable``, ``server_garbage``).
+        ByokeepError: As the server answered, or Unavailable: ``server_unreachable`` if nothing was sent.
     """
     import aiohttp  # noqa: PLC0415 - see the top
     from yarl import URL  # noqa: PLC0415 - see the top
@@ -167,9 +174,8 @@ async def fetch(
     within, ca_file = (_AT_ONCE_S, ca_file) if at else (within_s, "web_ca_file")
     timeout = aiohttp.ClientTimeout(total=within, connect=3)
     try:
-        url = URL(base + path)
-        if query := {name: str(given) for name, given in (params or {}).items() if given is not None}:
-            url = url.with_query(query)
+        asked = {name: str(given) for name, given in (params or {}).items() if given is not None}
+        url = URL(base + path).update_query(asked)
         async with Transport(socket, ca_file=session().settings.file(ca_file)) as http:
             status, content, _ = await http.exchange(
                 method, url, headers=headers, within=timeout, most=_LIMIT, data=data
@@ -180,11 +186,18 @@ async def fetch(
         raise Unavailable("server_garbage", next_step="The reply is too large.") from None
     except aiohttp.ClientSSLError:
         raise Unavailable("server_certificate_refused", next_step=f"Set {ca_file} to the issuer's PEM.") from None
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        raise Unavailable("server_unreachable", next_step=f"Check that the stack is up: `{again('doctor')}`.") from None
+    except (aiohttp.ClientError, OSError) as error:
+        unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        raise _no_answer(sent=not unsent, acts=method != "GET") from None
     if 200 <= status < 300:
         return content
     raise _refusal(status, content, path, body)
+
+
+def _no_answer(*, sent: bool, acts: bool) -> Unavailable:
+    doubt = "It may have been done all the same: look before you repeat it. " * (sent and acts)
+    step = f"{doubt}Check that the stack is up: `{again('doctor')}`."
+    return Unavailable("server_did_not_answer" if sent else "server_unreachable", next_step=step)
 
 
 def _sent(body: Any, raw: Secret | None, token: Secret | None) -> tuple[bytes | None, dict[str, str]]:
@@ -344,8 +357,11 @@ def names(ids: Sequence[str], token: Secret | None = None) -> Mapping[str, str]:
         asks = own_token() if token is None else token
         if asks.reveal().startswith(OF_MACHINES):
             return {}
-        body = {"ids": sorted(set(ids))[:_MOST]}
-        found: Mapping[str, str] = run(call("POST", "/v1/names", body=body, token=asks, within_s=_NAMES_S))["names"]
+        found: dict[str, str] = {}
+        every = sorted(set(ids))
+        for at in range(0, len(every), _MOST):
+            body = {"ids": every[at : at + _MOST]}
+            found |= run(call("POST", "/v1/names", body=body, token=asks, within_s=_NAMES_S))["names"]
     except (ByokeepError, TypeError, KeyError):
         return {}
     return found

@@ -24,18 +24,10 @@ Outcome = Literal["intended", "ok", "denied", "rejected", "failed"]
 
 @app.command(name="list")
 def list_(
-    *,
-    client: Client | None = None,
-    key: Key | None = None,
-    actor: Subject | None = None,
-    event: str | None = None,
-    outcome: Outcome | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    before: int | None = None,
-    limit: int = 50,
-    all_: Annotated[bool, Parameter(name="--all")] = False,
-) -> None:
+    *, client: Client | None = None, key: Key | None = None, actor: Subject | None = None, event: str | None = None,
+    outcome: Outcome | None = None, since: str | None = None, until: str | None = None, before: int | None = None,
+    limit: int = 50, all_: Annotated[bool, Parameter(name="--all")] = False,
+) -> None:  # fmt: skip
     """Show records, newest first. Reading is itself recorded.
 
     Each client has its own chain, and so has the platform, which also holds refusals. Without --client and --key, you

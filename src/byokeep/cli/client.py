@@ -12,7 +12,7 @@ from byokeep.cli.api import call, run, tell, web_url
 from byokeep.cli.choices import Risk
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.terminal import again
-from byokeep.core.errors import Rejected, refusing
+from byokeep.core.errors import ByokeepError, Rejected, refusing
 from byokeep.core.secret import Secret
 
 app: Final = App(name="client")
@@ -36,7 +36,12 @@ def create(name: str, *, risk: Risk = "standard") -> None:
 
 async def _create(name: str, risk: str) -> Any:
     made = await call("POST", "/v1/clients", body={"name": name, "risk": risk})
-    await call("POST", f"/v1/clients/{made['id']}/enroll")
+    try:
+        await call("POST", f"/v1/clients/{made['id']}/enroll")
+    except ByokeepError as error:
+        enroll = again(f"client enroll {made['id']}")
+        error.next_step += f" The client was created, but not enrolled. Next, once that is done: {enroll}"
+        raise
     return await call("GET", f"/v1/clients/{made['id']}")
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from cyclopts import App
 
 from byokeep.cli.api import Listing, run, tell_all
-from byokeep.cli.terminal import again, err, must_have_home, session
+from byokeep.cli.terminal import again, must_have_home, say, session
 from byokeep.core.errors import Integrity
 from byokeep.process import harden
 
@@ -58,5 +58,4 @@ def run_(
 
 
 def _say(text: str) -> None:
-    if not session().as_json:
-        err.print(text + _WAITS.get(text, ""), style="dim")
+    say(text + _WAITS.get(text, ""))

@@ -103,8 +103,9 @@ def _check_words(
 ) -> None:
     if not asked:
         raise Rejected("nothing_to_check", next_step="Name files, or use --export, --environment or --project.")
-    if (project is None) is not (team is None):
-        raise Rejected("no_team_named", next_step="--project and --team go together: the policy is the team's.")
+    if (project is None) is not (team is None) or "" in (project, team):
+        step = "--project and --team go together, and neither is empty: the policy is the team's."
+        raise Rejected("no_team_named", next_step=step)
     if project is not None and token_fd is None and any(str(one) == "-" for one in export or ()):
         raise Rejected("one_standard_input", next_step="Give the token with --token-fd 3 3< FILE.")
 
@@ -115,7 +116,9 @@ def _collected(files: Sequence[Path], exports: Sequence[Path], *, environment: b
         collected.file(file)
     for export in exports:
         try:
-            data = sys.stdin.buffer.read(MOST) if str(export) == "-" else read_file(export)
+            data = sys.stdin.buffer.read(MOST + 1) if str(export) == "-" else read_file(export)
+            if len(data) > MOST:
+                raise ValueError("too_large")
         except (OSError, ValueError) as error:
             why = str(error) if type(error) is ValueError else "cannot_be_read"
             collected.unread.append((str(export), why))

@@ -15,20 +15,17 @@ from byokeep.cli.names import Account, Client, Key, Profile
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import again, say, session
 from byokeep.cli.times import moment
+from byokeep.cli.usage import WHY
 from byokeep.core.errors import Rejected, Unavailable, refusing
 
 _MOST: Final = 1 << 22  # bytes of a file of figures
 _WHY: Final = {
-    "calls_missing": "fewer calls were reported than the runner made",
+    **WHY,
     "devices_disagree": "the store's logs say different things",
     "hour_missing": "the provider's figures lack this hour",
-    "job_open": "the job is still open",
     "lease_row_missing": "a lease on record has no row",
     "lease_unrecorded": "a lease has no record",
     "no_source": "the provider's own figures were not given",
-    "not_kept": "single calls are kept for 35 days",
-    "not_running": "no checkpoint shows that byokeep was running",
-    "not_told": "the runner never reported how many calls it made",
     "read_unexplained": "something was read without one of our leases",
     "reads_differ": "the lease's holder reported a different number of reads",
     "store_log_begins_late": "the store's log starts later",

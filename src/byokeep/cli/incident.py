@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -154,10 +155,9 @@ def step_(
     if wanted is None:
         raise Rejected("unknown_step", next_step=found["next_step"])
     if wanted == due == "kill":
-        for lane in ("api", "browser"):  # the switch of the whole client would end whoever revokes its key
-            stop = {"client_id": found["client_id"], "lane": lane, "reason": "suspected_leak"}
-            if living := outliving(run(call_kill("POST", "/v1/switches/close", body=stop))):
-                say(living)
+        with ExitStack() as both:  # each is engaged, whatever comes of the other
+            for lane in ("api", "browser"):  # the switch of the whole client would end whoever revokes its key
+                both.callback(_engage, found["client_id"], lane)
     body = {"step": wanted, "accept_gaps": accept_gaps, "ticket": ticket or ""}
     try:
         passed = run(call("POST", f"/v1/incidents/{incident}/step", body=body))
@@ -167,6 +167,12 @@ def step_(
         _lose(found)
         passed = run(call("POST", f"/v1/incidents/{incident}/step", body=body))
     _told(passed)
+
+
+def _engage(client_id: str, lane: str) -> None:
+    stop = {"client_id": client_id, "lane": lane, "reason": "suspected_leak"}
+    if living := outliving(run(call_kill("POST", "/v1/switches/close", body=stop))):
+        say(living)
 
 
 def _lose(found: dict[str, Any]) -> None:

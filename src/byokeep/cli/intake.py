@@ -24,6 +24,7 @@ from typing import Final
 from byokeep.cli.terminal import again, clean, say
 from byokeep.core.errors import Rejected, refusing
 from byokeep.core.secret import Secret
+from byokeep.process import descriptor
 
 LIMIT: Final = 8192  # bytes
 
@@ -98,22 +99,24 @@ def read_token_file(path: Path) -> Secret:
         Rejected: ``token_file_missing``, ``bad_token_file``, ``token_file_too_open``, ``token_file_empty``.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        with descriptor(path, os.O_RDONLY | os.O_NONBLOCK) as fd:
+            mode = os.fstat(fd).st_mode
+            if not stat.S_ISREG(mode):
+                what = "a directory" if stat.S_ISDIR(mode) else "no plain file"
+                step = f"{clean(str(path))} is {what}: name the file in which your token is."
+                raise Rejected("bad_token_file", next_step=step)
+            if mode & 0o077:
+                raise Rejected("token_file_too_open", next_step=f"Run `chmod 600 {quote(clean(str(path)))}`.")
+            token = os.read(fd, 512).strip()
+    except FileNotFoundError:
         named = f"There is no token at {clean(str(path))}. Name yours with --token-file or BYOKEEP_TOKEN_FILE, or run "
         step = f"{named}`{again('operator login NAME', own_token=False)}`."
         raise Rejected("token_file_missing", next_step=step) from None
-    try:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
-            what = "a directory" if stat.S_ISDIR(mode) else "no plain file"
-            step = f"{clean(str(path))} is {what}: name the file in which your token is."
-            raise Rejected("bad_token_file", next_step=step)
-        if mode & 0o077:
-            raise Rejected("token_file_too_open", next_step=f"Run `chmod 600 {quote(clean(str(path)))}`.")
-        token = os.read(fd, 512).strip()
-    finally:
-        os.close(fd)
+    except OSError:
+        step = f"{clean(str(path))} cannot be read: name a file of your own, and no link."
+        raise Rejected("bad_token_file", next_step=step) from None
     if not token:
         raise Rejected("token_file_empty", next_step="Issue a new token with `byokeep operator token`.")
+    if len(token.split()) > 1 or not token.isascii():
+        raise Rejected("bad_token_file", next_step=f"{clean(str(path))} holds more than a token: keep one in it alone.")
     return Secret(token)

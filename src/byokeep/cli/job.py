@@ -243,13 +243,11 @@ _ANNOUNCED = ("id", "state", "due_at", "platform", "account", "lane", "effect", 
 
 
 def _time(text: str) -> datetime:
-    try:
+    with refusing("bad_due_at", Rejected, next_step="Write the time with its zone, like 2026-03-01T09:00:00Z."):
         found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise Rejected("bad_due_at", next_step="Write the time with its zone, like 2026-03-01T09:00:00Z.")
-    return found
+        if found.tzinfo is None:
+            raise ValueError
+        return found
 
 
 @app.command

@@ -343,7 +343,7 @@ def used_(ref: Key, *, since: str = "24h", until: str | None = None, limit: int 
 def state(
     ref: Key, to: KeyStateChange, *, reason: str, yes: Annotated[bool, Parameter(negative=())] = False
 ) -> None:  # fmt: skip
-    """Move a key to another state. A compromised key never comes back, so you are asked to confirm.
+    """Move a key to another state. A compromised or destroyed key never comes back, so you are asked to confirm.
 
     `compromised` opens an incident, notifies people, and prints the playbook.
 
@@ -354,9 +354,11 @@ def state(
         reason: A code of 2 to 63 characters: small letters, digits and _, a letter first; such as `seen_in_chat`.
         yes: Do not ask for confirmation.
     """
-    if to == "compromised" and not yes and sys.stdin.isatty():
-        say(f"No job gets this key any longer, and it never serves again: {names([str(ref)]).get(str(ref), ref)}")
-        if input("Type compromised to continue: ").strip() != "compromised":
+    if to in ("compromised", "destroyed") and not yes and sys.stdin.isatty():
+        whose = clean(names([str(ref)]).get(str(ref), ref))
+        told = fitted(f"No job gets this key any longer, and it never serves again: {whose}")
+        err.print(Text(f"{told}\nType {to} to continue: "), end="", soft_wrap=True)  # not into the result
+        if sys.stdin.readline().strip() != to:
             raise Rejected("not_confirmed", next_step="Nothing was changed.")
     moved = run(call("POST", f"/v1/refs/{ref}/state", body={"to": to, "reason": reason}))
     after = again(f"key add {moved['client_id']} {moved['provider']}") + " < key.txt"

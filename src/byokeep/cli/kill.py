@@ -31,14 +31,9 @@ def _scope(client: UUID | None, platform: str | None, lane: str | None, everythi
 
 @app.command
 def on(
-    *,
-    client: Client | None = None,
-    platform: Platform | None = None,
-    lane: Lane | None = None,
-    everything: bool = False,
-    reason: str = "operator_decision",
-    dry_run: bool = False,
-) -> None:
+    *, client: Client | None = None, platform: Platform | None = None, lane: Lane | None = None,
+    everything: bool = False, reason: str = "operator_decision", dry_run: bool = False,
+) -> None:  # fmt: skip
     """Engage the kill switch. Returns only once no lease, read or permit passes.
 
     Exit codes: 0 it holds everywhere; 7 engaged, but the store has still to confirm: no lease or permit passes, but the
@@ -132,13 +127,9 @@ def panic(*, client: Client | None = None, everything: bool = False) -> int:
 
 @app.command
 def off(
-    *,
-    client: Client | None = None,
-    platform: Platform | None = None,
-    lane: Lane | None = None,
-    everything: bool = False,
-    reason: str = "cause_removed",
-) -> None:
+    *, client: Client | None = None, platform: Platform | None = None, lane: Lane | None = None,
+    everything: bool = False, reason: str = "cause_removed",
+) -> None:  # fmt: skip
     """Ask to release a kill switch. Another person, an approver, must approve within 15 minutes.
 
     If a request is already waiting, it is named instead of made again.

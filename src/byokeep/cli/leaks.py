@@ -32,7 +32,7 @@ from yarl import URL
 from byokeep.cli.api import call, fetch, own_token, run, stack, web_url
 from byokeep.cli.intake import read_secret
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import busy, clean, err, say, session, show
+from byokeep.cli.terminal import busy, clean, err, fail, say, session, show
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.wire.transport import TooLarge, Transport, read_body
@@ -170,13 +170,18 @@ def _judged(report: Report, known: Baseline, file: Path | None, paths: tuple[Pat
 def _record(
     result: _Result, paths: tuple[Path, ...], exclude: list[str] | None, excluded: int, *, live: bool
 ) -> int:  # fmt: skip
-    """Record the result at the server, with a digest of what was searched; returns its code."""
+    """Record the result at the server, with a digest of what was searched; returns its code, and that of a refusal only
+    if nothing was found."""
     searched = [platform.node(), sorted(map(os.path.abspath, paths)), sorted(exclude or ())]
     digest = hashlib.sha256(json.dumps(searched).encode()).hexdigest()
     said = {"result": _STATES[result.code], "sources": result.report.sources_scanned, "found": len(result.new),
             "unknown": len(result.report.unreadable) + len(result.unsure), "live": live, "excluded": excluded,
             "known": len(result.known), "digest": digest}  # fmt: skip
-    run(call("POST", "/v1/leaks/scans", body=said))
+    try:
+        run(call("POST", "/v1/leaks/scans", body=said))
+    except ByokeepError as error:
+        refused = fail(error, as_json=False)  # beside the report, which stays one document
+        return result.code if result.code == FOUND else refused
     return result.code
 
 

@@ -9,6 +9,7 @@ Rules
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -43,8 +44,8 @@ app: Final = App(
     Start with `byokeep demo`, or with `byokeep up` and then `byokeep operator --help`.
 
     Exit codes: 0 done, 1 found (`leaks`, `env check`, `alert list`, `checklist`), 2 rejected input, 3 denied, 4
-    unavailable (nothing was done), 5 integrity, 6 conflict, 7 pending: it holds, a part is still to follow (`kill on`
-    while the store is down, `key add` of a key that could not be verified yet).
+    unavailable (nothing was done, unless it says so), 5 integrity, 6 conflict, 7 pending: it holds, a part is still to
+    follow (`kill on` while the store is down, `key add` of a key that could not be verified yet).
     """,
 )
 # Each is imported when it is called: a list of commands, a server or a short command loads none of the others.
@@ -93,6 +94,7 @@ app.command(approve, group=_PEOPLE)
 redact.register(app, _PROOF)
 servers.register(app, _SERVERS)
 app["--help"].group = app["--version"].group = _OTHER
+app.meta.suppress_keyboard_interrupt = False  # it would end in silence
 
 _WANTED: Final[dict[object, str]] = {
     int: "give a whole number",
@@ -113,6 +115,7 @@ _EXPOSED: Final = (
 )
 _SHARED: Final = Group("Shared flags", sort_key=9)
 _UNREAD: Final = 141  # what a shell says of a process that SIGPIPE ended
+_LOST: Final = b"unavailable: output_not_written\nFree some space for it. What was asked for may have been done.\n"
 _SECRET_FLAGS: Final = frozenset({"--value", "--secret-value", "--token", "--password", "--key", "--api-key"})
 # Commands whose --key takes a name.
 _NAMES_A_KEY: Final = (["audit", "list"], ["incident", "open"], ["incident", "report"], ["job", "schedule"])
@@ -153,13 +156,15 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit the process. If the reader has gone, it ends silently, as a signal would end it."""
     try:
         code = run(sys.argv[1:] if argv is None else argv)
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
         code = _UNREAD
-    if code == _UNREAD:  # what is still held back has nowhere to go, and is not to be tried again at the exit
+        if error.errno != errno.EPIPE:  # a full disk: 1 would be a finding
+            code = Unavailable.exit_code
+            os.write(2, _LOST)
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        for number in (1, 2):
+        for number in (1, 2):  # what is still held back has nowhere to go, and is not to be tried again at the exit
             os.dup2(nowhere, number)
     sys.exit(code)
 
@@ -181,11 +186,12 @@ def run(argv: list[str]) -> int:
     except cyclopts.CycloptsError as error:
         return fail(_usage(error), as_json=as_json)
     except KeyboardInterrupt:
-        err.print("stopped")
+        step = "What was sent may have been done all the same: look before you repeat it."
+        fail(Unavailable("interrupted", next_step=step), as_json=as_json)
         return 130
-    except BrokenPipeError:
-        return _UNREAD
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC):
+            raise  # of the output: see `main`
         err.print(f"unexpected {type(error).__name__}")
         failure = Unavailable("internal_error", next_step="Nothing further was done. Please report this.")
         return fail(failure, as_json=as_json)

@@ -31,7 +31,7 @@ def test() -> int:
     """
     sent, alert = run(_test())
     if not sent:
-        step = "The worker has no target: put a file NAME.url (mode 0600) with the target's address into `notify_dir`."
+        step = "No worker runs (see `byokeep doctor`), or it has no target: put NAME.url (0600) into `notify_dir`."
         raise Unavailable("no_target", next_step=f"{step} See docs/runbook.md, messages to people.", alert=alert)
     tell(sent, title="Messages", columns=_COLUMNS[1:5])
     return 0 if all(one["state"] == "sent" for one in sent) else Unavailable.exit_code

@@ -97,14 +97,9 @@ def _without_clients(made: dict[str, Any]) -> str:
 
 @app.command
 def token(
-    subject: str | None = None,
-    *,
-    machine: bool = False,
-    days: int = 30,
-    overlap_s: int = 0,
-    save: Path | None = None,
+    subject: str | None = None, *, machine: bool = False, days: int = 30, overlap_s: int = 0, save: Path | None = None,
     replace: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Issue a token, shown once: for a machine, for yourself, or, for another person, one that only sets a password.
 
     Older tokens of the same kind and subject end after --overlap-s. A second admin, if there is one, must approve a

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 from cyclopts import App
 
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import session
-from byokeep.core.errors import Rejected, Unavailable, refusing
+from byokeep.cli.terminal import clean, err, session
+from byokeep.core.errors import Conflict, Rejected, Unavailable, refusing
 from byokeep.kernel.durable_write import draft
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_p
 
 
 def _replace(source: Path, handle: int, through: StreamFilter) -> int:
-    """Put the redacted form in a file's place; if a piece failed, leave the file as it is."""
+    """Put the redacted form in a file's place; if a piece failed, or somebody wrote to it meanwhile, leave it."""
     stream = importlib.import_module("byokeep_redact.hooks.streams")
     target, size = source.resolve(), 0
     try:
@@ -113,10 +113,16 @@ def _replace(source: Path, handle: int, through: StreamFilter) -> int:
             if through.failures:
                 raise _PieceFailed
             shutil.copymode(target, beside.name)
+            now = target.stat()
+            if not os.path.samestat(now, os.fstat(handle)) or now.st_size != size:
+                step = f"It was written to meanwhile, and stays as it is: stop who writes to {clean(str(source))}."
+                raise Conflict("file_changed", next_step=step)
     except IsADirectoryError:
         raise
     except OSError:
         raise Rejected("cannot_write_file", next_step="Check that the file and its directory are yours.") from None
+    if through.failures:
+        err.print(f"{clean(str(source))} stays as it is: a piece could not be redacted.", markup=False, soft_wrap=True)
     return size
 
 

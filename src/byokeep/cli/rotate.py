@@ -17,7 +17,7 @@ from byokeep.cli.names import Client, Key
 from byokeep.cli.new_file import fetch_to, new_file
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, called, say, session, show
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, refusing
 from byokeep.core.sheet import sheet
 from byokeep.process import harden
 
@@ -58,6 +58,8 @@ def due(
     params = {"client_id": client, "kind": kind, "until": None if until is None else _time(until)}
     keep = None if file is None else new_file(file)
     if signed is not None:
+        if file is not None:
+            raise Rejected("one_file", next_step="Give --csv or --signed: each is a list of its own moment.")
         fetch_to(signed, "POST", "/v1/due/sign", body={name: given for name, given in params.items() if given})
         return
     found = run(call("GET", "/v1/due", params=params))
@@ -77,13 +79,10 @@ def _time(text: str) -> str:
     """Return the time meant by days from now, by a day, which counts whole, or by a time."""
     if days := _DAYS.match(text):
         return (datetime.now(UTC) + timedelta(days=int(days[1]))).isoformat()
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        step = "Use days, such as 90d, a day such as 2026-12-31, or a time such as 2026-12-31T12:00:00Z."
-        raise Rejected("bad_time", next_step=step, field="until") from None
-    at = at + timedelta(days=1) if len(text) == len("2026-12-31") else at
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
+    step = "Use days, such as 90d, a day such as 2026-12-31, or a time such as 2026-12-31T12:00:00Z."
+    with refusing("bad_time", Rejected, next_step=step, field="until"):
+        at = datetime.fromisoformat(text) + timedelta(days=len(text) == len("2026-12-31"))
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
 
 
 def _state(one: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from typing import Any, Final
 from cyclopts import App, Group
 
 from byokeep.cli.api import run
-from byokeep.cli.terminal import called, err, must_have_home, session, show
+from byokeep.cli.terminal import called, must_have_home, say, session, show
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.process import harden
 from byokeep.settings import default_home
@@ -76,9 +76,8 @@ def up() -> None:
 
 
 def _say(text: str) -> None:
-    if not session().as_json:
-        with contextlib.suppress(OSError, SystemExit):  # nobody listens any more, which ends no stack
-            err.print(text, style="dim")
+    with contextlib.suppress(OSError, SystemExit):  # nobody listens any more, which ends no stack
+        say(text)
 
 
 def _serve(name: str) -> None:
@@ -189,7 +188,7 @@ def demo(*, keep: Path | None = None) -> int:
     Args:
         keep: Keep the state in this new directory instead of a temporary one.
     """
-    _say("byokeep demo: starts a stack of its own, tries it and removes it, in about two minutes")
+    say("byokeep demo: starts a stack of its own, tries it and removes it, in about two minutes")
     return int(run(load("byokeep.demo").run(keep=keep, as_json=session().as_json)))
 
 

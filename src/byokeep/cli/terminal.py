@@ -39,6 +39,7 @@ _GAP: Final = 2  # blanks between columns
 _LEAST_LAST: Final = 30  # columns of the terminal in which the last column of a table may still be wrapped
 _LEAST_VALUE: Final = 40  # columns in which prose may still be wrapped behind a name
 _UNBOUNDED: Final = 100_000
+LIMITS: Final = frozenset({100, 200, 500, 1000})  # at which lists of the server end
 _UNIT: Final = re.compile(r"`[^`\n]*`\S*|\S+")  # of prose: a command in backticks stays whole
 _SHELL_LINES: Final = ("export ", "(printf ")  # what is pasted whole or not at all
 _SHELL_WORD: Final = re.compile(r"(?:[^\s'\"]|'[^']*'|\"[^\"]*\")+")
@@ -146,8 +147,10 @@ def show(data: Any, *, title: str = "", columns: Sequence[str] = (), note: str =
         columns: Which keys, in order; empty = all of the first row.
         note: A line after it, on standard error; not printed with ``--json``.
     """
+    if isinstance(data, list) and len(data) in LIMITS:
+        err.print(f"There may be more: the server tells of {len(data)} at most.", soft_wrap=True)
     if session().as_json:
-        out.print_json(json.dumps(data, default=str), indent=None if not out.is_terminal else 2)
+        out.out(json.dumps(data, default=str, indent=2 if out.is_terminal else None), highlight=False)
         return
     if isinstance(data, Mapping):
         _heading(title)

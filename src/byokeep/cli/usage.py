@@ -17,7 +17,7 @@ from byokeep.cli.times import moment
 from byokeep.core.sheet import sheet
 
 _COLUMNS: Final = ("client_id", "provider", "leases", "permits", "calls", "calls_failed")
-_WHY: Final = {
+WHY: Final = {
     "not_running": "no checkpoint shows that byokeep was running",
     "not_told": "the runner never reported how many calls it made",
     "job_open": "the job is still open",
@@ -93,7 +93,7 @@ def gaps(found: Sequence[Mapping[str, Any]]) -> None:
     """Say what is unknown, one line for each reason and stretch of time."""
     for one in found:
         under = f" (lease {one['lease_id']}, job {one['job_id']})" if one["lease_id"] else ""
-        say(f"Unknown from {clean(one['since'])} to {clean(one['until'])}: {_WHY[one['why']]}{under}.")
+        say(f"Unknown from {clean(one['since'])} to {clean(one['until'])}: {WHY.get(one['why'], one['why'])}{under}.")
 
 
 def _sums(hours: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -8,10 +8,11 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli import alert, vault_next
-from byokeep.cli.api import Listing, call, run, tell_all
+from byokeep.cli.api import Listing, call, call_kill, run, tell_all
 from byokeep.cli.choices import Platform
 from byokeep.cli.names import Client, Profile
 from byokeep.cli.terminal import say, session
+from byokeep.cli.times import moment
 from byokeep.core.errors import Conflict, Rejected
 
 Cause = Literal["suspected_leak", "artifact_store_exposure", "runner_compromise", "account_lockout", "drill"]
@@ -44,11 +45,11 @@ def open_(
         client: The client whose profiles are affected.
         everybody: The profiles of all clients are affected.
         cause: What is known.
-        since: Since when others may have had access, such as 2026-05-01T12:00:00Z; default: 72 hours are assumed.
+        since: Since when others may have had access, such as 2026-05-01T12:00:00Z or 24h; default: 72 hours.
     """
     if (client is None) != everybody:
         raise Rejected("scope_missing", next_step="Give --client C, or --everybody.")
-    given = {"everybody": everybody, "cause": cause, "client_id": client, "since": since or None}
+    given = {"everybody": everybody, "cause": cause, "client_id": client, "since": moment(since)}
     body = {name: value for name, value in given.items() if value is not None}
     _told(run(call("POST", "/v1/vault-incidents", body=body)))
 
@@ -88,7 +89,7 @@ def lane_off(incident: UUID, *, reason: str = "profile_vault_suspected") -> None
     found: Any = run(call("GET", f"/v1/vault-incidents/{incident}"))
     if found["step"] == "opened":
         scope = {"lane": "browser"} | ({"client_id": found["client_id"]} if found["client_id"] else {})
-        run(call("POST", "/v1/switches/close", body=scope | {"reason": reason}))
+        run(call_kill("POST", "/v1/switches/close", body=scope | {"reason": reason}))
     _step(incident, "lane-off")
 
 

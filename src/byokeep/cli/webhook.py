@@ -15,14 +15,8 @@ from byokeep.core.times import seconds
 
 app: Final = App(name="webhook", help="Signing secrets of webhooks, for each client and sender.")
 _COLUMNS: Final = (
-    "provider",
-    "version",
-    "state",
-    "verification",
-    "previous_version",
-    "previous_until",
-    "rotation_due_at",
-)
+    "provider", "version", "state", "verification", "previous_version", "previous_until", "rotation_due_at",
+)  # fmt: skip
 
 
 @app.command(name="set")

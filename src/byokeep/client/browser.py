@@ -34,7 +34,7 @@ only to see whose it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -165,15 +165,16 @@ class ProfileOpening:
             self._receipt = str(reply["receipt"])
             return StoredArtifact(size=int(reply["blob_size"]), sha256_hex=str(reply["blob_sha256"]))
 
-    async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncIterator[bytes]:
+    async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncGenerator[bytes, None]:
         """Yield the blob; the caller compares length and digest.
 
         Raises:
             Integrity: ``artifact_altered``: it broke off, because the broker saw that it is not what was stored.
         """
         try:
-            async for piece in self._broker.download(f"{self._place}/{self.epoch}/blob", self._token):
-                yield piece
+            async with aclosing(self._broker.download(f"{self._place}/{self.epoch}/blob", self._token)) as pieces:
+                async for piece in pieces:
+                    yield piece
         except Unavailable as error:
             broke_off = error
         else:

@@ -10,12 +10,14 @@ Rules
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import stat
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -120,6 +122,9 @@ def _stack_url(home: Path, name: str) -> str:
         found = json.loads((home / "stack.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
+    with suppress(OSError), (home / "byokeep.pid").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return ""  # it was killed: another program may listen there
     url = found.get(name) if isinstance(found, dict) else None
     return url if isinstance(url, str) else ""
 

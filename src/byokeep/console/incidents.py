@@ -10,6 +10,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -189,9 +190,10 @@ async def _step(console: Console, who: Visitor, about: UUID, given: Mapping[str,
     state = await incidents.look(app, who.actor, about)
     one, due = state.incident, next(iter(_missing(state)), "")
     if name == due == playbooks.KILL:
-        for lane in ("api", "browser"):  # the whole client's switch would end the workers that revoke its key
-            body = {"client_id": str(one.client_id), "lane": lane, "reason": "suspected_leak"}
-            await console.ask(who, "POST", "/v1/switches/close", body)
+        async with AsyncExitStack() as both:  # each is engaged, whatever comes of the other
+            for lane in ("api", "browser"):  # the whole client's switch would end the workers that revoke its key
+                body = {"client_id": str(one.client_id), "lane": lane, "reason": "suspected_leak"}
+                both.push_async_callback(console.ask, who, "POST", "/v1/switches/close", body)
     gaps, ticket = bool(given["accept_gaps"]), given["ticket"].strip()
     try:
         await playbooks.step(app, who.actor, about, name, accept_gaps=gaps, ticket=ticket)

@@ -24,7 +24,7 @@ from typing import Final
 from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
 from byokeep.envcheck.bootstrap import ALLOWED, FLAG_VALUES, ROLES, Flags, refused, stage_of
-from byokeep.envcheck.secret import OTHER, bare_name, in_value, in_variable, is_public, of_known_shape, shown
+from byokeep.envcheck.secret import OTHER, bare_name, in_value, in_variable, is_public, shown
 from byokeep.envcheck.sources import DEVELOPMENT, PREVIEW, PRODUCTION, Variable, read_file
 
 _EVERYWHERE: Final = frozenset({PRODUCTION, PREVIEW, DEVELOPMENT})
@@ -91,7 +91,7 @@ def findings(
     """
     kept = [one for one in variables if one.kind != "system"]
     found = [_finding(one, code, why) for one in kept for code, why in _of_one(one, policy)]
-    systems = [(one, of_known_shape(one.raw)) for one in variables if one.kind == "system" and one.raw]
+    systems = [(one, in_value(one.raw, encrypted=True)) for one in variables if one.kind == "system" and one.raw]
     found += [_finding(one, seen.code, seen.why) for one, seen in systems if seen is not None]
     found += [_finding(one, code) for one, code in (*_twice(kept), *_shared(kept))]
     found += [
@@ -132,7 +132,7 @@ def _by_itself(one: Variable, policy: EnvPolicy) -> Iterator[tuple[str, str]]:
     plain = bare_name(one.name)
     seen = None if plain in ALLOWED else in_variable(one.name, one.value)
     if one.raw and (seen is None or seen.code == OTHER or seen.why == "name"):
-        seen = of_known_shape(one.raw) or seen
+        seen = in_value(one.raw, encrypted=True) or seen
     if seen is not None:
         exposed = is_public(one.name)
         why = f"{seen.code}, {seen.why}" if exposed and seen.code != OTHER else seen.why

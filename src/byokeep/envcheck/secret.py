@@ -133,15 +133,14 @@ def _is_filler(value: str) -> bool:
     return is_filler(data) and not looks_random(data)
 
 
-def in_value(value: str) -> Sighting | None:
-    """Return the secret that a value is or holds; a client's before any other."""
-    seen = list(_sightings(value.encode("utf-8", "surrogateescape")))
-    return next((one for one in seen if one.code != OTHER), seen[0] if seen else None)
+def in_value(value: str, *, encrypted: bool = False) -> Sighting | None:
+    """Return the secret that a value is or holds; a client's before any other.
 
-
-def of_known_shape(text: str) -> Sighting | None:
-    """Return the secret in a text that may be a ciphertext: a random-looking part alone is none."""
-    seen = [one for one in _sightings(text.encode("utf-8", "surrogateescape")) if not one.why.startswith(_RUN)]
+    Args:
+        encrypted: It may be a ciphertext: a random-looking part alone is no secret.
+    """
+    every = _sightings(value.encode("utf-8", "surrogateescape"))
+    seen = [one for one in every if not (encrypted and one.why.startswith(_RUN))]
     return next((one for one in seen if one.code != OTHER), seen[0] if seen else None)
 
 

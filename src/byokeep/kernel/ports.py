@@ -7,7 +7,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -589,7 +589,7 @@ class ArtifactStore(Protocol):
     async def put(self, client_id: UUID, key: ArtifactKey, chunks: AsyncIterator[bytes]) -> StoredArtifact:
         """Store a stream under a key, durably. Raises Rejected(``not_sealed``), Conflict(``artifact_exists``)."""
 
-    def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncIterator[bytes]:
+    def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncGenerator[bytes, None]:
         """Yield the bytes. What was yielded counts only when the last one has been: the digest is known then.
 
         Raises Integrity(``artifact_altered``), NotFound(``blob_missing``).

@@ -92,14 +92,9 @@ async def rotate(app: HostApp, starter: App, *, public_keys: bool) -> procedures
     if run_id is None:
         about = app.installation_id
         async with starter.db.begin(every_client=True) as tx:
+            facts = {"public_keys": int(public_keys)}
             run = await procedures.start(
-                tx,
-                starter,
-                host,
-                ROTATE_INTERNAL,
-                client_id=None,
-                object_id=about,
-                facts={"public_keys": int(public_keys)},
+                tx, starter, host, ROTATE_INTERNAL, client_id=None, object_id=about, facts=facts
             )
             said = {"run": str(run.id), "procedure": run.procedure}
             await record(tx, host, EventName.PROCEDURE_STARTED, said, object_id=about)

@@ -232,14 +232,14 @@ async def _deliver_to(app: NotifyApp, target: str) -> bool:
 
 def _message(app: App, waiting: Sequence[Notification]) -> tuple[str, str, str]:
     """Return title, body and weight; what to do about each kind of alert stands below the lines."""
-    alerts = sum(one.source == "alert" for one in waiting)
+    alerts = sum(one.source != "due" for one in waiting)
     title = f"byokeep {app.environment.value}: {alerts} alerts, {len(waiting) - alerts} reminders"
     lines = list(dict.fromkeys(one.line for one in waiting))
     more = [f"and {len(lines) - LINES} more"] if len(lines) > LINES else []
     told = dict.fromkeys(one.code for one in waiting if one.source == "alert")
     advice = [f"{code}: {step}" for code in told if (step := of_alert(code))]
     urgent = any(one.urgent and one.code != TEST for one in waiting)
-    late = any(one.source == "alert" or one.stage not in _BEFORE for one in waiting if one.code != TEST)
+    late = any(one.stage not in _BEFORE for one in waiting if one.code != TEST)
     body = [*lines[:LINES], *more, "", *advice, "See `byokeep alert list` and `byokeep rotate due`."]
     return title, "\n".join(body), "failure" if urgent else "warning" if late else "info"
 

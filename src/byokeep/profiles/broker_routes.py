@@ -6,7 +6,8 @@ Everything passes through as it is stored: a wrapped key with its manifest, and 
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -179,13 +180,14 @@ def _sealing(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
         }
 
 
-async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _begun(blob: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
     """Take the first chunk before the reply begins, so that a missing blob is an error and not a truncated reply."""
-    first = await anext(chunks, b"")
+    first = await anext(blob, b"")
 
     async def all_of_it() -> AsyncIterator[bytes]:
-        yield first
-        async for chunk in chunks:
-            yield chunk
+        async with aclosing(blob) as chunks:
+            yield first
+            async for chunk in chunks:
+                yield chunk
 
     return all_of_it()

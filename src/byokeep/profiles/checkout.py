@@ -25,8 +25,8 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -91,7 +91,7 @@ class Blob:
 
     sha256: bytes
     size: int
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,12 +298,13 @@ def _may_use(row: Row) -> None:
 
 
 async def _looked_at(
-    app: BrokerApp, actor: Actor, profile: Profile, chunks: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
+    app: BrokerApp, actor: Actor, profile: Profile, stored: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
     """Pass a blob on. A blob that is missing, or is not what was stored, takes its profile out of use."""
     try:
-        async for chunk in chunks:
-            yield chunk
+        async with aclosing(stored) as chunks:
+            async for chunk in chunks:
+                yield chunk
     except (Integrity, NotFound):
         async with app.db.begin(client_id=profile.client_id) as tx:
             await take_out(tx, app, actor, await locked(tx, profile.client_id, profile.id), "altered")

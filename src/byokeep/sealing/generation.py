@@ -23,10 +23,10 @@ import base64
 import hashlib
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -355,10 +355,11 @@ class _Bridge:
 class DownloadStream(_Bridge):
     """A source that is read in a thread and fed by a stream."""
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes, None]) -> None:
         super().__init__()
         self._chunks = chunks
         self._rest = b""
+        self._taking = asyncio.Lock()
 
     def read(self, size: int) -> bytes:
         """Return 1 to ``size`` bytes, none at the end. Raises what the stream raises."""
@@ -371,7 +372,13 @@ class DownloadStream(_Bridge):
         return found
 
     async def _piece(self) -> bytes | None:
-        return await anext(self._chunks, None)
+        async with self._taking:
+            return await anext(self._chunks, None)
+
+    async def close(self) -> None:
+        """Let go of what the stream holds, once nobody waits for a piece of it."""
+        async with self._taking:
+            await self._chunks.aclose()
 
 
 class UploadStream(_Bridge):
@@ -521,7 +528,8 @@ class Sealing:
         record = agreed(text, generation, environment, found=found)
         place = place_of(generation, environment)
         dek = await self._unwrapped(record)
-        inlet = DownloadStream(_chunks(self.artifacts, generation))
+        expected = StoredArtifact(size=generation.blob_size, sha256_hex=generation.blob_sha256.hex())
+        inlet = DownloadStream(self.artifacts.get(generation.client_id, key_of(generation), expected))
         opening = asyncio.ensure_future(self.sealer.open_into(inlet, sink, dek=dek, record=record, place=place))
         try:
             await asyncio.shield(opening)
@@ -539,6 +547,7 @@ class Sealing:
             raise altered() from None
         finally:
             dek.wipe()
+            await inlet.close()
         return record
 
     async def _unwrapped(self, record: SealedRecord) -> Secret:
@@ -569,24 +578,14 @@ async def _digest(artifacts: ArtifactStore, generation: Generation) -> bytes | N
     """Return the SHA-256 of what is in the blob's place, whatever it is; None if it cannot be read."""
     anything, sha256 = StoredArtifact(size=_ANY_SIZE, sha256_hex=""), hashlib.sha256()
     try:
-        async for piece in artifacts.get(generation.client_id, key_of(generation), anything):
-            sha256.update(piece)
+        async with aclosing(artifacts.get(generation.client_id, key_of(generation), anything)) as pieces:
+            async for piece in pieces:
+                sha256.update(piece)
     except Integrity:  # nothing can match what was expected; all of it has passed
         return sha256.digest()
     except ByokeepError:
         return None
     return sha256.digest()
-
-
-async def _chunks(artifacts: ArtifactStore, generation: Generation) -> AsyncIterator[bytes]:
-    expected = StoredArtifact(size=generation.blob_size, sha256_hex=generation.blob_sha256.hex())
-    reading = artifacts.get(generation.client_id, key_of(generation), expected)
-    try:
-        async for piece in reading:
-            yield piece
-    finally:
-        if (close := getattr(reading, "aclose", None)) is not None:
-            await close()
 
 
 def require_readable(generation: Generation) -> None:

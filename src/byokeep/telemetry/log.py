@@ -48,7 +48,7 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 )
 # Attributes of spans have a list of their own: ids and figures of a task.
 SPAN_FIELDS: Final = frozenset(
-    {"job", "provider", "version", "count", "sop", "ref", "epoch", "route", "request", "work"}
+    {"job", "provider", "version", "count", "sop", "ref", "epoch", "route", "request", "run", "work"}
 )
 
 
@@ -119,13 +119,15 @@ class Lossy:
     def _begin_anew(self) -> None:
         with self._lock:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # the first process that shares the file moves it
-            fresh = self._opened()
-            if os.path.sameopenfile(self._descriptor, fresh) and os.fstat(fresh).st_size >= FULL:
-                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            try:
+                at = self._path.stat() if self._path.exists() else None
+                if at and os.path.samestat(at, os.fstat(self._descriptor)) and at.st_size >= FULL:
+                    self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                fresh = self._opened()  # after the move: if that fails for each line, none is left open
+                os.dup2(fresh, self._descriptor, inheritable=False)  # another thread may be writing to it
                 os.close(fresh)
-                fresh = self._opened()
-            os.dup2(fresh, self._descriptor, inheritable=False)  # another thread may be writing to it
-            os.close(fresh)
+            finally:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def write(self, text: str) -> None:
         """Add a line."""

@@ -147,7 +147,7 @@ class LocalArtifacts:
                 partial.drop()
         return passing.found()
 
-    async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncIterator[bytes]:
+    async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of an artifact."""
         key.must_be_of(client_id)
         passing = Passing()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,7 +86,7 @@ class S3Artifacts:
             raise
         return passing.found()
 
-    async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncIterator[bytes]:
+    async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of an artifact."""
         key.must_be_of(client_id)
         passing = Passing()
