@@ -218,6 +218,7 @@ class Book:
     effects: Effects = field(default_factory=Effects)
     accounts: Accounts = field(default_factory=Accounts)
     minted: int = 0
+    late: int = 0  # calls that a vendor still takes with keys that it has ended
     page: int = 100  # keys in one page of a list
     values: dict[str, str] = field(default_factory=dict, repr=False)  # those that a vendor shows again
     lives_s: dict[str, int] = field(default_factory=dict)  # of keys that were asked to expire by themselves
@@ -228,8 +229,14 @@ class Book:
         """Forget everything but the salt, so that earlier hashes still compare."""
         self.keys, self.accounts = KeyBook(self.keys.salt), Accounts()
         self.log, self.effects = RequestLog(), Effects()
-        self.minted, self.values, self.lives_s = 0, {}, {}
+        self.minted, self.values, self.lives_s, self.late = 0, {}, {}, 0
         self.usage, self.untold = {}, set()
+
+    def state_of(self, known: KnownKey) -> SimKeyState:
+        """Return what a vendor makes of a key that is shown now."""
+        late = self.late > 0 and known.state in (SimKeyState.REVOKED, SimKeyState.DISABLED)
+        self.late -= late
+        return SimKeyState.VALID if late else known.state
 
     async def record(self, request: web.Request, vendor: str, key: str = "", **more: Any) -> None:
         """Log one request; ``more`` are further JSON-ready fields."""

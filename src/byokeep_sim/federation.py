@@ -80,11 +80,13 @@ class Federation:
         return vendor in _VENDORS and (method, path) == ("POST", _VENDORS[vendor][0])
 
     def refuses(self, vendor: str, key: str, headers: Mapping[str, str]) -> bool:
-        """Whether a presented key is a short-lived token that has expired, or is not shown as its vendor wants it."""
+        """Whether a presented key is not shown as its vendor wants it, or is a short-lived token that has expired."""
         end = self._ends.get(self._book.keys.digest(key)) if key else None
         beta = _BETA.get(vendor, "")
+        if end is None:  # a key, which Anthropic takes in a header of its own
+            return bool(beta) and "x-api-key" not in headers
         shown = "authorization" in headers and beta in headers.get("anthropic-beta", "")
-        return end is not None and (time.time() >= end or not shown)
+        return time.time() >= end or not shown
 
     async def keys(self, vendor: str, request: web.Request) -> tuple[TrustRule | None, dict[str, str], list[Any]]:
         """Return the rule that a call names, its fields, and the keys that the rule's issuer publishes."""

@@ -104,7 +104,7 @@ class _Desk:
                 return issuing.answer(self.book, vendor.name, issues, admin, body, request.query, vendor.error)
             call = SimCall(
                 route=vendor.route(request.method, path),
-                state=known.state if known else "unknown",
+                state=self.book.state_of(known) if known else "unknown",
                 key=key,
                 account=account,
                 headers=lower,

@@ -101,10 +101,12 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     async with running_platforms() as social, Outbound() as http:
         await social.tell("clock", frozen=True, now=START.timestamp())
-        yield Bench(social, http)
+        made = Bench(social, http)
+        monkeypatch.setattr("byokeep.platforms.client.sleep", lambda s: made.advance(seconds=s))  # time of its own
+        yield made
 
 
 def acme(platform: str) -> Face:
@@ -266,6 +268,17 @@ async def test_revoking_is_proved_by_use(bench: Bench, platform: str) -> None:
     await bench.fault(platform, "status", status=503, call="identity", times=1)
     await bench.fault(platform, "status", status=503, call="accounts", times=1)
     assert (await client.revoke(tokens)).ended is RevocationResult.UNCONFIRMED
+
+
+async def test_a_fresh_token_that_is_falsely_called_dead_proves_no_revocation(bench: Bench) -> None:
+    """LinkedIn says so for some seconds: a revocation that was feigned is found out once they are over."""
+    await bench.social.tell("rules", platform="linkedin", false_revoked_s=8)
+    client, tokens = await bench.connect("linkedin")
+    await bench.fault("linkedin", "feigned", call="revoke")
+    assert (await client.revoke(tokens)).ended is RevocationResult.UNCONFIRMED
+    assert (bench.now - START).total_seconds() == client.oauth.refresh_rules.confirm_s
+    assert (await client.revoke(tokens)).ended is RevocationResult.CONFIRMED
+    assert (bench.now - START).total_seconds() == client.oauth.refresh_rules.confirm_s  # no longer a fresh one
 
 
 @pytest.mark.req("S-OAUTH-11")

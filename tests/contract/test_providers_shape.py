@@ -231,6 +231,10 @@ REPLIES: list[tuple[str, int, Any, str]] = [
     ("openai", 401, {"error": {"code": "invalid_api_key", "message": "Incorrect API key provided"}}, "invalid_key"),
     ("openai", 401, {"error": {"message": "You must be a member of an organization to use the API"}}, "forbidden"),
     ("openai", 401, {"error": {"message": "IP not authorized"}}, "forbidden"),
+    ("openai", 401, {"error": {"code": "account_deactivated", "message": "x"}}, "unexpected_status"),  # not of the key
+    ("openai", 401, None, "unexpected_status"),
+    ("google", 401, {"error": {"status": "UNAUTHENTICATED"}}, "invalid_key"),
+    ("google", 401, {"error": {"details": [{"reason": "ACCESS_TOKEN_TYPE_UNSUPPORTED"}]}}, "unexpected_status"),
     ("openai", 429, {"error": {"type": "insufficient_quota", "code": "credit_balance_exhausted"}}, "no_credit"),
     ("openai", 429, {"error": {"code": "slow_down"}}, "rate_limited"),
     ("google", 400, {"error": {"status": "INVALID_ARGUMENT", "message": "API Key not found."}}, "invalid_key"),

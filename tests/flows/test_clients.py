@@ -141,6 +141,11 @@ async def test_an_account_has_no_lane_until_one_is_enabled(desk: Desk) -> None:
     status, reply = await desk.call("POST", f"/v1/clients/{client}/accounts", "operator", account)
     assert (status, reply["code"]) == (409, "account_exists")
     assert "`byokeep account list CLIENT`" in reply["next_step"]
+    twin = account | {"account": "ACME"}
+    status, reply = await desk.call("POST", f"/v1/clients/{client}/accounts", "operator", twin)
+    assert (status, reply["code"]) == (409, "name_like_another")
+    others = f"/v1/clients/{await desk.stand.client()}/accounts"  # of nobody's business there
+    assert (await desk.call("POST", others, "operator", twin))[0] == 201
     status, reply = await desk.call(
         "POST", f"/v1/clients/{client}/accounts", "operator", account | {"platform": "openai"}
     )

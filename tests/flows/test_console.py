@@ -340,7 +340,7 @@ async def test_signing_in_leads_to_a_page_of_the_console_and_nowhere_else(desk: 
 async def test_what_releases_or_gives_rights_takes_a_fresh_proof(desk: Desk) -> None:
     """Six minutes after the sign-in a session asks for no release, and gives nobody a token, password or invitation.
 
-    Nor does it serve a key again that was suspended, or begin its rotation.
+    Nor does it serve a key again that was suspended, begin its rotation, or take anything of the audit out.
     """
     visit, client = Visit(desk), await desk.stand.client("openai")
     await visit.sign_in("operator")
@@ -355,7 +355,15 @@ async def test_what_releases_or_gives_rights_takes_a_fresh_proof(desk: Desk) -> 
         ("PUT", f"/v1/operators/{operator.id}/password", None, b"another long password"),
     ]
     assert (await desk.call("POST", "/v1/switches/close", operator, {"reason": "test"}))[0] == 200
+    watch = Visit(desk)
+    await watch.sign_in("auditor")
+    auditor = Person(desk.people["auditor"].id, watch.cookies[SESSION])
+    exports = [("/v1/audit/export", {}), (f"/v1/audit/proof/{client}", None), (f"/v1/evidence/{uuid4()}", None)]
+    assert (await desk.call("POST", "/v1/audit/export", auditor, {}))[0] == 200
     aged(desk, "created_at", 6)
+    for path, body in exports:
+        status, reply = await desk.call("POST", path, auditor, body)
+        assert (status, reply["code"]) == (401, "step_up_required"), path
     suspend = {"to": "suspended", "reason": "leak"}
     assert (await desk.call("POST", f"{key}/state", operator, suspend))[0] == 200
     for method, path, body, raw in asks:

@@ -69,7 +69,11 @@ async def test_a_name_leads_to_an_id_among_what_the_caller_may_see(desk: Desk, m
     assert await find(narrow, ["client"], shop) == ([], [])
     assert await find(narrow, ["client"], str(other)[:3]) == ([], [f"Client {other.hex[:8]}"])
     ref = desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{own}'")  # noqa: S608
-    assert await find("operator", ["key"], f"{shop}/openai") == ([ref], [])
+    old, table = "jsonb_build_object('id', gen_random_uuid(), 'state', 'destroyed')", "byokeep.credential_ref"
+    desk.sql(f"INSERT INTO {table} SELECT (jsonb_populate_record(r, {old})).* FROM {table} r WHERE id = '{ref}'")  # noqa: S608
+    with monkeypatch.context() as many:
+        many.setattr(clients, "MAX_ROWS", 1)  # of an old and a new key of one name, the one that it means
+        assert await find("operator", ["key"], f"{shop}/openai") == ([ref], [])
     assert await find("operator", ["job"], str(job)[:8]) == ([str(job)], [])
     assert await find(narrow, ["job"], str(job)[:8]) == ([], [])
     assert (await find("operator", ["job"], "%"))[0] == []

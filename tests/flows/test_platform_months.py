@@ -111,8 +111,6 @@ async def office_ahead(office: Office) -> AsyncIterator[tuple[Office, Ahead]]:
     office.app = replace(
         office.app, clock=clock, slots=slots, owner=slots.owner, platform=asker(office.http, clock.now, places)
     )
-    linkedin = office.app.logins["linkedin"]  # asks twice before it believes a refusal; ten seconds later in earnest
-    office.app.logins["linkedin"] = replace(linkedin, refresh_rules=replace(linkedin.refresh_rules, confirm_s=1))
     for login in SHORT:
         await office.social.tell("rules", platform=login, access_ttl_s=2 * DAY)
     try:

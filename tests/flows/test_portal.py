@@ -101,6 +101,8 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
         path = f"/v1/clients/{client}/contacts"
         status, refused = await desk.call("POST", path, "operator", {"name": "Bea"})
         assert (status, refused["code"]) == (409, "contact_can_come_in")
+        status, twin = await desk.call("POST", path, "operator", {"name": bea.invited["name"].upper()})
+        assert (status, twin["code"]) == (409, "name_like_another")
         assert f"byokeep client uninvite {bea.invited['id']}" in refused["next_step"]
         if before == "uninvited":
             assert (await desk.call("DELETE", f"/v1/contacts/{bea.invited['id']}", "operator"))[0] == 200
@@ -181,6 +183,10 @@ async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypat
         assert "ended" in shown
         assert "works" not in shown, f"{page}: a key that has ended does nothing any longer"
     assert desk.stand.alerts() == ["client_revoked"]
+    for _ in range(6):  # looking again at a key that worked forgives no wrong one
+        tried = await one.send("/portal/keys/new", provider="openai", key=wrong.decode())
+        assert (await one.get(stored.at)).status == 200
+    assert tried.status == 429
 
 
 @pytest.mark.req("R11.1-1", "R11.1-2")

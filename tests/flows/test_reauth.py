@@ -8,7 +8,6 @@ And how a look finds a loss: another account, a lock, a grant that is over and h
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -222,10 +221,9 @@ async def test_a_grant_without_a_renewal_ends_when_its_platform_says_so(office: 
         "apps", platform="linkedin", client_id="app", client_secret=SECRET,
         redirect_uris=["http://127.0.0.1:8431/linkedin"], partner=False,
     )  # fmt: skip
+    await office.fault("linkedin", "refusal", "identity", case="revoked")  # said of a token that was just given
     done = await office.connected(client, "linkedin")
     assert (await office.tokens(client, "linkedin", done["account_id"])).refresh is None
-    known = office.app.logins["linkedin"]
-    office.app.logins["linkedin"] = replace(known, refresh_rules=replace(known.refresh_rules, confirm_s=1))
     await office.fault("linkedin", "refusal", "identity", case="revoked")  # said once, falsely
     await look(office, client, "linkedin")
     assert (await office.state(client, "linkedin"))["state"] == "connected"

@@ -71,7 +71,11 @@ async def test_what_opens_jobs_or_approves_takes_two_admins(desk: Desk) -> None:
         late = await waiting(desk, "POST", "/v1/operators", "admin", body)
         desk.sql(f"UPDATE byokeep.approval SET expires_at = now() WHERE id = '{late}'")
         assert await refused(desk, "POST", f"/v1/approvals/{late}/approve", second) == (403, "approval_expired")
+    twin = await waiting(desk, "POST", "/v1/operators", "admin", {"name": "ann", "roles": ["approver"]})
     ann = (await desk.call("POST", "/v1/operators", "admin", {"name": "Ann", "roles": ["auditor"]}))[1]["id"]
+    use = f"/v1/approvals/{twin}/approve"
+    assert await refused(desk, "POST", use, second) == (409, "name_like_another"), "who was made meanwhile"
+    desk.sql(f"UPDATE byokeep.approval SET expires_at = now() WHERE id = '{twin}'")
     give = ("PATCH", f"/v1/operators/{ann}", "admin", {"roles": ["auditor", "approver"]})
     assert (first := await waiting(desk, *give)) == await waiting(desk, *give)
     [shown] = (await desk.call("GET", "/v1/approvals", second))[1]["approvals"]

@@ -11,8 +11,9 @@ import contextlib
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
@@ -217,13 +218,15 @@ async def office_on(database: Any, store: Store, people: dict[str, Person]) -> A
         worker = desk.worker
         slots = SlotDirectory(stand.home / "slots-of-the-office", worker.installation_id)
         stack.callback(slots.close)
+        known = logins()["linkedin"]  # asks twice before it believes a refusal; ten seconds later in earnest
+        rules = replace(known.refresh_rules, confirm_s=1)
         app = RefresherApp(
             db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
             environment=worker.environment, limits=worker.limits,
             custodian=BrokerCustodian(
                 ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1), Environment.DEVELOPMENT
             ),
-            slots=slots, owner=slots.owner, logins=logins(),
+            slots=slots, owner=slots.owner, logins=logins() | {"linkedin": replace(known, refresh_rules=rules)},
             platform=asker(http, worker.clock.now, places),
             digest=lambda text: hmac.digest(b"k" * 32, text.encode(), hashlib.sha256).hex()[:32],
         )  # fmt: skip
@@ -233,7 +236,10 @@ async def office_on(database: Any, store: Store, people: dict[str, Person]) -> A
 
 
 @pytest.fixture
-async def office(postgres_server: EmbeddedPostgres, store: Store) -> AsyncIterator[Office]:
+async def office(
+    postgres_server: EmbeddedPostgres, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Office]:
+    monkeypatch.setattr("byokeep.platforms.client.sleep", AsyncMock())  # a fresh token's revocation is proved at once
     with installed(postgres_server, store) as (database, people):
         async with office_on(database, store, people) as made:
             yield made

@@ -102,7 +102,7 @@ def test_what_has_no_single_spelling_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     "data",
     [b'{"a":1, "b":2}', b'{"b":1,"a":2}', b'{"a":1,"a":1}', b'{"a":1.0}', b'{"a":1e2}', b'"\\u0041"', b'"\\/"',
-     b"[1]\n", b" [1]", b"[true]", b"[NaN]", b"\xff", b"", b"[" * 100_000],
+     b"[1]\n", b" [1]", b"[true]", b"[NaN]", b"\xff", b"", b"[" * 100_000, b'{"a":' * 700 + b"1" + b"}" * 700],
 )  # fmt: skip
 def test_any_other_spelling_is_refused_when_read(data: bytes) -> None:
     """Spaces, key order, repeated keys, other escapes and numbers, deep nesting: refused, never repaired."""

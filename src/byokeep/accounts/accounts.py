@@ -39,7 +39,7 @@ from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import require_proof
 from byokeep.keys import refs
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
-from byokeep.tenancy.clients import MAX_ROWS, require_active
+from byokeep.tenancy.clients import MAX_ROWS, refuse_twin, require_active
 
 ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _USERNAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
@@ -66,11 +66,11 @@ async def register_account(
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``not_a_platform``, ``bad_account``, ``bad_username``, ``bad_name``, ``secret_like_content``,
             ``client_not_active``.
-        Conflict: The account is already registered.
+        Conflict: The account is already registered; ``name_like_another``.
     """
     async with _registering(app, actor, client_id) as tx:
         known = parse_platform(platform)
-        check_new_account(account)
+        await check_new_account(tx, client_id, known, account)
         check_shape("username", username, _USERNAME)
         check_name("display_name", display_name)
         await require_active(tx, client_id)
@@ -97,16 +97,19 @@ async def list_accounts(app: App, actor: Actor, client_id: ClientId) -> list[Pla
         return await tx.all(PlatformAccount, "accounts_list", client_id=client_id, limit=MAX_ROWS)
 
 
-def check_new_account(account: str) -> None:
-    """Check a name for a new account. Accounts named before this rule keep their names.
+async def check_new_account(tx: Tx, client_id: ClientId, platform: Provider, account: str) -> None:
+    """Check a name for a new account. Accounts named before these rules keep their names.
 
     Raises:
         Rejected: ``bad_account``: ``.`` and ``..`` are steps of a path, and what begins with ``-`` is an option of a
             command; ``secret_like_content``.
+        Conflict: ``name_like_another``: it reads like that of another account of the client's there.
     """
     check_shape("account", account, ACCOUNT)
     if account[0] in ".-":
         raise Rejected("bad_account", next_step="Start the name with a letter, a digit or _.")
+    await tx.all(None, "account_names_lock", client_id=client_id)
+    refuse_twin(account, await tx.all(str, "account_names", client_id=client_id, platform=platform.value))
 
 
 def check_shape(field: str, text: str, shape: re.Pattern[str]) -> None:

@@ -240,7 +240,7 @@ async def start(
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_login``, ``platform_without_oauth``, ``bad_purpose``, ``bad_account``, ``bad_pick``,
             ``no_app``, ``client_not_active``, ``pick_is_another_account``.
-        Conflict: ``other_login``, ``connection_in_progress``, ``stale_version``.
+        Conflict: ``other_login``, ``connection_in_progress``, ``stale_version``, ``name_like_another``.
         Unavailable: Store or database; ``no_custodian``. Starting again is safe.
     """
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
@@ -284,7 +284,7 @@ async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish:
     found = await tx.maybe(PlatformAccount, "account_find", **named)
     if found is not None:
         return found
-    check_new_account(wish.account)
+    await check_new_account(tx, client_id, wish.login.provider, wish.account)
     unnamed = {"username": "", "display_name": "", "created_by": actor.id}
     made = await tx.one(PlatformAccount, "account_insert", id=app.ids.uuid(), **named, **unnamed)
     await made.record(tx, EventName.ACCOUNT_REGISTERED, actor, lanes="")

@@ -33,7 +33,7 @@ from uuid import UUID
 from byokeep.accounts import leftovers
 from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, end_consent, record_consent
 from byokeep.accounts.refresh_journal import ends_of
-from byokeep.accounts.refresher_app import RefresherApp, UnderWay, asked, each, is_gone, kept, write_tokens
+from byokeep.accounts.refresher_app import RefresherApp, UnderWay, asked, each, identified, is_gone, kept, write_tokens
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import CONNECTED, IDENTITY, WRITE
@@ -264,7 +264,7 @@ async def _suspect(
 ) -> None:
     """Have the account that answered checked: if the platform keeps one grant, this consent has ended its tokens."""
     with suppress(Exception):  # the consent fails with its own error
-        faces = seen or await platform.identify(tokens)
+        faces = seen or await identified(case.login, platform, tokens)
         ids = [] if isinstance(faces, Fault) else [face.account_id for face in faces if face.account_id]
         if not ids and case.grant is not None:  # nobody says who answered: most likely the expected account
             ids = [case.grant.external_id]
@@ -328,7 +328,7 @@ async def _ask(
     if lacking := missing_scopes(tokens, wanted):
         raise Rejected("missing_scope", cause=FaultCause.MISSING_SCOPE.value, missing=listed(lacking))
     tokens = replace(tokens, consent_expires_at=_got(await platform.consent_end(tokens), "consent_end_unchecked"))
-    faces = _got(await platform.identify(tokens), "identity_unchecked")
+    faces = _got(await identified(case.login, platform, tokens), "identity_unchecked")
     seen += faces
     try:
         face, drift = _who(case, faces)

@@ -32,10 +32,10 @@ from byokeep.accounts import leftovers
 from byokeep.accounts.leftovers import CONFIRMED, UNCONFIRMED, Traces, before_end, outcome_of
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount, end_consent
 from byokeep.accounts.refresh_journal import close_for, hold
-from byokeep.accounts.refresher_app import RefresherApp, burn, each, each_due, held, is_gone, opened
+from byokeep.accounts.refresher_app import RefresherApp, burn, each, each_due, held, identified, is_gone, opened
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.fault import LOCKS, Fault, FaultCause
+from byokeep.core.fault import LOCKS, OVER, Fault, FaultCause
 from byokeep.core.identity import Comparison, Face, IdentityVerdict, Why, compare, printable
 from byokeep.core.keystate import KeyState
 from byokeep.core.reenable import RecoveryCause as Lost
@@ -51,7 +51,6 @@ from byokeep.platforms.descriptor import OAuth
 TAKEN_FOR_S: Final = 300  # seconds after which whoever took an answer is presumed dead
 IDLE_DAYS: Final = 120
 MOST_TRIES: Final = 6  # to end a grant at its platform
-_OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
 _CONSENT: Final = (SecretPart.CODE, SecretPart.VERIFIER)
 _GRANT: Final = (SecretPart.ACCESS, SecretPart.TOKENS, SecretPart.LANDING)
 
@@ -214,10 +213,7 @@ async def _asked(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> tuple[st
     """Return why nobody could say whose account it is (empty if somebody could), and the accounts that answered."""
     try:
         async with opened(app, grant) as (_, platform, tokens):
-            found = await platform.identify(tokens)
-            if isinstance(found, Fault) and _loss(grant, found.cause.value) and login.refresh_rules.confirm_s:
-                await asyncio.sleep(login.refresh_rules.confirm_s)  # this platform is known to say that wrongly
-                found = await platform.identify(tokens)
+            found = await identified(login, platform, tokens)
     except ByokeepError as error:
         return error.code, ()
     if isinstance(found, Fault):
@@ -231,7 +227,7 @@ def _loss(grant: OAuthGrant, cause: str) -> tuple[Lost, str] | None:
     if cause in LOCKS:
         return Lost.LOCKOUT, "locked" if cause == FaultCause.LOCKOUT else cause
     # A grant that cannot be renewed never has a due date.
-    return (Lost.REVOKED, "reauth") if cause in _OVER and grant.due_at is None else None
+    return (Lost.REVOKED, "reauth") if cause in OVER and grant.due_at is None else None
 
 
 def _compared(login: OAuth, grant: OAuthGrant, account: PlatformAccount, faces: tuple[Face, ...]) -> Comparison:
@@ -268,7 +264,7 @@ async def _lose(
 
 async def _unknown(tx: Tx, app: RefresherApp, login: OAuth, grant: OAuthGrant, cause: str) -> str:
     """Record that the check could not be made: that is not a match, and the gate must see it so."""
-    await tx.maybe(OAuthGrant, "grant_unchecked", **grant.ids, renew=cause in _OVER, cause=cause)
+    await tx.maybe(OAuthGrant, "grant_unchecked", **grant.ids, renew=cause in OVER, cause=cause)
     await _show(tx, grant, "unknown")
     fields: dict[str, Said] = {"verification": "unknown", "cause": cause, "endpoint": login.identity.call.name}
     await _record(tx, EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app, grant, **fields)

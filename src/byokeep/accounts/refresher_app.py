@@ -25,6 +25,8 @@ from uuid import UUID
 
 from byokeep.accounts.model import OAuthGrant, OfAccount, OurApp
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected
+from byokeep.core.fault import LOCKS, OVER, Fault
+from byokeep.core.identity import Face
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
@@ -211,6 +213,15 @@ def asker(
         return PlatformClient(known[app.login], ours, http, place, clock=clock)
 
     return make
+
+
+async def identified(login: OAuth, platform: PlatformClient, tokens: TokenSet) -> tuple[Face, ...] | Fault:
+    """Return whose tokens these are. A refusal that the platform is known to give wrongly is asked for twice."""
+    found, wrong_s = await platform.identify(tokens), login.refresh_rules.confirm_s
+    if isinstance(found, Fault) and found.cause in LOCKS | OVER and wrong_s:
+        await asyncio.sleep(wrong_s)
+        found = await platform.identify(tokens)
+    return found
 
 
 class UnderWay(Generic[K]):

@@ -24,13 +24,13 @@ from byokeep.audit.log import checkpoint, must_hold, origin, public_keys, record
 from byokeep.core import evidence
 from byokeep.core.audit import ChainHead, Record, empty, export_line, verify_log
 from byokeep.core.canonical import parse_canonical
-from byokeep.core.checkpoint import Inclusion, client_proof_data, include
+from byokeep.core.checkpoint import client_proof_data, include
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.events import HEARTBEATS, EventName, FieldValue, Outcome
 from byokeep.core.evidence import CONNECT, PROFILE, EvidencePiece, Onboarding
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profile
-from byokeep.core.policy import Verb, authorise
+from byokeep.core.policy import Verb, authorise, require_proof
 from byokeep.core.procedure import Run
 from byokeep.kernel import procedures
 from byokeep.kernel.alarm import raise_alert
@@ -89,12 +89,14 @@ async def export(app: BrokerApp, actor: Actor, chain: UUID) -> AsyncIterator[byt
 
     Raises:
         Denied, NotFound: Not the actor's to read, or no such chain.
+        Unauthenticated: ``step_up_required``, as of all that leaves here.
         Integrity: While reading, ``audit_chain_broken``; what was yielded so far is sound.
     """
     client_id = None if chain == app.installation_id else chain
     authorise(actor, Verb.AUDIT_READ, client_id=client_id)
     if client_id is None and actor.clients is not None:  # the platform's chain names every client
         raise NotFound("not_found")
+    require_proof(actor)
     async with app.db.begin(every_client=True) as tx:
         head = await tx.one(ChainHead, "audit_head", chain=chain)
         await _say_exported(tx, actor, chain, client_id, head.seq)
@@ -134,24 +136,20 @@ async def client_proof(app: BrokerApp, actor: Actor, client_id: UUID) -> bytes:
         Unavailable: ``too_many_records`` beyond 200,000: export the chain and its checkpoint instead.
     """
     authorise(actor, Verb.AUDIT_READ, client_id=client_id)
+    require_proof(actor)
     async with app.db.begin(every_client=True) as tx:
         head = await tx.one(ChainHead, "audit_head", chain=client_id)
         if head.seq >= MAX_PROOF:
             raise Unavailable("too_many_records", next_step="Use `byokeep audit export` for a chain of this length.")
         await _say_exported(tx, actor, client_id, client_id, head.seq + 1)
-    inclusion = await prove_inclusion(app, actor, client_id)
+    await checkpoint(app, app.system(actor.request_id))
+    state, note = await app.checkpoints.latest()
+    if client_id not in state.heads:
+        raise NotFound("not_found")
+    inclusion = include(state, client_id, note=note)
     async with app.db.begin(every_client=True) as tx:
         lines = await lines_between(tx, empty(client_id), inclusion.head)
     return client_proof_data(origin(app), lines, inclusion)
-
-
-async def prove_inclusion(app: BrokerApp, actor: Actor, chain: UUID) -> Inclusion:
-    """Make a checkpoint and return the proof that it covers ``chain`` as it stands now."""
-    await checkpoint(app, app.system(actor.request_id))
-    state, note = await app.checkpoints.latest()
-    if chain not in state.heads:
-        raise NotFound("not_found")
-    return include(state, chain, note=note)
 
 
 async def lines_between(tx: Tx, start: ChainHead, end: ChainHead) -> list[bytes]:
@@ -319,6 +317,7 @@ async def sign_evidence(app: BrokerApp, actor: Actor, sop_id: UUID) -> bytes:
         Unavailable: Signer, database or checkpoint directory.
     """
     authorise(actor, Verb.EVIDENCE_READ)
+    require_proof(actor)
     async with app.db.begin(every_client=True) as tx:
         run = await tx.one(Run, "procedure_get", id=sop_id)
         if run.procedure not in app.procedures or (run.client_id is None and actor.clients is not None):

@@ -44,7 +44,7 @@ def add(console: Console) -> None:
         return console.page(
             request, "clients.html", who=who, asked=asked, any=bool(total), stopped=stopped,
             export=exported_as("clients", asked),
-            most=clients.MAX_ROWS if total >= clients.MAX_ROWS else 0, **paged(found, asked, "/console/clients"),
+            **paged(found, asked, "/console/clients"),
         )  # fmt: skip
 
     async def client(request: Request, who: Visitor) -> Response:

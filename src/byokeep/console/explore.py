@@ -116,7 +116,7 @@ async def _audit_page(console: Console, request: Request, who: Visitor, asked: d
     return console.page(
         request, "audit.html", who=who, asked=asked, found=found, record=record, address=address, clients=known,
         keys=await refs.list_refs(app, actor, chain) if chain else [], chain=chain,
-        people=(await operators.list_subjects(app, actor))[0], outcomes=list(Outcome),
+        people=await operators.list_subjects(app, actor), outcomes=list(Outcome),
         events=sorted({event.value.partition(".")[0] + "." * ("." in event) for event in EventName}), runs=_RUNS,
         export=exported_as("audit", asked),
         spans={text: address(**({"since": "", "until": "", "before": ""} | span)) for text, span in days(now).items()},

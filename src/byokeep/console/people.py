@@ -37,18 +37,17 @@ def add(console: Console) -> None:
         return "due" if one.token_until - console.app.clock.now() < SOON else ""
 
     async def people(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
-        found, whole = await lists.people_of(console.app, who.actor, asked)
-        shown = paged(found, asked, "/console/people")
+        shown = paged(await lists.people_of(console.app, who.actor, asked), asked, "/console/people")
         ids = {client for one in shown["rows"] for client in one.clients}
         return console.page(
-            request, "people.html", who=who, asked=asked, ends=ends, whole=whole,
+            request, "people.html", who=who, asked=asked, ends=ends,
             roles=[role for role in Role if role != "system"],
             names=await clients.names_of(console.app, who.actor, ids), export=exported_as("people", asked), **shown,
         )  # fmt: skip
 
     async def person(request: Request, who: Visitor) -> Response:
         about = given_id(request.path_params["subject_id"])
-        for one in (await operators.list_subjects(console.app, who.actor))[0]:
+        for one in await operators.list_subjects(console.app, who.actor):
             if one.id == about:
                 break
         else:

@@ -37,10 +37,10 @@ def parse_canonical(data: bytes) -> object:
     """
     try:
         value: object = json.loads(data)
+        if canonical_json(value) != data:
+            raise ValueError("not canonical JSON")
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if canonical_json(value) != data:
-        raise ValueError("not canonical JSON")
     return value
 
 

@@ -41,6 +41,7 @@ class FaultCause(StrEnum):
 
 
 LOCKS: Final = frozenset({FaultCause.LOCKOUT, FaultCause.LOCK_UNKNOWN})
+OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

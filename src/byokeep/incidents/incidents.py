@@ -257,7 +257,7 @@ async def timeline(
     chains = [app.installation_id, *([found.client_id] if found.client_id else [])]
     async with app.db.begin(every_client=True) as tx:
         if found.client_id is None:
-            chains += await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=None, limit=None)
+            chains += await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=None)
         rows = await tx.all(
             _entry, "incident_timeline", chains=chains, id=found.id, events=_EVENTS, since=found.opened_at,
             **(after or After(found.opened_at - timedelta(days=36_500)))._asdict(),

@@ -42,6 +42,7 @@ class _OfClient(Protocol):
 
 
 OfClient = TypeVar("OfClient", bound=_OfClient)
+Refusal = TypeVar("Refusal", bound=ByokeepError)
 Severity = Literal["info", "warning", "critical"]
 MANY: Final = 5  # refusals of one actor, or bad tokens of anybody, within ten minutes
 MANY_LOGINS: Final = 10  # failed logins of one person, or of names that nobody has, within an hour
@@ -219,8 +220,8 @@ async def _alert_many(app: App, actor: Actor, denied_for: str, *, reason: str) -
                 await open_alert(tx, app, actor, reason=reason, severity="warning", object_id=actor.id)
 
 
-async def refuse_login(app: App, request_id: UUID, error: ByokeepError, subject_id: UUID | None) -> None:
-    """Record a failed login and, when there were many, raise an alert. The caller raises ``error``.
+async def refuse_login(app: App, request_id: UUID, error: Refusal, subject_id: UUID | None) -> Refusal:
+    """Record a failed login and, when there were many, raise an alert. Returns ``error``, for the caller to raise.
 
     Args:
         subject_id: Whose name was given; ``None`` = nobody's, which costs the same.
@@ -232,6 +233,7 @@ async def refuse_login(app: App, request_id: UUID, error: ByokeepError, subject_
         async with app.db.begin(every_client=True) as tx:
             if await tx.one(int, "audit_count_failed_logins", **counted) >= MANY_LOGINS:
                 await open_alert(tx, app, actor, reason="password_guessing", severity="warning", object_id=subject_id)
+    return error
 
 
 async def record_refusal(

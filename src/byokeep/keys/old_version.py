@@ -2,7 +2,8 @@
 
 Rules
 - It is revoked once no job holds it: by a call if the provider has one, otherwise by a person. A call proves that it is
-  dead. Then its value is destroyed, with every other earlier value that nobody needs any longer. Silence is no proof.
+  dead; one that the provider takes just after it was told is asked again. Then its value is destroyed, with every other
+  earlier value that nobody needs any longer. Silence is no proof.
 - A leaked key ends before its successor comes. If no call can end it, it waits for a person, who confirms its end.
 - A version that serves, or is about to, is never revoked or destroyed, under any reference.
 - If the administration is unreachable it is asked a few times; if it refuses, only once. Then people are notified.
@@ -31,6 +32,8 @@ from byokeep.kernel.record import Said, record
 from byokeep.keys import administration, rollback, rotation, rotation_steps
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import KeyRotation
+
+LATE_S: Final = 120  # how long a provider may still take a key that it has ended
 
 
 async def revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
@@ -149,17 +152,21 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
 
     Raises:
         Conflict: ``old_key_alive``; ``old_key_not_proved``: nobody can ask, or the answer says nothing.
-        Unavailable: ``old_key_not_proved``: the provider did not answer.
+        Unavailable: ``old_key_not_proved``: the provider did not answer, or has just said that it ends the key.
     """
     note = await rotation_steps.asked(app, found, version)
     if note is None:
         step = "The old value is gone from the store, so the provider cannot be asked."
         raise Conflict("old_key_not_proved", next_step=step, version=version)
+    again = Unavailable("old_key_not_proved", next_step="This is retried automatically.", status=note.status.value)
     if note.again:
-        raise Unavailable("old_key_not_proved", next_step="This is retried automatically.", status=note.status.value)
+        raise again
     if note.status not in rotation.DEAD:
         code = "old_key_alive" if note.status in rotation.ALIVE else "old_key_not_proved"
         async with app.db.begin(client_id=found.client_id) as tx:
+            just = await tx.one(bool, "rotation_told_lately", **found.at, version=version, within_s=LATE_S)
+            if just and note.status in rotation.ALIVE:
+                raise again
             await open_alert(tx, app, actor, reason=code, client_id=found.client_id, object_id=found.object_id)
         step = "Revoke the old key at the provider, then resume."
         raise Conflict(code, next_step=step, status=note.status.value, version=version)

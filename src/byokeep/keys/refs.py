@@ -309,7 +309,7 @@ async def inventory(app: WebApp, actor: Actor) -> Inventory:
     """
     async with command(app, actor, Verb.KEY_LIST) as tx:
         items = await tx.all(_item, "inventory", ids=scope_of(actor), limit=None)
-        clients = await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=scope_of(actor), limit=None)
+        clients = await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=scope_of(actor))
         await record(tx, actor, EventName.KEY_LISTED, count=len(items))
     slots = asyncio.Semaphore(_AT_ONCE)
     places = [SecretRef(client, provider) for client in clients for provider in sorted(API_PROVIDERS)]

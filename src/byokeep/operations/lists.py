@@ -81,18 +81,16 @@ async def clients_of(app: App, actor: Actor, asked: Asked) -> tuple[list[Client]
     return [one for one in every if word in one.name.casefold() and state in ("", one.state.value)], len(every)
 
 
-async def people_of(app: App, actor: Actor, asked: Asked) -> tuple[list[Subject], bool]:
-    """Return who fits ``find``, ``kind`` and ``role``, and whether all were looked at. Raises as the flow; bad_kind."""
+async def people_of(app: App, actor: Actor, asked: Asked) -> list[Subject]:
+    """Return who fits ``find``, ``kind`` and ``role``. Raises as the flow; bad_kind."""
     if asked.get("kind", "machine") not in ("operator", "machine") or asked.get("role", "admin") not in list(Role):
         raise Rejected("bad_kind", next_step="Choose one of the options on the page.")
     word = asked.get("find", "").casefold()
-    every, whole = await operators.list_subjects(app, actor)
-    fits = [
-        one for one in every
+    return [
+        one for one in await operators.list_subjects(app, actor)
         if word in one.name.casefold() and asked.get("kind", one.kind) == one.kind
         and ("role" not in asked or asked["role"] in one.roles)
     ]  # fmt: skip
-    return fits, whole
 
 
 async def alerts_of(app: App, actor: Actor, asked: Asked) -> tuple[list[alerts.Alert], int]:
@@ -220,13 +218,13 @@ _USAGE: Final = (
 
 
 async def _people(app: App, actor: Actor, asked: Asked) -> Listed:
-    found, whole = await people_of(app, actor, asked)
+    found = await people_of(app, actor, asked)
     names = await clients.names_of(app, actor, {it for one in found for it in one.clients})
     rows = [{"name": one.name, "id": str(one.id), "kind": one.kind, "state": one.state, "roles": one.roles_text,
              "clients": "all" if one.all_clients else ", ".join(sorted(names.get(it, str(it)) for it in one.clients)),
              "token_until": _at(one.token_until)} for one in found]  # fmt: skip
     columns = ("name", "id", "kind", "state", "roles", "clients", "token_until")
-    return Listed(columns=columns, rows=rows, counted=whole)
+    return Listed(columns=columns, rows=rows)
 
 
 async def _audit(app: App, actor: Actor, asked: Asked) -> Listed:
@@ -334,8 +332,7 @@ async def _due(app: App, actor: Actor, asked: Asked) -> tuple[list[due.DueItem],
 
 
 async def _clients(app: App, actor: Actor, asked: Asked) -> tuple[list[Client], int]:
-    found, total = await clients_of(app, actor, asked)
-    return found, _left(range(total), clients.MAX_ROWS)
+    return (await clients_of(app, actor, asked))[0], 0
 
 
 async def _runs(app: App, actor: Actor, asked: Asked) -> tuple[list[Run], int]:

@@ -17,7 +17,7 @@ Rules
 - Before sending, the request is checked again: a URL holds no secret that it was not declared to hold.
 - A platform's text repeats a secret if it holds all of it or any run of 20 characters, in any case.
 
-It may not read stores, decide what a refusal leads to, or know the time except for rate headers.
+It may not read stores, decide what a refusal leads to, or know the time except for rate headers and a token's age.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import base64
 import hmac
 import re
 import time
+from asyncio import sleep
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,7 +37,7 @@ from uuid import UUID
 
 from byokeep.core.canonical import strict_object
 from byokeep.core.errors import Integrity, Rejected
-from byokeep.core.fault import Fault, FaultCause
+from byokeep.core.fault import OVER, Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import MAX_LIFE_S, TokenReply, TokenSet, first_set, renewed, scope_set, token
@@ -151,7 +152,7 @@ def fault_of(
     if isinstance(got, NotGot):
         # Beyond 2xx the status alone says that the platform gave nothing, whatever happened to the body.
         answered = got.status is not None and got.status >= 300
-        why = _by_status(got.status) if got.status is not None and answered else FaultCause.TRANSIENT
+        why = _by_status(got.status, call) if got.status is not None and answered else FaultCause.TRANSIENT
         return Fault(cause=why, http_status=got.status, sent=got.sent, answered=answered), {}
     document, good = strict_object(got.body.reveal()), 200 <= got.status < 300
     if good and document is None and (got.status == 204 or not got.body.reveal().strip()):
@@ -165,8 +166,9 @@ def fault_of(
             return None, document or {}
         cause = FaultCause.UNKNOWN
     wait = retry_after(got.headers, errors.reset_header, now=now)
-    cause = cause or _by_status(got.status)
-    if cause in _MAY_BE_A_LOCK and not redirected and _speaks_of_a_lock(document):
+    locks = _MAY_BE_A_LOCK if cause else _MAY_BE_A_LOCK | {FaultCause.APP}
+    cause = cause or _by_status(got.status, call)
+    if cause in locks and not redirected and _speaks_of_a_lock(document):
         cause = FaultCause.LOCK_UNKNOWN
     return Fault(cause=cause, http_status=got.status, retry_after_s=wait), {}
 
@@ -185,7 +187,9 @@ def _says_error(errors: Errors, call: DescribedCall, document: dict[str, Any]) -
     return bool(document.get("error") or document.get("errors"))
 
 
-def _by_status(status: int) -> FaultCause:
+def _by_status(status: int, call: DescribedCall) -> FaultCause:
+    if status == 401 and call.surface is Surface.OAUTH:
+        return FaultCause.APP  # RFC 6749, 5.2: our app is refused; a grant that is gone is 400 `invalid_grant`
     return FaultCause.TRANSIENT if status >= 500 else _BY_STATUS.get(status, FaultCause.UNKNOWN)
 
 
@@ -332,9 +336,6 @@ def granted_scopes(granted: Granted, document: dict[str, Any]) -> tuple[str, ...
         return scope_set(tuple(name for name in names if isinstance(name, str)))
     except ValueError:
         return None
-
-
-_OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -507,11 +508,13 @@ class PlatformClient:
         for call in calls:
             got = await self._call(call, values)
             fault, _ = fault_of(self.oauth.errors, call, got, now=time.time())
-            if fault is not None and fault.cause not in _OVER:
+            if fault is not None and fault.cause not in OVER:
                 lives_on = True
                 waits.append(fault.retry_after_s or 0.0)
+        age_s, false_s = (self._clock() - tokens.obtained_at).total_seconds(), self.oauth.refresh_rules.confirm_s
+        await sleep(min(max(0.0, false_s - age_s), false_s))  # a younger one may be called dead and live
         seen = await self._faces(tokens)
-        dead = isinstance(seen, Fault) and seen.answered and seen.cause in _OVER
+        dead = isinstance(seen, Fault) and seen.answered and seen.cause in OVER
         ended = RevocationResult.CONFIRMED if dead and not lives_on else RevocationResult.UNCONFIRMED
         return Ending(ended=ended, retry_after_s=max(waits) or None)
 

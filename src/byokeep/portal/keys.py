@@ -12,11 +12,12 @@ Rules
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -38,6 +39,7 @@ from byokeep.tenancy.login_brake import LoginBrake
 
 SESSION: Final = "__Host-byokeep-portal"
 MOST_USES: Final = 50  # the newest
+MOST_ENTERED: Final = 1000  # keys whose check may be over, and nobody looked
 LOOKS: Final = 8
 LOOK_EACH_S: Final = 0.25
 USED_WITHIN: Final = timedelta(days=7)
@@ -85,9 +87,9 @@ def wrong(request: Request, error: ByokeepError) -> dict[str, Any]:
 def add(console: Console) -> None:
     """Add the pages."""
     _first(console)
-    brake = LoginBrake(console.app.clock)
-    _entering(console, brake)
-    _one(console, brake)
+    brake, entered = LoginBrake(console.app.clock), deque[UUID](maxlen=MOST_ENTERED)
+    _entering(console, brake, entered)
+    _one(console, brake, entered)
     _ending(console)
 
 
@@ -120,7 +122,7 @@ def is_shown(ref: CredentialRef) -> bool:
     return ref.kind is SecretKind.PROVIDER_API_KEY and ref.provider in API_PROVIDERS
 
 
-def _entering(console: Console, brake: LoginBrake) -> None:
+def _entering(console: Console, brake: LoginBrake, waits: deque[UUID]) -> None:
     names = sorted(API_PROVIDERS)
 
     def of(text: str) -> str:
@@ -157,6 +159,7 @@ def _entering(console: Console, brake: LoginBrake) -> None:
                 client=await clients.get_client(console.app, who.actor, client_id),
                 **await _beside(console, who, provider), **wrong(request, error),
             )  # fmt: skip
+        waits.append(done.sop_id)
         return RedirectResponse(f"/portal/keys/{done.ref_id}?run={done.sop_id}", 303, HEADERS)
 
     console.asking("/keys/new", question, "provider")
@@ -174,7 +177,7 @@ async def _beside(console: Console, who: Visitor, provider: str) -> dict[str, An
     return {"serves": any(one.state == KeyState.ACTIVE for one in known), "held": shown}
 
 
-def _one(console: Console, brake: LoginBrake) -> None:
+def _one(console: Console, brake: LoginBrake, waits: deque[UUID]) -> None:
     async def key(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         app, actor = console.app, who.actor
         ref = await _own(console, request, who)
@@ -187,7 +190,8 @@ def _one(console: Console, brake: LoginBrake) -> None:
             await asyncio.sleep(LOOK_EACH_S)
             run = await sops.sop_status(app, actor, run.run.id)
             ref = await _own(console, request, who)  # its state after the check
-        if run is not None and run.state == "complete":
+        if run is not None and run.state == "complete" and run.run.id in waits:  # looking again is no success
+            waits.remove(run.run.id)
             brake.succeeded(str(ref.client_id), "keys")
         found = await usage.key_usage(
             app, actor, ref.id, since=app.clock.now() - USED_WITHIN, until=None, limit=MOST_USES

@@ -212,7 +212,7 @@ async def open_incident(
             clients = (
                 [client_id]
                 if client_id
-                else await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=None, limit=None)
+                else await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=None)
             )
             for one in clients:
                 await profiles.mark_due(tx, actor, one, incident=made.id)

@@ -77,7 +77,7 @@ async def list_clients(app: App, actor: Actor) -> list[Client]:
         Denied: ``not_permitted``.
     """
     async with command(app, actor, Verb.CLIENT_LIST) as tx:
-        return await tx.all(Client, "clients_list", ids=scope_of(actor), limit=MAX_ROWS)
+        return await tx.all(Client, "clients_list", ids=scope_of(actor))
 
 
 async def get_client(app: App, actor: Actor, client_id: ClientId) -> Client:
@@ -231,7 +231,7 @@ def _like(spelt: str, every: Sequence[Named]) -> tuple[list[Named], list[Named]]
     """Return what has that spelling, since the database folds the case of fewer letters; otherwise what is similar."""
     if same := [one for one in every if _spelt(one.name) == spelt]:
         return [one for one in same if one.live] or same, []
-    names = {_spelt(one.name): one for one in every}
+    names = {_spelt(one.name): one for one in reversed(every)}  # a live one has the name
     close = [one for one in sorted(names) if spelt in one]
     close += [one for one in difflib.get_close_matches(spelt, names, n=NEAR, cutoff=0.6) if one not in close]
     return [], [names[one] for one in close[:NEAR]]

@@ -36,7 +36,7 @@ from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import command, find, open_alert, refuse_login
 from byokeep.kernel.ports import Tx
 from byokeep.tenancy import tokens
-from byokeep.tenancy.clients import MAX_ROWS, require_active
+from byokeep.tenancy.clients import refuse_twin, require_active
 from byokeep.tenancy.tokens import DAY_S, SESSION_S, Issued, Subject, SubjectToken
 
 INVITE_DAYS: Final = 7
@@ -99,7 +99,8 @@ async def invite(app: BrokerApp, actor: Actor, client_id: ClientId, *, name: str
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.command`.
         Rejected: ``bad_invite_days``, ``client_not_active``; ``bad_name`` and similar.
-        Conflict: ``contact_can_come_in``: a person of this name still can; or the name is somebody else's.
+        Conflict: ``contact_can_come_in``: a person of this name still can; ``name_like_another``: one reads like it; or
+            the name is somebody else's.
     """
     made = EventName.OPERATOR_CREATED
     asked = command(
@@ -132,7 +133,7 @@ async def list_contacts(app: BrokerApp, actor: Actor, client_id: ClientId) -> li
     """
     opened = app.db.begin(every_client=True)
     async with command(app, actor, Verb.CONTACT_READ, client_id=client_id, opened=opened) as tx:
-        return await tx.all(Contact, "contacts_list", client_id=client_id, limit=MAX_ROWS)
+        return await tx.all(Contact, "contacts_list", client_id=client_id)
 
 
 async def end_contact(app: BrokerApp, actor: Actor, contact_id: UUID) -> Contact:
@@ -163,7 +164,8 @@ async def _anew(tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, name:
     Raises:
         Conflict: ``contact_can_come_in``.
     """
-    there = {one.name: one for one in await tx.all(Contact, "contacts_list", client_id=client_id, limit=MAX_ROWS)}
+    there = {one.name: one for one in await tx.all(Contact, "contacts_list", client_id=client_id)}
+    refuse_twin(name, [one.name for one in there.values() if one.state == "active"])
     names = [name, *(f"{name} {n}" for n in range(2, len(there) + 2))]
     for before in [there[one] for one in names if one in there]:
         if await tx.all(UUID, "contact_live", id=before.id):
@@ -302,16 +304,12 @@ async def sign_in(app: BrokerApp, *, address: str, code: str, request_id: UUID) 
 
 
 async def _over(app: BrokerApp, request_id: UUID) -> Unauthenticated:
-    refusal = Unauthenticated("bad_invitation", next_step=_OVER)
-    await refuse_login(app, request_id, refusal, None)
-    return refusal
+    return await refuse_login(app, request_id, Unauthenticated("bad_invitation", next_step=_OVER), None)
 
 
 async def _wrong_code(app: BrokerApp, request_id: UUID, whose: UUID | None) -> Unauthenticated:
     step = "Check the address and the newest code that you were mailed; a code works once, for ten minutes."
-    refusal = Unauthenticated("bad_mailed_code", next_step=step)
-    await refuse_login(app, request_id, refusal, whose)
-    return refusal
+    return await refuse_login(app, request_id, Unauthenticated("bad_mailed_code", next_step=step), whose)
 
 
 async def _session(app: BrokerApp, tx: Tx, actor: Actor, subject: Subject) -> Issued:

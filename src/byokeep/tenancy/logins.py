@@ -43,6 +43,7 @@ from byokeep.tenancy.tokens import (
     new_token,
     passkeys_of,
     revoke_all,
+    still_in,
     subject_event,
     unlink,
 )
@@ -83,8 +84,7 @@ async def log_in(
     if not same or subject is None or subject.state != "active" or not recorded:
         step = "Check name and password; an admin can issue an invitation."
         refusal = Unauthenticated("bad_login", next_step=step)
-        await refuse_login(app, request_id, refusal, subject.id if subject else None)
-        raise refusal
+        raise await refuse_login(app, request_id, refusal, subject.id if subject else None)
     actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
     async with app.db.begin(every_client=True) as tx:
         if kind != "console" or not await passkeys_of(tx, subject.id):
@@ -94,8 +94,7 @@ async def log_in(
             tx, app, None, reason="password_without_passkey", severity="warning", object_id=subject.id
         )  # fmt: skip
     refusal = Unauthenticated("passkey_needed", next_step="The password is right. Now use your passkey.")
-    await refuse_login(app, request_id, refusal, subject.id)
-    raise refusal
+    raise await refuse_login(app, request_id, refusal, subject.id)
 
 
 async def issue_code(app: BrokerApp, actor: Actor) -> Issued:
@@ -141,9 +140,8 @@ async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID, kind: str
                 return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
     where = 'on the page "You" of the console' if kind == "cli" else "with `byokeep operator console`"
     step = f"A code works once, for two minutes. Make another {where}."
-    refusal = Unauthenticated("bad_code", next_step=step)
-    await refuse_login(app, request_id, refusal, found.subject_id if found else None)
-    raise refusal
+    whose = found.subject_id if found else None
+    raise await refuse_login(app, request_id, Unauthenticated("bad_code", next_step=step), whose)
 
 
 async def session_seen(app: WebApp, actor: Actor) -> None:
@@ -183,7 +181,8 @@ async def set_password(
 
     Raises:
         Denied: ``not_yours``.
-        Unauthenticated: ``step_up_required``; ``bad_token``: of two at once with one invitation, the second.
+        Unauthenticated: ``step_up_required``; ``bad_token``: of two at once with one invitation, the second; of one
+            whose session ended meanwhile.
         Rejected: ``bad_password_length``, ``machine_has_no_password``.
     """
     changed = EventName.OPERATOR_CHANGED
@@ -205,9 +204,8 @@ async def set_password(
         mark = sha256(phc.encode()).hexdigest()
         async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
+            await still_in(tx, actor)
             invited = Role.INVITED in actor.roles
-            if invited and (await tx.one(SubjectToken, "token_get", id=actor.token_id)).revoked_at is not None:
-                raise Unauthenticated("bad_token", next_step="This invitation was used. An admin can issue another.")
             subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
             said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
             await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, **said)

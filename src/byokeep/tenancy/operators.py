@@ -34,7 +34,7 @@ from byokeep.kernel.approvals import Approval
 from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.tenancy import tokens
-from byokeep.tenancy.clients import MAX_ROWS, refuse_twin
+from byokeep.tenancy.clients import refuse_twin
 from byokeep.tenancy.tokens import Subject
 
 BOOTSTRAP_S: Final = 24 * 3600
@@ -72,7 +72,7 @@ async def recover(app: BrokerApp, name: str) -> Secret | Approval:
     host = app.system()
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "subject_lock")
-        admin = next((one for one in await tx.all(Subject, "subjects_list", limit=None) if one.name == name), None)
+        admin = next((one for one in await tx.all(Subject, "subjects_list") if one.name == name), None)
         stopped = admin is not None and _counts_on(app, admin)
         if admin is not None and stopped:
             back = replace(admin, state="active", roles=frozenset({Role.ADMIN}))
@@ -132,8 +132,8 @@ async def create_subject(
         return await _apply(tx, app, actor, None, wanted)
 
 
-async def list_subjects(app: App, actor: Actor) -> tuple[list[Subject], bool]:
-    """Return whom the actor may see, people first, and whether the list is complete.
+async def list_subjects(app: App, actor: Actor) -> list[Subject]:
+    """Return whom the actor may see, people first.
 
     :func:`byokeep.tenancy.tokens.seen_by` decides who may be seen.
 
@@ -141,9 +141,8 @@ async def list_subjects(app: App, actor: Actor) -> tuple[list[Subject], bool]:
         Denied: ``not_permitted``.
     """
     async with command(app, actor, Verb.SUBJECT_READ) as tx:
-        every = await tx.all(Subject, "subjects_list", limit=MAX_ROWS)
-    seen = [it for one in every if (it := tokens.seen_by(actor, one)) is not None]
-    return seen, len(every) < MAX_ROWS
+        every = await tx.all(Subject, "subjects_list")
+    return [it for one in every if (it := tokens.seen_by(actor, one)) is not None]
 
 
 async def change_subject(
@@ -228,6 +227,7 @@ async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
         Denied: ``not_permitted``, ``approval_held``, ``same_person``, ``own_rights``, ``approval_expired``,
             ``approval_used``, ``approval_changed``.
         NotFound: ``not_found``.
+        Conflict: As :func:`create_subject`, for what was made meanwhile.
     """
     async with command(app, actor, Verb.SUBJECT_APPROVE, object_id=approval_id) as tx:
         approval = await approvals.find(tx, approval_id, *approvals.OF_PEOPLE)
@@ -247,6 +247,8 @@ async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
             await approvals.give(tx, actor, approval, scope=approval.scope, epoch=epoch)
             await tx.append(tokens.intended(actor, wanted))
             return wanted
+        if before is None:  # as when it was asked for
+            refuse_twin(wish.name, await tx.all(str, "subject_names"))
         await approvals.use(tx, actor, approval, scope=_scope(wanted), epoch=epoch)
         return await _apply(tx, app, actor, before, wanted, approval=approval.id, reason=approval.reason)
 

@@ -40,6 +40,7 @@ from byokeep.tenancy.tokens import (
     new_token,
     passkeys_of,
     revoke_all,
+    still_in,
 )
 
 CHALLENGE_S: Final = 300.0
@@ -153,8 +154,7 @@ async def sign_in(
             )  # fmt: skip
     except Rejected:
         refusal = Unauthenticated("bad_passkey", next_step=_STEP)
-    await refuse_login(app, request_id, refusal, shown.subject_id if shown else None)
-    raise refusal
+    raise await refuse_login(app, request_id, refusal, shown.subject_id if shown else None)
 
 
 async def _shown(app: BrokerApp, identifier: bytes) -> _Shown:
@@ -193,6 +193,7 @@ async def add(app: BrokerApp, check: PasskeyCheck, given: Challenges, actor: Act
         digest, name = sha256(sha256(identifier).digest() + sha256(public_half).digest()).hexdigest(), name.strip()
         async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
+            await still_in(tx, actor)
             known = await passkeys_of(tx, actor.id)
             if not 0 < len(name) <= 64 or not name.isprintable() or name in {one.name for one in known}:
                 step = "1 to 64 characters, and no other passkey of yours has the name."

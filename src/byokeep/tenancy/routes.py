@@ -104,7 +104,7 @@ def people(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("/operators", response_model=SubjectsReply)
     async def list_subjects(actor: Actor) -> dict[str, Any]:
         """List people and machines."""
-        found, _ = await operators.list_subjects(app, actor)
+        found = await operators.list_subjects(app, actor)
         since = await sso.linked_at(app)
         return {"operators": [ListedReply.fields(one, linked_at=since.get(one.id)) for one in found]}
 

@@ -32,7 +32,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.canonical import canonical_json
-from byokeep.core.errors import NotFound, Rejected
+from byokeep.core.errors import NotFound, Rejected, Unauthenticated
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb, require_proof
@@ -44,7 +44,6 @@ from byokeep.kernel.approvals import Approval
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record_params
-from byokeep.tenancy.clients import MAX_ROWS
 
 PASSKEYS_CHANGED: Final = "passkeys_changed"  # why sessions ended; sql/auth.sql knows it
 LOGGED_OUT: Final = "logged_out_there"  # and this
@@ -232,7 +231,7 @@ async def issue_token(
         Denied: ``not_permitted``, ``approval_held``, ``second_admin_needed``.
         NotFound: ``not_found``.
         Rejected: ``bad_token_days``, ``bad_overlap``, ``subject_disabled``, ``too_many_tokens``.
-        Unauthenticated: ``step_up_required``.
+        Unauthenticated: ``step_up_required``; as :func:`still_in`.
     """
     own = subject_id == actor.id and Role.INVITED not in actor.roles
     if not own:
@@ -243,6 +242,7 @@ async def issue_token(
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise Rejected("bad_overlap", next_step="0 seconds to 7 days.", minimum=0, maximum=MAX_OVERLAP_S)
         await tx.all(None, "subject_lock")
+        await still_in(tx, actor)
         subject = await tx.one(Subject, "subject_get", id=subject_id)
         most = TOKEN_DAYS if subject.kind == "machine" else MAX_TOKEN_DAYS
         if not 1 <= days <= most:
@@ -320,7 +320,7 @@ def intended(actor: Actor, subject: Subject) -> Event:
 
 async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
     """Raise an alert if somebody who can already sign in gets a second way in from another person."""
-    if subject.has_password or await tx.all(SubjectToken, "tokens_list", subject_id=subject.id, limit=1):
+    if subject.has_password or await tx.all(SubjectToken, "tokens_list", subject_id=subject.id):
         reason = "credentials_of_another_issued"
         key = f"{reason}:{subject.id}:{actor.id}"
         await open_alert(tx, app, actor, reason=reason, severity="warning", object_id=subject.id, key=key)
@@ -355,7 +355,7 @@ async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Subje
         subject = await tx.maybe(Subject, "subject_get", id=subject_id)
         if actor.clients is not None and (subject is None or seen_by(actor, subject) is None):
             raise NotFound("not_found")
-        return await tx.all(SubjectToken, "tokens_list", subject_id=subject_id, limit=MAX_ROWS)
+        return await tx.all(SubjectToken, "tokens_list", subject_id=subject_id)
 
 
 async def issued_by_others(app: WebApp, actor: Actor) -> list[Given]:
@@ -387,6 +387,17 @@ async def end_older(tx: Tx, actor: Actor, subject_id: UUID, *, passkeys: bool) -
     await revoke_all(tx, actor, subject_id, kind="session", reason=PASSKEYS_CHANGED if lost else "")
     await revoke_all(tx, actor, subject_id, kind="invitation")
     await revoke_all(tx, actor, subject_id, kind="api", given=True)
+
+
+async def still_in(tx: Tx, actor: Actor) -> None:
+    """Check, under the lock on subjects, that what an actor showed has not ended while the call was under way.
+
+    Raises:
+        Unauthenticated: ``bad_token``.
+    """
+    if actor.token_id is not None and not await tx.all(UUID, "auth_living", ids=[actor.token_id]):
+        step = "What you showed has ended meanwhile. Sign in again, or ask an admin for another invitation."
+        raise Unauthenticated("bad_token", next_step=step)
 
 
 async def unlink(tx: Tx, actor: Actor, subject_id: UUID) -> None:

@@ -129,7 +129,7 @@ def _exchange(turn: Turn) -> SimReply:
     world, ttl = turn.world, turn.world.number("long_ttl_s")
     if turn.ask.query.get("grant_type") != "ig_exchange_token":
         raise SimRefusal(SimCase.BAD_GRANT_TYPE)
-    short = world.usable(_shown(turn), TokenKind.SHORT)
+    short = world.usable(turn.ask.query.get("access_token", ""), TokenKind.SHORT)
     if not world.app_of(short.family).accepts(turn.ask.query.get("client_secret", "")):
         raise SimRefusal(SimCase.BAD_CLIENT)
     return _bearer(world.mint(short.family, TokenKind.LONG, ttl), ttl)
@@ -137,7 +137,7 @@ def _exchange(turn: Turn) -> SimReply:
 
 @INSTAGRAM.answers("refresh")
 def _refresh(turn: Turn) -> SimReply:
-    world, value, ttl = turn.world, _shown(turn), turn.world.number("long_ttl_s")
+    world, value, ttl = turn.world, turn.ask.query.get("access_token", ""), turn.world.number("long_ttl_s")
     if turn.ask.query.get("grant_type") != "ig_refresh_token":
         raise SimRefusal(SimCase.BAD_GRANT_TYPE)
     token = world.usable(value, TokenKind.LONG)

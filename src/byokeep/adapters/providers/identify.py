@@ -65,7 +65,7 @@ def classify(provider: str, seen: ProviderReply) -> KeyVerdict:
     if 300 <= seen.status < 400:
         return KeyVerdict(S.REDIRECT_REFUSED)
     if seen.status != 200:
-        return KeyVerdict(_REFUSALS.get(provider, _plain_refusal)(seen))
+        return KeyVerdict(_REFUSALS.get(provider, lambda plain: by_status(plain.status))(seen))
     body = seen.document
     if body is None or (provider != "kie" and body.get("error")):
         return KeyVerdict(S.MALFORMED)
@@ -85,10 +85,6 @@ def by_status(status: int) -> S:
         429: S.RATE_LIMITED,
     }
     return known.get(status, S.MALFORMED if 200 <= status < 300 else S.UNEXPECTED_STATUS)
-
-
-def _plain_refusal(seen: ProviderReply) -> S:
-    return by_status(seen.status)
 
 
 def _error(seen: ProviderReply) -> Mapping[str, Any]:
@@ -155,7 +151,7 @@ def _openai_refusal(seen: ProviderReply) -> S:
     quota = {"insufficient_quota", "credit_balance_exhausted"}
     if seen.status == 429 and quota & {_text(error, "type"), code}:
         return S.NO_CREDIT
-    return by_status(seen.status)
+    return S.UNEXPECTED_STATUS if seen.status == 401 else by_status(seen.status)  # a live key gets 401 for much
 
 
 def _openai(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
@@ -173,6 +169,8 @@ def _google_refusal(seen: ProviderReply) -> S:
         if "API_KEY_INVALID" in reasons or "api key not valid" in message or "api key not found" in message:
             return S.INVALID_KEY
         return S.GEO_BLOCKED if _text(error, "status") == "FAILED_PRECONDITION" else S.UNEXPECTED_STATUS
+    if seen.status == 401 and "ACCESS_TOKEN_TYPE_UNSUPPORTED" in reasons:
+        return S.UNEXPECTED_STATUS  # some accounts get it for live keys
     if seen.status == 403 and "reported as leaked" in message:
         return S.LEAKED
     if seen.status == 403 and any(r.startswith("API_KEY_") and r.endswith("_BLOCKED") for r in reasons):

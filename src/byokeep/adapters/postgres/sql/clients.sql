@@ -18,7 +18,7 @@ SELECT * FROM byokeep.client WHERE id = :id;
 -- name: clients_list
 SELECT * FROM byokeep.client
  WHERE CAST(:ids AS uuid[]) IS NULL OR id = ANY(CAST(:ids AS uuid[]))
- ORDER BY name LIMIT :limit;
+ ORDER BY name;
 
 -- name: client_set_state
 -- The old state stands in the WHERE, so that of two callers one changes it and the other finds nothing.
@@ -30,6 +30,13 @@ RETURNING *;
 INSERT INTO byokeep.platform_account (id, client_id, platform, account, username, display_name, created_by)
 VALUES (:id, :client_id, :platform, :account, :username, :display_name, :created_by)
 RETURNING *;
+
+-- name: account_names_lock
+-- Of two who name an account of a client at once, the second sees the first one's name.
+SELECT pg_advisory_xact_lock(hashtextextended('account_names:' || CAST(:client_id AS text), 0));
+
+-- name: account_names
+SELECT account FROM byokeep.platform_account WHERE client_id = :client_id AND platform = :platform;
 
 -- name: accounts_list
 SELECT * FROM byokeep.platform_account WHERE client_id = :client_id ORDER BY platform, account LIMIT :limit;

@@ -38,4 +38,4 @@ SELECT named.id, named.kind, named.name, named.live
    AND (CAST(:spelt AS text) IS NULL OR named.kind = 'job'
         OR lower(normalize(named.name, NFKC)) = lower(normalize(CAST(:spelt AS text), NFKC)))
    AND (CAST(:kinds AS text[]) IS NULL OR named.kind = ANY (CAST(:kinds AS text[])))
- ORDER BY named.live, named.name DESC LIMIT :limit;
+ ORDER BY named.live DESC, named.name LIMIT :limit;

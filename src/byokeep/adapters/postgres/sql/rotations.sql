@@ -162,6 +162,14 @@ SELECT count(*) FROM byokeep.audit_record r
    AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
    AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = :stage;
 
+-- name: rotation_told_lately
+-- Whether a provider has just said that it ends a version: some take it for a while yet.
+SELECT EXISTS (SELECT FROM byokeep.audit_record r
+                WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome = 'ok'
+                  AND r.at > clock_timestamp() - make_interval(secs => :within_s)
+                  AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'revoke_call'
+                  AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version) AS told;
+
 -- name: rotation_of_name
 -- The rotation that made a key at its provider, if it is over and its version is not the one in use.
 SELECT p.* FROM byokeep.procedure_run p JOIN byokeep.credential_ref r ON r.client_id = p.client_id AND r.id = p.object_id

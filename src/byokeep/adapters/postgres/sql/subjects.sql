@@ -44,7 +44,7 @@ SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.cr
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
          WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
-  FROM byokeep.subject s ORDER BY s.kind = 'machine', s.name LIMIT :limit;
+  FROM byokeep.subject s ORDER BY s.kind = 'machine', s.name;
 
 -- name: subject_set_password
 SELECT byokeep.password_put(CAST(:id AS uuid), :password_phc, CAST(:request AS uuid), CAST(:payload AS bytea));
@@ -113,7 +113,7 @@ SELECT s.name, extract(epoch FROM max(t.expires_at) - now())::double precision A
 -- name: tokens_list
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
  WHERE subject_id = :subject_id AND revoked_at IS NULL AND expires_at > now()
- ORDER BY created_at LIMIT :limit;
+ ORDER BY created_at;
 
 -- name: tokens_shown
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
@@ -179,7 +179,7 @@ SELECT s.id, s.name, s.state, s.created_at, s.created_by, sc.client_id,
        (SELECT max(t.created_at) FROM byokeep.api_token t WHERE t.subject_id = s.id AND t.kind = 'portal')
            AS signed_in_at
   FROM byokeep.subject s JOIN byokeep.subject_client sc ON sc.subject_id = s.id
- WHERE s.roles = ARRAY['contact'] AND sc.client_id = :client_id ORDER BY s.created_at DESC LIMIT :limit;
+ WHERE s.roles = ARRAY['contact'] AND sc.client_id = :client_id ORDER BY s.created_at DESC;
 
 -- name: contact_live
 -- By what a contact person can come in now: an invitation, a code, or a session that did not end idle.
