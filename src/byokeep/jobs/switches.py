@@ -284,10 +284,7 @@ async def _cut_off(
                 name=EventName.SWITCH_CUT_OFF, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
                 fields={"scope": scope.name, "epoch": switch.epoch, "took_us": await cutting, "entities": count},
             )  # fmt: skip
-            async with (
-                app.db.begin(every_client=True) as tx,
-                ending_blockers(app, tx, ended, patience_s=WAIT_S),
-            ):
+            async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended, patience_s=WAIT_S):
                 said = record_params(event)
                 found = await tx.last(Switch, mark, scope=scope.name, epoch=switch.epoch, **said)
             if not found:

@@ -111,17 +111,13 @@ async def _again(app: WebApp, actor: Actor, place: SecretRef, wish: OnboardReque
             await require_active(tx, place.client_id)
         await require_recorded(app)
         await app.intake.trust(place, wish.audience)
-    run = await verify_again(app, actor, ref.id, before=_anyone)
+    run = await verify_again(app, actor, ref.id, before=lambda _: None)
     days = app.limits.rotation_default_days.get(place.provider.value, DEFAULT_DAYS)
     return Onboarded(
         ref_id=ref.id, sop_id=run.id, version=run.version, state=ref.state, verification=ref.verification.value,
         rule=rotation_due(app.limits, app.clock.now(), days, ref.risk).rule, due_at=ref.rotation_due_at, serves=None,
         rotation=None, joined=False,
     )  # fmt: skip
-
-
-def _anyone(_: ClientId) -> None:
-    return
 
 
 def _exchange(app: App, provider: str) -> Exchange:

@@ -336,12 +336,9 @@ def passkey_routes(routes: Routes, app: BrokerApp, check: PasskeyCheck | None, g
     budget = Budget(app.clock, per_minute=CHALLENGES_PER_MINUTE)
 
     @routes.post(
-        "/session/passkey",
-        status_code=201,
-        response_model=PasskeyAskedReply,
-        openapi_extra=PUBLIC,
+        "/session/passkey", status_code=201, response_model=PasskeyAskedReply, openapi_extra=PUBLIC,
         responses=refusals(429),
-    )
+    )  # fmt: skip
     async def ask_to_sign_in(request: Request, body: BrowserBody) -> dict[str, str]:
         """Return what a browser is asked to sign in with a passkey: once, within five minutes."""
         budget.spend(source_of(request))

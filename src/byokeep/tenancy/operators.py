@@ -146,15 +146,9 @@ async def list_subjects(app: App, actor: Actor) -> list[Subject]:
 
 
 async def change_subject(
-    app: BrokerApp,
-    actor: Actor,
-    subject_id: UUID,
-    *,
-    roles: frozenset[Role] | None = None,
-    state: str | None = None,
-    clients: frozenset[UUID] | None = None,
-    all_clients: bool | None = None,
-) -> Subject | Approval:
+    app: BrokerApp, actor: Actor, subject_id: UUID, *, roles: frozenset[Role] | None = None, state: str | None = None,
+    clients: frozenset[UUID] | None = None, all_clients: bool | None = None,
+) -> Subject | Approval:  # fmt: skip
     """Change roles, state or assignments, or ask for it if it takes two people; disabling ends all tokens.
 
     ``None`` leaves a thing as it is. Taking away an admin's access or role raises an alert.
@@ -267,15 +261,9 @@ async def _change(tx: Tx, app: BrokerApp, actor: Actor, before: Subject, wanted:
 
 
 async def _apply(
-    tx: Tx,
-    app: BrokerApp,
-    actor: Actor,
-    before: Subject | None,
-    wanted: Subject,
-    *,
-    approval: UUID | None = None,
-    reason: str = "",
-) -> Subject:
+    tx: Tx, app: BrokerApp, actor: Actor, before: Subject | None, wanted: Subject, *,
+    approval: UUID | None = None, reason: str = "",
+) -> Subject:  # fmt: skip
     if before is not None and _is_admin(before) and not _is_admin(wanted):
         await tokens.tell_of_stopped(tx, app, actor, before.id)
     changed = await tokens.put(tx, app, actor, wanted, new=before is None, approval=approval, reason=reason)
@@ -329,16 +317,10 @@ async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) 
     had = before.roles if before is not None and before.state == "active" else frozenset()
     if before is not None and _counts_on(app, before):
         had |= {Role.ADMIN}
-    gains = wanted.state == "active" and wanted.roles - _ONE_PERSON - had
-    if not gains and not (before is not None and _is_wider(before, wanted)):
-        return False
-    return await approvals.takes_two(tx)
-
-
-def _is_wider(before: Subject, wanted: Subject) -> bool:
-    """Whether a machine gets a client that it does not have, active or not."""
-    more = wanted.all_clients or bool(wanted.clients - before.clients)
-    return before.kind == "machine" and not before.all_clients and more
+    gains = wanted.state == "active" and bool(wanted.roles - _ONE_PERSON - had)
+    if before is not None and before.kind == "machine" and not before.all_clients:  # by a client, active or not
+        gains = gains or wanted.all_clients or bool(wanted.clients - before.clients)
+    return gains and await approvals.takes_two(tx)
 
 
 def _is_admin(one: Subject) -> bool:
@@ -373,12 +355,8 @@ def in_words(before: Subject | None, wanted: Subject, *, held: bool) -> str:
     """
     if before is None:
         return f"create the {'machine' if wanted.kind == 'machine' else 'person'} {wanted.name} ({_roles(wanted)})"
-    pairs: tuple[tuple[str, Callable[[Subject], str]], ...] = (
-        ("roles", _roles),
-        ("clients", _clients),
-        ("state", lambda one: one.state),
-    )
-    changes = [f"{name} {of(before)} -> {of(wanted)}" for name, of in pairs if of(before) != of(wanted)]
+    of: dict[str, Callable[[Subject], str]] = {"roles": _roles, "clients": _clients, "state": lambda one: one.state}
+    changes = [f"{name} {said(before)} -> {said(wanted)}" for name, said in of.items() if said(before) != said(wanted)]
     ends = [f"ends the hold on {wanted.name}"] if held else []
     if not changes:
         return f"vouch for {wanted.name}: {'; '.join(ends)}"

@@ -269,10 +269,8 @@ class Outbound(Transport):
         trace.on_connection_create_start.append(_once_only)
         trace.on_connection_create_end.append(_connected)
         return new_session(
-            aiohttp.TCPConnector(
-                ssl=self._trust or trusting(), resolver=_Judge(), force_close=True
-            ), trace,
-        )  # fmt: skip
+            aiohttp.TCPConnector(ssl=self._trust or trusting(), resolver=_Judge(), force_close=True), trace
+        )
 
 
 async def _once_only(_: object, context: SimpleNamespace, __: object) -> None:
