@@ -65,7 +65,7 @@ def classify(provider: str, seen: ProviderReply) -> KeyVerdict:
     if 300 <= seen.status < 400:
         return KeyVerdict(S.REDIRECT_REFUSED)
     if seen.status != 200:
-        return KeyVerdict(_REFUSALS.get(provider, lambda plain: by_status(plain.status))(seen))
+        return KeyVerdict(_REFUSALS[provider](seen) if provider in _REFUSALS else by_status(seen.status))
     body = seen.document
     if body is None or (provider != "kie" and body.get("error")):
         return KeyVerdict(S.MALFORMED)
