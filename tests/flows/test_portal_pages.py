@@ -14,7 +14,7 @@ from tests.support.broker import POST
 from tests.support.console import HOSTILE, hostile
 from tests.support.pixels import png
 from tests.support.portal import code_for, guest, invited
-from tests.support.screen import Screen, reached, screen_on
+from tests.support.screen import Screen, cheap, screen_on
 from tests.support.web import Desk
 from tests.support.website import fresh
 
@@ -30,8 +30,12 @@ pytest_plugins = [
 class Hand:
     """Somebody without a mouse; ``seen`` is all that the pages held."""
 
-    page: Page
+    screen: Screen
     seen: str = ""
+
+    @property
+    def page(self) -> Page:
+        return self.screen.page
 
     async def pick(self, name: str) -> None:
         """One of a group: Tab leads to the group, arrows within it."""
@@ -48,8 +52,7 @@ class Hand:
         raise AssertionError(f"{name} is not reached")
 
     async def press(self, role: str, name: str, typed: str = "") -> None:
-        aim = self.page.get_by_role(role, name=name) if role != "field" else self.page.get_by_label(name)  # type: ignore[arg-type]
-        await reached(aim.first, most=60)
+        await self.screen.reach(role, name, most=60)
         if typed:
             await self.page.keyboard.type(typed)
         async with self.page.expect_navigation():
@@ -72,8 +75,9 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(desk: Des
 
     It is the whole browser that keeps nothing, with its history and all that fills in forms.
     """
-    async with fresh() as browser, screen_on(desk, axe, browser.context) as screen:
-        await led(screen)
+    with cheap():
+        async with fresh() as browser, screen_on(desk, axe, browser.context) as screen:
+            await led(screen)
 
 
 async def led(screen: Screen) -> None:
@@ -83,7 +87,7 @@ async def led(screen: Screen) -> None:
     link = (await invited(desk, client, name="Ada of Acme")).invited["token"]
     desk.stand.account(client, account="acme-shop")
     wrong, first, second = desk.canary("anthropic"), desk.canary("openai"), desk.canary("openai")
-    hand = Hand(page)
+    hand = Hand(screen)
     pick, press, keep = hand.pick, hand.press, hand.keep
     asked: list[str] = []
     stored: list[str] = []
@@ -100,11 +104,11 @@ async def led(screen: Screen) -> None:
             assert page.url == f"{screen.url}/portal/invitation"
             assert await page.get_by_label("What is the link?").input_value() == ""
     faults += await screen.judged("portal-invited")
-    await press("field", "What is your e-mail address?", "ada@client.example")
+    await press("textbox", "What is your e-mail address?", "ada@client.example")
     faults += await screen.judged("portal-code")
-    await press("field", "What is the code?", "AAAAA-AAAAA")
+    await press("textbox", "What is the code?", "AAAAA-AAAAA")
     faults += await screen.judged("portal-code-wrong")
-    await press("field", "What is the code?", await code_for("ada@client.example"))
+    await press("textbox", "What is the code?", await code_for("ada@client.example"))
     await page.get_by_role("heading", name="Keys and accounts of").wait_for()
     faults += await screen.judged("portal-empty")
     await press("link", "Enter a key")
@@ -120,11 +124,11 @@ async def led(screen: Screen) -> None:
     inline = "(s => { try { s.text = 'document.title=1' } catch {}; document.body.append(s) })"
     await screen.ask(f"{inline}(document.createElement('script'))")
     assert await page.title() != "1"  # the policy lets nothing run that stands in the page
-    await press("field", "What is the key?", wrong.decode())
+    await press("textbox", "What is the key?", wrong.decode())
     await page.get_by_text("It has the form of a key of anthropic").first.wait_for()
     assert await page.get_by_label("What is the key?").input_value() == ""
     faults += await screen.judged("portal-key-wrong")
-    await press("field", "What is the key?", first.decode())
+    await press("textbox", "What is the key?", first.decode())
     await page.get_by_text("is being asked whether the key works").wait_for()
     await screen.ask("history.go(-2) || 1")  # what lies between is a form that was sent: the browser does not show it
     await page.wait_for_url("**/portal/keys/new?provider=openai")
@@ -140,7 +144,7 @@ async def led(screen: Screen) -> None:
     await page.get_by_text("The key works.", exact=True).wait_for()
     faults += await screen.judged("portal-key-works")
     await press("link", "Replace it")
-    await press("field", "What is the key?", second.decode())
+    await press("textbox", "What is the key?", second.decode())
     await page.get_by_text("A replacement is under way").first.wait_for()
     await desk.work()
     await page.reload()
@@ -176,7 +180,7 @@ async def the_rest(screen: Screen, hand: Hand, client: UUID, value: bytes) -> li
     page, desk, press, faults = screen.page, screen.desk, hand.press, []
     desk.sim.faults.add({"provider": "google", "kind": "status", "status": 503, "times": 99})
     await page.goto(f"{screen.url}/portal/keys/new?provider=google")
-    await press("field", "What is the key?", value.decode())
+    await press("textbox", "What is the key?", value.decode())
     await desk.work()
     await press("link", "Look again")
     await page.get_by_text("says nothing about the key").first.wait_for()
@@ -202,14 +206,15 @@ async def the_rest(screen: Screen, hand: Hand, client: UUID, value: bytes) -> li
     faults += await screen.judged("portal-consent")
     to = await page.get_by_role("link", name="Go to X").get_attribute("href") or ""
     state = parse_qs(urlsplit(to).query)["state"][0]
-    await press("field", "After you have consented", f"{back}?state={state}&code=a-code-made-up")
+    field = "After you have consented: what is the address of the page that you came to?"
+    await press("textbox", field, f"{back}?state={state}&code=a-code-made-up")
     await page.get_by_role("heading", name="The platform is being asked whose account it is").wait_for()
 
     await press("button", "Sign out")
     faults += await screen.judged("portal-sign-in")
     seen = len(POST)
-    await press("field", "What is your e-mail address?", "ada@client.example")
-    await press("field", "What is the code?", await code_for("ada@client.example", after=seen))
+    await press("textbox", "What is your e-mail address?", "ada@client.example")
+    await press("textbox", "What is the code?", await code_for("ada@client.example", after=seen))
     await page.get_by_role("heading", name="Keys and accounts of").wait_for()
     return faults
 

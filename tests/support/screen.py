@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +21,12 @@ from urllib.parse import quote
 from zlib import crc32
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Dialog, Error, Locator, Page
+from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Dialog, Error, Page
 
 from byokeep.browser import launch
 from byokeep.chromium import find_chromium
 from tests.support import markup
-from tests.support.browser_site import engine
+from tests.support.browser_site import CHEAP, engine
 from tests.support.console import PASSWORD, named, on_loopback
 from tests.support.web import Desk
 from tests.support.website import fresh
@@ -112,9 +113,35 @@ class Screen:
         reply = await self.page.goto(self.url + path)
         return await self.judged(name) if reply and reply.ok else [f"{name} is refused"]
 
-    async def reach(self, role: str, name: str) -> None:
-        """Go by the Tab key to what has this role and name."""
-        await reached(self.page.get_by_role(role, name=name, exact=True).first)  # type: ignore[arg-type]
+    async def reach(self, role: str, name: str, *, most: int = 90) -> None:
+        """Go by the Tab key to what has this role and name, which may come only now. The page says how many stops it is
+        away, and so often the key is pressed before one looks where one is."""
+        found, pressed, until = "", 0, time.monotonic() + 30  # kept: to look for it through all of a page takes long
+        while pressed < most and time.monotonic() < until:
+            away: int | None = None
+            with contextlib.suppress(Error):  # the page goes on by itself
+                found = found or await self.found(role, name)
+                asked = {"functionDeclaration": f"function () {{ return ({AWAY})(this); }}", "objectId": found}
+                away = (await self.cdp.send("Runtime.callFunctionOn", asked))["result"].get("value") if found else None
+            if away == 0:
+                return
+            if away is None:
+                found = ""
+                await asyncio.sleep(0.05)
+                continue
+            away = min(away, most - pressed)
+            await asyncio.gather(*(self.page.keyboard.press("Tab") for _ in range(away)))
+            pressed += away
+        raise AssertionError(f"no {role} {name!r} is reached")
+
+    async def found(self, role: str, name: str) -> str:
+        """The first with this role and name, as Chromium tells a screen reader; nothing, if there is none yet."""
+        document = (await self.cdp.send("Runtime.evaluate", {"expression": "document"}))["result"]["objectId"]
+        asked = {"objectId": document, "role": role, "accessibleName": name}
+        for node in (await self.cdp.send("Accessibility.queryAXTree", asked))["nodes"]:
+            one = {"backendNodeId": node["backendDOMNodeId"]}
+            return str((await self.cdp.send("DOM.resolveNode", one))["object"]["objectId"])
+        return ""
 
     async def press(self, name: str, *, role: str = "button") -> None:
         """Reach a button or link by the keyboard and press it; returns when the next page is there."""
@@ -160,32 +187,22 @@ class Screen:
         return faults
 
 
-async def reached(aim: Locator, *, most: int = 90) -> None:
-    """Go by the Tab key to an element. The page says how many stops it is away, and so often the key is pressed before
-    one looks where one is."""
-    found, pressed = None, 0  # kept: to look for a role through all of a page takes long
-    while pressed < most:
-        found, away = found or await aim.element_handle(), None
-        with contextlib.suppress(Error):  # the page goes on by itself
-            away = await found.evaluate(AWAY)
-        if away == 0:
-            return
-        if away is None:
-            found, pressed = None, pressed + 1
-            continue
-        away = min(away, most - pressed)
-        await asyncio.gather(*(aim.page.keyboard.press("Tab") for _ in range(away)))
-        pressed += away
-    raise AssertionError(f"{aim} is not reached")
+@contextlib.contextmanager
+def cheap() -> Iterator[None]:
+    """Browsers that only show pages compile no script to machine code, for a page is left before that pays, and keep a
+    frame for the next page of its site."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, more in (("switches", CHEAP), ("off", ["RenderDocument"])):
+            patch.setitem(launch._CHROMIUM, name, [*launch._CHROMIUM[name], *more])
+        yield
 
 
 @pytest.fixture(scope="module")
 async def shell() -> AsyncIterator[Browser]:
     """The browser of all tests of a module."""
     kept = os.environ.get("BYOKEEP_SHOTS") or os.environ.get("BYOKEEP_PICTURES")
-    with pytest.MonkeyPatch.context() as patch:
+    with cheap(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "find_chromium", find_chromium if kept else engine)
-        patch.setitem(launch._CHROMIUM, "switches", [*launch._CHROMIUM["switches"], "--disable-gpu"])
         async with fresh() as running:
             assert running.context.browser is not None
             yield running.context.browser
