@@ -274,12 +274,22 @@ async def test_a_logout_there_ends_the_sessions_of_before(
     again, shown = await sign_in(desk, there, "ann", "operators")
     assert shown.status == 303
 
+    async def code() -> str:
+        await again.get("/console/you")
+        return re.findall(r"<code>(bko_[A-Za-z0-9_-]{43})</code>", (await again.send("/console/you/code")).raw)[0]
+
     def earlier() -> str:
         return there.logout(iat=int(time.time()) - 90)  # shown again, or kept back
 
+    used, spare = await code(), await code()
+    status, shell = await desk.call("POST", "/v1/session", body={"code": used})
+    assert status == 201, shell
     for _ in range(2):
         assert await send(logout_token=earlier()) == (200, b"")
         assert (await again.ask("GET", "/console/you")).status == 200  # it began when the token was made already
+    # Which console made the code of a session on the command line nobody knows: one that should have ended, perhaps.
+    assert (await desk.call("GET", "/v1/self", Person(desk.people["operator"].id, shell["token"])))[0] == 401
+    assert (await desk.call("POST", "/v1/session", body={"code": spare}))[1]["code"] == "bad_code"
     token = there.logout()
     with monkeypatch.context() as broken:  # what ended nothing may be sent again
         broken.setattr("byokeep.tenancy.sso.revoke_all", away)
@@ -408,7 +418,8 @@ async def shown_and_ended(desk: Desk, there: Provider) -> None:
         digest = desk.sql("SELECT encode(identity, 'hex') FROM byokeep.sso_link")
         for who, at in ((visit, "/console/you"), (admin, page), (auditor, page)):
             one = await who.get(at)
-            assert "An account at <bdi>login.example</bdi>, linked 20" in one.raw
+            assert "An account at an OpenID provider, linked 20" in one.raw
+            assert "sign-ins go to <bdi>login.example</bdi>" in one.raw
             assert digest not in one.raw
             assert not re.search(r"\bann\b", one.text)
             assert ("End the link" in one.text) is (who is not auditor)

@@ -471,7 +471,7 @@ async def revoke_all(
 
     Args:
         given: Only those that the subject did not issue to itself.
-        begun_by: Only those made by then.
+        begun_by: Only those made by then, and whatever a code for the command line may have opened since.
         reason: As for :func:`end_token`.
     """
     for live in await tx.all(

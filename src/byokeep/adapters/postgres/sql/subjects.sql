@@ -132,7 +132,8 @@ SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api
  WHERE subject_id = :subject_id AND id <> :except_id AND revoked_at IS NULL AND expires_at > now()
    AND (CAST(:kind AS text) IS NULL OR kind = :kind OR :kind = 'session' AND kind NOT IN ('api', 'invitation'))
    AND (NOT CAST(:given AS boolean) OR issued_by IS DISTINCT FROM subject_id)
-   AND (CAST(:begun_by AS timestamptz) IS NULL OR created_at <= :begun_by)
+   -- Whose console made the code that opened a session later, nobody knows: it may have been one that began by then.
+   AND (CAST(:begun_by AS timestamptz) IS NULL OR created_at <= :begun_by OR kind IN ('cli', 'cli_code'))
  ORDER BY created_at, id;
 
 -- name: token_invited
