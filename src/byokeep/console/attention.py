@@ -140,7 +140,7 @@ def _way_on(one: due.DueItem, who: Visitor) -> dict[str, str]:
 
 
 async def _due(console: Console, who: Visitor) -> AsyncIterator[Need]:
-    found = await due.list_due(console.app, who.actor)
+    found = await due.list_due(console.app, who.actor, reads=False)
     late = [one for one in found.items if one.state in ("overdue", "unknown")]
     for one in late[:MOST]:
         name = f"{titled(one.kind)} {one.name}" + (f" of {one.client}" if one.client else "")

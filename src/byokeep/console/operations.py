@@ -68,8 +68,8 @@ def add(console: Console) -> None:
             raise Rejected("bad_request", next_step="Use backups, drills or restores.")
         found, drills, restores = await backups.list_recovery(console.app, who.actor)
         until = console.app.clock.now() + timedelta(days=100)
-        coming = [one for kind in _RECOVERY
-                  for one in (await due.list_due(console.app, who.actor, kind=kind, until=until)).items]  # fmt: skip
+        coming = [one for kind in _RECOVERY for one in
+                  (await due.list_due(console.app, who.actor, kind=kind, until=until, reads=False)).items]  # fmt: skip
         lists: dict[str, list[Any]] = {"backups": found, "drills": drills, "restores": restores}
         return console.page(
             request, "recovery.html", who=who, show=show, due=coming, runs=console.app.limits.drills,

@@ -4,8 +4,9 @@ Rules
 - One statement covers every kind, with a branch for each. To add a kind, add a branch; nothing else lists due work.
   Kinds without a date of their own get one from the installation's policy.
 - Items that are overdue or have no date are always on the list. It says how many rows did not fit.
-- A list has a digest over its content, except the days left, so that people can sign off the list that they saw. Seeing
-  a list is recorded with its digest.
+- A list has a digest over its content, except the days left, so that people can sign off the list that they saw. That
+  somebody read a list is recorded with its digest; a page about something else, which takes a few rows of it, is no
+  reading of the list.
 
 It may not do what is due.
 """
@@ -109,9 +110,12 @@ class DueList:
 
 async def list_due(
     app: App, actor: Actor, *, client_id: ClientId | None = None, kind: DueKind | None = None,
-    until: datetime | None = None,
+    until: datetime | None = None, reads: bool = True,
 ) -> DueList:  # fmt: skip
-    """Return what is due until a time, by default within 14 days; that it was seen is on record.
+    """Return what is due until a time, by default within 14 days.
+
+    Args:
+        reads: Whether somebody is shown the list, which is then on record.
 
     Raises:
         Denied: ``not_permitted``.
@@ -121,8 +125,9 @@ async def list_due(
         ids = scope_of(actor) if client_id is None else [client_id]
         now = app.clock.now()
         found = await read_due(tx, app.limits, now, ids=ids, kind=kind, until=until or now + AHEAD)
-        count = len(found.items) + found.more
-        await record(tx, actor, EventName.DUE_LISTED, client_id=client_id, count=count, digest=found.digest)
+        if reads:
+            count = len(found.items) + found.more
+            await record(tx, actor, EventName.DUE_LISTED, client_id=client_id, count=count, digest=found.digest)
     return found
 
 
