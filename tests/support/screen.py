@@ -47,6 +47,13 @@ AWAY = """one => {
   return to > at ? to - at : Math.max(1, stops.length - at);
 }"""
 
+# How much wider than the window the page is; narrow, how many lists go on beyond the edge; how many cells of lists do
+# not say what they are and in which column.
+SHAPE = """[document.documentElement.scrollWidth - innerWidth,
+  [...document.querySelectorAll(".wide")].filter(one => innerWidth <= 600 && one.scrollWidth > one.clientWidth).length,
+  [...document.querySelectorAll(".wide td")].filter(one => one.role !== "cell" || one.dataset.label !==
+    one.closest("table").tHead.rows[0].cells[one.cellIndex].textContent.trim()).length]"""
+
 
 @pytest.fixture(scope="module")
 def axe(judges: Path) -> Iterator[str]:
@@ -176,8 +183,9 @@ class Screen:
 
     async def faults(self, *, axe: bool = True) -> list[str]:
         """What is wrong with the page as it is now."""
-        over: Any = await self.ask("document.documentElement.scrollWidth - innerWidth")
-        faults = [f"{over} pixels wider than the window"] if over > 0 else []
+        shape: Any = await self.ask(SHAPE)
+        said = ("pixels wider than the window", "lists go on beyond the edge", "cells without their column")
+        faults = [f"{many} {what}" for many, what in zip(shape, said, strict=True) if many > 0]
         if axe:
             if not await self.ask("'axe' in window"):
                 await self.ask(self.axe + "; 0")

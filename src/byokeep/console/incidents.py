@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts
 from byokeep.console import vault
-from byokeep.console.lists import exported_as, given_id, paged
+from byokeep.console.lists import attached, exported_as, given_id, paged
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor
@@ -91,10 +91,7 @@ def add(console: Console) -> None:
 
 
 def _opening(console: Console) -> None:
-    async def new_incident(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
-        return await form(request, who, asked)
-
-    async def form(
+    async def new_incident(
         request: Request, who: Visitor, asked: Mapping[str, str], error: ByokeepError | None = None
     ) -> Response:
         chosen = parse_client_id(asked["client"]) if asked.get("client") else None
@@ -108,7 +105,7 @@ def _opening(console: Console) -> None:
 
     async def opened(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         if given["show"]:  # show its keys and accounts; what was chosen stays
-            return await form(request, who, given)
+            return await new_incident(request, who, given)
         (what, _, about), now = given["about"].partition(":"), console.app.clock.now()
         wish = OpenRequest(
             kind=given["kind"], client_id=ClientId(given_id(given["client"])) if given["client"] else None,
@@ -120,7 +117,7 @@ def _opening(console: Console) -> None:
                 wish = replace(wish, began_at=now - timedelta(hours=min(hours, 24 * 366)))
             made = await incidents.open_incident(console.app, who.actor, wish)
         except ByokeepError as error:
-            return await form(request, who, given, error)
+            return await new_incident(request, who, given, error)
         return _to(made.incident.id)
 
     console.asking("/incidents/new", new_incident, "client", "kind", "about")
@@ -169,9 +166,7 @@ def _acts(console: Console) -> None:
         state = await incidents.look(app, who.actor, given_id(request.path_params["incident_id"]))
         made = await _reported(console, who, state.incident, whole_number("hours", given["hours"] or None))
         if given["save"]:
-            name = f"exposure-{made['digest'][:12]}.json"
-            said = HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'}
-            return Response(made["envelope"], headers=said, media_type="application/json")
+            return attached(made["envelope"].encode(), f"exposure-{made['digest'][:12]}.json")
         return await _shown(console, request, who, state, made=made)
 
     post(step, "step", "accept_gaps", "ticket")

@@ -4,6 +4,7 @@ Rules
 - Each page has the headers of :data:`HEADERS`: nothing runs but the files of this folder, nothing is framed, nothing is
   cached.
 - Whatever a page needs is given to its template by name. A missing name is an error, and nothing is sent.
+- A table says in each cell which column it is in: on a narrow screen the stylesheet shows its rows as cards.
 - A refusal is a page that says what was refused and what to do, with the code and the request's id, and the API's
   status. It is recorded as over the API. Without a session it is the sign-in page.
 
@@ -13,10 +14,12 @@ It may not show a text that no flow returned.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from importlib.resources import files
 from typing import Any, Final, NoReturn, Protocol
 from urllib.parse import quote
 from uuid import UUID
@@ -192,6 +195,31 @@ def _seconds(took: int | None) -> str:
     return "not known" if took is None else f"{took // 3600} h {took // 60 % 60} min {took % 60} s"
 
 
+_TABLE: Final = re.compile("<table.*?</table>", re.DOTALL)
+_TAG: Final = re.compile("<[^>]*>")
+_HEADER: Final = re.compile(r"<th\b[^>]*>(.*?)</th>")
+_PART: Final = re.compile(r'<(table|thead|tbody|tr|td|th)\b( scope="row")?')
+_ROLES: Final = {"thead": "rowgroup", "tbody": "rowgroup", "tr": "row", "td": "cell", "th": "columnheader"}
+
+
+def _as_cards(table: re.Match[str]) -> str:
+    """Add to a table the column's name in each cell, and each part's role, which not every browser keeps where a style
+    shows that part as a block.
+    """
+    columns = [_TAG.sub("", one).strip() for one in _HEADER.findall(table[0].partition("</thead>")[0])]
+    left: list[str] = []
+
+    def part(found: re.Match[str]) -> str:
+        kind, scope = found.groups("")
+        if kind == "tr":
+            left[:] = columns
+        column = left.pop(0) if kind in ("td", "th") and left else ""
+        label = f' data-label="{column}"' if kind == "td" else ""
+        return f'<{kind}{scope} role="{"rowheader" if scope else _ROLES.get(kind, kind)}"{label}'
+
+    return _PART.sub(part, table[0])
+
+
 _UPGRADING: Final = (
     "An upgrade is not over: load this again when it is. If it stays, restart every process with the same release."
 )
@@ -279,7 +307,7 @@ class Console:
             page=came_from(request, self.site.home), status=status, now=self.app.clock.now(), nav=nav, palette=palette,
             **more,
         )  # fmt: skip
-        reply = Response(text, status, self.site.headers, "text/html")
+        reply = Response(_TABLE.sub(_as_cards, text), status, self.site.headers, "text/html")
         if given and request.headers.get("sec-fetch-mode", "navigate") == "navigate":
             keep(reply, STRANGER, given)  # not by what a page loads: the form of another page would be old
         return reply
@@ -416,6 +444,14 @@ class Console:
                 return await self.refused(request, error, who)
 
         self._add(method, path, visited, show.__name__)
+
+    def file(self, name: str, media: str) -> None:
+        """Add a file of the site's own folder, for anybody."""
+
+        async def file(_: Request) -> Response:
+            return Response(files(self.site.package).joinpath(name).read_bytes(), headers=HEADERS, media_type=media)
+
+        self.add_open("GET", f"/{name}", file)
 
     def _add(self, method: str, path: str, visited: Callable[[Request], Awaitable[Response]], name: str) -> None:
         visited.__name__ = name

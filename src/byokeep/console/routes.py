@@ -12,7 +12,6 @@ It may not check a password or a code.
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib.resources import files
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -63,12 +62,15 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergen
     _sessions(console)
     _sso(console)
     add_passkeys(console)
-    _files(console)
     for part in (
         attention, clients, contacts, onboarding, keys, rotations, accounts, profiles, stops, lists, live, timeline,
         explore, people, incidents, glass, operations, revocations, usage, vault,
     ):  # fmt: skip
         part.add(console)
+    console.file("style.css", "text/css")
+    console.file("live.js", "text/javascript")
+    console.file("passkey.js", "text/javascript")
+    console.file("icon.svg", "image/svg+xml")
     return console
 
 
@@ -207,19 +209,6 @@ async def _entered(console: Console, token: str, to: str, before: Visitor | None
     keep(reply, SESSION, token)
     keep(reply, STRANGER, "")
     return reply
-
-
-def _files(console: Console) -> None:
-    def served(name: str, media: str) -> None:
-        async def file(_: Request) -> Response:
-            return Response(files("byokeep.console").joinpath(name).read_bytes(), headers=HEADERS, media_type=media)
-
-        console.add_open("GET", f"/{name}", file)
-
-    served("style.css", "text/css")
-    served("live.js", "text/javascript")
-    served("passkey.js", "text/javascript")
-    served("icon.svg", "image/svg+xml")
 
 
 async def _end(console: Console, who: Visitor) -> None:

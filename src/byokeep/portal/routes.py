@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from functools import partial
-from importlib.resources import files
 from typing import Final
 
 from starlette.requests import Request
@@ -52,7 +51,7 @@ def router(app: WebApp, send: Send, writes: Budget, emergency: Emergency) -> Con
     _invitations(console)
     _sessions(console)
     add_passkeys(console)
-    _files(console)
+    _look(console)
     for part in (keys, accounts):
         part.add(console)
     return console
@@ -171,13 +170,7 @@ def _sessions(console: Console) -> None:
     console.add("GET", "/you", you)
 
 
-def _files(console: Console) -> None:
-    async def style(_: Request) -> Response:
-        return Response(_file("style.css"), headers=HEADERS, media_type="text/css")
-
-    async def script(_: Request) -> Response:
-        return Response(_file("invitation.js"), headers=HEADERS, media_type="text/javascript")
-
+def _look(console: Console) -> None:
     async def colours(_: Request, who: Visitor) -> Response:
         colour = await look.colour_of(console.app, client_of(who))
         text = f":root {{ --brand: {colour}; }}\n" if colour else ""
@@ -192,8 +185,8 @@ def _files(console: Console) -> None:
         more = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"}
         return Response(found, headers=HEADERS | more, media_type="image/png")
 
-    console.add_open("GET", "/style.css", style)
-    console.add_open("GET", "/invitation.js", script)
+    console.file("style.css", "text/css")
+    console.file("invitation.js", "text/javascript")
     console.add("GET", "/colours.css", colours)
     console.add("GET", "/logo.png", logo)
 
@@ -202,7 +195,3 @@ def _scripted(reply: Response) -> Response:
     """Allow a page to run our scripts."""
     reply.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"]
     return reply
-
-
-def _file(name: str) -> bytes:
-    return files("byokeep.portal").joinpath(name).read_bytes()
