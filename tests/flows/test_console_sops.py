@@ -239,6 +239,10 @@ async def test_a_rotation_to_the_proved_end_of_the_old_key(screen: Screen, tmp_p
     faults += await screen.judged("rotation-complete")
     for it in (mine, theirs):
         assert await desk.web.intake.live_versions(desk_place(it)) == [2]
+    await page.get_by_text("Whose ids are in it").click()
+    ids = await page.locator("details dl").inner_text()
+    assert desk.sql(f"SELECT object_id FROM byokeep.procedure_run WHERE id = '{run}'") in ids  # noqa: S608
+    assert await named(desk, desk.people["operator"]) in ids
     await screen.reach("button", "Get its signed evidence")
     async with page.expect_download() as download:
         await page.keyboard.press("Enter")
@@ -564,7 +568,7 @@ async def registered_by_hand(office: Office) -> None:
     assert led[0] == led[1]
     assert [one.partition(" [")[0] for one in led[0]] == ["account.registered rejected", "account.registered ok"]
     desk.sql("UPDATE byokeep.account_grant SET reauth_at = now() + interval '3 days' WHERE state = 'live'")
-    due = (await visit.get("/console/due?kind=oauth")).raw.partition("<tbody>")[2]
-    leads = re.findall(r'<td><a href="(/console/clients/[^"]+/accounts/[^"]+)">', due)
+    due = (await visit.get("/console/due?kind=oauth")).raw.partition("<tbody")[2]
+    leads = re.findall(r'<td[^>]*><a href="(/console/clients/[^"]+/accounts/[^"]+)">', due)
     assert leads
     assert {(await visit.get(one)).status for one in leads} == {200}

@@ -61,7 +61,8 @@ async def timeline(
     """
     run, said = status.run, said or run_out(status)
     procedure = console.app.procedures[run.procedure]
-    ids = {one.by for one in status.steps} | {run.started_by, *filter(None, (run.closed_by, run.client_id))}
+    ids = {run.started_by, run.object_id, *(one.by for one in status.steps)}
+    ids |= set(filter(None, (run.client_id, run.closed_by)))
     known = {str(one): name for one, name in (await clients.names_of(console.app, who.actor, ids)).items()}
     proved = {one.name: one for one in status.steps}
     rows, before = [], run.started_at
@@ -83,8 +84,9 @@ async def timeline(
     return {
         "id": run.id, "procedure": run.procedure, "steps": rows, "reason": run.reason, "client_id": run.client_id,
         "client": known.get(str(run.client_id), ""), "by": known.get(str(run.started_by), str(run.started_by)),
-        "started_at": run.started_at, "closed_at": run.closed_at, "due_at": run.due_at, "object_id": run.object_id,
-        "closed_by": known.get(str(run.closed_by), ""), "state": state, "waits_for": said["waits_for"],
+        "started_at": run.started_at, "closed_at": run.closed_at, "due_at": run.due_at, "names": known,
+        "object_id": str(run.object_id), "closed_by": known.get(str(run.closed_by), ""), "state": state,
+        "waits_for": said["waits_for"],
         "next_step": said["next_step"] if status.led or state != "complete" else "",
         "facts": facts_in_words(status), "page": _PAGES.get(run.procedure, "") if who.may(Verb.KEY_METADATA) else "",
         "took": took((run.closed_at or console.app.clock.now()) - run.started_at),
