@@ -24,7 +24,6 @@ from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor, keep
 from byokeep.core.errors import Conflict, NotFound, Rejected
-from byokeep.core.next_steps import of_connection
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.portal.keys import client_of, provider_name, wrong
 
@@ -114,8 +113,7 @@ def _consent(console: Console) -> None:
         about = given_id(request.path_params["connection_id"])
         one = await connect.look(console.app, who.actor, client_of(who), about)
         return console.page(
-            request, "connection.html", who=who, one=one, step=of_connection("failed", one.reason),
-            over=one.state in ("failed", "expired", "connected"),
+            request, "connection.html", who=who, one=one, over=one.state in ("failed", "expired", "connected"),
         )  # fmt: skip
 
     console.post("/accounts/{account_id}/connect", begin)

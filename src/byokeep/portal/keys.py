@@ -102,7 +102,7 @@ def _first(console: Console) -> None:
         except Unavailable:
             unknown = True
         used = await usage.usage(app, actor, client_id, "", None, None)
-        sums: Counter[tuple[str, str]] = Counter()
+        sums: Counter[tuple[str, str]] = Counter()  # what was not used has no row
         untold = {one.provider for one in used.hours if one.untold}
         for hour in used.hours:
             for what in ("leases", "permits", "calls", "calls_failed"):
@@ -110,7 +110,7 @@ def _first(console: Console) -> None:
         return console.page(
             request, "home.html", who=who, client=await clients.get_client(app, actor, client_id), stopped=stopped,
             unknown=unknown, keys=[one for one in await refs.list_refs(app, actor, client_id) if is_shown(one)],
-            accounts=await accounts.list_states(app, actor, client_id), sums=sums, untold=untold, gaps=used.gaps,
+            accounts=await accounts.list_states(app, actor, client_id), sums=+sums, untold=untold, gaps=used.gaps,
             named=provider_name, ended=_ENDED,
         )  # fmt: skip
 
