@@ -186,8 +186,8 @@ async def sign_in(
 async def log_out(app: BrokerApp, check: SsoCheck, *, token: str, request_id: UUID) -> None:
     """End all sessions that the person who logged out at the provider had then, by its logout token.
 
-    Those that began later stay, so that a token that is shown again does no harm; but not those of the command line that
-    a code opened, because an earlier session may have made the code (ADR 0097).
+    Those that began later stay, so that a token that is shown again does no harm. But those of the command line that a
+    code opened end, because an earlier session may have made the code (ADR 0097).
 
     Raises:
         Rejected: ``sso_answer_refused``; the same whether or not anybody here is linked.
