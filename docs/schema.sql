@@ -205,6 +205,7 @@ CREATE TABLE byokeep.connection (
     started_by uuid NOT NULL,
     started_at timestamp with time zone NOT NULL DEFAULT now(),
     expires_at timestamp with time zone NOT NULL DEFAULT now(),
+    -- When the answer came, and then when a refresher took it.
     answered_at timestamp with time zone,
     ended_at timestamp with time zone,
     request_id uuid NOT NULL,

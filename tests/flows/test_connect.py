@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -13,7 +15,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.accounts import maintenance
+from byokeep.accounts import connect_finish, maintenance
+from byokeep.accounts.model import Connection
 from byokeep.backup import backups
 from byokeep.core.events import EventName
 from byokeep.core.fault import Fault, FaultCause
@@ -543,8 +546,9 @@ async def test_a_disconnected_account_serves_nobody(office: Office, login: str, 
     await office.connected(client, login)
 
 
-async def test_a_consent_whose_finisher_died_leaves_nothing(office: Office) -> None:
-    """It ends as failed, what it had stored is destroyed; one that nobody answered expires."""
+async def test_a_consent_whose_finisher_died_leaves_nothing(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends as failed, what it had stored is destroyed; one that nobody answered expires. One that waited for long
+    and was taken just now goes on, and so does one that is begun while what the lost one left is destroyed."""
     client = await office.client()
     begun = await office.begin(client, "x")
     said = await office.consent(begun["authorize_url"], "x")
@@ -563,7 +567,13 @@ async def test_a_consent_whose_finisher_died_leaves_nothing(office: Office) -> N
     assert (await office.look(client, late))["state"] == "expired"
     await office.nothing_kept(client, "x", begun["account_id"])
     await office.nothing_kept(client, "tiktok", late["account_id"])
-    await office.connected(client, "x")
+    begun = await office.begin(client, "x")
+    assert (await office.bring(client, begun, await office.consent(begun["authorize_url"], "x")))[0] == 200
+    office.sql("UPDATE byokeep.connection SET answered_at = now() - interval '6 minutes' WHERE state = 'answered'")
+    async with office.app.db.begin(every_client=True) as tx:
+        taken = await tx.one(Connection, "connection_take", full=[])
+    assert await maintenance.sweep_lost(office.app) == 0
+    assert await connect_finish.finish(office.app, taken) == "connected"
 
     # Begun before a restore: its grant may be what the older database lacks, so its tokens stay, and people are told.
     other = await office.client()
@@ -577,10 +587,23 @@ async def test_a_consent_whose_finisher_died_leaves_nothing(office: Office) -> N
                f" WHERE id = '{begun['connection']}'")  # fmt: skip
     restored: dict[str, Any] = {"backup": str(uuid4()), "epoch": 0, "count": 0, "found": 0}
     await backups.say(office.desk.stand.app, EventName.BACKUP_RESTORED, restored)
+    again, held = list[dict[str, Any]](), maintenance.held
+
+    @asynccontextmanager
+    async def later(*given: Any) -> AsyncIterator[Any]:
+        again.append(await office.begin(other, "x"))
+        async with held(*given) as custody:
+            yield custody
+
+    monkeypatch.setattr(maintenance, "held", later)
     assert await maintenance.sweep_lost(office.app) == 1
     live = await office.live(other, "x", begun["account_id"])
     assert (live["tokens"], live["access"]) == ([1], [1])
     assert "orphan_kept" in office.desk.stand.alerts()
+    said = await office.consent(again[0]["authorize_url"], "x", "bravo")
+    assert (await office.bring(other, again[0], said))[0] == 200
+    assert await office.finish() == 1
+    assert (await office.look(other, again[0]))["state"] == "connected"
 
 
 async def test_the_accounts_of_a_login_are_listed_as_plain_text_to_who_may_see_the_client(office: Office) -> None:

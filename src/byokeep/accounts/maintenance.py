@@ -22,6 +22,7 @@ It may not renew a token.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -41,7 +42,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.reenable import RecoveryCause as Lost
 from byokeep.core.ref import SecretPart
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.ports import Tx, ValueCustody
 from byokeep.kernel.record import Said
 from byokeep.kernel.restored import restored_at, was_before
 from byokeep.keys import refs
@@ -101,10 +102,10 @@ async def _end_lost(app: RefresherApp, restored: datetime | None, one: Connectio
     parts = (*_CONSENT, SecretPart.TOKENS, SecretPart.ACCESS) if stored else _CONSENT
     try:
         async with held(app, one.client_id, account.platform) as custody:
-            await burn(custody, *map(account.place, parts))
+            gone = await _burn_left(app, one, account, custody, parts)
     except ByokeepError:
-        if not stored:
-            return  # worthless: a code expires within minutes, and a verifier is useless without its code
+        gone = False
+    if stored and not gone:  # else worthless: a code expires within minutes, and a verifier is useless without its code
         async with app.db.begin(client_id=one.client_id) as tx:
             await one.alert(tx, app, reason="orphan_not_destroyed", actor=actor)
 
@@ -122,13 +123,26 @@ async def sweep_left(app: RefresherApp) -> int:
 async def _clear_left(app: RefresherApp, one: Connection) -> None:
     async with app.db.begin(client_id=one.client_id) as tx:
         account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+    async with app.custodian.open(one.job_id) as custody:
+        await _burn_left(app, one, account, custody, _CONSENT)
+    await app.custodian.close(one.job_id)
+
+
+async def _burn_left(
+    app: RefresherApp, one: Connection, account: PlatformAccount, custody: ValueCustody, parts: Iterable[SecretPart]
+) -> bool:
+    """Destroy what a consent left; False: the account has a newer one, or a grant by now whose tokens these may be."""
+    async with app.db.begin(client_id=one.client_id) as tx:
         # A new consent writes its verifier under this lock, so what is destroyed here does not belong to it.
         named = {"platform": account.platform.value, "account": account.account}
         await tx.all(None, "connect_lock", client_id=one.client_id, **named)
-        if not await tx.all(Connection, "connections_of", **one.ids):
-            async with app.custodian.open(one.job_id) as custody:
-                await burn(custody, *map(account.place, _CONSENT))
-    await app.custodian.close(one.job_id)
+        if await tx.all(Connection, "connections_of", **one.ids):
+            return False
+        grant = await tx.maybe(OAuthGrant, "grant_of", **one.ids)
+        if SecretPart.TOKENS in parts and grant is not None and grant.state != "revoked":
+            return False
+        await burn(custody, *map(account.place, parts))
+        return True
 
 
 async def forget_offered(app: RefresherApp) -> int:

@@ -124,7 +124,8 @@ SELECT pg_notify('byokeep_connection', '');
 
 -- name: connection_take
 -- The oldest answer that nobody has taken, but for logins that have their share; a sibling's is passed over, not waited for.
-UPDATE byokeep.connection SET state = 'taken'
+-- Whoever takes it is presumed dead some minutes after this, however long it had waited.
+UPDATE byokeep.connection SET state = 'taken', answered_at = clock_timestamp()
  WHERE id = (SELECT id FROM byokeep.connection WHERE state = 'answered' AND login <> ALL (CAST(:full AS text[]))
               ORDER BY answered_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING *;

@@ -24,6 +24,7 @@ COMMENT ON TABLE byokeep.audit_vocabulary IS
     'Which events there are, which role may write each, and which fields it may have: filled from the code''s own vocabulary.';
 COMMENT ON TABLE byokeep.connection IS
     'One consent under way. State and binding are secrets that somebody brings back: keyed digests of them are kept.';
+COMMENT ON COLUMN byokeep.connection.answered_at IS 'When the answer came, and then when a refresher took it.';
 COMMENT ON COLUMN byokeep.connection.code_points IS 'Of a look-alike: the characters that give it away.';
 COMMENT ON COLUMN byokeep.connection.held_as IS 'The name under which this client has the account already.';
 COMMENT ON COLUMN byokeep.connection.offered IS

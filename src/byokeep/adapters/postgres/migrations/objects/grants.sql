@@ -181,7 +181,8 @@ GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byo
 GRANT INSERT ON byokeep.credential_ref, byokeep.account_grant, byokeep.refresh_journal, byokeep.reenabling
     TO byokeep_worker;
 GRANT UPDATE ON byokeep.account_grant, byokeep.refresh_journal, byokeep.reenabling TO byokeep_worker;
-GRANT UPDATE (state, reason, code_points, held_as, offered, ended_at, replaces) ON byokeep.connection TO byokeep_worker;
+GRANT UPDATE (state, reason, code_points, held_as, offered, answered_at, ended_at, replaces) ON byokeep.connection
+    TO byokeep_worker;
 -- worker: an approved transfer serves one consent; it can use one up, and approve none.
 GRANT UPDATE (used_at) ON byokeep.approval TO byokeep_worker;
 GRANT UPDATE (username, display_name, identity, identified_at, lanes) ON byokeep.platform_account TO byokeep_worker;
