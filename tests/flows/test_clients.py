@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import psycopg
 import pytest
 
 from byokeep_redact.canary import PROVIDERS
@@ -98,6 +99,16 @@ async def test_a_suspended_client_gets_no_lease_and_no_write(desk: Desk) -> None
     assert (status, reply["code"]) == (403, "client_not_active")
     status, reply = await desk.put(client, desk.canary())
     assert (status, reply["code"]) == (422, "client_not_active")
+
+
+async def test_a_suspension_waits_for_the_decisions_that_saw_the_client_active(desk: Desk) -> None:
+    """One that hangs, and would commit a permit afterwards, is ended."""
+    client = await desk.stand.client("openai")
+    async with await psycopg.AsyncConnection.connect(desk.stand.db.conninfo("byokeep_broker")) as held:
+        await held.execute(f"SELECT pg_advisory_xact_lock_shared(byokeep.scope_lock_key('client:{client}'))")
+        assert (await desk.call("POST", f"/v1/clients/{client}/suspend", "admin"))[1]["state"] == "suspended"
+        with pytest.raises(psycopg.OperationalError):
+            await held.execute("SELECT 1")
 
 
 @pytest.mark.req("R1.1-4")

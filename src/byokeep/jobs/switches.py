@@ -50,6 +50,7 @@ from byokeep.tenancy.scopes import (
     STORE_WITHIN_S,
     Scope,
     client_scopes,
+    hold_alone,
     hold_open,
     parse_scope,
     scope_from_name,
@@ -231,7 +232,7 @@ async def _close_row(
 ) -> tuple[Killed, _Cutting]:
     async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended, patience_s=WAIT_S):
         if locked:
-            await _lock(tx, scope)
+            await hold_alone(tx, scope)
         killed = await tx.one(  # NotFound: no such client
             Killed, "switch_close", scope=scope.name, client_id=scope.client_id, reason=reason, by=actor.id,
             installation_id=app.installation_id, cuts_store=scope.cuts_store, cut_off=False,
@@ -486,7 +487,7 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
     entered: list[str] = []
     try:
         async with asyncio.timeout(CUT_OFF_WITHIN_S), app.db.begin(every_client=True) as tx:
-            await _lock(tx, scope)
+            await hold_alone(tx, scope)
             seen = await tx.one(Switch, "switch_read", scope=scope.name)
             if not seen.closed or seen.epoch != wish.epoch or seen.installation_id != app.installation_id:
                 raise Denied("epoch_changed", next_step="The switch has changed since. Look at it, then ask again.")
@@ -526,13 +527,6 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
 async def _put_out(app: BrokerApp, entity_ids: list[str]) -> None:
     with suppress(ByokeepError):
         await app.cutoff.disable(*entity_ids)
-
-
-async def _lock(tx: Tx, scope: Scope) -> None:
-    """Lock a scope for change, and keep the wider scopes as they are."""
-    if scope.wider:
-        await hold_open(tx, scope.wider, at_once=True)  # each wait has its own limit
-    await tx.ahead("switch_lock_exclusive", scope=scope.name)
 
 
 async def list_requests(app: App, actor: Actor) -> list[Approval]:

@@ -33,6 +33,7 @@ from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import command, permit
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
+from byokeep.tenancy.scopes import hold_alone, parse_scope
 
 MAX_ROWS: Final = 1000
 _AT_END: Final = " ._&'()-"
@@ -92,7 +93,7 @@ async def get_client(app: App, actor: Actor, client_id: ClientId) -> Client:
 
 
 async def suspend_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> Client:
-    """Stop all work for a client: no lease is issued from now on, and existing ones end within seconds.
+    """Stop all work for a client: no lease or permit is issued from now on, and existing leases end within seconds.
 
     Raises:
         Conflict: ``client_state``: it is not active.
@@ -140,6 +141,7 @@ async def _change(
     opened = unblocked(app) if new is ClientState.SUSPENDED else None
     asked = command(app, actor, Verb.CLIENT_CHANGE, client_id=client_id, refused_as=event, opened=opened)
     async with asked as tx:
+        await hold_alone(tx, parse_scope(client_id, None, None))
         before = await tx.one(Client, "client_get", id=client_id)
         after = await tx.maybe(Client, "client_set_state", id=client_id, state_from=old.value, state_to=new.value)
         if after is None:

@@ -1,9 +1,9 @@
 """The names of kill switches and the locks that order an effect and a kill.
 
 Rules
-- Whoever acts holds the shared lock of every scope of the act until commit; whoever closes takes the exclusive one. So
-  when a close is acknowledged, no act that saw the switch open is still uncommitted. (Row locks starved the closer;
-  advisory locks are granted in the order in which they are requested.)
+- Whoever acts holds the shared lock of every scope of the act until commit; whoever closes, or suspends a client, takes
+  the exclusive one. So when that is acknowledged, no act that saw it open is still uncommitted. (Row locks starved the
+  closer; advisory locks are granted in the order in which they are requested.)
 - Locks are taken in one order, from wide to narrow, so that they cannot deadlock.
 - A missing or unreadable global switch, or one of another installation, counts as closed.
 - Calls to the store under these locks have a time limit, because a kill waits for them.
@@ -125,6 +125,13 @@ async def hold_open(tx: Tx, scopes: list[str], *, at_once: bool = False) -> None
         await tx.all(None, "switch_lock_shared", keys=keys)
     else:
         await tx.ahead("switch_lock_shared", keys=keys)
+
+
+async def hold_alone(tx: Tx, scope: Scope) -> None:
+    """Lock a scope for change once every decision in it has committed, and keep the wider scopes as they are."""
+    if scope.wider:
+        await hold_open(tx, scope.wider, at_once=True)  # each wait has its own limit
+    await tx.ahead("switch_lock_exclusive", scope=scope.name)
 
 
 @asynccontextmanager
