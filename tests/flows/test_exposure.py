@@ -283,8 +283,34 @@ async def test_an_account_has_a_report_of_its_own(stand: Stand) -> None:
     await report(stand, profile_id=one.id, status=404)
 
 
+@pytest.mark.req("R7.1-5")
+async def test_a_lease_of_before_the_span_counts_while_its_job_goes_on(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder has the key in memory, and is among those who could read it until the job is over."""
+    monkeypatch.setattr(exposure, "_LEASE_LIFE", timedelta())
+    client = await stand.client("openai")
+    job = await stand.job(client)
+    lease = (await stand.lease(job))["lease_id"]
+
+    async def now(**asked: Any) -> Any:
+        since = datetime.now(UTC).isoformat()
+        return await report(stand, client_id=client, since=since, any_span=True, **asked)
+
+    held = await now()
+    assert [one["lease_id"] for one in held["report"]["leases"]] == [lease]
+    assert not {"reads_differ", "lease_unrecorded", "lease_row_missing"} & set(why(held, "reads"))
+    stand.db.sql("CREATE TEMP TABLE one AS SELECT * FROM byokeep.lease WHERE kind = 'use';"
+                 " UPDATE one SET id = gen_random_uuid(); INSERT INTO byokeep.lease SELECT * FROM one")  # fmt: skip
+    assert "lease_unrecorded" in why(await now(), "reads")
+    await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
+    over = await now()
+    assert (over["report"]["leases"], "lease_unrecorded" in why(over, "reads")) == ([], False)
+
+
 async def test_a_profiles_report_shows_who_opened_it(stand: Stand) -> None:
-    """The openings on the client's chain, and the reads of its record that follow them, belong to the job."""
+    """The openings on the client's chain, and the reads of its record that follow them, belong to the job; one of
+    before the span counts while its job goes on."""
     running(stand)
     client = await stand.client("openai")
     profile = put_profile(stand, client, stand.account(client, platform="tiktok", lanes="browser"))
@@ -300,6 +326,10 @@ async def test_a_profiles_report_shows_who_opened_it(stand: Stand) -> None:
     ]
     assert found["totals"]["leases_on_chain"] == 1
     assert "job_open" in [one["why"] for one in found["gaps"]]
+    for count in (1, 0):
+        asked = {"profile_id": profile.id, "since": datetime.now(UTC).isoformat(), "any_span": True}
+        assert len((await report(stand, **asked))["report"]["leases"]) == count
+        await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
 
 
 async def test_a_reader_is_named_by_what_the_store_saw_and_not_by_what_he_says(

@@ -68,7 +68,7 @@ MOST: Final = timedelta(hours=72)
 _SLACK: Final = timedelta(minutes=5)  # a caller's "72h ago" is a little more by our clock when it arrives
 ROWS: Final = 20_000  # for each kind in one report
 _TOGETHER: Final = 16  # logins that are compared with their leases in parallel
-_LEASE_LIFE: Final = timedelta(minutes=1)  # before the span: a lease from then may still have been used in it
+_LEASE_LIFE: Final = timedelta(minutes=1)  # before the span: a login token from then may still have been used in it
 _ONE_HOUR: Final = timedelta(hours=1)
 
 
@@ -235,8 +235,8 @@ _Leases = Mapping[str, Mapping[str, Any]]
 
 async def _leases(tx: Tx, about: _Subject, span: _Span) -> dict[str, dict[str, Any]]:
     """Return the leases that could read it in the span, as on the chain, by id."""
-    asked = {"client_id": about.client_id, "since": span.since - _LEASE_LIFE, "until": span.until, "limit": ROWS + 1}
-    rows = await tx.all(dict, "exposure_leases", **asked, secret=about.secret)
+    asked = {"client_id": about.client_id, "since": span.since, "until": span.until, "limit": ROWS + 1}
+    rows = await tx.all(dict, "exposure_leases", **asked, before=span.since - _LEASE_LIFE, secret=about.secret)
     return {str(one["lease_id"]): one for one in _fits(rows, most=ROWS)}
 
 
@@ -310,10 +310,10 @@ async def _sections(
     asked = {"client_id": about.client_id, "since": span.since, "until": span.until, "limit": ROWS + 1}
     grants = await tx.all(dict, "exposure_grants", **asked, secret=about.secret)
     glass = await _under_glass(tx, app, about, span, grants, requests)
-    inside = [one for one in leases.values() if one["at"] >= span.since]
+    inside = [one for one in leases.values() if one["held"]]
     openings = []
     if about.kind == "profile":
-        early = {"since": span.since - AFTER_OPENING, "until": span.until + BEFORE_OPENING}
+        early = {"before": span.since - AFTER_OPENING, "until": span.until + BEFORE_OPENING}
         openings = await tx.all(dict, "exposure_openings", **asked | early, profile_id=about.object_id)
     for one in await tx.all(dict, "exposure_unrecorded", **asked, secret=about.secret):
         span.gap("reads", "lease_unrecorded", since=one["at"], until=one["at"], lease=one["lease_id"])
@@ -325,8 +325,8 @@ async def _sections(
         versioned = read["version"] or read["what"] == "identity_token"
         if why := "read_unexplained" if read["by"] is None else "" if versioned else "version_unknown":
             span.gap("reads", why, since=read["at"], until=read["at"], store_request=read["store_request"])
-    shown = [one for one in openings if span.since <= one["at"] < span.until] if about.kind == "profile" else inside
-    _compare(about, span, inside, requests)
+    shown = [one for one in openings if one["held"] and one["at"] < span.until] if about.kind == "profile" else inside
+    _compare(about, span, [one for one in inside if one["at"] >= span.since], requests)
     calls = await _calls(tx, app, about, span, shown)
     for each in (grants, openings, reads, calls):
         _fits(each, most=ROWS)

@@ -19,8 +19,7 @@ WITH used AS MATERIALIZED (
      CROSS JOIN LATERAL unnest(l.secrets || CASE WHEN 'profile' = ANY (l.secrets) THEN j.platforms ELSE '{}' END)
            AS secret (provider)
      WHERE CAST(:since AS timestamptz) IS NOT NULL AND l.kind = 'use'
-       AND l.issued_at < :until AND l.expires_at >= CAST(:since AS timestamptz)
-       AND (j.closed_at IS NULL OR j.closed_at >= CAST(:since AS timestamptz))
+       AND l.issued_at < :until AND least(l.expires_at, j.closed_at) >= CAST(:since AS timestamptz)
        AND (CAST(:runner_id AS uuid) IS NULL OR l.runner_id = CAST(:runner_id AS uuid))
 ), one AS (
     SELECT r.client_id, r.id AS object_id, 'key' AS kind, r.provider, v.version, r.id AS ref_id
