@@ -264,6 +264,16 @@ async def test_the_same_call_works_when_the_address_is_public(stub: TlsStub, mon
         ("192.168.0.1", False, False),
         ("224.0.0.1", False, False),
         ("0.0.0.0", False, False),  # noqa: S104 - judged, not bound
+        ("64:ff9b::808:808", True, False),  # NAT64, then 6to4, of 8.8.8.8 and of 10.0.0.1, 169.254.169.254, 127.0.0.1
+        ("64:ff9b::a00:1", False, False),
+        ("64:ff9b::a9fe:a9fe", False, False),
+        ("64:ff9b::7f00:1", False, False),
+        ("64:ff9b:1::a00:1", False, False),
+        ("2002:808:808::1", True, False),
+        ("2002:a00:1::1", False, False),
+        ("2002:a9fe:a9fe::1", False, False),
+        ("2001:0:4136:e378:8000:63bf:f5ff:fffe", False, False),  # Teredo of 10.0.0.1
+        ("fec0::1", False, False),
         ("not an address", False, False),
     ],
 )

@@ -156,16 +156,26 @@ KEPT_HEADERS: Final = frozenset({"retry-after", "x-rate-limit-reset", "content-t
 NEXT_STEP: Final = "Remove the configured base URL, or point it at a loopback simulator outside production."
 
 
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+
 def address_allowed(address: str, *, loopback: bool) -> bool:
-    """Whether a connection to this IP address may carry a secret."""
+    """Whether a connection to this IP address may carry a secret.
+
+    An IPv6 address that leads to an IPv4 one (NAT64, 6to4) is judged by that.
+    """
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    ip = mapped or ip
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip
     if loopback:
         return ip.is_loopback
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.is_site_local:  # which is_global does not know
+            return False
+        ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.sixtofour or ip
     return ip.is_global and not (ip.is_multicast or ip.is_loopback or ip.is_link_local or ip.is_reserved)
 
 
