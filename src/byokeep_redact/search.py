@@ -461,7 +461,7 @@ class Sweep(ScanTargets):
 
     def __init__(self, canaries: Iterable[Canary], *, limits: Limits | None = None) -> None:
         super().__init__(limits)
-        self._known = KnownValues(lambda _: "", squeezed=SQUEEZED_OUT)
+        self._known = KnownValues(lambda _: "", squeezed=SQUEEZED_OUT + b",;")
         for canary in canaries:
             self._known.watch(canary.label, canary.searched)
         if not len(self._known):

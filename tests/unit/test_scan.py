@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import io
+import json
 import lzma
 import os
 import random
@@ -133,6 +134,17 @@ def test_any_twelve_characters_of_the_marker_are_found_and_eleven_are_not(
     assert sweep.scan_bytes(around + b"|" + leak + b"|" + around, source="s").findings
     short = ENCODINGS[encoding](marker[at : at + (10 if encoding.startswith("base") else 11)])
     assert not sweep.scan_bytes(b"|" + short + b"|", source="s").findings
+
+
+def test_bytes_that_are_written_as_numbers_are_found() -> None:
+    """As a list of Python or JSON, over lines too, and as an array of C; in a run of base64 as well."""
+    canary, other = _canary(), list(new_canary("openai"))
+    sweep, listed = Sweep([canary]), list(canary.value)
+    as_c = ", ".join(f"0x{byte:02x}" for byte in listed)
+    for text in (str(listed), json.dumps(listed, indent=2), ";".join(map(str, listed)), f"{{ {as_c} }}"):
+        for data in (text.encode(), base64.b64encode(text.encode())):
+            assert sweep.scan_bytes(NOISE + data + b"\n", source="s").findings, text[:20]
+    assert not sweep.scan_bytes(NOISE + str(other).encode() + b"\n", source="s").findings
 
 
 @pytest.mark.parametrize("alignment", [0, 1, 2])
