@@ -390,6 +390,7 @@ async def test_a_stored_key_that_leaks_while_its_keyless_successor_serves_ends_a
             path = f"/v1/refs/{ref}/rotations"
             status, leak = await desk.call("POST", path, "operator", {"leaked": True})
             assert (status, leak.get("id")) == (201, run), leak
+            assert desk.sql("SELECT state, reason FROM byokeep.job WHERE kind = 'use'") == "killed|suspected_leak"
             back = await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator")
             assert (back[0], back[1]["code"]) == (409, "procedure_goes_on")
             back = await desk.call("POST", f"/v1/procedures/{run}/abort", "operator")

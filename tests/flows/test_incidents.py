@@ -574,6 +574,41 @@ async def test_a_suspected_leak_opens_one_incident_and_stops_the_key(desk: Desk)
     assert (await release(desk, other, second, lane="api"))[0] == 200
 
 
+@pytest.mark.req("R7.1-4")
+async def test_a_leak_ends_what_jobs_hold_of_a_key_that_was_replaced_or_retired_before(desk: Desk) -> None:
+    """Called compromised in an overlap: the version before ends at once as well, without its hours of grace. Called so
+    after it was retired: the jobs that were given it end, and those that were given the key after it go on."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client))["ref"]
+    run = (await desk.put(client, desk.canary(), query="?skip_rehearsal=true"))[1]["rotation"]
+    await desk.work()
+    assert (await desk.call("GET", f"/v1/rotations/{run}", "operator"))[1]["missing"][0] == "soak"
+    body = {"to": "compromised", "reason": "seen_in_chat"}
+    assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
+    (made,) = await listed(desk, query=f"?client_id={client}")
+    await kill(desk, client)
+    await stepped(desk, made["id"], "kill")
+    await stepped(desk, made["id"], "rotate", expect=409)
+    await desk.call("POST", f"/v1/rotations/{run}/resume", "operator", {})
+    await desk.work()
+    found = (await desk.call("GET", f"/v1/rotations/{run}", "operator"))[1]
+    assert (found["missing"][0], found["reason"]) == ("revoke", "revoke_by_hand")
+
+    other = await desk.stand.client()
+    ref = (await desk.onboard(other))["ref"]
+    jobs = [await desk.stand.job(other)]
+    await desk.stand.lease(jobs[0])
+    retired = {"to": "deactivated", "reason": "by_hand"}
+    assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", retired))[0] == 200
+    await desk.onboard(other)
+    jobs.append(await desk.stand.job(other))
+    await desk.stand.lease(jobs[1])
+    desk.sql(f"UPDATE byokeep.lease SET issued_at = issued_at + interval '10 seconds' WHERE job_id = '{jobs[1]}'")
+    assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
+    assert [desk.sql(f"SELECT state FROM byokeep.job WHERE id = '{one}'") for one in jobs] == ["killed", "open"]
+    assert json.loads(desk.stand.events("key.state_changed")[-1])["fields"]["count"] == 1
+
+
 @pytest.mark.req("R7.1-2")
 async def test_a_key_is_verified_while_its_client_is_killed_and_nothing_is_written(desk: Desk) -> None:
     """The playbook's switches stop every effect and no verification, a worker's or a runner's; one that asks for a

@@ -27,6 +27,7 @@ from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 SKIP = "?skip_rehearsal=true"
+RETIRED = {"to": "deactivated", "reason": "by_hand"}
 
 
 async def rotation(desk: Desk, run: str) -> dict[str, Any]:
@@ -1002,6 +1003,41 @@ async def test_no_way_back_once_the_call_to_revoke_has_begun(desk: Desk) -> None
     assert await served(desk, client, "openrouter") == 2
 
 
+@pytest.mark.parametrize("provider", ["openai", "openrouter", "heygen"])
+async def test_a_key_that_ends_while_its_rotation_is_taken_back_is_told_as_ended(desk: Desk, provider: str) -> None:
+    """It is retired while its provider is asked about the old version: nobody is told that it serves again, and the new
+    one, alive at the provider, is ended there or a task. Once it is retired there is no way back to ask for."""
+    client, paused = await desk.stand.client(), provider == "heygen"
+    if provider == "openai":
+        _, _, ref, run = await begun(desk, client, SKIP)
+    else:
+        ref = (await desk.onboard(client, provider=provider))["ref"]
+        if not paused:
+            await administered(desk, client, provider)
+        run = (await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {}))[1]["id"] if paused else (
+            await minted(desk, ref, old_ends="24h"))  # fmt: skip
+    assert (await desk.call("POST", f"/v1/rotations/{run}/{'abort' if paused else 'rollback'}", "operator"))[0] == 200
+    whole, retired = desk.worker.identify, list[int]()
+
+    async def meanwhile(*given: Any) -> Any:
+        answer = await whole(*given)
+        if not retired:
+            retired.append((await desk.call("POST", f"/v1/refs/{ref}/state", "operator", RETIRED))[0])
+        return answer
+
+    desk.worker = replace(desk.worker, identify=meanwhile)
+    await desk.work()
+    found = await rotation(desk, run)
+    undone = {one["stage"]: one["cause"] for one in found["history"] if one["event"] == "procedure.undone"}
+    assert (found["state"], found["ended"], retired) == ("aborted", "aborted", [200])
+    assert undone["stop" if paused else "cutover"] == "reference_ended"
+    if provider == "openai":
+        assert (await unused(desk, ref))["ended"] == ""
+        assert await desk.web.intake.live_versions(desk_place(client)) == [1, 2]
+    if provider == "openrouter":
+        assert keys_of(desk, provider) == ["revoked", "valid"]
+
+
 @pytest.mark.parametrize("known", ["failed", "quarantined"])
 async def test_what_is_known_of_a_paused_key_does_not_derail_its_rotation(desk: Desk, known: str) -> None:
     """It is verified again, or was seen in a log: its successor still comes in beside it and serves in the end. What
@@ -1268,6 +1304,12 @@ async def test_a_dry_run_alone_is_given_the_new_version(desk: Desk) -> None:
         seen.append((pin["version"], value.reveal()))
     assert seen == [(2, new), (1, old)]
     assert any(f'"rotation":"{run}"' in one for one in desk.stand.events("job.opened"))
+    # What becomes of the old one says nothing of the new one, whose own end does.
+    row = "SET session_replication_role = replica; UPDATE byokeep.credential_ref SET"
+    desk.sql(f"{row} expires_at = now(), verification = 'failed'")
+    assert (await desk.stand.lease(job))["secrets"]["openai"]["version"] == 2
+    desk.sql(f"{row} candidate_expires_at = now()")
+    assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 403
     # What was dropped is given to no dry run, and never the current one in its place.
     assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[0] == 200
     await desk.work()
@@ -1551,9 +1593,10 @@ async def test_a_value_that_another_takes_the_place_of_is_a_task_until_it_is_dea
     assert 3 in await desk.web.intake.live_versions(desk_place(client))
 
 
-@pytest.mark.parametrize("state", ["billing_blocked", "rate_limited"])
+@pytest.mark.parametrize("state", ["billing_blocked", "rate_limited", "expired"])
 async def test_a_new_key_that_is_no_good_any_more_is_not_cut_over_to(desk: Desk, state: str) -> None:
-    """It was verified, and looked at again before the cutover: its balance is gone, or nobody could check it."""
+    """It was verified, and looked at again before the cutover: its balance is gone, or nobody could check it. Or it
+    waited for longer than it lives."""
     client = await desk.stand.client()
     _, new, ref, run = await begun(desk, client)
 
@@ -1564,11 +1607,16 @@ async def test_a_new_key_that_is_no_good_any_more_is_not_cut_over_to(desk: Desk,
         await desk.retry_now()
         return await rotation(desk, run)
 
-    await looked_at(SimKeyState(state))
+    row = "SET session_replication_role = replica; UPDATE byokeep.credential_ref SET candidate_expires_at ="
+    if state == "expired":
+        desk.sql(f"{row} now()")
+    else:
+        await looked_at(SimKeyState(state))
     found = await resume(desk, run, "not_rehearsed")
     assert (found["state"], found["missing"][0]) == ("failed", "cutover")
-    assert found["reason"] in ("verified_no_quota", "no_credit", "rate_limited")
+    assert found["reason"] in ("verified_no_quota", "no_credit", "rate_limited", "candidate_gone")
     assert await served(desk, client) == 1
+    desk.sql(f"{row} NULL")
     assert (await looked_at(SimKeyState.VALID))["missing"][0] == "soak"
     assert await served(desk, client) == 2
 
@@ -1602,8 +1650,7 @@ async def test_a_mint_whose_administrators_key_is_gone_can_be_aborted(desk: Desk
     else:
         run = str((await desk.call("POST", path, "operator", {"mint": True}))[1]["id"])
     admin = desk.sql("SELECT id FROM byokeep.credential_ref WHERE purpose = 'admin'")
-    gone = {"to": "deactivated", "reason": "by_hand"}
-    assert (await desk.call("POST", f"/v1/refs/{admin}/state", "operator", gone))[0] == 200
+    assert (await desk.call("POST", f"/v1/refs/{admin}/state", "operator", RETIRED))[0] == 200
     await desk.work()
     assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[0] == 200
     await desk.work()

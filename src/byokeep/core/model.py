@@ -236,6 +236,7 @@ class CredentialRef:
     expires_at: datetime | None
     rotation_days: int | None = None
     candidate: int | None = None
+    candidate_expires_at: datetime | None = None
     provider_place: str = ""
 
 

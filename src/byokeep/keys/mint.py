@@ -151,7 +151,7 @@ async def take_back(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | 
         return None
     async with app.db.begin(client_id=run.client_id) as tx:
         ref = await tx.one(ref_from, "ref_get", id=run.object_id)
-    if ref.version != run.version:
+    if ref.version != run.version or ref.state in rotation.OVER:
         try:
             await _ended(app, actor, run)
         except Unavailable as error:
@@ -187,7 +187,7 @@ async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | N
 
 _SAME: Final = old_version.ROTATE_KEY
 ROTATE_KEY_MINTED: Final = Procedure(
-    name=rotation.MINTED, shape=KeyRotation, verb=_SAME.verb, abortable=True, no_return=_SAME.no_return,
+    name=rotation.MINTED, shape=KeyRotation, verb=_SAME.verb, abortable=_SAME.abortable, no_return=_SAME.no_return,
     look=_SAME.look,
     steps=(
         Step(name="create", act=_minted, undo=take_back, evidence=EventName.KEY_ROTATION),

@@ -225,8 +225,13 @@ async def dropped(app: WorkerApp, actor: Actor, run: KeyRotation, *, keep: bool 
                 }
                 await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
         if not keep:
-            await destroy(app, actor, run, {run.version})
+            await destroy(app, actor, run, {run.version} - await _of_others(app, run))
     return {"version": run.version}
+
+
+async def _of_others(app: WorkerApp, run: KeyRotation) -> set[int]:
+    async with app.db.begin(client_id=run.client_id) as tx:
+        return set(await tx.all(int, "rotation_versions_of_others", **run.at, run=run.id))
 
 
 async def destroyed(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
@@ -236,9 +241,7 @@ async def destroyed(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | 
     """
     for version in run.old:
         await _not_in_use(app, run, version)
-    async with app.db.begin(client_id=run.client_id) as tx:
-        others = await tx.all(int, "rotation_versions_of_others", **run.at, run=run.id)
-    left = set(range(1, run.version)) - set(others)
+    left = set(range(1, run.version)) - await _of_others(app, run)
     await destroy(app, actor, run, {*run.old, *left})
     return {"from_version": run.from_version}
 

@@ -192,8 +192,7 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
                 step = f"Its rotation serves it again with the new key: `byokeep rotate status {paused['id']}`."
                 raise Conflict("rotation_in_flight", next_step=step, run=paused["id"])
         leaked = to is KeyState.COMPROMISED and ref.kind is SecretKind.PROVIDER_API_KEY
-        held = leaked and ref.state in (KeyState.ACTIVE, KeyState.SUSPENDED)  # of an old one nobody holds the value
-        ended = await end_jobs(tx, ref, LEAK_SUSPECTED) if held else None
+        ended = await _end_holders(tx, ref) if leaked and ref.state != KeyState.PRE_ACTIVATION else None
         moved = await move(tx, app, actor, ref, to=to, reason=reason, ended=ended)
         await tell_of_client(tx, app, actor, ref.client_id, ref.id)
         if leaked:
@@ -204,16 +203,25 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
         return moved
 
 
-async def end_jobs(tx: Tx, ref: CredentialRef, reason: str, *, given: bool = False) -> int:
+async def _end_holders(tx: Tx, ref: CredentialRef) -> int:
+    """End the jobs that may hold a key which leaked; of a retired one those that were given it before that."""
+    moves = await tx.all(Transition, "transitions_list", client_id=ref.client_id, limit=None)
+    until = max((one.at for one in moves if (one.ref_id, one.state_to) == (ref.id, KeyState.DEACTIVATED)), default=None)
+    return await end_jobs(tx, ref, LEAK_SUSPECTED, given=until is not None, until=until)
+
+
+async def end_jobs(
+    tx: Tx, ref: CredentialRef, reason: str, *, given: bool = False, until: datetime | None = None
+) -> int:
     """End the open jobs that declared a provider's key; returns how many.
 
     Args:
         tx: Has not yet appended to the audit log: whoever ends a job locks it before the client's chain.
         reason: A code, for the jobs.
-        given: Only those that were given it.
+        given: Only those that were given it, ``until`` then.
     """
-    about = {"client_id": ref.client_id, "provider": ref.provider.value}
-    return await tx.one(int, "rotation_end_jobs", **about, reason=reason, given=given)
+    about = {"client_id": ref.client_id, "provider": ref.provider.value, "reason": reason}
+    return await tx.one(int, "rotation_end_jobs", **about, given=given, until=until)
 
 
 async def set_interval(app: App, actor: Actor, ref_id: UUID, *, days: int, reason: str) -> CredentialRef:

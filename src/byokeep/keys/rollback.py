@@ -43,8 +43,10 @@ async def unpin(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None
            "created_at": datetime.fromisoformat(facts["was_created_at"]),
            "expires_at": datetime.fromisoformat(at) if (at := facts.get("was_expires_at")) else None}  # fmt: skip
     async with app.db.begin(client_id=run.client_id) as tx:
-        await tx.one(ref_from, "ref_lock_row", **run.at)
+        ref = await tx.one(ref_from, "ref_lock_row", **run.at)
         await rotation.require_open(tx, run)
+        if ref.state in rotation.OVER:
+            return {"version": run.version, "cause": "reference_ended"}
         back = await tx.maybe(
             ref_from, "ref_pin_back", **run.at, version=run.from_version, from_version=run.version,
             verified=note.verified, **was,
@@ -86,5 +88,5 @@ async def serve_old(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | 
     """Serve the old version again, if its provider says that it is alive."""
     if (note := await _alive(app, actor, run)) is None:
         return {"cause": "old_key_dead", "version": run.from_version}
-    await rotation_steps.serve(app, actor, run, note)
-    return {"cause": "serves_again", "version": run.from_version}
+    serves = await rotation_steps.serve(app, actor, run, note)
+    return {"cause": "serves_again" if serves else "reference_ended", "version": run.from_version}

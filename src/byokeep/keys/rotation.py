@@ -114,6 +114,11 @@ class KeyRotation(Run):
         return self.procedure in (LEAKED, CUTOVER) and "serve" not in self.evidence
 
     @property
+    def overlaps(self) -> bool:
+        """Whether it has cut over and still has the old version to end."""
+        return "cutover" in self.evidence and self.state != "undoing" and self.procedure != LEAKED
+
+    @property
     def gap_s(self) -> int | None:
         """For how many seconds the key was served to nobody; None: it never was, or it lasts."""
         return int(self.facts["took_s"]) if "stopped_at" in self.facts and "took_s" in self.facts else None
@@ -180,8 +185,7 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
             step = "Replace a key of another kind with its own command: `byokeep key admin`, `byokeep webhook`."
             raise Rejected("not_a_provider_key", next_step=step, kind=ref.kind.value)
         open_ = await in_flight(tx, ref.client_id, ref_id)
-        ends = wish.leaked and open_ is not None and "cutover" in open_.evidence and open_.state != "undoing"
-        if open_ is not None and ends and ref.provider_place:
+        if wish.leaked and ref.provider_place and open_ is not None and open_.overlaps:
             run: Run = await _end_at_once(tx, app, actor, ref, open_)
         else:
             run = await _start(tx, app, actor, ref, wish, facts, open_)
@@ -222,13 +226,16 @@ async def _start(
 
 async def _end_at_once(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRotation) -> Run:
     """A stored key leaked whose keyless successor serves: its rotation ends it now, whoever holds it, and serves on."""
+    ended = await end_jobs(tx, ref, LEAK_SUSPECTED, given=True, until=await pinned_at(tx, run))
     await _leak_told(tx, app, actor, ref)
+    return await end_old_now(tx, app, actor, run, ended)
+
+
+async def end_old_now(tx: Tx, app: App, actor: Actor, run: KeyRotation, ended: int | None = None) -> Run:
+    """Have a rotation that has cut over end the old version at once: it leaked, and ``ended`` jobs that held it."""
     said: dict[str, Said] = {
-        "run": run.id,
-        "stage": "leaked",
-        "provider": run.provider.value,
-        "version": run.from_version,
-    }
+        "run": run.id, "stage": "leaked", "provider": run.provider.value, "version": run.from_version, "count": ended
+    }  # fmt: skip
     await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
     return await procedures.revive(tx, actor, app.procedures[run.procedure], run, grace_s=0, leaked=1)
 
@@ -525,8 +532,8 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
 
     Raises:
         Denied, NotFound: As :func:`find`.
-        Conflict: ``not_cut_over``; ``procedure_goes_on``: the call to revoke the old one has begun; and as
-            :func:`byokeep.kernel.procedures.abort`.
+        Conflict: ``not_cut_over``; ``procedure_goes_on``: the call to revoke the old one has begun;
+            ``reference_ended``: the key was retired; and as :func:`byokeep.kernel.procedures.abort`.
     """
     run = await find(app, actor, run_id)
     async with _changing(app, actor, run):
@@ -538,6 +545,10 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
             )
         async with app.db.begin(client_id=run.client_id) as tx:
             begun = await is_leaked(tx, run) or await revocation_begun(tx, run)
+            ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+        if ref.state in OVER:
+            step = f"The key was retired, so no version serves again. The rotation ends the old one: {look(run_id)}."
+            raise Conflict("reference_ended", next_step=step, state=ref.state)
         if begun:
             step = f"The old key is being ended at its provider, so the new one stays: {look(run_id)}."
             raise Conflict("procedure_goes_on", next_step=step, run=run_id)

@@ -114,8 +114,11 @@ async def cutting(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
 
     The record says for how long the old one stays good, where the two overlap.
     """
-    if (await _ref(app, run)).candidate != run.version:
-        raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile. End this rotation.")
+    ref = await _ref(app, run)
+    ends = ref.candidate_expires_at
+    if ref.candidate != run.version or (ends is not None and ends <= app.clock.now()):
+        step = "The new version was dropped, or has expired, meanwhile. End this rotation."
+        raise Conflict("candidate_gone", next_step=step)
     if not await _good(app, run):
         return None
     overlaps = run.procedure in (rotation.ROTATE, rotation.MINTED)
@@ -177,7 +180,8 @@ async def served(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | Non
     """Serve the key again, with its new version; how long it was not is on record. What a person suspended stays so."""
     if run.facts.get("was_suspended"):
         return {"version": run.version, "cause": "stays_suspended"}
-    await serve(app, actor, run)
+    if not await serve(app, actor, run):
+        return {"version": run.version, "cause": "reference_ended"}
     gap = app.clock.now() - datetime.fromisoformat(run.facts["stopped_at"])
     return {"version": run.version, "took_s": max(0, int(gap.total_seconds()))}
 
@@ -195,11 +199,17 @@ async def say_alive(tx: Tx, actor: Actor, run: KeyRotation, note: CheckOutcome) 
     )
 
 
-async def serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutcome | None = None) -> None:
-    """Serve a paused key; ``note``: what the provider said a moment ago of the version that is pinned."""
+async def serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutcome | None = None) -> bool:
+    """Serve a paused key; False: the reference has ended meanwhile.
+
+    Args:
+        note: What the provider said a moment ago of the version that is pinned.
+    """
     async with app.db.begin(client_id=run.client_id) as tx:
         ref = await tx.one(ref_from, "ref_lock_row", **run.at)
         await rotation.require_open(tx, run)
+        if ref.state in rotation.OVER:
+            return False
         if note is not None:
             if note.verified and ref.verification in ("failed", "pending"):
                 about = {**run.at, "version": ref.version, "verification": "verified"}
@@ -207,3 +217,4 @@ async def serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutco
             await say_alive(tx, actor, run, note)
         if ref.state == KeyState.SUSPENDED:
             await move(tx, app, actor, ref, to=KeyState.ACTIVE, reason="rotated")
+    return True

@@ -41,9 +41,9 @@ async def _dropped(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | N
         return await old_version.dropped(app, actor, run)
     about = rotation.unused_id(run.id, run.version)
     async with app.db.begin(client_id=run.client_id) as tx:
-        serves = (await tx.one(ref_from, "ref_get", id=run.object_id)).version == run.version
+        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
         begun: Run | None = await tx.maybe(Run, "procedure_get", id=about)
-    if serves:  # there was no way back
+    if ref.version == run.version and ref.state not in rotation.OVER:  # there was no way back
         return await old_version.dropped(app, actor, run)
     if begun is None:
         note = await rotation_steps.asked(app, run, run.version)
@@ -66,6 +66,9 @@ async def end_leaked(tx: Tx, app: App, actor: Actor, incident_id: UUID, ref_id: 
     about = rotation.unused_id(incident_id, ref.version)
     if (run := await tx.maybe(Run, "procedure_get", id=about)) is not None:
         return run
+    open_ = await rotation.in_flight(tx, ref.client_id, ref_id)
+    if open_ is not None and open_.overlaps:  # which of the two leaked nobody knows
+        await rotation.end_old_now(tx, app, actor, open_)
     facts = {"pinned_at": rotation.stamp(datetime.fromtimestamp(0, UTC))}
     return await rotation.end_unused(
         tx, app, actor, about, ref.client_id, ref_id, ref.provider.value, ref.version, facts=facts

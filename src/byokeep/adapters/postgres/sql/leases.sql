@@ -20,10 +20,12 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets, j.sealing_at IS NOT NULL 
          WHERE l.client_id = j.client_id AND l.issued_at > t.now - interval '1 second') AS recent,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'provider', r.provider, 'ref', r.secret_ref, 'state', r.state,
-                   -- A dry run is given the new version while it waits, and nothing else.
+                   -- A dry run is given the new version while it waits, and nothing else: it was verified before, and
+                   -- what is known of the old one says nothing of it.
                    'version', CASE WHEN d.job_id IS NULL THEN r.version
                                    WHEN d.version = r.candidate_version THEN d.version END,
-                   'verification', r.verification, 'unexpired', r.expires_at IS NULL OR r.expires_at > t.now,
+                   'verification', CASE WHEN d.job_id IS NULL THEN r.verification ELSE 'verified' END,
+                   'unexpired', coalesce(CASE WHEN d.job_id IS NULL THEN r.expires_at ELSE r.candidate_expires_at END > t.now, true),
                    'keyless', CASE WHEN d.job_id IS NULL THEN r.provider_place ELSE r.candidate_place END <> '')), '[]')
           FROM byokeep.credential_ref r
           LEFT JOIN byokeep.dry_run d ON d.client_id = j.client_id AND d.job_id = j.id AND d.ref_id = r.id

@@ -138,11 +138,12 @@ SELECT r.seq FROM byokeep.audit_record r
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version;
 
 -- name: rotation_versions_of_others
--- Versions that other runs have yet to end, or a mass revocation: the keys of a client at a provider share a place.
-SELECT CAST(p.facts ->> 'from_version' AS integer) AS version
+-- Versions that other runs made or have yet to end, or a mass revocation: the keys of a client at a provider share a place.
+SELECT CAST(p.facts ->> fact.name AS integer) AS version
   FROM byokeep.procedure_run p JOIN byokeep.credential_ref r ON r.client_id = p.client_id AND r.id = :id
+ CROSS JOIN (VALUES ('version'), ('from_version'), ('also_version')) AS fact (name)
  WHERE p.client_id = :client_id AND p.facts ->> 'provider' = r.provider AND p.id <> :run AND p.closed_at IS NULL
-   AND (p.procedure LIKE 'rotate\_key%' OR p.procedure = 'end_unused_key')
+   AND (p.procedure LIKE 'rotate\_key%' OR p.procedure = 'end_unused_key') AND CAST(p.facts ->> fact.name AS integer) > 0
 UNION
 SELECT i.version FROM byokeep.revocation_item i JOIN byokeep.credential_ref r ON r.client_id = i.client_id AND r.id = :id
  WHERE i.client_id = :client_id AND i.kind = 'key' AND i.provider = r.provider AND i.state <> 'revoked'
@@ -235,13 +236,14 @@ SELECT d.job_id, d.number,
  ORDER BY d.number;
 
 -- name: rotation_end_jobs
--- Ends the jobs that were given a key which its successor ended at the provider; of one that leaked all that declared it,
--- for a lease may be on its way.
+-- Ends the jobs that were given a key which its successor ended at the provider, or that leaked once jobs got another one,
+-- by a lease up to then; of one that leaked while it served all that declared it, for a lease may be on its way.
 WITH ended AS (
     UPDATE byokeep.job j SET state = 'killed', reason = :reason, closed_at = clock_timestamp()
      WHERE j.client_id = :client_id AND j.state = 'open' AND j.kind = 'use' AND :provider = ANY (j.secrets)
        AND (NOT CAST(:given AS boolean)
-            OR EXISTS (SELECT FROM byokeep.lease l WHERE l.client_id = j.client_id AND l.job_id = j.id
-                                                     AND :provider = ANY (l.secrets)))
+            OR EXISTS (SELECT FROM byokeep.lease l
+                        WHERE l.client_id = j.client_id AND l.job_id = j.id AND :provider = ANY (l.secrets)
+                          AND (CAST(:until AS timestamptz) IS NULL OR l.issued_at <= CAST(:until AS timestamptz) + interval '5 seconds')))
     RETURNING 1)
 SELECT count(*) FROM ended;
