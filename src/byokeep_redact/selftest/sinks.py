@@ -240,6 +240,7 @@ def _threading(out: SinkContext, samples: Sequence[Marked]) -> None:
 
 def _asyncio(out: SinkContext, samples: Sequence[Marked]) -> None:
     async def run() -> None:
+        gc.freeze()  # what is loaded need not be gone through for every task
         for mark, text, _ in samples:
             await _task(mark, text)
 
