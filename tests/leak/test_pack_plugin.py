@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from byokeep_redact.selftest import pack
+from byokeep_redact.selftest import pack, runner
 from byokeep_redact.selftest.runner import Setup
 
 pytestmark = pytest.mark.timeout(400)  # a run takes twenty seconds, on a busy machine minutes
@@ -32,7 +32,7 @@ def run(folder: Path, *words: str, also: Path | None = None, **variables: str) -
     )
 
 
-# A sink of each class; that all of them run and could leak, test_pack.py and the run of the fixed project say.
+# A sink of each class: that each sink runs, could leak and does not, test_pack.py says.
 FEW = """
 from byokeep_redact.selftest import runner
 few = ("logging-message", "otel-headers", "evasions", "long-lines", runner.DYING)
@@ -62,9 +62,10 @@ def test_a_project_with_a_leak_fails_by_class(tmp_path: Path) -> None:
     assert not re.search(r"[A-Za-z0-9]{40}|voucher_", ran.stdout)
 
 
-def test_the_fixed_project_passes_under_xdist() -> None:
+def test_the_fixed_project_passes_under_xdist(tmp_path: Path) -> None:
     """The example with its fix, on two workers: every part passes, the pack ran once and its seed is printed."""
-    ran = run(EXAMPLE, "-q", "--secrets-leak", "-p", "xdist", "-n", "2", SHOP_FIXED="1")
+    (tmp_path / "few.py").write_text(FEW)
+    ran = run(EXAMPLE, "-q", "--secrets-leak", "-p", "few", "-p", "xdist", "-n", "2", also=tmp_path, SHOP_FIXED="1")
     assert ran.returncode == 0, ran.stdout
     assert "13 passed" in ran.stdout
     assert len(set(re.findall(r"seed [0-9a-f]{16}", ran.stdout))) == 1
@@ -243,8 +244,11 @@ def configure():
 """
 
 
-def test_another_redactor_is_measured_by_its_own_registration(tmp_path: Path) -> None:
+def test_another_redactor_is_measured_by_its_own_registration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A project's own redactor is given the live values its own way: it hides plain ones and loses encoded ones."""
+    monkeypatch.setattr(runner, "available_sinks", lambda: (["logging-message", runner.DYING], []))
     (tmp_path / "ownlogs.py").write_text(FOREIGN)
     outcome = pack.run(Setup("ownlogs:configure", "ownlogs:VALUES.append", root=tmp_path))
     assert outcome.overall() == "unknown", "a name that names no function"
