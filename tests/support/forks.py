@@ -314,6 +314,10 @@ def _load(kind: str) -> None:
         import_module(name)
     if kind not in _LOADED:
         del sys.modules[kind]  # it is run as a program
+    if kind == "command":
+        from byokeep_redact.leaks import Scanner
+
+        Scanner().scan_bytes(b" ", source="")  # which compiles what each scan searches with
     if kind == "part":
         from byokeep.adapters.passwords import Passwords
         from byokeep.processes import serve
