@@ -213,10 +213,7 @@ class AccountState(PlatformAccount):
 
 _POLICY_OF: Final = {frozenset(lanes): policy for policy, lanes in LANES_OF.items()}
 _NEXT: Final = {
-    "not_connected": "connect",
-    "needs_reauth": "connect",
-    "unverified": "connect",
-    "disconnected": "connect",
+    **dict.fromkeys(("not_connected", "needs_reauth", "unverified", "disconnected"), "connect"),
     "name_changed": "confirm-name",
 }
 

@@ -220,15 +220,9 @@ class _Wish:
 
 
 async def start(
-    app: WebApp,
-    actor: Actor,
-    client_id: ClientId,
-    *,
-    login: str,
-    account: str,
-    purposes: Sequence[str] | None = None,
+    app: WebApp, actor: Actor, client_id: ClientId, *, login: str, account: str, purposes: Sequence[str] | None = None,
     wanted: str | None = None,
-) -> Started:
+) -> Started:  # fmt: skip
     """Start a consent. One that was started for the same account and is not answered ends.
 
     Args:

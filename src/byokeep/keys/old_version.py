@@ -171,9 +171,7 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
         step = "Revoke the old key at the provider, then resume."
         raise Conflict(code, next_step=step, status=note.status.value, version=version)
     said: dict[str, str | int] = {
-        "from_version": version,
-        "endpoint": note.endpoint.replace(".", "_"),
-        "cause": note.status.value,
+        "from_version": version, "endpoint": note.endpoint.replace(".", "_"), "cause": note.status.value
     }
     return said | ({} if note.http_status is None else {"http_status": note.http_status})
 
@@ -218,10 +216,7 @@ async def dropped(app: WorkerApp, actor: Actor, run: KeyRotation, *, keep: bool 
         async with app.db.begin(client_id=run.client_id) as tx:
             if await tx.maybe(ref_from, "ref_drop_candidate", **run.at, version=run.version):
                 said: dict[str, Said] = {
-                    "run": run.id,
-                    "stage": "drop",
-                    "provider": run.provider.value,
-                    "version": run.version,
+                    "run": run.id, "stage": "drop", "provider": run.provider.value, "version": run.version
                 }
                 await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
         if not keep:

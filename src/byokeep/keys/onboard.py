@@ -129,15 +129,9 @@ class _OnboardPlan:
 
 
 async def onboard(
-    app: WebApp,
-    actor: Actor,
-    *,
-    client_id: ClientId,
-    provider: str,
-    value: Secret,
-    check: Callable[[], None],
+    app: WebApp, actor: Actor, *, client_id: ClientId, provider: str, value: Secret, check: Callable[[], None],
     wish: OnboardRequest,
-) -> Onboarded:
+) -> Onboarded:  # fmt: skip
     """Store a key and queue its verification. Wipes ``value``.
 
     Args:
@@ -368,14 +362,9 @@ async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _OnboardPlan) -> Creden
 async def queue_verification(tx: Tx, run: SopRun, job_id: UUID, request_id: UUID) -> None:
     """Hand a stored version to the workers."""
     await tx.defer(
-        "verify_key",
-        client_id=str(run.client_id),
-        ref_id=str(run.object_id),
-        version=str(run.version),
-        sop_id=str(run.id),
-        job_id=str(job_id),
-        request_id=str(request_id),
-    )
+        "verify_key", client_id=str(run.client_id), ref_id=str(run.object_id), version=str(run.version),
+        sop_id=str(run.id), job_id=str(job_id), request_id=str(request_id),
+    )  # fmt: skip
 
 
 async def _say(

@@ -66,14 +66,9 @@ CUTOVER: Final = "rotate_key_cutover"
 UNUSED: Final = "end_unused_key"
 LEAKED: Final = "rotate_key_leaked"
 DUAL_PERIOD: Final = timedelta(days=7)  # how long an old and a new version may live side by side
-ALIVE: Final = frozenset(
-    {
-        OutcomeStatus.VERIFIED,
-        OutcomeStatus.VERIFIED_NO_QUOTA,
-        OutcomeStatus.NO_CREDIT,
-        OutcomeStatus.RESTRICTED_BUT_LIVE,
-    }
-)
+ALIVE: Final = frozenset({
+    OutcomeStatus.VERIFIED, OutcomeStatus.VERIFIED_NO_QUOTA, OutcomeStatus.NO_CREDIT, OutcomeStatus.RESTRICTED_BUT_LIVE,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -538,11 +533,8 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
     run = await find(app, actor, run_id)
     async with _changing(app, actor, run):
         if "cutover" not in run.evidence:
-            raise Conflict(
-                "not_cut_over",
-                next_step=f"The old key still serves. End it: `byokeep rotate abort {run_id}`.",
-                run=run_id,
-            )
+            step = f"The old key still serves. End it: `byokeep rotate abort {run_id}`."
+            raise Conflict("not_cut_over", next_step=step, run=run_id)
         async with app.db.begin(client_id=run.client_id) as tx:
             begun = await is_leaked(tx, run) or await revocation_begun(tx, run)
             ref = await tx.one(ref_from, "ref_get", id=run.object_id)

@@ -122,11 +122,9 @@ async def require_active(tx: Tx, client_id: ClientId) -> Client:
         raise NotFound("not_found")
     if client.state is not ClientState.ACTIVE:
         raise Rejected(
-            "client_not_active",
-            next_step="Enrol a new client, or resume a suspended one.",
-            client=client_id,
+            "client_not_active", next_step="Enrol a new client, or resume a suspended one.", client=client_id,
             state=client.state.value,
-        )
+        )  # fmt: skip
     return client
 
 
@@ -192,12 +190,9 @@ async def named_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> list[Named
     async with command(app, actor, Verb.CLIENT_READ) as tx:
         kinds = [kind for kind, verb in KINDS.items() if kind in _BY_ID or actor.roles & verb.roles]
         asked = {
-            "wanted": sorted(set(wanted), key=str),
-            "kinds": ["installation", *kinds],
-            "begins": "-",
-            "people": None,
+            "wanted": sorted(set(wanted), key=str), "kinds": ["installation", *kinds], "begins": "-", "people": None,
             "spelt": None,
-        }
+        }  # fmt: skip
         asked |= {"clients": scope_of(actor), "limit": _MOST_NAMES}
         return await tx.all(Named, "names_known", **asked)
 

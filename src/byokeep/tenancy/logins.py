@@ -74,10 +74,9 @@ async def log_in(
     """
     async with app.db.begin(every_client=True) as tx:
         found = await tx.maybe(
-            lambda row: (reader(Subject)(row), row["password_phc"], row["recorded"] is True),
-            "subject_named",
+            lambda row: (reader(Subject)(row), row["password_phc"], row["recorded"] is True), "subject_named",
             name=name[:128].replace("\0", ""),
-        )
+        )  # fmt: skip
     subject, phc, recorded = found if found is not None else (None, None, False)
     same = await passwords.matches(phc, password)
     password.wipe()
