@@ -533,14 +533,14 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
     run = await find(app, actor, run_id)
     async with _changing(app, actor, run):
         if "cutover" not in run.evidence:
-            step = f"The old key still serves. End it: `byokeep rotate abort {run_id}`."
-            raise Conflict("not_cut_over", next_step=step, run=run_id)
+            early = f"The old key still serves. End it: `byokeep rotate abort {run_id}`."
+            raise Conflict("not_cut_over", next_step=early, run=run_id)
         async with app.db.begin(client_id=run.client_id) as tx:
             begun = await is_leaked(tx, run) or await revocation_begun(tx, run)
             ref = await tx.one(ref_from, "ref_get", id=run.object_id)
         if ref.state in OVER:
-            step = f"The key was retired, so no version serves again. The rotation ends the old one: {look(run_id)}."
-            raise Conflict("reference_ended", next_step=step, state=ref.state)
+            over = f"The key was retired, so no version serves again. The rotation ends the old one: {look(run_id)}."
+            raise Conflict("reference_ended", next_step=over, state=ref.state)
         if begun:
             step = f"The old key is being ended at its provider, so the new one stays: {look(run_id)}."
             raise Conflict("procedure_goes_on", next_step=step, run=run_id)
