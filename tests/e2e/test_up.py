@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from byokeep.process import WORKER_READY, is_held
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
 from tests.support.cli import Ran, Shell, ended
+from tests.support.forks import Begun
 from tests.support.stack import SOURCE, configure, family, lives, new_home, running_stack, until
 
 pytestmark = pytest.mark.timeout(400)  # whole stacks start; how fast is a benchmark
@@ -64,7 +66,9 @@ async def rested() -> AsyncIterator[Path]:
 class Up:
     """A running ``byokeep up``."""
 
-    def __init__(self, process: asyncio.subprocess.Process, ready: dict[str, Any], stack: dict[str, Any]) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process | Begun, ready: dict[str, Any], stack: dict[str, Any]
+    ) -> None:
         self.process, self.ready, self.stack = process, ready, stack
         self.pids = {below for pid in (process.pid, *stack["pids"].values()) for below in family(pid)}
 
@@ -82,7 +86,8 @@ class Up:
 @asynccontextmanager
 async def up(shell: Shell, **variables: str) -> AsyncIterator[Up]:
     """Start and wait for the one JSON document that says it is ready; end it afterwards."""
-    process = await shell.start("up", "--json", **FREE, **variables)
+    starting = partial(shell.begin, starts=True) if shell.loaded else shell.start
+    process = await starting("up", "--json", **FREE, **variables)
     assert process.stdout is not None
     made: Up | None = None
     try:
@@ -178,7 +183,7 @@ async def test_a_stack_starts_stops_and_goes_on(home: Path, sim: Sim) -> None:
         assert len(first.pids) > len(PARTS) + 1
         assert await first.end(signal.SIGKILL) == -signal.SIGKILL  # nothing tidies up: the kernel does
 
-    async with up(shell) as again:
+    async with up(replace(shell, loaded=True)) as again:
         assert not again.pids & first.pids
         assert await works(shell, client)
         listed = await shell.run("key", "list", client, "--json", token=token)
@@ -224,7 +229,7 @@ async def test_test_settings_refuse_to_start_in_production(home: Path) -> None:
     config.write_text('environment = "production"\n' + config.read_text())
     await refused(Shell(home), 2, "test_hook_in_production")
     for name in ("web", "broker", "worker", "refresher"):
-        ran = await Shell(home).run(name, "--json")
+        ran = await Shell(home, loaded=True).run(name, "--json")
         assert (ran.code, ran.document["error"]["code"]) == (2, "test_hook_in_production")
     assert not (home / "openbao").exists()
 
@@ -281,29 +286,26 @@ async def test_a_lost_seal_key_is_not_made_anew(rested: Path) -> None:
         aside.rename(seal)
 
 
-class Lowered(Shell):
-    """A shell whose commands run as another user, when this one is root.
+def lowered() -> tuple[str, ...]:
+    """What runs a program as another user, when this one is root.
 
     An interpreter in root's own home can not be reached by others; then that user may look everywhere, and no more.
     """
-
-    def command(self, words: Any, token: Path | None) -> list[str]:
-        plain = super().command(words, token)
-        if os.geteuid() != 0:
-            return plain
-        who = pwd.getpwnam(NOBODY)
-        drop = ["setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--clear-groups", "--no-new-privs"]
-        account = SystemUser(NOBODY, who.pw_uid, who.pw_gid)
-        if blocking_directory(Path(sys.executable).resolve(), account) or blocking_directory(SOURCE, account):
-            drop += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-        return [*drop, *plain]
+    if os.geteuid() != 0:
+        return ()
+    who = pwd.getpwnam(NOBODY)
+    drop = ["setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--clear-groups", "--no-new-privs"]
+    account = SystemUser(NOBODY, who.pw_uid, who.pw_gid)
+    if blocking_directory(Path(sys.executable).resolve(), account) or blocking_directory(SOURCE, account):
+        drop += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    return tuple(drop)
 
 
 async def test_it_all_works_without_root(sim: Sim) -> None:
     """An ordinary user runs the stack in a home of their own and onboards a key; nothing of it runs as root."""
     home = Path(tempfile.mkdtemp(prefix="byk-", dir="/tmp"))
     configure(home, sim)
-    shell = Lowered(home)
+    shell = Shell(home, loaded=True, before=lowered())
     uid = os.geteuid() or pwd.getpwnam(NOBODY).pw_uid
     if os.geteuid() == 0:
         for path in (home, *home.iterdir()):

@@ -57,25 +57,28 @@ class Shell:
     Args:
         home: The home.
         loaded: Whether servers and stacks that end by themselves are forked as well, and what demo and drill start.
+        before: The command that runs its commands as somebody else.
     """
 
     home: Path
     ran: list[Ran] = field(default_factory=list)
     loaded: bool = False
+    before: tuple[str, ...] = ()
 
     async def run(
         self, *words: str, token: Path | None = None, stdin: bytes | None = None, fds: Sequence[int] = (),
         within_s: float = 60.0, **variables: str,
     ) -> Ran:  # fmt: skip
         """Run ``byokeep WORDS`` to its end. Flags of the home and the token stand before a ``--``."""
-        started = self.command(words, token)
-        plain = started[: len(_PROGRAM)] == _PROGRAM and "PYTHONPATH" not in variables
+        started, program = self.command(words, token), [*self.before, *_PROGRAM]
+        plain = started[: len(program)] == program and "PYTHONPATH" not in variables
         part = self.loaded and words[0] in (*_PARTS, "up")
         forks = part or (self.loaded and words[0] == "demo") or _ALONE.isdisjoint((words[:1], words[:2]))
         if plain and not Watch.watching and forks:
-            given = started[len(_PROGRAM) :], environment() | variables, stdin, within_s, "part" if part else "command"
+            given = started[len(program) :], environment() | variables, stdin, within_s, "part" if part else "command"
             starts = self.loaded and words[0] in ("demo", "drill")
-            return self._keep(words, *await asyncio.to_thread(forked, *given, fds=fds, starts=starts))
+            how: dict[str, Any] = {"fds": fds, "starts": starts, "before": self.before}
+            return self._keep(words, *await asyncio.to_thread(forked, *given, **how))
         process = await self.start(*words, token=token, stdin=stdin is not None, fds=fds, **variables)
         try:
             out, err = await asyncio.wait_for(process.communicate(stdin), within_s)
@@ -95,9 +98,10 @@ class Shell:
             pass_fds=tuple(fds),
         )  # fmt: skip
 
-    async def begin(self, *words: str, token: Path) -> Begun:
-        """Begin ``byokeep WORDS``, forked and without input; :meth:`finish` waits for its end."""
-        return await begun(self.command(words, token)[len(_PROGRAM) :], environment())
+    async def begin(self, *words: str, token: Path | None = None, starts: bool = False, **variables: str) -> Begun:
+        """Begin ``byokeep WORDS``, forked as what it starts, without input; :meth:`finish` waits for its end."""
+        given = self.command(words, token)[len(self.before) + len(_PROGRAM) :], environment() | variables
+        return await begun(*given, starts=starts, before=self.before)
 
     async def finish(self, process: asyncio.subprocess.Process | Begun, *words: str, within_s: float = 30.0) -> Ran:
         """Wait for a started command."""
@@ -113,7 +117,7 @@ class Shell:
     def command(self, words: Sequence[str], token: Path | None) -> list[str]:
         shared = ["--home", str(self.home), *(["--token-file", str(token)] if token else [])]
         at = list(words).index("--") if "--" in words else len(words)
-        return [*_PROGRAM, *words[:at], *shared, *words[at:]]
+        return [*self.before, *_PROGRAM, *words[:at], *shared, *words[at:]]
 
     def _keep(self, words: Sequence[str], code: int | None, out: bytes, err: bytes) -> Ran:
         ran = Ran(tuple(words), -1 if code is None else code, out.decode(), err.decode())
@@ -207,7 +211,7 @@ class Watch:
                 self.found.append(entry.name)
 
 
-async def ended(process: asyncio.subprocess.Process) -> None:
+async def ended(process: asyncio.subprocess.Process | Begun) -> None:
     """End a process that a failing test left."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):

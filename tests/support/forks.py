@@ -68,12 +68,12 @@ _lock = threading.Lock()
 
 
 @cache
-def _server(kind: str) -> socket.socket:
-    """Start the process that forks; it ends with this one."""
+def _server(kind: str, before: tuple[str, ...] = ()) -> socket.socket:
+    """Start the process that forks, by what stands before it; it ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     kept = {name: text for name, text in os.environ.items() if not name.startswith("BYOKEEP_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.forks", str(theirs.fileno()), kind], cwd=ROOT,
+        [*before, sys.executable, "-m", "tests.support.forks", str(theirs.fileno()), kind], cwd=ROOT,
         pass_fds=[theirs.fileno()], env=kept | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
@@ -89,7 +89,7 @@ def _server(kind: str) -> socket.socket:
 
 def forked(
     words: Sequence[str], environment: Mapping[str, str], stdin: bytes | None, within_s: float, kind: str = "command",
-    *, fds: Sequence[int] = (), starts: bool = False, cwd: Path | None = None,
+    *, fds: Sequence[int] = (), starts: bool = False, cwd: Path | None = None, before: tuple[str, ...] = (),
 ) -> tuple[int, bytes, bytes]:  # fmt: skip
     """Run ``byokeep WORDS``; returns exit code, standard output and standard error. Blocking.
 
@@ -99,6 +99,7 @@ def forked(
         fds: Descriptors of here that it has under the same numbers.
         starts: Whether what it starts of our programs is forked as well.
         cwd: Where it works; default here.
+        before: The command that makes somebody else of whoever forks.
 
     Raises:
         TimeoutError: It took too long, and was killed.
@@ -106,8 +107,8 @@ def forked(
     pipes = [os.pipe() for _ in range(3)]
     (given, giving), *printed = pipes
     theirs = [given, *(writing for _, writing in printed)]
-    sent = [*theirs, *fds, *([_server("part").fileno()] if starts else ())]
-    answer = _ask(kind, words, environment, sent, fds=fds, cwd=cwd)
+    sent = [*theirs, *fds, *([_server("part", before).fileno()] if starts else ())]
+    answer = _ask(kind, words, environment, sent, fds=fds, cwd=cwd, before=before)
     for descriptor in theirs:
         os.close(descriptor)
     said: dict[int, bytes] = {}
@@ -139,26 +140,38 @@ class Begun:
     """
 
     def __init__(self, answer: socket.socket, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader) -> None:
-        self._answer, self.stdout, self.stderr = answer, stdout, stderr
+        self._answer, self.stdout, self.stderr = answer.makefile("r"), stdout, stderr
+        answer.close()
+        self.pid = int(self._answer.readline())
         self.returncode: int | None = None
 
     async def communicate(self) -> tuple[bytes, bytes]:
         """Wait for its end; returns what it printed and nobody has read."""
         out, err = await asyncio.gather(self.stdout.read(), self.stderr.read())
-        self.returncode = await asyncio.to_thread(self._ended)
+        await self.wait()
         return out, err
 
-    def _ended(self) -> int:
-        with self._answer, self._answer.makefile("r") as lines:
-            lines.readline()  # its number
-            return int(lines.readline())
+    async def wait(self) -> int:
+        """Wait for its end; returns the exit code."""
+        if self.returncode is None:
+            self.returncode = int(await asyncio.to_thread(self._answer.readline))
+            self._answer.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
 
 
-async def begun(words: Sequence[str], environment: Mapping[str, str]) -> Begun:
+async def begun(
+    words: Sequence[str], environment: Mapping[str, str], *, starts: bool = False, before: tuple[str, ...] = ()
+) -> Begun:
     """Begin ``byokeep WORDS`` in a forked process.
 
     Args:
         words, environment: What is run, and on what.
+        starts, before: As :func:`forked` has them; what starts others is a server.
     """
     loop, readers, theirs = asyncio.get_running_loop(), list[asyncio.StreamReader](), list[int]()
     for _ in range(2):
@@ -167,11 +180,13 @@ async def begun(words: Sequence[str], environment: Mapping[str, str]) -> Begun:
         readers.append(reader := asyncio.StreamReader())
         protocol = asyncio.StreamReaderProtocol(reader)
         await loop.connect_read_pipe(lambda made=protocol: made, os.fdopen(reading, "rb"))
+    kind = "part" if starts else "command"
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
-        answer = await asyncio.to_thread(_ask, "command", words, environment, [nothing.fileno(), *theirs])
+        sent = [nothing.fileno(), *theirs, *([_server(kind, before).fileno()] if starts else ())]
+        answer = await asyncio.to_thread(_ask, kind, words, environment, sent, before=before)
     for descriptor in theirs:
         os.close(descriptor)
-    return Begun(answer, *readers)
+    return await asyncio.to_thread(Begun, answer, *readers)
 
 
 @contextmanager
@@ -199,7 +214,7 @@ def stopped(module: str, stdin: bytes) -> Iterator[IO[bytes]]:
 
 def _ask(
     kind: str, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[int], module: str = "",
-    *, fds: Sequence[int] = (), cwd: Path | None = None,
+    *, fds: Sequence[int] = (), cwd: Path | None = None, before: tuple[str, ...] = (),
 ) -> socket.socket:  # fmt: skip
     """Let a process be forked; returns where its number is told, and in the end its exit code."""
     answer, reply = socket.socketpair()
@@ -208,7 +223,7 @@ def _ask(
     asked = json.dumps(said | {"fds": list(fds)}).encode()
     theirs = array.array("i", [reply.fileno(), *streams])
     with _lock:
-        _server(kind).sendmsg([asked], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, theirs)])
+        _server(kind, before).sendmsg([asked], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, theirs)])
     reply.close()
     return answer
 
@@ -447,7 +462,7 @@ if __name__ == "__main__":
         starts = len(more) > len(fds)
         if starts:
             others = socket.socket(fileno=more[-1])
-            _server = lambda _: others  # type: ignore[assignment]  # noqa: E731
+            _server = lambda *_: others  # type: ignore[assignment]  # noqa: E731
         try:
             with soon_settled() if soon else nullcontext(), standing() if starts else nullcontext():
                 runpy.run_module(command["module"], run_name="__main__", alter_sys=True)
