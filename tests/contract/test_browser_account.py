@@ -82,6 +82,13 @@ async def browser(site: Site) -> AsyncIterator[Running]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def other() -> AsyncIterator[Running]:
     """One for logins that end."""
+    async with fresh(bare=True) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def viewed() -> AsyncIterator[Running]:
+    """One that somebody sees through the viewer."""
     async with fresh() as started:
         yield started
 
@@ -301,9 +308,9 @@ class Person:
         return said
 
 
-async def test_a_person_logs_in_through_the_viewer(site: Site, other: Running) -> None:
+async def test_a_person_logs_in_through_the_viewer(site: Site, viewed: Running) -> None:
     """Pictures come, clicks and keys arrive, Done is told; afterwards it is the right account, typed by nobody else."""
-    browser = other
+    browser = viewed
     await browser.context.clear_cookies()
     async with handed_over(browser, site_of(), site.place(), **TOLD) as handoff:
         boxes = [await browser.page.locator(one).bounding_box() for one in ("#username", "#password", "#go")]
@@ -353,9 +360,9 @@ def test_of_an_address_the_person_sees_the_host_alone() -> None:
         assert host_of(odd) == ("", False), odd
 
 
-async def test_the_viewer_follows_a_window_that_opens(site: Site, other: Running) -> None:
+async def test_the_viewer_follows_a_window_that_opens(site: Site, viewed: Running) -> None:
     """A login that opens a window of its own is shown, and after it the page that opened it."""
-    browser = other
+    browser = viewed
     async with handed_over(browser, site_of(), site.place(), **TOLD) as handoff:
         origin = {"Origin": f"http://127.0.0.1:{port_of(handoff)}"}
         async with site.http.ws_connect(handoff.address + "view", headers=origin) as socket:
@@ -383,9 +390,9 @@ async def test_the_viewer_follows_a_window_that_opens(site: Site, other: Running
             assert "8" in await browser.page.locator("#username").input_value()
 
 
-async def test_the_viewer_lets_nobody_else_in(site: Site, other: Running) -> None:
+async def test_the_viewer_lets_nobody_else_in(site: Site, viewed: Running) -> None:
     """Another token, another name of this machine, another page's socket and a second viewer are turned away."""
-    async with handed_over(other, site_of(), site.place(), **TOLD) as handoff:
+    async with handed_over(viewed, site_of(), site.place(), **TOLD) as handoff:
         base = f"http://127.0.0.1:{port_of(handoff)}"
         good = {"Origin": base}
 
@@ -432,14 +439,14 @@ async def cancelled_under(first: Page, second: Page, site: Site, browser: Runnin
         raise Conflict("work_ended")
 
 
-async def test_the_viewer_says_why_it_ends(site: Site, other: Running) -> None:
+async def test_the_viewer_says_why_it_ends(site: Site, viewed: Running) -> None:
     """A login that is cancelled, one that is over, and a second viewer: each is told, and Done can not be pressed."""
-    async with fresh() as viewers:
+    async with fresh(bare=True) as viewers:
         first, second = viewers.page, await viewers.context.new_page()
         with pytest.raises(Conflict):
-            await cancelled_under(first, second, site, other)
+            await cancelled_under(first, second, site, viewed)
         await told(first, "was cancelled")
-        async with handed_over(other, site_of(), site.place(), **TOLD) as handoff:
+        async with handed_over(viewed, site_of(), site.place(), **TOLD) as handoff:
             await first.goto(handoff.address)
             await expect(first.locator("#state")).to_contain_text("press Done")
         await told(first, "has ended")

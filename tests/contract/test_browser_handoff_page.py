@@ -64,7 +64,7 @@ class Desk:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def desk() -> AsyncIterator[Desk]:
-    async with site_with_acme() as site, fresh() as server, fresh() as viewers:
+    async with site_with_acme() as site, fresh() as server, fresh(bare=True) as viewers:
         yield Desk(site, server, viewers)
 
 

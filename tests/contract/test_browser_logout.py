@@ -11,7 +11,7 @@ from aiohttp import web
 
 from byokeep.browser.identify import IdentityOutcome, identify
 from byokeep.browser.launch import Running
-from byokeep.browser.session import PortableState, logged_out, restored, taken
+from byokeep.browser.session import PortableState, _cleared, logged_out, restored, taken
 from byokeep.core.vault_incident import SessionEnd
 from byokeep.platforms.website import SitePlace
 from tests.support.loopback import answering
@@ -75,6 +75,13 @@ async def server() -> AsyncIterator[Server]:
         yield found
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def browser() -> AsyncIterator[Running]:
+    """One for all cases: each leaves it as empty as a new one."""
+    async with fresh(bare=True) as started:
+        yield started
+
+
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("byokeep.browser.identify.READ_S", 2.0)
@@ -106,24 +113,23 @@ async def outcome(browser: Running, server: Server) -> IdentityOutcome:
     ],
 )
 async def test_revoked_takes_a_copy_that_was_let_in(
-    server: Server, kept: str, ends: bool, uses: int, ended: SessionEnd
+    browser: Running, server: Server, kept: str, ends: bool, uses: int, ended: SessionEnd
 ) -> None:
     """A copy that is incomplete, or worn out by being shown, is refused too: that proves no end of the session."""
     server.kept, server.ends, server.uses_left = kept, ends, uses
-    async with fresh() as browser:
-        session = await logged_in(browser, server)
-        assert await logged_out(browser, site_of(), server.place, session) is ended
-        assert await taken(browser, also=session.visited()) == PortableState((), ())
-        if ended is SessionEnd.REVOKED or (not ends and uses == 100 and kept != "cache"):
-            browser.visited.clear()  # the look at what is left was a visit
-            await restored(browser, session)
-            assert (await outcome(browser, server) is IdentityOutcome.LOGGED_OUT) is (ended is SessionEnd.REVOKED)
+    session = await logged_in(browser, server)
+    assert await logged_out(browser, site_of(), server.place, session) is ended
+    assert await taken(browser, also=session.visited()) == PortableState((), ())
+    if ended is SessionEnd.REVOKED or (not ends and uses == 100 and kept != "cache"):
+        browser.visited.clear()  # the look at what is left was a visit
+        await restored(browser, session)
+        assert (await outcome(browser, server) is IdentityOutcome.LOGGED_OUT) is (ended is SessionEnd.REVOKED)
+    await _cleared(browser, session)
 
 
-async def test_a_second_platform_is_logged_out_in_the_same_browser(server: Server) -> None:
+async def test_a_second_platform_is_logged_out_in_the_same_browser(browser: Running, server: Server) -> None:
     """After one was ended the browser is as empty as a new one, and the next one is proven in it as well."""
-    async with fresh() as browser:
-        session = await logged_in(browser, server)
-        assert await logged_out(browser, site_of("meta"), server.place, session) is SessionEnd.UNSUPPORTED
-        assert await logged_out(browser, site_of(), server.place, session) is SessionEnd.REVOKED
-        assert server.uses_left == 0
+    session = await logged_in(browser, server)
+    assert await logged_out(browser, site_of("meta"), server.place, session) is SessionEnd.UNSUPPORTED
+    assert await logged_out(browser, site_of(), server.place, session) is SessionEnd.REVOKED
+    assert server.uses_left == 0

@@ -86,7 +86,7 @@ async def origin() -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def browser() -> AsyncIterator[Running]:
-    async with fresh() as started:
+    async with fresh(bare=True) as started:
         yield started
 
 
@@ -94,13 +94,13 @@ async def test_what_is_carried_is_the_same_afterwards(origin: str) -> None:
     """Every kind that the packing takes, in turn in two origins, comes out of another browser as it went in."""
     origins = (origin, origin.replace("127.0.0.1", "localhost"))
     kept = {own: list(enumerate(CARRIED))[at::2] for at, own in enumerate(origins)}
-    async with fresh() as browser:
+    async with fresh(bare=True) as browser:
         for own, values in kept.items():
             await browser.page.goto(own)
             for key, value in values:
                 await browser.page.evaluate(PUT, [value, key])
         state = read(written(await taken(browser)))
-    async with fresh() as other:
+    async with fresh(bare=True) as other:
         await restored(other, state)
         for own, values in kept.items():
             await other.page.goto(own)
@@ -126,7 +126,7 @@ async def test_what_would_be_changed_is_refused(origin: str, browser: Running, v
 async def test_too_much_is_refused_in_the_page(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of it is brought out of the browser; what fits is, and the room is one for all origins together."""
     monkeypatch.setattr(session, "MOST_BYTES", 3_000_000)
-    async with fresh() as browser:
+    async with fresh(bare=True) as browser:
         await browser.page.goto(origin)
         await browser.page.evaluate(FILL, [2, 1_000_000])
         assert (await taken(browser)).visited() == (origin,)
@@ -164,7 +164,7 @@ async def test_frames_of_other_sites_do_not_fill_a_profile(origin: str, monkeypa
     """More advertisements than a profile may have origins count for nothing and are not kept; one of the site is."""
     monkeypatch.setattr(session, "_MOST_ORIGINS", 6)
     port = origin.rpartition(":")[2]
-    async with fresh() as browser:
+    async with fresh(bare=True) as browser:
         await browser.page.goto(f"http://www.made.localhost:{port}/")
         others = [f"h{number}.other{number}.localhost" for number in range(3)]
         await browser.page.evaluate(FRAMES, [["api.made.localhost", *others], port])

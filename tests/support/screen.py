@@ -24,9 +24,8 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Dialog, Error, Page
 
 from byokeep.browser import launch
-from byokeep.chromium import find_chromium
 from tests.support import markup
-from tests.support.browser_site import CHEAP, engine
+from tests.support.browser_site import CHEAP
 from tests.support.console import PASSWORD, named, on_loopback
 from tests.support.web import Desk
 from tests.support.website import fresh
@@ -209,9 +208,8 @@ def cheap() -> Iterator[None]:
 async def shell() -> AsyncIterator[Browser]:
     """The browser of all tests of a module."""
     kept = os.environ.get("BYOKEEP_SHOTS") or os.environ.get("BYOKEEP_PICTURES")
-    with cheap(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "find_chromium", find_chromium if kept else engine)
-        async with fresh() as running:
+    with cheap():
+        async with fresh(bare=not kept) as running:
             assert running.context.browser is not None
             yield running.context.browser
 

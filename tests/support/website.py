@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from playwright.async_api import Page
 
 import byokeep_sim as simulator
+from byokeep.browser import launch
 from byokeep.browser.launch import Running, Start, new_directory, running
 from byokeep.core.identity import Fingerprint
 from byokeep.platforms.website import SitePlace, Website, websites
+from tests.support.browser_site import engine
 
 ACME = {"id": "104000000000001", "username": "acme.bakery", "display_name": "Acme Bakery"}
 
@@ -108,8 +111,12 @@ def start_in(place: Path, name: str = "p", **options: Any) -> Start:
 
 
 @contextlib.asynccontextmanager
-async def fresh(**options: Any) -> AsyncIterator[Running]:
-    """A browser on a new directory."""
-    with room() as place:
-        async with running(start_in(place, **options)) as browser:
-            yield browser
+async def fresh(*, bare: bool = False, **options: Any) -> AsyncIterator[Running]:
+    """A browser on a new directory; where pages alone are looked at, Chromium's headless shell, if it is installed."""
+    async with contextlib.AsyncExitStack() as stack:
+        place = stack.enter_context(room())
+        with pytest.MonkeyPatch.context() as patch:
+            if bare:
+                patch.setattr(launch, "find_chromium", engine)
+            browser = await stack.enter_async_context(running(start_in(place, **options)))
+        yield browser
