@@ -146,7 +146,7 @@ class _Walk:
     def _sequence(self, value: Iterable[Any], depth: int, secret: bool, name: str) -> list[Any] | tuple[Any, ...]:
         if isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[0], (str, bytes)):
             text = _key_text(value[0]) or ""
-            first = self.shape(value[0], depth + 1, False, name)
+            first = self.shape(value[0], depth + 1, secret and "cookie" not in name.lower(), name)
             items = [first, self.shape(value[1], depth + 1, secret or self._says_secret(text), text)]
         else:
             items, before = [], ""
