@@ -148,7 +148,7 @@ def show(data: Any, *, title: str = "", columns: Sequence[str] = (), note: str =
         note: A line after it, on standard error; not printed with ``--json``.
     """
     if isinstance(data, list) and len(data) in LIMITS:
-        err.print(f"There may be more: the server tells of {len(data)} at most.", soft_wrap=True)
+        err.print(f"There may be more than these {len(data)}.", soft_wrap=True)
     if session().as_json:
         out.out(json.dumps(data, default=str, indent=2 if out.is_terminal else None), highlight=False)
         return
