@@ -133,18 +133,10 @@ async def call(method: str, path: str, **sent: Any) -> Any:
 
 
 async def fetch(
-    method: str,
-    path: str,
-    *,
-    body: Any = None,
-    raw: Secret | None = None,
-    token: Secret | None = None,
-    anonymous: bool = False,
-    params: Mapping[str, object] | None = None,
-    at: str = "",
-    ca_file: str = "killswitch_ca_file",
-    within_s: float = _ANSWER_S,
-) -> bytes:
+    method: str, path: str, *, body: Any = None, raw: Secret | None = None, token: Secret | None = None,
+    anonymous: bool = False, params: Mapping[str, object] | None = None, at: str = "",
+    ca_file: str = "killswitch_ca_file", within_s: float = _ANSWER_S,
+) -> bytes:  # fmt: skip
     """Call the server and return the reply's bytes as they came.
 
     Args:
@@ -256,14 +248,9 @@ OF_MACHINES: Final = (b"bkd_", b"bkr_", b"bkc_")
 
 
 def tell(
-    data: Any,
-    *,
-    title: str = "",
-    columns: Sequence[str] = (),
-    note: str = "",
-    token: Secret | None = None,
+    data: Any, *, title: str = "", columns: Sequence[str] = (), note: str = "", token: Secret | None = None,
     known: Mapping[str, str] | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Print a result as :func:`byokeep.cli.terminal.show` does, with names. ``columns`` are those of the result.
 
     Args:

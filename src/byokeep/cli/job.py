@@ -40,13 +40,9 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @app.command(name="run")
 def run_(
-    *,
-    client: Client,
-    secret: list[str],
-    platform: list[Platform] | None = None,
-    effect: list[Effect] | None = None,
+    *, client: Client, secret: list[str], platform: list[Platform] | None = None, effect: list[Effect] | None = None,
     ttl_s: int | None = None,
-) -> int:
+) -> int:  # fmt: skip
     """Run a command that may read a client's secrets.
 
     Each secret is put into a private memory file that only the command inherits. Write {openai} where the command

@@ -37,18 +37,10 @@ _WAIT_S: Final = 90
 
 @app.command
 def add(
-    client: Client,
-    provider: ApiProvider,
-    *,
-    fd: int | None = None,
-    risk: Risk | None = None,
-    rotation_days: int | None = None,
-    old_ends: OldEnds | None = None,
-    skip_rehearsal: bool = False,
-    keyless: bool = False,
-    at: str | None = None,
-    wait: bool = True,
-) -> int:
+    client: Client, provider: ApiProvider, *, fd: int | None = None, risk: Risk | None = None,
+    rotation_days: int | None = None, old_ends: OldEnds | None = None, skip_rehearsal: bool = False,
+    keyless: bool = False, at: str | None = None, wait: bool = True,
+) -> int:  # fmt: skip
     """Onboard a key: store, verify at the provider, check for leaks, close with evidence.
 
     The key is read from standard input, from --fd, or from a prompt that does not show it.

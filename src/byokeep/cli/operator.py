@@ -312,13 +312,9 @@ def list_() -> None:
 
 @app.command
 def change(
-    subject: Subject,
-    *,
-    role: list[PersonRole] | None = None,
-    client: Clients | None = None,
-    state: SubjectState | None = None,
-    all_clients: bool | None = None,
-) -> None:
+    subject: Subject, *, role: list[PersonRole] | None = None, client: Clients | None = None,
+    state: SubjectState | None = None, all_clients: bool | None = None,
+) -> None:  # fmt: skip
     """Change roles, clients or state. The change takes effect at the next call.
 
     Disabling another admin, or removing the role, raises an alert. If no other admin remains, you cannot create a

@@ -27,14 +27,10 @@ WHY: Final = {
 
 
 def usage(
-    *,
-    client: Client | None = None,
-    provider: ApiProvider | Platform | None = None,
-    since: str = "24h",
-    until: str | None = None,
-    hours: Annotated[bool, Parameter(negative=())] = False,
+    *, client: Client | None = None, provider: ApiProvider | Platform | None = None, since: str = "24h",
+    until: str | None = None, hours: Annotated[bool, Parameter(negative=())] = False,
     file: Annotated[Path | None, Parameter(name="--csv")] = None,
-) -> None:
+) -> None:  # fmt: skip
     """Show how often credentials were used, and how the last full hour compares with the days before.
 
     Leases and permits are counted from the record, calls from the runners' reports. What nobody reported is unknown:
