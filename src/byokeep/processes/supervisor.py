@@ -59,6 +59,7 @@ _DRAINS_S: Final = {"refresher": 95.0}
 _OURS: Final = ("broker", "killswitch", "web", "worker", "refresher")
 _PAUSE_S: Final = 0.2  # before the second attempt at what did not start; each pause is twice the one before
 _LONGEST_PAUSE_S: Final = 10.0
+_PART_PAUSE_S: Final = 1.0  # the longest for store and database: a kill that made room waits for them, for 8 s in all
 Say = Callable[[str], None]
 
 
@@ -329,7 +330,7 @@ class Stack:
             except Exception as error:
                 get_log().error("part_not_started", component=name, code=_code(error))
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, _PART_PAUSE_S)
 
     async def _started(self, name: str, look: Callable[[], Awaitable[object]]) -> None:
         process, log_dir = self._children[name].process, self.settings.path("log_dir")
