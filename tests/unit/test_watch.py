@@ -71,12 +71,12 @@ async def watched(stack: Stack) -> AsyncIterator[asyncio.Task[None]]:
     watch = asyncio.create_task(stack.run())
     yield watch
     stack.ask_to_stop()
-    await asyncio.wait_for(watch, 5)
+    await asyncio.wait_for(watch, 60)
     await stack.stop()
 
 
 async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not done():
             await asyncio.sleep(0.01)
 
@@ -166,7 +166,7 @@ async def test_a_start_that_is_told_to_stop_stops(tmp_path: Path, monkeypatch: p
     )
     await until(lambda: seen == ["starting"])
     told[0]()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 50)
     assert seen == ["starting", "stopped"]
 
 
