@@ -577,7 +577,7 @@ async def test_a_suspected_leak_opens_one_incident_and_stops_the_key(desk: Desk)
 @pytest.mark.req("R7.1-4")
 async def test_a_leak_ends_what_jobs_hold_of_a_key_that_was_replaced_or_retired_before(desk: Desk) -> None:
     """Called compromised in an overlap: the version before ends at once as well, without its hours of grace. Called so
-    after it was retired: the jobs that were given it end, and those that were given the key after it go on."""
+    after it was retired, as its playbook asks: jobs that were given it end, and those with the key after it go on."""
     client = await desk.stand.client()
     ref = (await desk.onboard(client))["ref"]
     run = (await desk.put(client, desk.canary(), query="?skip_rehearsal=true"))[1]["rotation"]
@@ -604,6 +604,12 @@ async def test_a_leak_ends_what_jobs_hold_of_a_key_that_was_replaced_or_retired_
     jobs.append(await desk.stand.job(other))
     await desk.stand.lease(jobs[1])
     desk.sql(f"UPDATE byokeep.lease SET issued_at = issued_at + interval '10 seconds' WHERE job_id = '{jobs[1]}'")
+    made = await asked(desk, "", {"kind": "suspected_leak", "object_kind": "key", "object": ref}, expect=201)
+    await kill(desk, other)
+    await stepped(desk, made["id"], "kill")
+    refused = await stepped(desk, made["id"], "rotate", expect=409)
+    assert refused["code"] == "key_not_replaced"
+    assert f"byokeep key state {ref} compromised" in refused["next_step"]
     assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
     assert [desk.sql(f"SELECT state FROM byokeep.job WHERE id = '{one}'") for one in jobs] == ["killed", "open"]
     assert json.loads(desk.stand.events("key.state_changed")[-1])["fields"]["count"] == 1

@@ -128,7 +128,7 @@ async def _rotate(app: App, actor: Actor, run: Run) -> Fields | None:
         await _without_value(app, actor, run, answer.rotation_id)
         return {"rotation": str(answer.rotation_id)}
     if not answer.live and not answer.over:
-        step = f"It serves nobody yet. Mark it as compromised: `byokeep key state {found.object_id} compromised`."
+        step = f"It serves nobody. Mark it as compromised: `byokeep key state {found.object_id} compromised`."
         raise _not_yet("key_not_replaced", step, run)
     if answer.live and not answer.provable:
         step = (

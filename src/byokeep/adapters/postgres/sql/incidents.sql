@@ -105,10 +105,10 @@ SELECT CASE WHEN i.ticket_at IS NULL THEN '' WHEN count(n.id) > 0 AND count(n.id
 
 -- name: incident_key
 -- What became of the key of an incident: its emergency rotation, or the verified key in the place of a compromised one.
--- An emergency rotation whose reference is over counts when it ends the version that served last. Provable: a call can
--- tell whether it is dead.
+-- An emergency rotation whose reference is over counts when it ends the version that served last. One that was retired is
+-- not over: jobs that were given it go on until it is called compromised. Provable: a call can tell whether it is dead.
 SELECT c.provider, c.state IN ('active', 'suspended') AS live,
-       c.state IN ('compromised', 'deactivated', 'destroyed') AS over, r.id AS rotation_id, s.id AS successor_id,
+       c.state IN ('compromised', 'destroyed') AS over, r.id AS rotation_id, s.id AS successor_id,
        c.kind = 'provider_api_key' AND c.purpose = 'default' AND c.provider_place = '' AS provable
   FROM byokeep.incident i
   JOIN byokeep.credential_ref c ON c.client_id = i.client_id AND c.id = i.object_id
