@@ -9,6 +9,7 @@ import base64
 import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -37,6 +38,46 @@ pytest_plugins = [
     "tests.support.vault",
 ]
 store = pytest.fixture(scope="module")(running_store)  # all of it is searched
+
+
+# First: it reads all of the store, in which the others leave much.
+@pytest.mark.req("R0-3")
+async def test_a_data_key_is_at_rest_in_wrapped_form_alone(vault: Vault) -> None:
+    """The keys of a seal and a rekey are in no blob, record, row, log or file of the store; planted ones are found.
+    A holder that wraps nothing gets no blob stored."""
+    noting = _Noting(vault.app.sealer)
+    vault.app = replace(vault.app, sealer=noting)
+    client, profile = await vault.valid()
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    assert len(noting.made) >= 2
+    sweep = Sweep([Canary(f"dek-{number}", made) for number, made in enumerate(noting.made)])
+    stand = vault.desk.stand
+    records = [await vault.record(client, profile, version) for version in (1, 2)]
+
+    def found(*more: Path) -> Any:
+        seen = sweep.scan_paths([vault.desk.files, stand.home / "artifacts", *more])
+        for record in records:
+            seen += sweep.scan_bytes(record, source="record")
+        dump = stand.db.server.run_tool("pg_dump", "-d", stand.db.name, "--inserts")
+        return seen + sweep.scan_bytes(dump, source="dump")
+
+    report = found(stand.store.home)
+    assert report.clean, report
+    planted = base64.b64encode(noting.made[0]).decode()
+    records.append(planted.encode())
+    vault.sql(f"COMMENT ON TABLE byokeep.client IS '{planted}'")
+    (stand.home / "artifacts" / "planted").write_bytes(noting.made[1])
+    (vault.desk.files / "planted.log").write_text(noting.made[1].hex())
+    assert {one.source.rpartition("/")[2] for one in found().findings} >= {"record", "dump", "planted", "planted.log"}
+    (stand.home / "artifacts" / "planted").unlink()
+
+    blobs = len(vault.blobs())
+    for spelling in (lambda dek: base64.b64encode(dek).decode(), lambda dek: f"vault:v1:{dek.hex()}"):
+        with_holder = vault.app
+        vault.app = replace(vault.app, custodian=_Unwrapping(vault.app.custodian, spelling))
+        assert await vault.done(profile, "rekey") == "dek_not_wrapped"
+        vault.app = with_holder
+        assert len(vault.blobs()) == blobs
 
 
 async def test_a_rekey_is_a_new_key_and_a_new_blob_and_is_proved(vault: Vault) -> None:
@@ -151,45 +192,6 @@ async def test_without_randomness_there_is_no_key(vault: Vault) -> None:
     assert await vault.log_in(profile) == "sealed"
     meant, done = vault.events("profile.seal", "intended"), vault.events("profile.sealed")
     assert json.loads(meant[-1])["fields"]["dek"] == json.loads(done[0])["fields"]["dek"]
-
-
-@pytest.mark.req("R0-3")
-async def test_a_data_key_is_at_rest_in_wrapped_form_alone(vault: Vault) -> None:
-    """The keys of a seal and a rekey are in no blob, record, row, log or file of the store; planted ones are found.
-    A holder that wraps nothing gets no blob stored."""
-    noting = _Noting(vault.app.sealer)
-    vault.app = replace(vault.app, sealer=noting)
-    client, profile = await vault.valid()
-    assert await vault.done(profile, "rekey") == "rekeyed"
-    assert len(noting.made) >= 2
-    sweep = Sweep([Canary(f"dek-{number}", made) for number, made in enumerate(noting.made)])
-    stand = vault.desk.stand
-    records = [await vault.record(client, profile, version) for version in (1, 2)]
-
-    def found() -> Any:
-        seen = sweep.scan_paths([vault.desk.files, stand.home / "artifacts", stand.store.home])
-        for record in records:
-            seen += sweep.scan_bytes(record, source="record")
-        dump = stand.db.server.run_tool("pg_dump", "-d", stand.db.name, "--inserts")
-        return seen + sweep.scan_bytes(dump, source="dump")
-
-    report = found()
-    assert report.clean, report
-    planted = base64.b64encode(noting.made[0]).decode()
-    records.append(planted.encode())
-    vault.sql(f"COMMENT ON TABLE byokeep.client IS '{planted}'")
-    (stand.home / "artifacts" / "planted").write_bytes(noting.made[1])
-    (vault.desk.files / "planted.log").write_text(noting.made[1].hex())
-    assert {one.source.rpartition("/")[2] for one in found().findings} >= {"record", "dump", "planted", "planted.log"}
-    (stand.home / "artifacts" / "planted").unlink()
-
-    blobs = len(vault.blobs())
-    for spelling in (lambda dek: base64.b64encode(dek).decode(), lambda dek: f"vault:v1:{dek.hex()}"):
-        with_holder = vault.app
-        vault.app = replace(vault.app, custodian=_Unwrapping(vault.app.custodian, spelling))
-        assert await vault.done(profile, "rekey") == "dek_not_wrapped"
-        vault.app = with_holder
-        assert len(vault.blobs()) == blobs
 
 
 class _Noting:
