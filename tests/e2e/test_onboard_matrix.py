@@ -492,7 +492,9 @@ async def test_every_role_on_every_route(desk: Desk, tenants: tuple[dict[str, st
     keys = sorted(set(RULES) - set(last)) + list(last)
     for key in keys:
         for role, who in {**people, "": None}.items():
-            for ids, is_own in ((own, True), (other, False)):
+            web_alone = role in MACHINES and not any(part in key for part in PASSED_ON)
+            once = not RULES[key].tenant or not role or web_alone  # no object is named, or looked at before who asks
+            for ids, is_own in ((own, True), (other, False))[: 1 if once else 2]:
                 if RULES[key].whole and (role == U or ("checklists" in key and role in RULES[key].roles)):
                     assert (await attempt(desk, key, ids, who))[0] == 403
                     status, code = await attempt(desk, key, ids, sees_all[role])
