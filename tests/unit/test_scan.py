@@ -190,10 +190,9 @@ def test_offset_is_where_the_encoded_marker_starts(encoding: str, chain: str) ->
     assert (finding.offset, finding.encoding) == (len(before), chain)
 
 
-@pytest.mark.parametrize("provider", ["anthropic", "kie"])
-def test_random_data_raises_no_alarm(provider: str) -> None:
+def test_random_data_raises_no_alarm() -> None:
     """Five megabytes of random bytes, hex and base64 hold no canary and no trouble."""
-    sweep = Sweep([Canary(f"c{n}", new_canary(provider)) for n in range(12)])
+    sweep = Sweep([Canary(f"{p}{n}", new_canary(p)) for p in ("anthropic", "kie") for n in range(12)])
     chance = random.Random(20260301)
     data = chance.randbytes(2_500_000) + chance.randbytes(600_000).hex().encode()
     data += b"\n" + base64.b64encode(chance.randbytes(1_000_000))
