@@ -145,7 +145,8 @@ async def test_what_cannot_be_renewed_keeps_nothing_else_back(stack: Stack, monk
 
 
 async def test_a_start_that_is_told_to_stop_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first signal ends a start under way, and a second one does not cut off what is stopped then."""
+    """The first signal ends a start under way, and a second one does not cut off what is stopped then. The home is as
+    closed as it must be from its first moment."""
     told: list[Callable[[], None]] = []
     seen: list[str] = []
 
@@ -159,15 +160,17 @@ async def test_a_start_that_is_told_to_stop_stops(tmp_path: Path, monkeypatch: p
             seen.append("stopped")
 
     monkeypatch.setattr(Stack, "start", start)
-    monkeypatch.setattr(supervisor.log, "configure", lambda *_, **__: None)
+    home, modes = tmp_path / "home", list[int]()
+    monkeypatch.setattr(supervisor.log, "configure", lambda *_, **__: modes.append(home.stat().st_mode & 0o066))
     monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", lambda _, act: told.append(act))
     running = asyncio.create_task(
-        supervisor.up(replace(Settings(), home=tmp_path), say=seen.append, ready=lambda _: seen.append("ready"))
+        supervisor.up(replace(Settings(), home=home), say=seen.append, ready=lambda _: seen.append("ready"))
     )
     await until(lambda: seen == ["starting"])
     told[0]()
     await asyncio.wait_for(running, 50)
     assert seen == ["starting", "stopped"]
+    assert modes == [0], "the home is there, closed to others, before anything opens a log in it"
 
 
 def test_the_directory_in_which_somebody_starts_it_runs_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ _OURS: Final = ("broker", "killswitch", "web", "worker", "refresher")
 _PAUSE_S: Final = 0.2  # before the second attempt at what did not start; each pause is twice the one before
 _LONGEST_PAUSE_S: Final = 10.0
 _PART_PAUSE_S: Final = 1.0  # the longest for store and database: a kill that made room waits for them, for 8 s in all
+_OWN_ONE: Final = "Give a directory that you own with --home."
 Say = Callable[[str], None]
 
 
@@ -232,9 +233,8 @@ class Stack:
 
     def _take_home(self) -> None:
         home = self.settings.home
-        with refusing("home_unusable", Unavailable, on=OSError, next_step="Give a directory that you own with --home."):
-            # Root's home must let the database's own user through to its data directory.
-            home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        with refusing("home_unusable", Unavailable, on=OSError, next_step=_OWN_ONE):
+            _make_home(home)
             found = home.stat()
             if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
                 raise Rejected("home_too_open", next_step="Own the home, and let nobody else write to it: chmod go-w.")
@@ -360,6 +360,7 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
         say: Where progress lines go.
         ready: Called once when everything answers.
     """
+    _make_home(settings.home)  # before a log is opened in it, which would make it as open as the umask says
     log.configure("up", path=settings.path("log_dir") / "up.log")
     stack = Stack(settings, say=say)
     starting, loop = asyncio.create_task(stack.start()), asyncio.get_running_loop()
@@ -383,6 +384,12 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
     finally:
         say("stopping")
         await stack.stop()
+
+
+def _make_home(home: Path) -> None:
+    with refusing("home_unusable", Unavailable, on=OSError, next_step=_OWN_ONE):
+        # Root's home must let the database's own user through to its data directory.
+        home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
 
 
 def _with_ports(settings: Settings) -> Settings:
