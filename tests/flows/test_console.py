@@ -21,13 +21,14 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.events import EventName, FieldValue
 from byokeep.core.model import ClientId
 from byokeep.kernel import procedures
+from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.record import record
 from byokeep.kernel.views import MOST_OF_TOKEN
 from byokeep.tenancy import authenticate
 from tests.flows.test_drills import moved
 from tests.flows.test_procedures import EXERCISE, started
 from tests.support.broker import Person
-from tests.support.console import PASSWORD, SAME, Visit, code_of, hostile, named, trail
+from tests.support.console import ORIGIN, PASSWORD, SAME, Visit, code_of, hostile, named, trail
 from tests.support.profiles import put_profile
 from tests.support.web import Desk, known
 
@@ -545,6 +546,9 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     look = await operator.get(f"/console/kill?look=1&client_id={client}")
     assert "ends 1 running job for good" in look.text
     assert runner in look.text
+    wrong = await operator.get(f"/console/kill?look=1&client_id={client}&platform=x&lane=api")  # the form stays
+    assert (wrong.status, "bad scope" in wrong.text) == (422, True)
+    assert [f'<option{it} selected>' in wrong.raw for it in (f' value="{client}"', "")] == [True, True]
     assert stand.events("switch.closed") == []
     with monkeypatch.context() as away:
         away.setattr(Console, "ask", AsyncMock(side_effect=Unavailable("killswitch_unreachable")))
@@ -832,6 +836,12 @@ async def test_lists_are_paged_and_filtered_by_their_address(desk: Desk, monkeyp
     assert (await visit.get("/console/clients?find=%22%3E%3Cscript%3E")).raw.count("<script") == 1
     for wrong in ("/due?kind=nothing", "/clients?page=x", "/alerts?client=x", "/kill?look=1&platform=mars", "/due?a=1"):
         assert (await visit.get(f"/console{wrong}")).status == 422, wrong
+    await raise_alert(desk.stand.app, reason="usage_unusual", key="1", severity="warning")
+    at = "/console/alerts?severity=warning"
+    about = re.findall(r'name="id" value="([^"]+)"', (await visit.get(at)).raw)[0]
+    sent = {"form": visit.word, "id": about, "act": "take"}
+    taken = await visit.ask("POST", "/console/alerts", data=sent, **SAME, Referer=f"{ORIGIN}{at}")
+    assert (taken.status, taken.at, "taken by" in (await visit.get(at)).text) == (303, at, True)  # the filter stays
     admin = Visit(desk)
     await admin.sign_in("admin")
     await admin.get("/console/new-client")

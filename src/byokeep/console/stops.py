@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
+from byokeep.core.errors import Rejected
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.core.policy import Verb
 from byokeep.tenancy import clients
@@ -35,15 +36,18 @@ def add(console: Console) -> None:
                     if one["scope"] == asked.get("released") and not one["closed"]), None)  # fmt: skip
         scopes = {one["scope"] for one in (*engaged, *said["requests"])} | ({let} if let else set())
         parts = {name: asked[name] for name in _PARTS if asked.get(name)}
-        seen = None
+        seen, error = None, None
         if "look" in asked:
-            seen = await console.ask(who, "POST", "/v1/switches/preview", parts)
-            scopes.add(seen["scope"])
+            try:
+                seen = await console.ask(who, "POST", "/v1/switches/preview", parts)
+                scopes.add(seen["scope"])
+            except Rejected as refusal:
+                error = refusal
         ids = {UUID(one["by"]) for one in engaged} | {UUID(one["requested_by"]) for one in said["requests"]}
         ids |= {UUID(job["runner_id"]) for job in seen["jobs"]} if seen else set()
         ids |= {UUID(job["client_id"]) for job in seen["jobs"]} if seen else set()
-        return console.page(
-            request, "kill.html", who=who, let=let, asked=asked, parts=parts, seen=seen,
+        return await console.form(
+            request, error, "kill.html", who=who, let=let, asked=asked, parts=parts, seen=seen,
             engaged=[one | {"ask": _of(one["scope"]), "cuts": scope_from_name(one["scope"]).cuts_store}
                      for one in engaged],
             waiting={one["scope"]: one for one in said["requests"]}, me=str(who.actor.id),
