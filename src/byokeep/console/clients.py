@@ -22,7 +22,7 @@ from byokeep.console.pages import Console
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Unavailable
-from byokeep.core.model import ClientId
+from byokeep.core.model import HUMAN_ROLES, ClientId
 from byokeep.core.policy import Verb
 from byokeep.keys import refs
 from byokeep.operations import lists
@@ -56,7 +56,7 @@ def add(console: Console) -> None:
         def sees(part: str, verb: Verb) -> bool:
             if who.may(verb):
                 return True
-            unseen[part] = ", ".join(sorted(role.value for role in verb.roles))
+            unseen[part] = ", ".join(sorted(role.value for role in verb.roles & HUMAN_ROLES))
             return False
 
         more: dict[str, Any] = {

@@ -29,7 +29,7 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.audit import alerts
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.scopes import in_words
-from byokeep.console.visit import Visitor
+from byokeep.console.visit import Visitor, came_from
 from byokeep.core.errors import Rejected, refusing
 from byokeep.core.model import Role
 from byokeep.core.next_steps import of_alert
@@ -204,12 +204,13 @@ def _alerts(console: Console) -> None:
             acts=bool(who.actor.roles & {Role.ADMIN, Role.OPERATOR}), **more,
         )  # fmt: skip
 
-    async def alert_done(_: Request, who: Visitor, given: dict[str, str]) -> Response:
+    async def alert_done(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         act = {"take": alerts.ACKNOWLEDGE, "close": alerts.CLOSE}.get(given["act"])
         if act is None:
             raise Rejected("bad_request", next_step="Send the form as the page does.")
         await alerts.close_alert(console.app, who.actor, given_id(given["id"]), act)
-        return RedirectResponse("/console/alerts", 303, HEADERS)
+        back = came_from(request)  # with its filter
+        return RedirectResponse(back if back.startswith("/console/alerts") else "/console/alerts", 303, HEADERS)
 
     console.asking("/alerts", alert_list, "client", "reason", "severity", "history", "page")
     console.post("/alerts", alert_done, "id", "act")
