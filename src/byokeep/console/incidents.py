@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -127,23 +128,6 @@ def _opening(console: Console) -> None:
 def _acts(console: Console) -> None:
     app = console.app
 
-    async def step(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
-        await _step(console, who, about, given)
-
-    async def severity(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
-        await playbooks.set_severity(app, who.actor, about, given["severity"])
-
-    async def playbook(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
-        await playbooks.choose_playbook(app, who.actor, about, given["playbook"], reason=given["reason"])
-
-    async def postmortem(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
-        await incidents.write_postmortem(
-            app, who.actor, about, reference=given["reference"].strip(), sha256=given["sha256"].strip()
-        )
-
-    async def close(who: Visitor, about: UUID, _: Mapping[str, str]) -> None:
-        await incidents.close(app, who.actor, about)
-
     async def canary(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
         found = (await incidents.look(app, who.actor, about)).incident
         body = {"client_id": str(found.client_id), "platform": found.platform, "reason": given["reason"]}
@@ -153,14 +137,14 @@ def _acts(console: Console) -> None:
         ids = {"request_id": given_id(given["id"])}
         await console.ask(who, "POST", "/v1/platforms/canary-requests/{request_id}/approve", ids=ids)
 
-    def post(act: Any, *fields: str) -> None:
+    def post(name: str, act: Any, *fields: str) -> None:
         async def acted(request: Request, who: Visitor, given: dict[str, str]) -> Response:
             about = given_id(request.path_params["incident_id"])
             await act(who, about, given)
             return _to(about)
 
-        acted.__name__ = f"incident_{act.__name__}"
-        console.post("/incidents/{incident_id}/" + act.__name__.replace("_", "-"), acted, *fields)
+        acted.__name__ = f"incident_{name.replace('-', '_')}"
+        console.post(f"/incidents/{{incident_id}}/{name}", acted, *fields)
 
     async def report(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         state = await incidents.look(app, who.actor, given_id(request.path_params["incident_id"]))
@@ -169,13 +153,17 @@ def _acts(console: Console) -> None:
             return attached(made["envelope"].encode(), f"exposure-{made['digest'][:12]}.json")
         return await _shown(console, request, who, state, made=made)
 
-    post(step, "step", "accept_gaps", "ticket")
-    post(severity, "severity")
-    post(playbook, "playbook", "reason")
-    post(postmortem, "reference", "sha256")
-    post(close)
-    post(canary, "reason")
-    post(let_canary, "id")
+    post("step", partial(_step, console), "step", "accept_gaps", "ticket")
+    post("severity", lambda who, about, said: playbooks.set_severity(app, who.actor, about, said["severity"]),
+         "severity")  # fmt: skip
+    post("playbook", lambda who, about, said: playbooks.choose_playbook(
+        app, who.actor, about, said["playbook"], reason=said["reason"]), "playbook", "reason")  # fmt: skip
+    post("postmortem", lambda who, about, said: incidents.write_postmortem(
+        app, who.actor, about, reference=said["reference"].strip(), sha256=said["sha256"].strip()),
+         "reference", "sha256")  # fmt: skip
+    post("close", lambda who, about, _: incidents.close(app, who.actor, about))
+    post("canary", canary, "reason")
+    post("let-canary", let_canary, "id")
     console.post("/incidents/{incident_id}/report", report, "hours", "save")
 
 
