@@ -174,7 +174,8 @@ async def _step(console: Console, who: Visitor, about: UUID, given: Mapping[str,
     one, due = state.incident, next(iter(_missing(state)), "")
     if name == due == playbooks.KILL:
         async with AsyncExitStack() as both:  # each is engaged, whatever comes of the other
-            for lane in ("api", "browser"):  # the whole client's switch would end the workers that revoke its key
+            # Not the whole client's switch: it would end the workers that revoke its key. The last is asked first.
+            for lane in ("browser", "api"):
                 body = {"client_id": str(one.client_id), "lane": lane, "reason": "suspected_leak"}
                 both.push_async_callback(console.ask, who, "POST", "/v1/switches/close", body)
     gaps, ticket = bool(given["accept_gaps"]), given["ticket"].strip()
