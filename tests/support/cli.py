@@ -25,10 +25,9 @@ from tests.support.forks import Begun, begun, forked
 from tests.support.stack import environment
 
 _PROGRAM = [sys.executable, "-m", "byokeep.cli"]
-# Servers, and the leak pack: how they start, and what they have loaded, is what is looked at.
+# Servers: how they start, and what they have loaded, is what is looked at.
 _PARTS = ("web", "broker", "killswitch", "worker", "refresher")
 _SERVERS = ("up", *_PARTS, "demo", "sim")
-_ALONE = frozenset({("leaks", "pack"), *((name,) for name in _SERVERS)})
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Shell:
         started, program = self.command(words, token), [*self.before, *_PROGRAM]
         plain = started[: len(program)] == program and "PYTHONPATH" not in variables
         part = self.loaded and words[0] in (*_PARTS, "up")
-        forks = part or (self.loaded and words[0] == "demo") or _ALONE.isdisjoint((words[:1], words[:2]))
+        forks = part or (self.loaded and words[0] == "demo") or words[0] not in _SERVERS
         if plain and not Watch.watching and forks:
             given = started[len(program) :], environment() | variables, stdin, within_s, "part" if part else "command"
             starts = self.loaded and words[0] in ("demo", "drill")
