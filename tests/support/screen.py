@@ -222,9 +222,11 @@ async def context(shell: Browser) -> AsyncIterator[BrowserContext]:
 
 
 @contextlib.asynccontextmanager
-async def screen_on(desk: Desk, axe: str, context: BrowserContext) -> AsyncIterator[Screen]:
+async def screen_on(
+    desk: Desk, axe: str, context: BrowserContext, *, lasting: bool = False
+) -> AsyncIterator[Screen]:  # fmt: skip
     """A browser before a desk's console."""
-    async with on_loopback(desk) as url, context:
+    async with on_loopback(desk, lasting=lasting) as url, context:
         page = await context.new_page()
         cdp = await context.new_cdp_session(page)
         made = Screen(desk, page, url, axe, cdp)
@@ -248,5 +250,5 @@ async def screen_on(desk: Desk, axe: str, context: BrowserContext) -> AsyncItera
 
 @pytest.fixture
 async def screen(desk: Desk, axe: str, context: BrowserContext) -> AsyncIterator[Screen]:
-    async with screen_on(desk, axe, context) as made:
+    async with screen_on(desk, axe, context, lasting=True) as made:
         yield made
