@@ -222,11 +222,17 @@ def test_postgres_never_runs_as_root(home: Path, monkeypatch: pytest.MonkeyPatch
         embedded.account_for(home / "none")
 
 
-async def test_roles_are_bounded_by_the_server_and_an_outdated_one_is_named(postgres: FreshDatabase) -> None:
-    """Each role has its limits from the server itself; without one, or without the owner's right, it is said."""
+async def test_roles_are_bounded_by_the_server_and_an_outdated_one_is_named(
+    postgres: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each role has its limits from the server itself; without one, or without the owner's right, it is said. Which
+    server that is, no variable of a shell says."""
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.1")
+    monkeypatch.setenv("PGPORT", "1")
     db = PostgresDatabase(postgres.url("byokeep_broker"), pool_size=1)
     try:
         await must_be_bounded(db)
+        monkeypatch.undo()
         with psycopg.connect(postgres.conninfo("byokeep_auditor")) as bare:
             shown = [bare.execute(f"SHOW {name}").fetchone() for name in
                      ("lock_timeout", "idle_in_transaction_session_timeout")]  # fmt: skip

@@ -65,6 +65,7 @@ def address_of(url: str) -> dict[str, Any]:
     except psycopg.ProgrammingError:
         raise unavailable() from None
     logins = [login for login, _ in read_logins(Path(str(found.get("passfile") or os.devnull)))]
+    found = {"hostaddr": "", "port": "5432", **found}  # not what a shell's PGHOSTADDR and PGPORT say
     return found | ({"user": logins[0]} if logins and logins[0].startswith(f"{found.get('user')}_") else {})
 
 
