@@ -421,6 +421,12 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk, monkey
     await a.get("/portal")
     assert (await a.send(f"/portal/connected?state={state}&code=a-code-that-is-made-up")).status == 303
     assert desk.sql(told) == "answered"
+    assert "is being asked whose account it is" in (await a.get(f"/portal/connections/{connection}")).text
+    for state, reason, words in (("quarantined", "other_account", "logged in there as another account"),
+                                 ("failed", "bad_code", "tell the agency: bad code")):  # fmt: skip
+        desk.sql(f"UPDATE byokeep.connection SET state = '{state}', reason = '{reason}' WHERE id = '{connection}'")
+        over = (await a.get(f"/portal/connections/{connection}")).text
+        assert ("It was not connected" in over, words in over, "Look again" in over) == (True, True, False), over
     assert before == desk.sql("SELECT string_agg(state || version, ',' ORDER BY id) FROM byokeep.credential_ref")
     home = (await b.get("/portal")).text
     assert ref not in home

@@ -29,7 +29,7 @@ from byokeep.http.request import spend
 from byokeep.tenancy import clients
 
 BINDING: Final = "__Host-byokeep-consent"
-_OPEN: Final = ("started", "answered", "taken")
+OPEN: Final = ("started", "answered", "taken")
 
 
 def add(console: Console) -> None:
@@ -146,13 +146,13 @@ def _consents(console: Console) -> None:
         one = await connect.look(console.app, who.actor, about, given_id(request.path_params["consent_id"]))
         every = await accounts.list_states(console.app, who.actor, about)
         step = (
-            "" if one.state == "connected" else of_connection("running" if one.state in _OPEN else "failed", one.reason)
+            "" if one.state == "connected" else of_connection("running" if one.state in OPEN else "failed", one.reason)
         )
         if one.reason == "other_account" and one.code_points:
             step = of_consent("look_alike").format(points=one.code_points)
         more: dict[str, Any] = {
             "one": one, "step": step, "account": next((it for it in every if it.id == one.account_id), None),
-            "client": await clients.get_client(console.app, who.actor, about), "open": one.state in _OPEN,
+            "client": await clients.get_client(console.app, who.actor, about), "open": one.state in OPEN,
             "offered": [line.split(" ", 1) for line in one.offered],
         }  # fmt: skip
         return await console.form(request, error, "consented.html", who=who, **more)

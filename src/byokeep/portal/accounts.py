@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts, connect
 from byokeep.accounts.accounts import AccountState
-from byokeep.console.accounts import answer_of
+from byokeep.console.accounts import OPEN, answer_of
 from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor, keep
@@ -113,7 +113,7 @@ def _consent(console: Console) -> None:
         about = given_id(request.path_params["connection_id"])
         one = await connect.look(console.app, who.actor, client_of(who), about)
         return console.page(
-            request, "connection.html", who=who, one=one, over=one.state in ("failed", "expired", "connected"),
+            request, "connection.html", who=who, one=one, over=one.state not in OPEN,
         )  # fmt: skip
 
     console.post("/accounts/{account_id}/connect", begin)
