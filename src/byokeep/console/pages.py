@@ -195,7 +195,7 @@ def _seconds(took: int | None) -> str:
     return "not known" if took is None else f"{took // 3600} h {took // 60 % 60} min {took % 60} s"
 
 
-_TABLE: Final = re.compile("<table.*?</table>", re.DOTALL)
+_TABLE: Final = re.compile('<table(?! class="month").*?</table>', re.DOTALL)  # a narrow month lacks days
 _TAG: Final = re.compile("<[^>]*>")
 _HEADER: Final = re.compile(r"<th\b[^>]*>(.*?)</th>")
 _PART: Final = re.compile(r'<(table|thead|tbody|tr|td|th)\b( scope="row")?')
