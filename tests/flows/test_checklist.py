@@ -161,7 +161,7 @@ async def test_the_store_its_audit_and_its_disk_are_looked_at_now(
             async def not_synced(*_: Any) -> bool:
                 return False
 
-            fault.setattr("byokeep.adapters.openbao.audit._synced", not_synced)
+            fault.setattr(audit, "_synced", not_synced)
             assert await not_ok(desk) == {"audit_devices": ("failed", "hung")}
         with monkeypatch.context() as fault:
             fault.setattr(audit, "_min_free", 1 << 60)

@@ -71,7 +71,7 @@ async def test_others_are_told_before_anything_is_served(monkeypatch: pytest.Mon
     monkeypatch.setattr(serve, "replace", lambda app, **_: app)
     monkeypatch.setattr(serve, "raise_alert", raised, raising=False)
     monkeypatch.setattr(serve, "probe", lambda _: note("probe"))
-    monkeypatch.setattr(serve, "_listen", lambda *_: note("listen"))
+    monkeypatch.setattr(serve, "_listen", lambda *_, **__: note("listen"))
     monkeypatch.setattr("byokeep.breakglass.grants.open_on_host", opened)
     monkeypatch.setattr("byokeep.broker.app.create_host_app", lambda *_, **__: None)
     monkeypatch.setattr("byokeep.broker.rounds.Rounds", lambda *_, **__: SimpleNamespace(run=lambda: note("round")))

@@ -350,11 +350,10 @@ class FileStoreAudit:
         )  # fmt: skip
 
     async def _synced(self, name: str) -> bool:
-        """Whether the disk takes a sync in time. One that hangs keeps a thread, so there is no second one meanwhile."""
-        before = self._syncs.get(name)
-        if before is not None and not before.done():
-            return False
-        sync = self._syncs[name] = asyncio.ensure_future(asyncio.to_thread(_sync, self._files[name]))
+        """Whether the disk takes a sync in time. One that hangs keeps a thread, so whoever asks meanwhile waits for it."""
+        sync = self._syncs.get(name)
+        if sync is None or sync.done():
+            sync = self._syncs[name] = asyncio.ensure_future(asyncio.to_thread(_sync, self._files[name]))
         await asyncio.wait({sync}, timeout=self._deadline_s)
         return sync.done() and sync.exception() is None
 
