@@ -319,7 +319,7 @@ async def test_a_disk_that_takes_no_sync_is_no_healthy_device(own: Bao, monkeypa
             assert not any(device.records for device in await audit.devices())
     go_on.set()
     await asyncio.gather(*audit._syncs.values())
-    looks = await asyncio.gather(*(_reasons(audit) for _ in range(4)))  # at once: a sync that is under way is no hanging one
+    looks = await asyncio.gather(*(_reasons(audit) for _ in range(4)))  # at once
     assert looks == [{"a": "", "b": ""}] * 4
 
 

@@ -24,7 +24,7 @@ import aiohttp
 import pytest
 
 from byokeep.adapters.postgres.embedded import SystemUser, blocking_directory
-from byokeep.process import WORKER_READY, is_held
+from byokeep.process import WORKER_READY, is_held, running
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
 from tests.support.cli import Ran, Shell, ended
@@ -76,7 +76,10 @@ class Up:
         """Send a signal and wait for the end of everything; returns the exit code."""
         self.process.send_signal(number)
         code = await asyncio.wait_for(self.process.wait(), within_s)
-        await until(lambda: not self.left(), 15, "a process of the stack still runs")
+        try:
+            await until(lambda: not self.left(), 60)  # what is told by the kernel ends what it does
+        except AssertionError:
+            raise AssertionError(f"still running: {[(int(pid), running(pid)) for pid in self.left()]}") from None
         return code
 
     def left(self) -> list[int]:

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -57,6 +59,7 @@ STOP_WITHIN_S: Final = 10.0
 _DRAINS_S: Final = {"refresher": 95.0}
 # The broker first: the others ask it.
 _OURS: Final = ("broker", "killswitch", "web", "worker", "refresher")
+_PORTS: Final = range(20_000, 32_000)  # below those that Linux gives to connections, one of which could take it first
 _PAUSE_S: Final = 0.2  # before the second attempt at what did not start; each pause is twice the one before
 _LONGEST_PAUSE_S: Final = 10.0
 _PART_PAUSE_S: Final = 1.0  # the longest for store and database: a kill that made room waits for them, for 8 s in all
@@ -266,7 +269,7 @@ class Stack:
         for name in ("web_listen", "broker_listen"):
             host, _, port = str(getattr(self.settings, name)).rpartition(":")
             try:
-                _free_port(host, int(port))
+                _must_be_free(host, int(port))
             except (OSError, OverflowError):
                 step = f"Stop what listens on port {port}, or set BYOKEEP_{name.upper()}. Port 0 takes a free one."
                 raise Conflict("port_not_free", next_step=step, setting=name, port=port) from None
@@ -398,16 +401,24 @@ def _with_ports(settings: Settings) -> Settings:
     for name in ("web_listen", "broker_listen"):
         host, _, port = str(getattr(settings, name)).rpartition(":")
         if port == "0":
-            chosen[name] = f"{host}:{_free_port(host, 0)}"
+            chosen[name] = f"{host}:{_free_port(host)}"
     return replace(settings, **chosen)
 
 
-def _free_port(host: str, port: int) -> int:
-    """Return a port that is free now: this one, or any if it is 0. Raises OSError: it is not free."""
+def _must_be_free(host: str, port: int) -> None:
+    """Raise OSError if somebody has the port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host.strip("[]"), port))
-        return int(probe.getsockname()[1])
+
+
+def _free_port(host: str) -> int:
+    """Return a port that is free now and still is when its part binds it. Raises OSError: none was found."""
+    for _ in range(50):
+        with contextlib.suppress(OSError):
+            _must_be_free(host, port := secrets.choice(_PORTS))
+            return port
+    raise OSError(errno.EADDRINUSE, "")
 
 
 def _code(error: Exception) -> str:

@@ -350,7 +350,7 @@ class FileStoreAudit:
         )  # fmt: skip
 
     async def _synced(self, name: str) -> bool:
-        """Whether the disk takes a sync in time. One that hangs keeps a thread, so whoever asks meanwhile waits for it."""
+        """Whether the disk takes a sync in time. One that hangs keeps a thread, so others wait for it."""
         sync = self._syncs.get(name)
         if sync is None or sync.done():
             sync = self._syncs[name] = asyncio.ensure_future(asyncio.to_thread(_sync, self._files[name]))
