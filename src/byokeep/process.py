@@ -35,6 +35,7 @@ _FIRST: Final = -10  # niceness
 T = TypeVar("T")
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_PR_SET_CHILD_SUBREAPER: Final = 36
 STALL_S: Final = 60.0  # seconds without any change after which something does not start any more
 _PROC: Final = Path("/proc")
 _POLL_S: Final = 0.01
@@ -175,6 +176,21 @@ def running(pid: object) -> LivingProcess | None:
 def pids() -> list[int]:
     """Return the ids of all processes; none where there is no /proc."""
     return [int(place.name) for place in _PROC.iterdir() if place.name.isdigit()] if _PROC.is_dir() else []
+
+
+def below(pid: int) -> list[int]:
+    """Return the processes that a process started, and those that they did, without the ones that have ended."""
+    parents = {one.pid: one.parent for one in map(running, pids()) if one is not None}
+    found = [pid]
+    for over in found:
+        found += [one for one, parent in parents.items() if parent == over]
+    return found[1:]
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our children leave behind, so that :func:`below` names it (Linux only)."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def program_in(pid: int) -> tuple[str, Path] | None:

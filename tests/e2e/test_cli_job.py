@@ -140,8 +140,12 @@ async def test_a_job_without_a_command_is_refused(shell: Shell, client: str) -> 
     assert (ran.code, "after --" in ran.err) == (2, True)
 
 
-async def _started(shell: Shell, client: str, mark: Path) -> tuple[asyncio.subprocess.Process, int]:
-    words = run(client, "sh", "-c", f"echo $$ > {mark}; exec sleep 60")
+async def _started(
+    shell: Shell, client: str, mark: Path, *, wrapped: bool = True
+) -> tuple[asyncio.subprocess.Process, int]:
+    """Run a command, or a wrapper that waits for one; returns the process id of what has the key."""
+    wrapper = f"sleep 60 & echo $! > {mark}; wait"
+    words = run(client, "sh", "-c", wrapper if wrapped else f"echo $$ > {mark}; exec sleep 60")
     process = await shell.start(*words)
     await until(lambda: mark.exists() and mark.read_text().strip(), 20, "the command did not start")
     return process, int(mark.read_text())
@@ -151,7 +155,7 @@ async def _started(shell: Shell, client: str, mark: Path) -> tuple[asyncio.subpr
 async def test_a_kill_ends_the_command(
     world: World, shell: Shell, client: str, key: bytes, tmp_path: Path, scope: str
 ) -> None:
-    """When the switch is closed the running command is ended, and `job run` says so with exit code 3."""
+    """When the switch is closed the running command is ended, with what it started, and `job run` says so with 3."""
     process, pid = await _started(shell, client, tmp_path / "pid")
     try:
         where = {"client_id": client} if scope == "client" else {}
@@ -171,8 +175,8 @@ async def test_a_kill_ends_the_command(
 async def test_a_signal_ends_command_and_job(
     world: World, shell: Shell, client: str, key: bytes, tmp_path: Path, number: int
 ) -> None:
-    """Ctrl-C or SIGTERM on `job run` leaves no command running and no lease open."""
-    process, pid = await _started(shell, client, tmp_path / "pid")
+    """Ctrl-C or SIGTERM on `job run` leaves no command running and no lease open; SIGKILL not the command itself."""
+    process, pid = await _started(shell, client, tmp_path / "pid", wrapped=number != signal.SIGKILL)
     try:
         below = family(process.pid)
         process.send_signal(number)

@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -23,12 +25,13 @@ from byokeep.client import ClientSettings, Job, Keep
 from byokeep.client.http import Broker
 from byokeep.client.settings import read_token
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable, refusing
-from byokeep.process import child_setup, clean_environment
+from byokeep.process import adopt_orphans, below, child_setup, clean_environment
 
 app: Final = App(name="job")
 _COLUMNS: Final = ("id", "state", "opened_at", "expires_at", "kind", "secrets", "platforms", "effects", "runner_id")
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _GRACE_S: Final = 2.0
+_KILLED_S: Final = 5.0
 _LOOK_S: Final = 0.2
 _ENDED_BY: Final = {
     "switch_closed": "a kill switch was engaged (`byokeep kill status`)",
@@ -48,7 +51,7 @@ def run_(
     Each secret is put into a private memory file that only the command inherits. Write {openai} where the command
     expects a file name; the name is also in BYOKEEP_SECRET_OPENAI_FILE. The value is in no argument and in no
     environment variable. The job's id goes to standard error. If the job is killed, its lease ends or byokeep stops,
-    the command is ended too.
+    the command and what it started are ended too.
 
     Exit codes: the command's own; 3 the command was ended because the job may not go on (kill switch engaged, job over
     or closed, client suspended); 4 the broker or the store could not be reached; 128 plus its number after a signal.
@@ -160,6 +163,7 @@ async def _child(job: Job, command: Sequence[str], files: dict[str, int]) -> int
     words = [_fill(word, names) for word in command]
     extra = {_variable(secret): name for secret, name in names.items()}
     told: list[int] = []
+    adopt_orphans()
     loop = asyncio.get_running_loop()
     for number in _ENDING:
         loop.add_signal_handler(number, told.append, int(number))
@@ -201,13 +205,22 @@ async def _refused(job: Job, providers: list[str]) -> ByokeepError | None:
 
 
 async def _end(process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
+    """End a command that still runs, and all that it started: the key is in a wrapper's children as well."""
     if ended.done():
         return
-    process.send_signal(signal.SIGTERM)
-    await asyncio.wait({ended}, timeout=_GRACE_S)
+    for number, within_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _KILLED_S)):
+        until, left, told = time.monotonic() + within_s, below(os.getpid()), set[int]()
+        while left and time.monotonic() < until:
+            for pid in {*left} - told:  # once: many programs take a second signal for impatience
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
+            told.update(left)
+            await asyncio.wait({ended}, timeout=_LOOK_S / 4)
+            await asyncio.sleep(_LOOK_S / 4)
+            left = below(os.getpid())
     if not ended.done():
         process.kill()
-        await ended
+    await ended
 
 
 def _fill(word: str, names: dict[str, str]) -> str:

@@ -186,5 +186,8 @@ def next_page(text: str, home: str = HOME) -> str:
 
 def came_from(request: Request, home: str = HOME) -> str:
     """Return the page of ours from which a form was sent, as the browser says; otherwise the first page."""
-    said = urlsplit(request.headers.get("referer", ""))
+    try:
+        said = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return home
     return next_page(said.path + (f"?{said.query}" if said.query else ""), home)
