@@ -174,8 +174,9 @@ def decoded(layer: Layer) -> Iterator[Layer]:
     """Yield each view of `layer`, one level deeper."""
     data = layer.data
     yield from unescaped(_near(layer, lambda start, end: _ESCAPE.search(data, start, end) is not None))
-    wide = data.translate(_WIDE_MASK) if b"\0" in data else b""
-    yield from narrowed(_near(layer, lambda start, end: any(wide.find(run, start, end) >= 0 for run in _WIDE_RUNS)))
+    if b"\0" in data:
+        wide = data.translate(_WIDE_MASK)
+        yield from narrowed(_near(layer, lambda start, end: any(wide.find(run, start, end) >= 0 for run in _WIDE_RUNS)))
     yield from _all_base64(layer)
     yield from _all_hex(layer)
     if letters := list(together(layer.data)):
