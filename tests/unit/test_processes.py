@@ -61,9 +61,9 @@ def test_a_store_that_was_left_behind_is_known_by_what_it_runs_with(
     try:
         with monkeypatch.context() as strangers:
             strangers.setattr(os, "kill", _denied)
-            embedded._end_stale(embedded._arguments(Path("/home/one")))
+            embedded.end_leftovers(Path("/home/one"))
         assert [one.poll() for one in left] == [None] * 3
-        embedded._end_stale(embedded._arguments(Path("/home/one")))
+        embedded.end_leftovers(Path("/home/one"))
         assert [one.wait(5) for one in left[:2]] == [-signal.SIGTERM] * 2
         assert left[2].poll() is None
     finally:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -172,6 +176,52 @@ def test_a_home_in_use_is_not_empty(tmp_path: Path) -> None:
         hold(held.fileno())
         with pytest.raises(Conflict, match="home_not_empty"):
             restore._must_be_empty(tmp_path)
+
+
+async def test_servers_of_a_killed_restore_write_nothing_into_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is told to end takes its time and still writes its file: it has ended before the home is emptied."""
+    home, data = tmp_path / "home", tmp_path / "home" / "postgres" / "data"
+    data.mkdir(parents=True)
+    (home / RESTORING).touch()
+    late = home / "openbao" / "data" / "vault.db"
+    (tmp_path / "server").write_text(
+        "import pathlib, signal, sys, time\n"
+        f"late = pathlib.Path({str(late)!r})\n"
+        "def end(*_):\n"
+        "    time.sleep(0.3)\n"
+        "    late.parent.mkdir(parents=True)\n"
+        "    late.touch()\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print(flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    shutil.copy("/bin/sleep", tmp_path / "postgres")
+    found: list[Any] = []
+
+    def place(*_: object) -> None:
+        found.extend([store.poll(), database.poll(), late.exists()])
+        raise BackupRefused("damaged")
+
+    monkeypatch.setattr(restore, "_place", place)
+    words = [sys.executable, "server", f"-config={home}/openbao/config.hcl"]
+    with (
+        subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE) as store,
+        subprocess.Popen([tmp_path / "postgres", "60"], cwd=data) as database,
+    ):
+        assert store.stdout is not None
+        store.stdout.readline()
+        brought = Brought(identity=home, seal_key=home, recovery_keys=(), checkpoints=None)
+        about = restore.Restored(manifest=made(tmp_path)[0], behind=None)
+        try:
+            with pytest.raises(BackupRefused):
+                await restore._restore(Settings(home=home), home, [], brought, about, (b"", ""))
+        finally:
+            store.kill()
+            database.kill()
+    assert found == [0, -signal.SIGKILL, False]
 
 
 async def test_a_root_token_that_may_be_alive_ends_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

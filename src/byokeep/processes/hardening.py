@@ -127,7 +127,8 @@ def user(found: Sequence[Service], strict: bool) -> ProbeOutcome:
     if not found:
         return unknown("user", "none_seen", NONE_SEEN)
     if roots := [one.name for one in found if one.uid == 0]:
-        return weak(strict, "user", "runs_as_root", "Run each process as its own user.", of_root=", ".join(roots))
+        step = "Run each process as its own user. Of root's, PostgreSQL runs as `nobody`, who is then its superuser."
+        return weak(strict, "user", "runs_as_root", step, of_root=", ".join(roots))
     return ok("user", users=len({one.uid for one in found}))
 
 

@@ -32,11 +32,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.adapters.files.tombstones import NAME as TOMBSTONES
-from byokeep.adapters.openbao import snapshot
+from byokeep.adapters.openbao import embedded, snapshot
 from byokeep.adapters.openbao.login import private_dir
 from byokeep.adapters.openbao.snapshot import Versions
 from byokeep.adapters.postgres.dump import load
-from byokeep.adapters.postgres.embedded import account_for, require_reachable
+from byokeep.adapters.postgres.embedded import account_for, end_leftovers, require_reachable
 from byokeep.adapters.postgres.fit import revisions
 from byokeep.audit import log
 from byokeep.backup import archive, backups
@@ -184,6 +184,7 @@ async def _restore(
     settings: Settings, file: Path, keys: Any, brought: Brought, found: Restored, signed: tuple[bytes, str]
 ) -> None:
     home = settings.home.absolute()
+    await to_its_end(asyncio.to_thread(_end_leftovers, home))
     _empty(home)
     try:
         placing = asyncio.to_thread(_place, settings, file, keys, brought, found.manifest)
@@ -206,6 +207,12 @@ def _must_be_empty(home: Path) -> None:
     names = {path.name for path in home.iterdir()} if home.is_dir() else set()
     if (names and RESTORING not in names) or is_held(home / "byokeep.pid"):
         raise Conflict("home_not_empty", next_step="Nothing was changed. Give an empty directory with --home.")
+
+
+def _end_leftovers(home: Path) -> None:
+    """End the servers of a restore that was killed: what they still write would be found by this one's."""
+    embedded.end_leftovers(home)
+    end_leftovers(home / "postgres" / "data")
 
 
 def _empty(home: Path) -> None:

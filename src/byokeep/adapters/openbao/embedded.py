@@ -272,7 +272,7 @@ class EmbeddedOpenBao:
         for part in ("keys", "openbao", "openbao/data", "store-audit", "store-audit/store-audit-b", "logs"):
             private_dir(self.home / part)
         private_dir(self.socket.parent)
-        _end_stale(_arguments(self.home))
+        end_leftovers(self.home)
         if self.unfinished.exists():
             # A first start never got as far as a usable store: it can hold no secret, but nothing is deleted.
             aside = self.home / "openbao" / f"data.unfinished-{time.time_ns()}"
@@ -384,13 +384,13 @@ def _arguments(home: Path) -> list[str]:
     return ["server", f"-config={home}/openbao/config.hcl"]
 
 
-def _end_stale(arguments: list[str]) -> None:
+def end_leftovers(home: Path) -> None:
     """End what a killed supervisor left behind: programs with our arguments that are ours to end. No number is kept.
 
     Raises:
         Unavailable: ``openbao_still_running``.
     """
-    ours, left = [os.fsencode(one) for one in arguments], list[int]()
+    ours, left = [os.fsencode(one) for one in _arguments(home)], list[int]()
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + STOP_S
         left = [pid for pid in pids() if _runs(pid, ours) and _sent(pid, number)]
