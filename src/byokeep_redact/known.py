@@ -71,6 +71,7 @@ LONGEST: Final = 1 << 15
 _WORD: Final = 4
 _STRIDE: Final = 8
 _MOST_PLACES: Final = 128  # of one word in one form
+_NOWHERE: Final = array("Q")
 _OFFSET_BITS: Final = 32
 _OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
 
@@ -93,40 +94,44 @@ class _Form:
     caseless: bool = False
     number: int = 0
 
-    def words(self) -> Iterator[tuple[int, int]]:
-        """Yield of `_all_words` each word at its first places: one that stands at more is of a text that repeats."""
-        times: Counter[int] = Counter()
-        for word, at in self._all_words():
-            times[word] += 1
-            if times[word] <= _MOST_PLACES:
-                yield word, at
-
-    def _all_words(self) -> Iterator[tuple[int, int]]:
-        """Yield (word as an integer, offset) of enough words of each part that a sample hits one wherever it falls.
+    def words(self) -> list[tuple[int, int]]:
+        """Return (word as an integer, offset) of enough words of each part that a sample hits one wherever it falls.
 
         Of the words at eight offsets in a row one is sampled; every part holds eight such, for it is longer than the
-        period by them and a word.
+        period by them and a word. Of a word only its first places: one that stands at more is of a text that repeats.
         """
-        period = max(1, min(end - start for start, end in self.cuts) - _STRIDE - _WORD + 2)
-        useful = bytearray(len(self.text))
+        size, period = len(self.text), max(1, min(end - start for start, end in self.cuts) - _STRIDE - _WORD + 2)
+        useful = bytearray(size)
         for start, end in self.cuts:
             useful[start:end] = b"\1" * (end - start)
-        for at in range(len(self.text) - _WORD + 1):
-            if at % period >= _STRIDE or not useful[at] or not useful[at + _WORD - 1]:
-                continue
-            word = self.text[at : at + _WORD]
-            if not self.caseless:
-                yield int.from_bytes(word, sys.byteorder), at
-                continue
-            for low in _cases(bytes(word[:2])):
-                for high in _cases(bytes(word[2:])):
-                    yield int.from_bytes(low + high, sys.byteorder), at
+        last, wide = size - _WORD + 1, min(_STRIDE, period)
+        places = [at for first in range(0, last, period) for at in range(first, min(first + wide, last))]
+        if not all(useful):
+            places = [at for at in places if useful[at] and useful[at + _WORD - 1]]
+        text = memoryview(self.text)  # of which no copy is made that nobody could wipe
+        if self.caseless:
+            pairs = [text[first : size - (size - first) % 2].cast("H") for first in range(2)]
+            two = ((at, pairs[at % 2], at // 2) for at in places)
+            found = [
+                (low << _LOW | high << _HIGH, at)
+                for at, words, here in two for low in _cases(words[here]) for high in _cases(words[here + 1])
+            ]  # fmt: skip
+        else:
+            words = [text[first : size - (size - first) % _WORD].cast("I") for first in range(min(_WORD, size))]
+            found = [(words[at % _WORD][at // _WORD], at) for at in places]
+        if len(found) - len({word for word, _ in found}) < _MOST_PLACES:
+            return found
+        times: Counter[int] = Counter(dict.fromkeys((word for word, _ in found), _MOST_PLACES))
+        return [(word, at) for word, at in found if times[word] > 0 and not times.subtract((word,))]
+
+
+_LOW, _HIGH = (0, 16) if sys.byteorder == "little" else (16, 0)
 
 
 @lru_cache(maxsize=4096)  # of the pairs there are: hex digits, x and a dash
-def _cases(pair: bytes) -> tuple[bytes, ...]:
-    first, second = ({bytes([byte]).lower(), bytes([byte]).upper()} for byte in pair)
-    return tuple(sorted(a + b for a in first for b in second))
+def _cases(pair: int) -> tuple[int, ...]:
+    first, second = ({bytes([byte]).lower(), bytes([byte]).upper()} for byte in pair.to_bytes(2, sys.byteorder))
+    return tuple(int.from_bytes(a + b, sys.byteorder) for a in sorted(first) for b in sorted(second))
 
 
 @dataclass(slots=True, eq=False)
@@ -262,8 +267,9 @@ class KnownValues:
             first = form.number << _OFFSET_BITS
             for word, at in form.words():
                 if (places := table.get(word)) is None:
-                    places = table[word] = array("Q")
-                places.append(first + at)
+                    table[word] = array("Q", (first + at,))
+                else:
+                    places.append(first + at)
 
     def _forget(self, name: bytes) -> None:
         with self._lock:
@@ -275,16 +281,18 @@ class KnownValues:
                 return
             del self._entries[name]
             self._unread.pop(name, None)
+            table = self.table
             for form in entry.forms:
+                first = form.number << _OFFSET_BITS
                 for word, at in form.words():
-                    places, place = self.table.get(word, array("Q")), (form.number << _OFFSET_BITS) + at
+                    places, place = table.get(word, _NOWHERE), first + at
                     here = bisect_left(places, place)  # in order, unless a signal handler was indexing, too
                     if here < len(places) and places[here] == place:
                         del places[here]
                     elif place in places:
                         places.remove(place)
                     if not places:
-                        self.table.pop(word, None)
+                        table.pop(word, None)
                 self._forms.pop(form.number, None)
             entry.wipe()
 

@@ -70,7 +70,12 @@ class Life:
         await self.office.social.tell("clock", advance_s=span)
 
     async def renew(self) -> str:
-        """Go to where the tokens are due and renew once; returns how it ended. A person who was told logs in first."""
+        """Go to where the tokens are due and renew once; returns how it ended."""
+        await self.to_due()
+        return await self.renew_now()
+
+    async def to_due(self) -> None:
+        """Go to where the tokens are due. A person who is told meanwhile that the login ends logs in."""
         due = self.at("due_at")
         assert due is not None
         await self.to(due)
@@ -81,6 +86,8 @@ class Life:
             due = self.at("due_at")
             assert due is not None
             await self.to(due)
+
+    async def renew_now(self) -> str:
         before = len(self.told)
         await self.renewals.start_due()
         await self.renewals.settle()
@@ -135,6 +142,7 @@ async def months(office: Office, clock: Ahead, login: str, renewals: int) -> Lif
     assert await life.calls() - before == renewals
     assert (life.events("tokens.refreshed"), life.told) == (renewals, ["renewed"] * renewals)
     assert life.events("platform_connected") == life.logins
+    await life.to_due()
     days, logins = (clock.now() - began).days, life.logins
     await revoked(life)
     model = PLATFORM_DESCRIPTORS[login].oauth.refresh_rules.model
@@ -151,10 +159,10 @@ async def months(office: Office, clock: Ahead, login: str, renewals: int) -> Lif
 
 
 async def revoked(life: Life) -> None:
-    """The owner takes the consent back; then they log in again."""
+    """The owner takes the consent back of what is due; then they log in again."""
     office, client, login = life.office, life.client, life.login
     await office.social.tell("grants", platform=login, account="acme", event="revoked")
-    assert await life.renew() in ("reauth", "reuse_suspected")
+    assert await life.renew_now() in ("reauth", "reuse_suspected")
     state = await office.state(client, login)
     assert (state["state"], state["policy"], state["next"]) == ("needs_reauth", "off", "connect")
     way = f"SELECT stage FROM byokeep.reenabling WHERE client_id = '{client}'"

@@ -74,7 +74,7 @@ def test_a_sweep_reads_streams_in_short_runs_of_base64_once(head: str, monkeypat
         runs = (base64.b64encode(STREAMS[head] + b"some text of a line, number %d" % n) for n in range(lines))
         data = b"".join(b'"%b",\n' % run for run in runs)
         report = Sweep([canary]).scan_bytes(data + b'"%b"\n' % base64.b64encode(packed), source="x")
-        assert read < 4 * len(data)
+        assert read < 10 * len(data)  # each run to the end of all would be 100 times as much
         assert [one.label for one in report.findings] == ["packed"]
         assert not report.unreadable
 
