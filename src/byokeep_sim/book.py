@@ -221,6 +221,7 @@ class Book:
     late: int = 0  # calls that a vendor still takes with keys that it has ended
     page: int = 100  # keys in one page of a list
     values: dict[str, str] = field(default_factory=dict, repr=False)  # those that a vendor shows again
+    asked: set[str] = field(default_factory=set)  # keys whose value was asked for while they were being made
     lives_s: dict[str, int] = field(default_factory=dict)  # of keys that were asked to expire by themselves
     usage: dict[str, dict[int, dict[str, int]]] = field(default_factory=dict)  # vendor, hour, model: how many
     untold: set[int] = field(default_factory=set)  # hours that no vendor reports
@@ -229,7 +230,7 @@ class Book:
         """Forget everything but the salt, so that earlier hashes still compare."""
         self.keys, self.accounts = KeyBook(self.keys.salt), Accounts()
         self.log, self.effects = RequestLog(), Effects()
-        self.minted, self.values, self.lives_s, self.late = 0, {}, {}, 0
+        self.minted, self.values, self.asked, self.lives_s, self.late = 0, {}, set(), {}, 0
         self.usage, self.untold = {}, set()
 
     def state_of(self, known: KnownKey) -> SimKeyState:

@@ -1,9 +1,11 @@
 """How the simulated vendors issue keys: list, mint and revoke with an administrator's key, as their pages say.
 
 A key of the state *management* administers its account's keys. A vendor lists a masked label and an id; it shows the
-value once, when it is minted. Only Google shows it again (`keyString`), and answers a mint with an operation.
+value once, when it is minted. Only Google shows it again (`keyString`), and answers a mint with an operation: the key
+is there a moment later.
 
 Rules
+- Google's key without a service account is a standard one, which Gemini refuses. An empty list is left out.
 - Anthropic mints nothing and sets a status instead of deleting; HeyGen and kie have no such calls.
 - A revoked key answers as an unknown one; Anthropic's inactive one as one that is switched off.
 """
@@ -49,7 +51,7 @@ def _new_value(vendor: str) -> str:
     text = "".join(secrets.choice("ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz23456789") for _ in range(64))
     made = {
         "openrouter": f"sk-or-v1-{secrets.token_hex(32)}", "openai": f"sk-svcacct-{text[:20]}T3BlbkFJ{text[20:40]}",
-        "google": f"AQ.Ab8RN6{text[:44]}",
+        "google": f"AQ.Ab8RN6{text[:44]}", "standard": f"AIza{text[:35]}",
     }  # fmt: skip
     return made[vendor]
 
@@ -73,7 +75,7 @@ def _page(vendor: str, mine: Mapping[str, KnownKey], query: Mapping[str, str], s
     begin = ids.index(after) + 1 if after else int(query.get("offset") or query.get("pageToken") or 0)
     rows, end = [_row(vendor, name, mine[name]) for name in ids[begin : begin + size]], begin + size
     if vendor == "google":
-        return {"keys": rows} | ({"nextPageToken": str(end)} if end < len(ids) else {})
+        return ({"keys": rows} if rows else {}) | ({"nextPageToken": str(end)} if end < len(ids) else {})
     return {"data": rows} | ({} if vendor == "openrouter" else {"has_more": end < len(ids)})
 
 
@@ -143,9 +145,11 @@ def answer(
         lives_s = body.get("expires_in_seconds", 1)
         if vendor == "openai" and not (type(lives_s) is int and 1 <= lives_s <= _LONGEST_S):
             return error(400)
-        value = _new_value(vendor)
-        name = str(body.get("name") or body.get("displayName", ""))
-        made = book.keys.put(vendor, value, SimKeyState.VALID, admin.account, name=name, id_=query.get("keyId", ""))
+        bound = vendor != "google" or (body.get("serviceAccountEmail") and body.get("restrictions"))
+        value = _new_value(vendor if bound else "standard")
+        name, state = str(body.get("name") or body.get("displayName", "")), SimKeyState.VALID
+        state = state if bound else SimKeyState.RESTRICTED
+        made = book.keys.put(vendor, value, state, admin.account, name=name, id_=query.get("keyId", ""))
         if "expires_in_seconds" in body:
             book.lives_s[made.id] = lives_s
         book.minted += 1
@@ -156,6 +160,9 @@ def answer(
         shown = {"key": value, "data": row} if vendor == "openrouter" else {**row, "value": value}
         return SimReply(status=201 if vendor == "openrouter" else 200, body=shown)
     if about not in mine or mine[about].state is SimKeyState.REVOKED:
+        return error(404)
+    if act == "value" and about in book.values and about not in book.asked:
+        book.asked.add(about)
         return error(404)
     if act == "value":
         return SimReply(status=200, body={"keyString": book.values[about]}) if about in book.values else error(403)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,9 +15,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from botocore.exceptions import ConnectionClosedError  # type: ignore[import-untyped]
 
+from byokeep.adapters.blobs import local
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.adapters.blobs.s3 import S3Artifacts
+from byokeep.adapters.blobs.s3 import S3Artifacts, S3Files
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.sealed_record import MAGIC as SEALED_MAGIC
 from byokeep.core.sealed_record import ArtifactKey, StoredArtifact, parse_artifact_key
@@ -355,6 +358,76 @@ async def test_a_locked_bucket_keeps_what_it_was_given(
     await kept(place, bytes(9 * MIB))  # moto forgets the retention of uploads in parts, so the request is looked at
     assert asked["create_multipart_upload"]["ObjectLockMode"] == "GOVERNANCE"
     assert "ObjectLockRetainUntilDate" in asked["create_multipart_upload"]
+
+
+@pytest.mark.parametrize("size", [3, 9 * MIB], ids=["small", "parts"])
+async def test_an_object_whose_answer_was_lost_is_there(endpoint: str, tmp_path: Path, size: int) -> None:
+    """The library asks again and hears that it exists: it is what was sent. Another's of that name is a conflict."""
+    place = s3_place(endpoint, tmp_path)
+    session = place.store._s3._endpoint.http_session  # type: ignore[attr-defined]
+    send, lost = session.send, list[str]()
+
+    def losing(request: Any) -> Any:
+        reply = send(request)
+        if "If-None-Match" in request.headers and not lost:
+            lost.append(request.url)
+            raise ConnectionClosedError(endpoint_url=request.url)
+        return reply
+
+    session.send = losing
+    key, stored = await kept(place, bytes(size))
+    assert lost
+    assert await whole(place, key, stored) == SEALED_MAGIC + bytes(size)
+    assert place.names() == [key.text]
+    lost.clear()
+    with pytest.raises(Conflict, match="artifact_exists"):
+        await kept(place, bytes(size + 1), key=key)
+    with pytest.raises(Conflict, match="artifact_exists"):
+        await kept(place, bytes(size), key=key)  # nothing was lost: somebody else has it
+
+
+async def test_what_lies_beside_in_a_bucket_is_nobodys_of_ours(endpoint: str, tmp_path: Path) -> None:
+    """An old upload of another program in the same bucket goes on, whatever a file of ours is called."""
+    place = s3_place(endpoint, tmp_path)
+    store, client = place.store, s3_client(endpoint)
+    bucket = store._bucket  # type: ignore[attr-defined]
+    for name in ("other/big.bin", "p-other/big.bin", "big.bin"):
+        client.create_multipart_upload(Bucket=bucket, Key=name)
+    file = tmp_path / "backup.age"
+    file.write_bytes(bytes(9 * MIB))
+    plain = S3Artifacts(bucket, endpoint=endpoint, credentials_file=credentials_file(tmp_path))
+    for each in (store, plain):
+        S3Files(each, bucket).put("backup.age", file)  # type: ignore[arg-type]
+    assert {found["Key"] for found in client.list_multipart_uploads(Bucket=bucket)["Uploads"]} == {
+        "other/big.bin", "p-other/big.bin", "big.bin",
+    }  # fmt: skip
+
+
+async def test_whoever_is_cancelled_again_and_again_waits_for_the_disk(tmp_path: Path) -> None:
+    """A reader's file is closed when nobody reads it any more: its number would be another's by then."""
+    place = local_place(tmp_path / "artifacts")
+    key, stored = await kept(place, bytes(MIB))
+    reading, go_on, ended = threading.Event(), threading.Event(), list[bool]()
+
+    def slow(fd: int) -> bytes:
+        reading.set()
+        go_on.wait(10)
+        os.fstat(fd)
+        ended.append(True)
+        return b""
+
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(local, "_read", slow)
+        task = asyncio.create_task(whole(place, key, stored))
+        await asyncio.to_thread(reading.wait, 10)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0.05)
+        assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert ended == [True]
 
 
 async def test_parts_of_a_dead_writer_are_taken_back(

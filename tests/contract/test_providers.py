@@ -187,7 +187,7 @@ FAULTS: dict[str, tuple[dict[str, Any], OutcomeStatus, int]] = {
     "html": ({"kind": "html"}, S.MALFORMED, 1),
     "huge": ({"kind": "huge"}, S.MALFORMED, 1),
     "empty": ({"kind": "empty"}, S.MALFORMED, 1),
-    "truncated": ({"kind": "truncated"}, S.MALFORMED, 1),
+    "truncated": ({"kind": "truncated"}, S.PROVIDER_DOWN, 1),
     "echo_body": ({"kind": "echo_key"}, S.REFLECTED, 1),
     "echo_header": ({"kind": "echo_key", "place": "header"}, S.REFLECTED, 1),
     "echo_url": ({"kind": "echo_key", "encoding": "url"}, S.REFLECTED, 1),

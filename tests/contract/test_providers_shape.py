@@ -249,6 +249,7 @@ REPLIES: list[tuple[str, int, Any, str]] = [
     ("kie", 200, {"code": "200", "data": 5}, "malformed"),
     ("kie", 200, {"code": True, "data": 5}, "malformed"),
     ("kie", 200, {"code": 200, "data": float("inf")}, "malformed"),
+    ("kie", 200, {"code": 200, "data": 10**400}, "malformed"),
     ("kie", 200, {"data": 5}, "malformed"),
     ("kie", 200, {"code": 429}, "rate_limited"),
     ("heygen", 429, {"error": {"code": "quota_exceeded"}}, "no_credit"),

@@ -167,7 +167,7 @@ async def test_green_when_all_is_well_and_red_where_it_is_not() -> None:
 
         lacking = {"backup": "none_opened"}
         try:
-            await until(lambda: only(lacking), 240, "the worker's first rounds come", each_s=5)
+            await until(lambda: only(lacking), 240, "the worker's first rounds come", each_s=15)
             made = await site.run("backup", "create", "--json")
             assert made.code == 0, made.said
             assert await only(lacking), "one that was not opened does not count"
@@ -183,6 +183,6 @@ async def test_green_when_all_is_well_and_red_where_it_is_not() -> None:
                         assert not expected.keys() & lines.keys(), names
                         expected |= lines
                     assert await only(expected, **wide), names
-            await until(lambda: only({}), 120, "all is well again", each_s=2)
+            await until(lambda: only({}), 120, "all is well again", each_s=6)
         except AssertionError as error:
             raise AssertionError(f"{error}: {seen}") from error

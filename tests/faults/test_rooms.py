@@ -23,6 +23,7 @@ from byokeep.browser.ephemeral import Rooms, foreseen, in_memory, prepare, share
 from byokeep.browser.namespace import PLACE, enter
 from byokeep.core.errors import Unavailable
 from byokeep_redact.canary import new_canary
+from tests.support.disk import on_disk
 from tests.support.hang import stop
 from tests.support.room_owner import end, holds, orphan, owner
 
@@ -180,17 +181,18 @@ def test_a_process_with_a_private_place_sweeps_the_shared_one_too(canary_file: P
         assert holds(living, canary_file)
 
 
-def test_a_place_beside_that_is_another_s_is_left_alone(place: Path, tmp_path: Path) -> None:
+def test_a_place_beside_that_is_another_s_is_left_alone(place: Path) -> None:
     """One that others may enter, a link and a disk are not swept, whatever lies there; one that is missing is fine."""
-    (tmp_path / "0123456789abcdef").mkdir()
     link, loose = place.with_name("link"), place.with_name("loose")
-    link.symlink_to(tmp_path)
-    loose.mkdir(mode=0o755)
-    (loose / "0123456789abcdef").mkdir()
-    for beside in (tmp_path, link, loose, place.with_name("missing")):
-        assert Rooms(place, private=False, beside=beside).sweep() == 0
-    assert (loose / "0123456789abcdef").is_dir()
-    assert (tmp_path / "0123456789abcdef").is_dir()
+    with on_disk() as disk:
+        (disk / "0123456789abcdef").mkdir()
+        link.symlink_to(disk)
+        loose.mkdir(mode=0o755)
+        (loose / "0123456789abcdef").mkdir()
+        for beside in (disk, link, loose, place.with_name("missing")):
+            assert Rooms(place, private=False, beside=beside).sweep() == 0
+        assert (loose / "0123456789abcdef").is_dir()
+        assert (disk / "0123456789abcdef").is_dir()
     loose.chmod(0o700)
     assert Rooms(place, private=False, beside=loose)
     assert list(loose.iterdir()) == []
@@ -291,15 +293,16 @@ def test_a_room_without_its_guard_says_so(place: Path) -> None:
             room.must_be_guarded()
 
 
-def test_a_place_on_a_disk_is_refused(tmp_path: Path, place: Path) -> None:
+def test_a_place_on_a_disk_is_refused(place: Path) -> None:
     """A directory of a disk, one that others may read, a link and one that is not there: no room, nothing made."""
-    assert not in_memory(tmp_path)
     place.mkdir(mode=0o750)
-    (tmp_path / "link").symlink_to(place)
-    for bad in (tmp_path / "disk", place, tmp_path / "link", tmp_path / "a" / "b"):
-        with pytest.raises(Unavailable) as caught:
-            Rooms(bad, private=False)
-        assert caught.value.code == "no_memory_backed_place"
+    with on_disk() as disk:
+        assert not in_memory(disk)
+        (disk / "link").symlink_to(place)
+        for bad in (disk / "disk", place, disk / "link", disk / "a" / "b"):
+            with pytest.raises(Unavailable) as caught:
+                Rooms(bad, private=False)
+            assert caught.value.code == "no_memory_backed_place"
 
 
 def test_a_process_with_threads_enters_no_namespace() -> None:
@@ -321,9 +324,7 @@ def test_a_process_with_threads_enters_no_namespace() -> None:
         thread.join()
 
 
-def test_what_is_weaker_is_foreseen_without_a_room(
-    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_weaker_is_foreseen_without_a_room(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A private room has nothing to warn of, shared memory has no limit, swap is told, a disk is refused."""
     place.mkdir(mode=0o700)
     monkeypatch.setattr(ephemeral, "_swaps", lambda: False)
@@ -332,5 +333,5 @@ def test_what_is_weaker_is_foreseen_without_a_room(
     monkeypatch.setattr(ephemeral, "_swaps", lambda: True)
     assert foreseen(None) == ()  # as root it is kept out of swap
     assert foreseen(place) == ("swap_is_on", "room_without_limit") == Rooms(place, private=False).warnings
-    with pytest.raises(Unavailable, match="no_memory_backed_place"):
-        foreseen(tmp_path)
+    with on_disk() as disk, pytest.raises(Unavailable, match="no_memory_backed_place"):
+        foreseen(disk)

@@ -281,7 +281,10 @@ async def test_the_old_ends_after_the_jobs_that_hold_it_and_only_by_a_refusal(de
     assert (status, late["code"]) == (409, "procedure_over")
 
 
-PLACES = {"openai": "project=proj_1,account=svc_1", "google": "project=p-1", "openrouter": "", "anthropic": ""}
+PLACES = {
+    "openai": "project=proj_1,account=svc_1", "google": "project=p-1,account=byokeep", "openrouter": "",
+    "anthropic": "",
+}  # fmt: skip
 
 
 async def administered(desk: Desk, client: UUID, provider: str) -> None:
@@ -390,6 +393,16 @@ async def test_what_was_minted_is_known_by_its_id(desk: Desk) -> None:
     assert (await resume(desk, run, "revoke_by_hand"))["state"] == "complete"
     assert (await rotation(desk, await minted(desk, first["ref"])))["state"] == "complete"
     assert keys_of(desk, "google") == ["revoked", "revoked", "valid"]
+
+
+async def test_the_first_key_of_a_google_project_is_made_there(desk: Desk) -> None:
+    """The project lists no key as yet, which leaves the list out; the new one is bound to a service account."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, desk.canary("google", account="elsewhere"), "google"))["ref"]
+    await administered(desk, client, "google")
+    run = await minted(desk, ref)
+    found = await rotation(desk, run)
+    assert (found["state"], found["reason"], keys_of(desk, "google")) == ("waiting", "revoke_by_hand", ["valid"])
 
 
 async def test_the_old_one_is_switched_off_at_anthropic(desk: Desk) -> None:

@@ -220,12 +220,11 @@ async def office_on(database: Any, store: Store, people: dict[str, Person]) -> A
         stack.callback(slots.close)
         known = logins()["linkedin"]  # asks twice before it believes a refusal; ten seconds later in earnest
         rules = replace(known.refresh_rules, confirm_s=1)
+        settings = ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1, timeout_s=10)
         app = RefresherApp(
             db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
             environment=worker.environment, limits=worker.limits,
-            custodian=BrokerCustodian(
-                ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1), Environment.DEVELOPMENT
-            ),
+            custodian=BrokerCustodian(settings, Environment.DEVELOPMENT),
             slots=slots, owner=slots.owner, logins=logins() | {"linkedin": replace(known, refresh_rules=rules)},
             platform=asker(http, worker.clock.now, places),
             digest=lambda text: hmac.digest(b"k" * 32, text.encode(), hashlib.sha256).hex()[:32],

@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.support import disk
+
 _PROCESS = "process-"
 
 
@@ -40,6 +42,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     assert threading.active_count() == 1
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would lose a thread of a library's"
+    disk.files_in_memory()
     files = [[*of] for _, of in groupby(session.items, key=lambda item: item.path)]
     left, running = deque(range(len(files))), _begun(config, files, jobs)
     while running:

@@ -365,7 +365,7 @@ async def vault_on(desk: Desk, **changed: Any) -> AsyncIterator[Vault]:
     script = Script()
     rooms, notes, proofs = ScriptedRooms(script), NoNotes(), NoProofs()
     worker = desk.worker
-    settings = ClientSettings(broker_url=desk.stand.url, runner_token_file=token, attempts=1)
+    settings = ClientSettings(broker_url=desk.stand.url, runner_token_file=token, attempts=1, timeout_s=10)
     app = ProfileApp(
         db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
         environment=worker.environment, limits=worker.limits,

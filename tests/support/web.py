@@ -216,13 +216,14 @@ def worker_app(stand: Stand, sim: Sim, http: Outbound, db: PostgresDatabase, fil
     async def ask(provider: Provider, secret: Secret, *, short_lived: bool = False) -> CheckOutcome:
         return await identify(
             DESCRIPTORS[provider], secret, base_url=sim.base_url(provider), http=http, allow_loopback=True,
-            account_hasher=account_hasher(Secret(b"k" * 32)), deadline_s=3.0, short_lived=short_lived,
+            account_hasher=account_hasher(Secret(b"k" * 32)), short_lived=short_lived,
         )  # fmt: skip
 
     limits = replace(
         stand.app.limits, rotation_acts={n: acts(d) for n, d in DESCRIPTORS.items() if acts(d)},
         exchanges=exchanges({name: sim.base_url(name) for name in DESCRIPTORS}),
     )  # fmt: skip
+    settings = ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1, timeout_s=10)
     return WorkerApp(
         db=db, clock=stand.app.clock, ids=stand.app.ids, installation_id=stand.app.installation_id,
         environment=stand.app.environment, procedures=stand.app.procedures,
@@ -230,9 +231,7 @@ def worker_app(stand: Stand, sim: Sim, http: Outbound, db: PostgresDatabase, fil
         issuer=ProviderIssuer(
             DESCRIPTORS, http, urls={name: sim.base_url(name) for name in DESCRIPTORS}, allow_loopback=True
         ),
-        custodian=BrokerCustodian(
-            ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1), Environment.DEVELOPMENT
-        ),
+        custodian=BrokerCustodian(settings, Environment.DEVELOPMENT),
         identify=noted(ask),
         search_logs=LogFiles(logs=[files / "web.log"], spans=[files / "spans.jsonl"]).search,
         swap=swapper(limits), identify_token=noted(partial(ask, short_lived=True)),

@@ -15,6 +15,7 @@ from byokeep.adapters.blobs.s3 import S3Artifacts
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.processes.wiring import artifact_store, rooms
 from byokeep.settings import GROUPS, check_address, load, parse_bucket, shown, to_toml
+from tests.support.disk import on_disk
 
 KEY = "sk-ant-api03-" + "Zq8vT1nW4xY7" * 4
 
@@ -284,8 +285,8 @@ def test_the_places_of_profiles_are_those_of_the_settings(tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(Rejected, match="extra_missing"):
         artifact_store(load(artifact_store="s3://profiles"))
-    with pytest.raises(Unavailable, match="no_memory_backed_place"):
-        rooms(load(room_dir=str(tmp_path / "rooms")))
+    with on_disk() as disk, pytest.raises(Unavailable, match="no_memory_backed_place"):
+        rooms(load(room_dir=str(disk / "rooms")))
 
 
 def test_signing_in_elsewhere_takes_all_that_it_needs(tmp_path: Path) -> None:

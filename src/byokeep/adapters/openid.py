@@ -158,7 +158,7 @@ class OpenIdProvider:
         since, nonce = range(asked_at - SKEW_S, now + SKEW_S + 1), claims.get("nonce")
         whose = self._whose(claims, now, {
             "iat": _is_whole(claims.get("iat")) and claims["iat"] in since,
-            "nonce": isinstance(nonce, str) and hmac.compare_digest(nonce.encode(), asked.encode()),
+            "nonce": isinstance(nonce, str) and hmac.compare_digest(nonce.encode("utf-8", "replace"), asked.encode()),
             "auth_time": _is_whole(claims.get("auth_time")) and claims["auth_time"] in since,
             "acr": not self._acr or claims.get("acr") == self._acr,
         })  # fmt: skip

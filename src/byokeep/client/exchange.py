@@ -80,7 +80,7 @@ def _token(raw: bytes, exchange: Exchange) -> tuple[Secret, float]:
         said: Any = read_json(raw)
         text, life_s = said["access_token"], float(said["expires_in"])
         bearer = str(said.get("token_type", "bearer")).lower() == "bearer"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return _garbage()
     good = isinstance(text, str) and 16 <= len(text) <= _LONGEST and text.isascii() and text.isprintable()
     if not (good and bearer and 0 < life_s < math.inf):

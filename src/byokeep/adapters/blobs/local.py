@@ -29,7 +29,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.sealed_record import MAGIC, ArtifactKey, StoredArtifact, parse_artifact_key
 from byokeep.kernel.durable_write import sync_directory
-from byokeep.process import descriptor, hold
+from byokeep.process import descriptor, hold, to_its_end
 
 T = TypeVar("T")
 PIECE: Final = 1 << 20  # bytes passed on at a time
@@ -94,13 +94,8 @@ async def _closable(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]
 
 
 async def in_thread(call: Callable[..., T], *args: object) -> T:
-    """Run a blocking call in a thread. A cancelled caller waits for it: what it uses is still in use."""
-    running = asyncio.ensure_future(asyncio.to_thread(call, *args))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        raise
+    """Run a blocking call in a thread. A caller waits for it however often it is cancelled: what it uses is in use."""
+    return await to_its_end(asyncio.to_thread(call, *args))
 
 
 _PARTIAL: Final = ".partial"
@@ -238,7 +233,7 @@ def _make_private(directory: Path, top: Path) -> None:
     for place in (directory.parent, directory):
         with suppress(FileExistsError):
             place.mkdir(mode=0o700)
-            sync_directory(place.parent)
+        sync_directory(place.parent)  # also of one that another writer has just made, or died over
         found = place.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or top not in place.parents:
             raise Integrity("strange_artifact", next_step="Find out who can write to the artifact store.")
@@ -263,7 +258,7 @@ def _read(fd: int) -> bytes:
 
 def _remove(file: Path) -> None:
     with suppress(FileNotFoundError):
-        file.unlink()
+        file.unlink(missing_ok=True)
         sync_directory(file.parent)
 
 

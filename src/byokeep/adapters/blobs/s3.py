@@ -5,7 +5,8 @@ Rules
   under one key. A SHA-256 of each part lets the server refuse what changed on the way.
 - If the bucket has object lock without a default rule, each object is kept for RETAIN_DAYS (governance mode).
 - A failed upload is taken back. One that a dead writer left is removed a day later, by the next upload of its profile.
-  If the answer to the last request is lost, an object may exist that no record names: the sweep lists and removes it.
+  If the answer to the last request is lost, the library asks again, and what is there then counts if it is the same.
+  Otherwise an object may exist that no record names: the sweep lists and removes it.
 - Credentials come from a file or from the machine's role, never from an argument. No text from the server is kept.
 """
 
@@ -80,7 +81,7 @@ class S3Artifacts:
                     if len(part) >= PART:
                         await in_thread(upload.part, bytes(part))
                         part.clear()
-            await in_thread(upload.finish, bytes(part))
+            await in_thread(upload.finish_new, bytes(part))
         except BaseException:
             await in_thread(upload.take_back)
             raise
@@ -203,7 +204,7 @@ class S3Files:
                 while len(part) == PART and (more := content.read(PART)):
                     upload.part(part)
                     part = more
-            upload.finish(part)
+            upload.finish_new(part)
         except BaseException:
             upload.take_back()
             raise
@@ -278,6 +279,24 @@ class _Upload:
         self._bucket.ask("complete_multipart_upload", Key=self._name, **given)
         self._id = ""
 
+    def finish_new(self, rest: bytes) -> None:
+        """The same for a name that is used once: if the object is there, and is this one, its answer was lost."""
+        try:
+            self.finish(rest)
+        except ByokeepError as error:
+            somebody = error.code == "artifact_exists" and not error.fields.get("retries")
+            if somebody or not self._is_there(rest):
+                raise
+            self._id = ""
+
+    def _is_there(self, rest: bytes) -> bool:
+        parts = [base64.b64decode(part["ChecksumSHA256"]) for part in self._parts]
+        expected = f"{_sha256(b''.join(parts))}-{len(parts)}" if parts else _sha256(rest)
+        with suppress(ByokeepError):
+            found = self._bucket.ask("head_object", Key=self._name, ChecksumMode="ENABLED")
+            return bool(found.get("ChecksumSHA256") == expected)
+        return False
+
     def take_back(self) -> None:
         """Remove the parts that were sent, as far as the server can be reached."""
         if self._id:
@@ -286,7 +305,8 @@ class _Upload:
 
     def _abort_abandoned(self) -> None:
         before = datetime.now(UTC) - _ABANDONED
-        reply = self._bucket.ask("list_multipart_uploads", Prefix=self._name.rpartition("/")[0])
+        beside = self._name[: self._name.rfind("/") + 1] or self._name  # what else a bucket holds is not ours
+        reply = self._bucket.ask("list_multipart_uploads", Prefix=beside)
         for found in reply.get("Uploads", ()):
             if found["Initiated"] < before:
                 with suppress(ByokeepError):
@@ -311,7 +331,9 @@ def _code(error: ClientError) -> str:
 def _ours(error: ClientError) -> ByokeepError:
     code = _code(error)
     if code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
-        return Conflict("artifact_exists", next_step="Nothing was changed. Seal under a new key.")
+        again = error.response.get("ResponseMetadata", {}).get("RetryAttempts")
+        retried = {"retries": int(again)} if again else {}
+        return Conflict("artifact_exists", next_step="Nothing was changed. Seal under a new key.", **retried)
     if code in ("NoSuchKey", "404"):
         return NotFound("blob_missing")
     if code in ("AccessDenied", "403"):

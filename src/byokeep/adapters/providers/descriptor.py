@@ -55,11 +55,12 @@ class CheckShape:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuingCall:
     """One call about keys: method and path, with ``$name`` for what is known; and where its reply says what. In
-    its body a text of digits goes out as a number.
+    its body a text of digits goes out as a number, and ``a.b[].c`` in a list of one inside an object.
 
     A list comes in pages: ``page`` is the field of the query that names the next one, ``more`` where a reply says that
     there is one: with its name, or with true, when it comes after the id that was last. Without ``more`` it is counted.
-    ``life``: the field of the body that says after how many seconds a key ends by itself.
+    ``omits``: an empty list is left out. ``life``: the field of the body that says after how many seconds a key ends
+    by itself.
     """
 
     call: str
@@ -71,6 +72,7 @@ class IssuingCall:
     value: str = ""
     page: str = ""
     more: str = ""
+    omits: bool = False
     life: str = ""
 
 

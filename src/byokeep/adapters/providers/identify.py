@@ -22,6 +22,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -109,7 +110,9 @@ def _number(value: object) -> float | None:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    with suppress(OverflowError):
+        return float(value) if math.isfinite(value) else None
+    return None
 
 
 def _listed(value: object, name: str, expected: str | None = None) -> bool:
@@ -416,7 +419,8 @@ def _failure(problem: BaseException) -> OutcomeStatus:
         return OutcomeStatus.TIMEOUT
     if isinstance(problem, aiohttp.ClientSSLError):
         return OutcomeStatus.TLS_ERROR
-    return OutcomeStatus.PROVIDER_DOWN if isinstance(problem, OSError) else OutcomeStatus.MALFORMED
+    down = isinstance(problem, OSError | aiohttp.ClientPayloadError)  # a reply that breaks off says nothing
+    return OutcomeStatus.PROVIDER_DOWN if down else OutcomeStatus.MALFORMED
 
 
 async def _verdict(provider: str, reply: aiohttp.ClientResponse, key: bytes) -> KeyVerdict:

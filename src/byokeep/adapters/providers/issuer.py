@@ -3,7 +3,8 @@ its data file.
 
 Rules
 - One request for one act, never repeated here: a mint whose reply was lost may have made a key. The key has the name
-  that the mint asked for, so whoever asks looks for that name first.
+  that the mint asked for, so whoever asks looks for that name first. Only the value of a key that is still being made
+  is asked for again.
 - The administrator's key goes to the provider's own host in one header. Paths are of a closed alphabet.
 - What is minted leaves as a Secret. Of a reply nothing else is kept but ids, names and masked labels.
 - Keys are listed to the end, or not at all: from a part of them nobody can tell which one is meant.
@@ -13,6 +14,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -39,6 +41,7 @@ _WITHIN: Final = aiohttp.ClientTimeout(total=15, ceil_threshold=math.inf)
 _MASK: Final = re.compile(r"[.*\u2026]+")
 _SHOWN: Final = 6  # characters that a masked label shows at least, beyond what all keys begin with
 _PAGES: Final = 50
+_BEING_MADE_S: Final = (0.5, 1.0, 2.0, 4.0)  # pauses until a key that is made in the background is there
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _NAMED: Final = re.compile(r"\$([a-z_]+)")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
@@ -72,10 +75,23 @@ class ProviderIssuer:
         reply = await self._call(provider, admin, api.mint, {**place, "name": name})
         key_id = name if api.value is not None else _text(reply, api.mint.id)
         if api.value is not None:
-            reply = await self._call(provider, admin, api.value, {**place, "id": key_id})
+            reply = await self._shown(provider, admin, api.value, {**place, "id": key_id})
         value = _text(reply, (api.value or api.mint).value)
         life_s = int(api.mint.body[api.mint.life]) if api.mint.life else None
         return MintedKey(id=key_id, value=Secret(value), life_s=life_s)
+
+    async def _shown(
+        self, provider: str, admin: Secret, call: IssuingCall, known: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        """Ask for the value of a key that is still being made: to begin again would end it and make another one."""
+        for pause_s in _BEING_MADE_S:
+            try:
+                return await self._call(provider, admin, call, known)
+            except Unavailable as error:
+                if error.fields.get("status") != 404:
+                    raise
+            await asyncio.sleep(pause_s)
+        return await self._call(provider, admin, call, known)
 
     async def keys(self, provider: str, admin: Secret, place: Mapping[str, str]) -> list[ProviderKey]:
         """Return the account's keys as the provider lists them, of every page.
@@ -88,6 +104,7 @@ class ProviderIssuer:
         for _ in range(_PAGES):
             reply = await self._call(provider, admin, call, place, query=query)
             rows = _at(reply, call.items)
+            rows = [] if rows is None and call.omits else rows
             more = _at(reply, call.more) if call.more else bool(rows)
             if not isinstance(rows, list) or (more is True and not rows):
                 raise Conflict("provider_admin_garbage")
@@ -185,8 +202,7 @@ class ProviderIssuer:
         url, loopback = resolve(at, self._urls.get(provider), allow_loopback=self._loopback)
         key = admin.reveal().decode("ascii", "strict")
         headers = {**descriptor.extra_headers, api.header: api.prefix + key, "content-type": "application/json"}
-        said = {name: int(text) if text.isdigit() else _filled(text, known) for name, text in call.body.items()}
-        body = json.dumps(said).encode()
+        body = json.dumps(_body(call, known)).encode()
         data = body if method in ("POST", "PATCH") else None
         unreachable = "provider_admin_unreachable"
         with failing(unreachable, unreachable, unreachable, "provider_admin_garbage"):
@@ -234,6 +250,17 @@ def _filled(template: str, known: Mapping[str, str]) -> str:
         return value
 
     return _NAMED.sub(named, template)
+
+
+def _body(call: IssuingCall, known: Mapping[str, str]) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    for path, text in call.body.items():
+        here, (*above, name) = said, path.split(".")
+        for one in above:
+            inner = here.setdefault(one.removesuffix("[]"), [{}] if one.endswith("[]") else {})
+            here = inner[0] if isinstance(inner, list) else inner
+        here[name] = int(text) if text.isdigit() else _filled(text, known)
+    return said
 
 
 def _at(reply: Any, path: str) -> Any:
