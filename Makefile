@@ -62,7 +62,7 @@ postgres: $(STAMP) ## Install a PostgreSQL that lacks no known fix if there is n
 	@bash tools/postgres.sh
 
 pictures: chromium ## Take the pictures of docs/images anew, from the running product
-	@BYOKEEP_PICTURES=docs/images $(PY) -m pytest -q -n 0 -m campaign tests/flows/test_pictures.py
+	@BYOKEEP_PICTURES=docs/images $(PY) -m pytest -q -m campaign tests/flows/test_pictures.py
 
 names: $(STAMP) ## Take the names of the social platforms from their data files into the code
 	@$(PY) -m tools.names --write

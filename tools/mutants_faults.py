@@ -111,7 +111,7 @@ def green(tree: Path, faults: Iterable[HandMade], jobs: int) -> str:
     tests = sorted({test for fault in faults for test in fault.tests})
     if not tests:
         return ""
-    spread = ("--jobs", str(jobs)) if jobs > 1 else ("-n", "0")
+    spread = ("--jobs", str(jobs)) if jobs > 1 else ()
     code, output = run_tests(tree, tests, 60 * SECONDS, *spread)
     return "" if code == 0 else output
 
@@ -133,7 +133,7 @@ def try_out(trees: SimpleQueue[Path], fault: HandMade) -> Verdict:
         try:
             path.write_text(broken)
             forget_compiled(path)
-            code, output = run_tests(tree, fault.tests, fault.seconds, "-x", "-n", "0")
+            code, output = run_tests(tree, fault.tests, fault.seconds, "-x")
         finally:
             path.write_text(text)
             forget_compiled(path)

@@ -234,6 +234,10 @@ REPLIES: list[tuple[str, int, Any, str]] = [
     ("openai", 401, {"error": {"code": "account_deactivated", "message": "x"}}, "unexpected_status"),  # not of the key
     ("openai", 401, None, "unexpected_status"),
     ("google", 401, {"error": {"status": "UNAUTHENTICATED"}}, "invalid_key"),
+    ("anthropic", 401, {"error": {"type": "authentication_error"}}, "invalid_key"),
+    ("anthropic", 401, None, "unexpected_status"),  # somebody's on the way there
+    ("heygen", 401, {"message": "Unauthorized"}, "unexpected_status"),
+    ("kie", 401, {"code": 401, "msg": "x"}, "invalid_key"),
     ("google", 401, {"error": {"details": [{"reason": "ACCESS_TOKEN_TYPE_UNSUPPORTED"}]}}, "unexpected_status"),
     ("openai", 429, {"error": {"type": "insufficient_quota", "code": "credit_balance_exhausted"}}, "no_credit"),
     ("openai", 429, {"error": {"code": "slow_down"}}, "rate_limited"),

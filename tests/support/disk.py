@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+TEMPORARY: Final = Path("/tmp")
 _ROOM: Final = 8 << 30  # bytes of memory that are free
 _NEW_MOUNTS, _RECURSIVE_PRIVATE = 0x20000, 0x44000
 
 
 def files_in_memory() -> None:
-    """Mount memory over /tmp, for this process and those that it starts from now on: it goes with the last of them.
+    """Mount memory over the temporary files, for this process and what it starts: it goes with the last of them.
 
     On some disks a new file costs half a millisecond of a processor, and a database has thirteen hundred. Where it is
     not allowed, or there is little memory, the files lie on the disk.
@@ -27,7 +28,7 @@ def files_in_memory() -> None:
     if memory < _ROOM or libc.unshare(_NEW_MOUNTS) != 0:
         return
     libc.mount(b"none", b"/", None, _RECURSIVE_PRIVATE, None)
-    libc.mount(b"tmpfs", b"/tmp", b"tmpfs", 0, b"mode=1777")
+    libc.mount(b"tmpfs", bytes(TEMPORARY), b"tmpfs", 0, b"mode=1777")
 
 
 @contextmanager

@@ -42,7 +42,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     assert threading.active_count() == 1
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would lose a thread of a library's"
-    disk.files_in_memory()
+    if disk.TEMPORARY not in config.rootpath.parents:
+        disk.files_in_memory()
     files = [[*of] for _, of in groupby(session.items, key=lambda item: item.path)]
     left, running = deque(range(len(files))), _begun(config, files, jobs)
     while running:
