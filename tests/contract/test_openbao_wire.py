@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import json
 import traceback
 from collections.abc import AsyncIterator, Callable
@@ -52,6 +54,21 @@ async def _server(tmp_path: Path, answer: bytes | Callable[[bytes], bytes], **op
             yield http
     finally:
         server.close()
+
+
+class _Full(io.BytesIO):
+    """A file on a disk without room."""
+
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, "")
+
+
+async def test_a_full_disk_is_the_files_error_and_not_the_stores(tmp_path: Path) -> None:
+    """A snapshot that has no room here does not say that the store is away."""
+    async with _server(tmp_path, _answer(200, b"x" * 100)) as http:
+        with pytest.raises(OSError, match="28") as full:
+            await http.transfer("GET", "sys/storage/raft/snapshot", token=Secret("t"), into=_Full())
+    assert full.value.errno == errno.ENOSPC
 
 
 def _read(data: object, version: object = 3) -> bytes:

@@ -132,6 +132,24 @@ async def test_postgres_swallowed_failure_does_not_commit(web: PostgresDatabase)
     assert "Beside it" not in await names(web)
 
 
+async def test_postgres_after_a_failure_nothing_is_sent(web: PostgresDatabase) -> None:
+    """The first statement cannot be sent, so nothing was begun: a second one of the block would commit by itself."""
+
+    async def go_on() -> None:
+        async with web.begin(every_client=True) as tx:
+            try:
+                await tx.all(dict, "client_add", id=uuid4(), name="no\0text", by=OPERATOR)
+            except ByokeepError as error:
+                first.append(error)
+            await tx.all(dict, "client_add", id=uuid4(), name="By itself", by=OPERATOR)
+
+    first = list[ByokeepError]()
+    with pytest.raises(ByokeepError) as failed:
+        await go_on()
+    assert failed.value is first[0]
+    assert "By itself" not in await names(web)
+
+
 async def test_postgres_errors_carry_codes_only(web: PostgresDatabase) -> None:
     """A refusal names the constraint and nothing that was sent; the driver's exception is not even its context."""
     await add(web, "Only one")

@@ -327,8 +327,9 @@ def _point(desk: Desk, run: dict[str, Any], seq: str) -> None:
     desk.sql(f"UPDATE byokeep.procedure_run SET evidence = {changed} WHERE id = '{run['id']}'")  # noqa: S608
 
 
-async def test_no_run_waits_for_a_task_that_is_gone(desk: Desk) -> None:
-    """A worker's step follows a person's at once; a run whose task was lost is handed on by the round of a minute."""
+async def test_no_run_waits_for_a_task_that_is_gone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's step follows a person's at once; a run whose task was lost is handed on by the round of a minute,
+    however many older ones wait for people."""
     trail: list[str] = []
     person = Step(name="one", act=acting(trail, "one"), verb=Verb.KEY_STATE)
     known(
@@ -344,6 +345,12 @@ async def test_no_run_waits_for_a_task_that_is_gone(desk: Desk) -> None:
     lost = await started(desk, "handed", client)
     desk.sql("SET search_path = procrastinate; UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'todo'")
     desk.sql("UPDATE byokeep.procedure_run SET started_at = now() - interval '2 minutes'")
+    waits = Step(name="by_hand", act=acting([], ""), verb=Verb.KEY_STATE, approval=Verb.PROFILE_SHRED)
+    known(desk, made("waits", waits))
+    for _ in range(5):
+        await started(desk, "waits", client)
+    desk.sql("UPDATE byokeep.procedure_run SET started_at = now() - interval '1 hour' WHERE procedure = 'waits'")
+    monkeypatch.setattr(procedures, "_AT_ONCE", 2)
     await desk.work()
     assert (await shown(desk, lost))[0] == "running"
     assert await procedures.go_on(desk.worker) == 1

@@ -89,6 +89,19 @@ def test_a_torn_last_line_is_cut_off_when_opened(tmp_path: Path) -> None:
             file.close()
 
 
+def test_what_another_process_was_killed_over_is_cut_off_by_the_next(tmp_path: Path) -> None:
+    """Both have the file open; one leaves half a line, which the other's next line does not go on from."""
+    killed, other = AppendOnlyFile(tmp_path / "log"), AppendOnlyFile(tmp_path / "log")
+    other.append([b"one"])
+    os.write(killed._fd, b"half a li")
+    killed.close()
+    with other.locked():
+        assert other.size() == len(b"one\n")
+        other.append([b"two"])
+    assert list(other.lines()) == [b"one\n", b"two\n"]
+    other.close()
+
+
 def test_a_file_that_is_not_ours_is_not_used(tmp_path: Path) -> None:
     """A symbolic link, a second hard link, a directory: refused, and what it leads to is untouched."""
     target = tmp_path / "elsewhere"

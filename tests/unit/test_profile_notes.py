@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +36,28 @@ for at in ("first", "second"):
 print("left", flush=True)
 sys.stdin.read()
 """
+
+
+async def test_an_address_that_is_left_while_its_work_ends_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is cut off while it is written waits until it stands there, so that it can be taken away."""
+    notes, work, sync = HandOffNotes(tmp_path), uuid4(), os.fsync
+
+    def slowly(descriptor: int) -> None:
+        time.sleep(0.2)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slowly)
+    window = Window(address="http://127.0.0.1:1/", instructions="", done=AsyncMock())
+    leaving = asyncio.create_task(notes.leave(work, window))
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await notes.take_away(work)
+    await asyncio.sleep(0.3)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_address_of_a_dead_worker_is_not_told_and_goes_away(

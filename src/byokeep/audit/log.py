@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -112,6 +113,7 @@ async def checkpoint(app: BrokerApp, actor: Actor | None = None) -> Signed:
 
 async def _next_epoch(app: BrokerApp, actor: Actor) -> tuple[Signed, bool]:
     """Publish one epoch: the one a crash left unsigned, else a new one."""
+    await app.checkpoints.latest()  # a start reads all of the log, for longer than a transaction may last
     async with unblocked(app) as tx:
         await tx.one(None, "audit_epoch_lock")
         state = await published(app)
@@ -302,6 +304,9 @@ async def rebase(app: BrokerApp, actor: Actor) -> bool:
         Integrity: What stands outside is broken in itself, or the database holds another log than this one.
         Unavailable: Signer, database or checkpoint directory; nothing was opened, and the next try goes on from there.
     """
+    await app.checkpoints.latest()  # as above
+    with suppress(Integrity):
+        await app.checkpoints.copied_heads()
     while True:
         async with app.db.begin(every_client=True) as tx:
             await tx.one(None, "audit_epoch_lock")

@@ -568,12 +568,18 @@ async def _hand_on(app: App, run: Run, delay_s: float | None) -> None:
 async def go_on(app: App) -> int:
     """Give every run that waits for a worker to one, whatever became of its task; returns how many."""
     handed, names = 0, [name for name, procedure in app.procedures.items() if procedure.led]
-    for run in await app.db.read(Run, "procedures_due", {"names": names, "limit": _AT_ONCE}, every_client=True):
-        step = app.procedures[run.procedure].next(run)
-        if run.state == _UNDOING or (step is not None and step.verb is None):
-            await _hand_on(app, run, 0.0)
-            handed += 1
-    return handed
+    after: UUID | None = None
+    while True:
+        wanted = {"names": names, "limit": _AT_ONCE, "after": after}
+        runs = await app.db.read(Run, "procedures_due", wanted, every_client=True)
+        for run in runs:  # of which most may wait for people
+            step = app.procedures[run.procedure].next(run)
+            if run.state == _UNDOING or (step is not None and step.verb is None):
+                await _hand_on(app, run, 0.0)
+                handed += 1
+        if len(runs) < _AT_ONCE:
+            return handed
+        after = runs[-1].id
 
 
 def _of(app: App, run: Run) -> AbstractAsyncContextManager[Tx]:

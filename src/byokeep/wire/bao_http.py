@@ -182,6 +182,7 @@ class BaoHttp:
     ) -> None:
         """Take a reply of any size into a file, or send a file. Raises as :meth:`request`, and OSError of the file."""
         url, sent = self._url(await self._find_active(), path, None), None if body is None else _pieces(body)
+        full: OSError | None = None
         with failing("store_unreachable", "store_timeout", "store_tls_failed", "store_garbage"):
             asked = self._transport.request(
                 method, url, headers=_headers(token, None, None), within=TRANSFER_S, data=sent
@@ -190,8 +191,14 @@ class BaoHttp:
                 if not 200 <= reply.status < 300:
                     raise _failure(reply.status, _decode(await read_body(reply, MAX_BODY)) or {}, "")
                 async for piece in reply.content.iter_chunked(1 << 20):
-                    if into is not None:
-                        await asyncio.to_thread(into.write, piece)
+                    try:
+                        if into is not None:
+                            await asyncio.to_thread(into.write, piece)
+                    except OSError as error:
+                        full = error
+                        break
+        if full is not None:
+            raise full
 
     async def _find_active(self) -> str:
         """Return the base URL of the active node, or of the address itself if the node cannot be reached."""

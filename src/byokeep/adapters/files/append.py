@@ -47,7 +47,7 @@ class AppendOnlyFile:
             with usable():
                 self._check_ours()
                 with self.locked():
-                    self._cut_torn_line()
+                    pass
                 sync_directory(path.parent)
         except BaseException:
             os.close(self._fd)
@@ -61,9 +61,11 @@ class AppendOnlyFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out."""
+        """Keep other processes out. What one of them was killed over is cut off: only a line that is whole counts."""
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
+            with usable():
+                self._cut_torn_line()
             yield
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)

@@ -20,7 +20,7 @@ from uuid import UUID
 from byokeep.core.errors import Unavailable
 from byokeep.kernel.durable_write import draft
 from byokeep.kernel.ports import Shot, Window
-from byokeep.process import hold, is_held, is_what_it_says
+from byokeep.process import hold, is_held, is_what_it_says, to_its_end
 
 
 class HandOffNotes:
@@ -43,11 +43,13 @@ class HandOffNotes:
     async def leave(self, work_id: UUID, window: Window) -> None:
         """Write an address. Raises Unavailable(``run_dir_unusable``)."""
         text = json.dumps({"address": window.address, "instructions": window.instructions}) + "\n"
-        handle = await asyncio.to_thread(
-            _put, self._place, f"{work_id}.json", text.encode(), "run_dir_unusable", held=True
-        )
-        self._let_go(work_id)
-        self._held[work_id] = handle
+
+        def put() -> None:
+            handle = _put(self._place, f"{work_id}.json", text.encode(), "run_dir_unusable", held=True)
+            self._let_go(work_id)
+            self._held[work_id] = handle
+
+        await to_its_end(asyncio.to_thread(put))  # or it would stand there after it was taken away
 
     async def take_away(self, work_id: UUID) -> None:
         """Remove an address."""

@@ -379,6 +379,8 @@ class PostgresTransaction:
         An idle connection may have died with a server that is back by now, or have prepared for a schema that has grown
         since. Retrying on another one is safe if nothing was begun and only reading was to be committed.
         """
+        if self._failure is not None:
+            raise self._failure
         first = len(self._waiting)
         trip = [*self._waiting, *asked, *([_COMMIT] if ends and not self._reads else [])]
         self._waiting = []
@@ -402,7 +404,11 @@ class PostgresTransaction:
                 in_doubt = ends and not self._reads and (at_commit or _in_doubt(connection))
                 self._fail(failure, drop=outdated or in_doubt, in_doubt=in_doubt)
             self._drop()
-            self._connection, self._new = await self._pool.take()
+            try:
+                self._connection, self._new = await self._pool.take()
+            except ByokeepError as error:
+                self._failure = error
+                raise
         self._begun = True
         if ends:
             self._give()

@@ -36,7 +36,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from byokeep.core.errors import Conflict, Rejected, Unavailable, refusing
-from byokeep.kernel.durable_write import draft
+from byokeep.kernel.durable_write import draft, sync_directory
 from byokeep.kernel.ports import Database
 from byokeep.process import Progress, end, hold, pids, program_in, size_of, spawn, to_its_end, work_of
 
@@ -438,6 +438,7 @@ class EmbeddedPostgres:
         if done.returncode != 0:
             raise Unavailable("postgres_init_failed", next_step="Check free disk space and the home's permissions.")
         fresh.rename(self._data)
+        sync_directory(self._data.parent)  # the next start removes what still has the other name
 
     def _write_settings(self) -> None:
         """Write the settings outside the data directory, where the server's user cannot change them."""

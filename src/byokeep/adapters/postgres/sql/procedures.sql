@@ -41,7 +41,8 @@ RETURNING *;
 -- name: procedures_due
 SELECT * FROM byokeep.procedure_run
  WHERE procedure = ANY (CAST(:names AS text[])) AND (state = 'running' OR state = 'undoing' AND reason = '') AND (due_at IS NULL OR due_at <= now()) AND started_at < now() - interval '1 minute'
- ORDER BY started_at LIMIT :limit;
+   AND (CAST(:after AS uuid) IS NULL OR (started_at, id) > (SELECT p.started_at, p.id FROM byokeep.procedure_run p WHERE p.id = :after))
+ ORDER BY started_at, id LIMIT :limit;
 
 -- name: procedure_approvals
 -- The broker's records of second persons, by step.
