@@ -15,6 +15,7 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -29,6 +30,7 @@ from byokeep.core.manifest import RecordPlace
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.secret import Secret
 from byokeep.sealing import sealer
+from byokeep.sealing.generation import Sealing
 from byokeep.sealing.sealer import HEADER, SALT, Sealer, new_dek, open_into, seal
 from tests.support.sealing import Profile, Sink, manifest
 
@@ -520,3 +522,28 @@ def test_memory_does_not_grow_with_a_profile_of_gigabytes() -> None:
     for size in (SEGMENT, 64 * SEGMENT, 2048 * SEGMENT):
         extra = extra_memory(size)
         assert all(0 < one < 64 for one in extra.values()), (size, extra)
+
+
+@pytest.mark.parametrize("size", [1000, 300_000, 5 << 20])
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_an_upload_that_breaks_at_its_end_ends_the_seal(size: int, cancelled: bool) -> None:
+    """All was written and waits to be sent when the store goes away: that is said, and a caller's end stays one."""
+    begun = asyncio.Event()
+
+    async def put(*_: Any) -> Any:
+        begun.set()
+        await asyncio.sleep(60 if cancelled else 0.3)
+        raise Unavailable("broker_unreachable")
+
+    artifacts: Any = SimpleNamespace(put=put)
+    sealing = Sealing(sealer=Sealer(), artifacts=artifacts, keys=None)  # type: ignore[arg-type]
+    with new_dek() as dek:
+        storing = asyncio.create_task(sealing._stored(manifest(), uuid4(), io.BytesIO(os.urandom(size)), dek))
+        await begun.wait()
+        await asyncio.sleep(0.2)
+        if cancelled:
+            storing.cancel()
+        await asyncio.wait({storing}, timeout=5)
+        assert storing.done()
+        with pytest.raises(asyncio.CancelledError if cancelled else Unavailable):
+            await storing

@@ -201,7 +201,7 @@ async def end_all(find: Callable[[], frozenset[int]]) -> int:
     until = clock.time() + _GONE_WITHIN_S
     while found := await asyncio.to_thread(find):
         for pid in found:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # another user's keeps no other one alive
                 os.kill(pid, signal.SIGKILL)
         ended |= found
         if clock.time() > until:

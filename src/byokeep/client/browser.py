@@ -303,7 +303,10 @@ class OpeningWatch:
                 return False
             if stopped is not None:
                 self.stopped = stopped
-                await self._close()
+                try:
+                    await self._close()
+                except Exception:  # whatever still runs, the block ends
+                    self.killed = True
                 return True
 
     async def _asked(self) -> ByokeepError | None:

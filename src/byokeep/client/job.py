@@ -349,7 +349,7 @@ class Job:
         with refusing("broker_garbage", Unavailable):
             stands = self._stands(platform, lane, asked_at)
             permit = Permit(UUID(reply["permit_id"]), asked_at + float(reply["ttl_s"]), stands)
-        if not self.lease.holds:
+        if not permit.live:  # it lapsed, or a kill was heard while the answer was on its way
             await self._say(permit, "failed")
             raise Unavailable("lease_lapsed")
         return permit
@@ -423,10 +423,12 @@ class Keep:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._broker.close()
-        if self._runner is not None:
-            self._runner.wipe()
-            self._runner = None
+        try:
+            await self._broker.close()
+        finally:
+            if self._runner is not None:
+                self._runner.wipe()
+                self._runner = None
 
     @asynccontextmanager
     async def job(

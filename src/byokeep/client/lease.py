@@ -299,6 +299,8 @@ class HeldLease:
         except Denied as error:
             self._end(error)
             raise
+        if self._over is not None:  # it ended while the answer was on its way
+            raise self._over
         self._adopt(reply, asked_at)
 
     def _adopt(self, reply: dict[str, Any], asked_at: float) -> None:

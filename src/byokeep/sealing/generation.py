@@ -494,7 +494,11 @@ class Sealing:
         )
         try:
             blob = await asyncio.shield(sealing)
-            await outlet.finish()
+            finishing = asyncio.ensure_future(outlet.finish())  # which waits for ever if nobody takes any more
+            try:
+                await asyncio.wait({finishing, putting}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                finishing.cancel()
             stored = await putting
         except BaseException as error:
             outlet.break_off()
@@ -502,7 +506,7 @@ class Sealing:
             for task in (sealing, putting):
                 task.cancel()
             await asyncio.gather(sealing, putting, return_exceptions=True)
-            raise refused or error from None
+            raise (error if isinstance(error, asyncio.CancelledError) else refused or error) from None
         if stored.size != blob.size or stored.sha256_hex != blob.sha256.hex():
             raise Integrity("artifact_altered", next_step="Nothing was recorded. Check the artifact store.")
         return blob

@@ -1,0 +1,104 @@
+"""What the SDK hears while an answer is on its way counts: nothing begins that a kill has ended meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import AsyncMock
+from uuid import uuid4
+
+import pytest
+
+from byokeep.client import browser, lease
+from byokeep.client.http import Broker
+from byokeep.client.job import Job, Keep
+from byokeep.client.lease import HeldLease
+from byokeep.client.settings import ClientSettings
+from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.secret import Secret
+
+SETTINGS = ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=Path("none"))
+ON_THE_WAY_S = 0.05
+
+
+async def test_no_act_begins_whose_permission_a_kill_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker has granted it and the platform is killed before the answer is here: closed as not done, both ways."""
+    broker, client, said = Broker(SETTINGS), uuid4(), list[Any]()
+
+    def hear(*scopes: str) -> None:
+        engaged = [{"scope": scope, "reason": "kill"} for scope in scopes]
+        broker.view._take(json.dumps({"engaged": engaged}).encode(), fresh=True)
+
+    async def call(_: str, path: str, token: Secret, body: Any = None, **more: Any) -> dict[str, Any]:
+        if path.endswith("/permits"):
+            await asyncio.sleep(ON_THE_WAY_S)
+            hear(f"client:{client}:platform:x")
+            return {"permit_id": str(uuid4()), "ttl_s": 15}
+        said.append(body)
+        return {}
+
+    monkeypatch.setattr(broker, "call", call)
+    held: Any = SimpleNamespace(holds=True, held=AsyncMock(return_value="lease"))
+    job, act, about = Job(uuid4(), client, broker, Secret("t"), held), AsyncMock(), {"platform": "x", "account": "a"}
+    hear()
+    with pytest.raises(Unavailable, match="lease_lapsed"):
+        async with job.effect("publish", key="post-0001", **about):
+            await act()
+    hear()
+    results = await job.batch({"post-0002": "item"}, act, effect="publish", **about)
+    assert (results["post-0002"].status, results["post-0002"].reason) == ("blocked", "lease_lapsed")
+    assert said == [{"outcome": "failed"}] * 2
+    act.assert_not_awaited()
+
+
+async def test_a_lease_that_ended_while_it_was_renewed_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill is heard, and then the broker's earlier yes arrives: there is no login at the store."""
+    broker, logins = Broker(SETTINGS), AsyncMock()
+
+    async def call(*_: Any, **__: Any) -> dict[str, Any]:
+        await asyncio.sleep(ON_THE_WAY_S)
+        pin = {"path": "kv/clients/c/providers/openai", "version": 1}
+        store = {"address": "unix:///s", "roles": {"openai": "use-openai"}}
+        return {"lease_id": str(uuid4()), "jwt": "a.b.c", "life_s": 5, "store": store, "secrets": {"openai": pin}}
+
+    monkeypatch.setattr(broker, "call", call)
+    monkeypatch.setattr(broker, "store", lambda _: SimpleNamespace(may_be_behind=False))
+    monkeypatch.setattr(lease, "lease_login", logins)
+    held = HeldLease(broker, Secret(b"t"), uuid4())
+    reading = asyncio.create_task(held.secret("openai"))
+    await asyncio.sleep(ON_THE_WAY_S / 2)
+    held.stop(Denied("switch_closed"))
+    with pytest.raises(Denied, match="switch_closed"):
+        await reading
+    logins.assert_not_awaited()
+    assert not held.holds
+
+
+async def test_the_block_ends_whatever_the_end_of_its_browser_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker says no, and the browser cannot be ended: the block does not go on."""
+    opening: Any = SimpleNamespace(beat_s=0.01, life_s=5.0, beat=AsyncMock(side_effect=Denied("switch_closed")))
+    monkeypatch.setattr(browser.OpeningWatch, "_close", AsyncMock(side_effect=PermissionError))
+    with pytest.raises(Denied, match="switch_closed"):
+        async with asyncio.timeout(5), browser.watched(opening):
+            await asyncio.sleep(5)
+
+
+async def test_a_runners_token_is_wiped_by_whoever_is_cut_off_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the connections takes its time, and the caller does not wait for it."""
+    file = tmp_path / "runner.token"
+    file.touch(0o600)
+    file.write_text(f"bkr_{'a' * 43}\n")
+    keep = Keep(ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=file))
+    await keep.__aenter__()
+    token = keep._runner
+    assert token is not None
+    monkeypatch.setattr(keep._broker, "close", lambda: asyncio.sleep(5))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await keep.__aexit__(None, None, None)
+    assert token.wiped
