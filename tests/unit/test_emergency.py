@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
 from byokeep.core.errors import Unavailable
 from byokeep.http import emergency
 from byokeep.http.emergency import Emergency
+
+
+def sleep_by(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this module alone wait as the act says: others of the loop wait as ever."""
+    monkeypatch.setattr(emergency, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": act.sleep}))
 
 
 @dataclass
@@ -58,7 +65,7 @@ class Act:
 async def test_every_pause_ends_in_a_try(disk: Disk, released: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that is back after seven seconds, not before, still gets the act."""
     act = Act(fails=10)
-    monkeypatch.setattr(emergency.asyncio, "sleep", act.sleep)
+    sleep_by(act, monkeypatch)
     assert await Emergency(disk).stopping(act) == "done"
     assert (disk.released, sum(act.waits) >= 7) == (released, True)
 
@@ -66,7 +73,7 @@ async def test_every_pause_ends_in_a_try(disk: Disk, released: int, monkeypatch:
 async def test_with_room_on_the_disk_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that is away for another reason: the caller is told at once."""
     act, disk = Act(fails=1), Disk(is_short=False, is_kept=True)
-    monkeypatch.setattr(emergency.asyncio, "sleep", act.sleep)
+    sleep_by(act, monkeypatch)
     with pytest.raises(Unavailable):
         await Emergency(disk).stopping(act)
     assert (disk.released, act.waits) == (0, [])
