@@ -23,6 +23,7 @@ from byokeep.keys.onboard import sweep_orphans
 from byokeep.operations.notify import NotifyApp, remind
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_sim import SimKeyState
+from tests.support.broker import reconciled
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -393,6 +394,16 @@ async def test_what_was_minted_is_known_by_its_id(desk: Desk) -> None:
     assert (await resume(desk, run, "revoke_by_hand"))["state"] == "complete"
     assert (await rotation(desk, await minted(desk, first["ref"])))["state"] == "complete"
     assert keys_of(desk, "google") == ["revoked", "revoked", "valid"]
+
+
+async def test_a_rotation_with_an_administrators_key_is_explained(desk: Desk) -> None:
+    """Its storing and reading are byokeep's own: the log of the store shows nothing that must be called tampering."""
+    since, client = desk.stand.app.clock.now(), await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    assert (await rotation(desk, await minted(desk, first["ref"])))["state"] == "complete"
+    stated = await reconciled(desk.stand, since)
+    assert (stated.state, stated.findings) == ("clean", ()), stated
 
 
 async def test_the_first_key_of_a_google_project_is_made_there(desk: Desk) -> None:

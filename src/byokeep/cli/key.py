@@ -120,7 +120,7 @@ def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd:
     Args:
         client: Name or id.
         provider: The provider of the key.
-        at: Where the client's keys are in the account: openai takes project and account, google takes project.
+        at: Where the client's keys are in the account: openai and google take project and account.
         fd: Read the key from this descriptor.
     """
     _refuse_key_in(at or "")

@@ -82,7 +82,7 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("read", r"kv/metadata/platform/provisioning"),  # each start checks whether the set-up is the wanted one
         (
             "read",
-            rf"kv/metadata/clients/{_UUID}/(providers/[a-z]+(/webhook|/accounts/{_UUID}/[a-z]+)?|profiles/{_UUID})",
+            rf"kv/metadata/clients/{_UUID}/(providers/[a-z]+(/webhook|/admin|/accounts/{_UUID}/[a-z]+)?|profiles/{_UUID})",
         ),  # version numbers
         ("read", rf"(identity/entity/id/{_UUID}|sys/ha-status|sys/storage/raft/configuration)"),  # is a kill in force?
         # How a client's identity tokens are made, as web's policy allows; and what anybody may fetch to check one.
