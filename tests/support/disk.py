@@ -27,8 +27,8 @@ def files_in_memory() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if memory < _ROOM or libc.unshare(_NEW_MOUNTS) != 0:
         return
-    libc.mount(b"none", b"/", None, _RECURSIVE_PRIVATE, None)
-    libc.mount(b"tmpfs", bytes(TEMPORARY), b"tmpfs", 0, b"mode=1777")
+    if libc.mount(b"none", b"/", None, _RECURSIVE_PRIVATE, None) == 0:  # or others would see it, too
+        libc.mount(b"tmpfs", bytes(TEMPORARY), b"tmpfs", 0, b"mode=1777")
 
 
 @contextmanager
