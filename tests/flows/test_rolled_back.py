@@ -254,6 +254,25 @@ async def test_a_person_who_was_let_back_in_is_not_shut_out_again(stand: Stand) 
     assert (await stand.call("GET", "/v1/switches", person))[0] == 200
 
 
+async def test_an_approval_from_before_the_loss_does_not_accept_it(stand: Stand) -> None:
+    """It was given for a switch that nobody had lost anything behind: nothing opens, and the log keeps its base."""
+    app = stand.app
+    assert (await stand.call("POST", "/v1/switches/close", "operator", {"reason": "drill"}))[0] == 200
+    status, wish = await stand.call("POST", "/v1/switches/open-requests", "operator", {"reason": "drill_over"})
+    await checkpoint(app)
+    keep_old(stand)
+    await disable(stand, stand.subject("operator", "disabled").id)
+    await checkpoint(app)
+    put_back(stand)
+    await at_start(app)
+    size = (await app.checkpoints.latest())[0].size
+    path = f"/v1/switches/open-requests/{wish['id']}/approve"
+    status, refused = await stand.call("POST", path, "approver")
+    assert (status, refused["code"]) == (403, "epoch_changed")
+    state = (await app.checkpoints.latest())[0]
+    assert (state.base, state.size) == (0, size)
+
+
 async def test_a_rebase_cut_off_is_finished_by_the_next_release(stand: Stand) -> None:
     """The store is away when two people release: nothing opens; asked again, the very epoch is signed and all opens."""
     app = stand.app

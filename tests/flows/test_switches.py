@@ -675,6 +675,17 @@ async def test_enrolment_is_idempotent_and_waits_for_open_switches(stand: Stand)
     assert (await stand.call("POST", f"/v1/clients/{uuid4()}/enroll", "admin"))[0] == 404
 
 
+async def test_a_client_that_was_suspended_during_a_kill_works_once_it_is_resumed(stand: Stand) -> None:
+    """The release lets it in at the store as well: nobody else would, and the next start would call that a kill."""
+    client = await stand.client("openai")
+    assert (await stand.call("POST", f"/v1/clients/{client}/suspend", "admin"))[0] == 200
+    await close(stand)
+    assert (await reopen(stand))[0] == 200
+    assert (await stand.call("POST", f"/v1/clients/{client}/resume", "admin"))[0] == 200
+    assert await store_serves(await stand.lease(await stand.job(client)))
+    assert await switches.follow_store(stand.app) == []
+
+
 async def test_switches_are_listed_to_those_they_concern(stand: Stand) -> None:
     """Everybody sees the global switch and those of their clients; a missing global switch is an error."""
     client, other = await stand.client(), await stand.client()

@@ -104,7 +104,8 @@ class _Entity:
 
 
 def _entity(row: Row) -> _Entity:
-    enter = row["state"] == "active" and not row["own_closed"] and not row["global_closed"]
+    # Of a suspended one too: no lease is given for it, and at the store nothing but a switch keeps anybody out.
+    enter = row["state"] in ("active", "suspended") and not row["own_closed"] and not row["global_closed"]
     return _Entity(row["client_id"], row["entity_id"], enter, row["cut_off"])
 
 
@@ -474,9 +475,18 @@ def _must_reach(actor: Actor, scope: Scope) -> None:
         raise Denied("not_permitted", next_step="Only people of all clients can release the global switch.")
 
 
+async def _as_asked(tx: Tx, app: BrokerApp, wish: Approval) -> Switch:
+    """Return the switch that an approval is for, still in the state that it was asked for."""
+    seen = await tx.one(Switch, "switch_read", scope=wish.scope)
+    if not seen.closed or seen.epoch != wish.epoch or seen.installation_id != app.installation_id:
+        raise Denied("epoch_changed", next_step="The switch has changed since. Look at it, then ask again.")
+    return seen
+
+
 async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> None:
     async with app.db.begin(every_client=True) as tx:
         await approvals.use(tx, actor, wish, scope=wish.scope, epoch=wish.epoch, look="byokeep kill status")
+        await _as_asked(tx, app, wish)  # before the log accepts a loss that nobody approved
         await record(
             tx, actor, EventName.SWITCH_OPENED, outcome=Outcome.INTENDED, client_id=scope.client_id, object_id=wish.id,
             scope=scope.name, epoch=wish.epoch,
@@ -489,9 +499,7 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
         # The commit is not cut off: nobody would know whether it happened.
         async with app.db.begin(every_client=True) as tx, asyncio.timeout(CUT_OFF_WITHIN_S):
             await hold_alone(tx, scope)
-            seen = await tx.one(Switch, "switch_read", scope=scope.name)
-            if not seen.closed or seen.epoch != wish.epoch or seen.installation_id != app.installation_id:
-                raise Denied("epoch_changed", next_step="The switch has changed since. Look at it, then ask again.")
+            seen = await _as_asked(tx, app, wish)
             if scope.name.endswith(BROWSER_LANE) and (
                 on := await tx.maybe(UUID, "vault_covering", client_id=scope.client_id)
             ):
