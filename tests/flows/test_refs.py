@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import aiohttp
 import pytest
 
+from byokeep.core.audit import parse_lines
 from byokeep.core.errors import Unavailable
 from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId, Environment, Provider
@@ -446,6 +449,29 @@ async def test_the_description_is_for_insiders_and_not_in_production(desk: Desk)
         broker_address=desk.stand.url,
     )
     assert not any("openapi" in route.path for route in api_routes(api))
+
+
+async def test_an_export_of_any_length_passes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It grows with the log, so no bound of a reply holds for it; what breaks off on its way is no export."""
+    monkeypatch.setattr("byokeep.web.forward.MAX_REPLY", 100)
+    token = {"Authorization": f"Bearer {desk.people['auditor'].token}"}
+    async with desk.http.get("http://web/v1/audit/keys", headers=token) as reply:
+        assert (await reply.json(content_type=None))["code"] == "broker_reply_too_large", "the bound is there"
+    async with desk.http.post("http://web/v1/audit/export", json={}, headers=token) as reply:
+        text = await reply.read()
+    assert (reply.status, reply.content_type, len(text) > 1000) == (200, "application/jsonl", True)
+    assert len([*parse_lines(text.splitlines(keepends=True))]) == text.count(b"\n")
+    async with desk.http.post("http://web/v1/audit/export", json={"client_id": str(uuid4())}, headers=token) as reply:
+        assert (reply.status, (await reply.json(content_type=None))["code"]) == (404, "not_found")
+
+    async def cut(*_: object) -> AsyncIterator[bytes]:
+        yield text[:500]
+        raise Unavailable("database_unavailable")
+
+    monkeypatch.setattr("byokeep.audit.disclosure._lines", cut)
+    with pytest.raises(aiohttp.ClientError):
+        async with desk.http.post("http://web/v1/audit/export", json={}, headers=token) as reply:
+            await reply.read()
 
 
 async def test_no_broker_is_unavailable(desk: Desk) -> None:

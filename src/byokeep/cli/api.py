@@ -41,7 +41,7 @@ _ANSWER_S: Final = 60.0  # seconds for anything else
 _NAMES_S: Final = 2.0  # seconds for names: without an answer the ids are shown
 # What is wrong there is not the caller's: another process may be asked.
 _ON_THE_WAY: Final = ("server_unreachable", "server_did_not_answer", "server_certificate_refused", "server_garbage")
-_LIMIT: Final = 256 * 1024 * 1024  # bytes of a reply: exports are the largest
+_LIMIT: Final = 64 * 1024 * 1024  # bytes of a reply that is read whole
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -135,7 +135,7 @@ async def call(method: str, path: str, **sent: Any) -> Any:
 async def fetch(
     method: str, path: str, *, body: Any = None, raw: Secret | None = None, token: Secret | None = None,
     anonymous: bool = False, params: Mapping[str, object] | None = None, at: str = "",
-    ca_file: str = "killswitch_ca_file", within_s: float = _ANSWER_S,
+    ca_file: str = "killswitch_ca_file", within_s: float = _ANSWER_S, take: Callable[[bytes], object] | None = None,
 ) -> bytes:  # fmt: skip
     """Call the server and return the reply's bytes as they came.
 
@@ -149,6 +149,7 @@ async def fetch(
         params: Query, without what is None; never a value.
         at: Address of another process; empty = that of `byokeep web`, which has ``within_s`` seconds to answer.
         ca_file: The setting that names the issuer of the certificate at ``at``.
+        take: Gets the reply piece by piece, however long it is; nothing is returned then. ``within_s`` is for a piece.
 
     Raises:
         ByokeepError: As the server answered, or Unavailable: ``server_unreachable`` if nothing was sent.
@@ -157,21 +158,27 @@ async def fetch(
     from yarl import URL  # noqa: PLC0415 - see the top
 
     from byokeep.wire.address import parse_address  # noqa: PLC0415 - see the top
-    from byokeep.wire.transport import CaFileUnreadable, TooLarge, Transport  # noqa: PLC0415 - see the top
+    from byokeep.wire.transport import PIECE, CaFileUnreadable, TooLarge, Transport, read_body  # noqa: PLC0415 - see the top
 
     socket, base = None, at or web_url()  # first: who has no stack needs one before a token
     if at or base.startswith("unix:"):
         socket, base = parse_address(base, "http://byokeep", "bad_address", "insecure_address")
     data, headers = _sent(body, raw, None if anonymous else own_token() if token is None else token)
     within, ca_file = (_AT_ONCE_S, ca_file) if at else (within_s, "web_ca_file")
-    timeout = aiohttp.ClientTimeout(total=within, connect=3)
+    timeout = aiohttp.ClientTimeout(total=None if take else within, connect=3, sock_read=within)
     try:
         asked = {name: str(given) for name, given in (params or {}).items() if given is not None}
         url = URL(base + path).update_query(asked)
-        async with Transport(socket, ca_file=session().settings.file(ca_file)) as http:
-            status, content, _ = await http.exchange(
-                method, url, headers=headers, within=timeout, most=_LIMIT, data=data
-            )
+        async with (
+            Transport(socket, ca_file=session().settings.file(ca_file)) as http,
+            http.request(method, url, headers=headers, within=timeout, data=data) as reply,
+        ):
+            status, content = reply.status, b""
+            if take is None or not 200 <= status < 300:
+                content = await read_body(reply, _LIMIT)
+            else:
+                async for piece in reply.content.iter_chunked(PIECE):
+                    take(piece)
     except CaFileUnreadable:
         raise Rejected("bad_setting", next_step="Give a PEM file.", setting=ca_file) from None
     except TooLarge:

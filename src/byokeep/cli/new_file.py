@@ -20,7 +20,7 @@ from byokeep.cli.api import fetch, run
 from byokeep.cli.terminal import clean, show
 from byokeep.core.errors import Rejected, refusing
 from byokeep.core.secret import Secret
-from byokeep.kernel.durable_write import durable_write
+from byokeep.kernel.durable_write import draft, durable_write
 
 _BLOCK: Final = 4096  # bytes; a full disk takes an empty file
 _NOT_BEGUN: Final = (
@@ -72,10 +72,16 @@ def new_directory(path: Path, *, mode: int) -> None:
 
 def fetch_to(file: Path, method: str, path: str, **sent: Any) -> None:
     """Ask the server for something and store its answer, as it came, in a new file. Raises as :func:`new_file`."""
-    keep = new_file(file)
-    content = run(fetch(method, path, **sent))
-    keep(content)
-    show({"file": str(file), "bytes": len(content)})
+    new_file(file)
+    with _or_say(_LOST, file), draft(file, only_new=True) as out:
+
+        def take(piece: bytes) -> None:
+            with _or_say(_LOST, file):  # a full disk is no fault of the server
+                out.write(piece)
+
+        run(fetch(method, path, take=take, **sent))
+        size = out.tell()
+    show({"file": str(file), "bytes": size})
 
 
 def refuse_existing(path: Path, *, otherwise: str = "") -> None:

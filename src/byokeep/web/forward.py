@@ -6,7 +6,8 @@ Rules
   cannot do anything here that its caller may not.
 - A login has no token yet; the address that it came from goes along instead. A body is forwarded unread, in a
   :class:`Secret`, because it may be a password.
-- Status and body come back as they are, bounded in size and time. No broker means 503.
+- Status and body come back as they are, bounded in size and time; what grows with the log comes piece by piece. No
+  broker means 503.
 - What stops things goes to the kill process, and to the broker only if that one does not answer: engaging a switch
   twice does no harm.
 
@@ -15,7 +16,7 @@ It may not hold a token of its own.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,16 +24,18 @@ from uuid import UUID
 
 import aiohttp
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from byokeep.core.errors import Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import LateRoute, operation_id
 from byokeep.http.request import MAX_BODY, bearer, canonical_id, no_query, read_bytes
 from byokeep.tenancy.schemas import SOURCE
-from byokeep.wire.transport import TooLarge, Transport
+from byokeep.wire.transport import PIECE, TooLarge, Transport
 
-MAX_REPLY: Final = 64 * 1024 * 1024  # bytes: an export of a client's whole audit log
+MAX_REPLY: Final = 64 * 1024 * 1024  # bytes of a reply that is passed on whole
+_STREAMED: Final = frozenset({"/v1/audit/export", "/v1/audit/proof/{client_id}"})  # they grow with the log
+_PIECE_S: Final = 120.0  # seconds for each piece of those
 LOGINS: Final = (
     ("POST", "/v1/session"), ("POST", "/v1/session/console"), ("POST", "/v1/session/passkey"),
     ("POST", "/v1/session/sso"), ("POST", "/v1/session/sso/answer"), ("POST", "/v1/session/sso/logout"),
@@ -114,13 +117,14 @@ _SLOW_S: Final = {  # what waits for the store or its turn at a password, or rea
     "/v1/session/sso/answer": 35.0, "/v1/session/sso/logout": 25.0, "/v1/operators/{subject_id}/password": 10.0,
     "/v1/switches/close": 10.0, "/v1/platforms/close": 10.0, "/v1/switches/open-requests/{request_id}/approve": 10.0,
     "/v1/clients/{client_id}/enroll": 10.0, "/v1/audit/checkpoint": 30.0, "/v1/audit/verify": 600.0,
-    "/v1/audit/reconcile": 30.0, "/v1/audit/export": 30.0, "/v1/exposure": 50.0, "/v1/audit/proof/{client_id}": 30.0,
+    "/v1/audit/reconcile": 30.0, "/v1/exposure": 50.0,
     "/v1/breakglass/{grant_id}/open": 15.0, "/v1/checklists/fill": 15.0, "/v1/checklists/sign": 15.0,
     "/v1/lists/sign": 30.0,
 }  # fmt: skip
 KILLS: Final = frozenset({"/v1/switches", "/v1/switches/close", "/v1/switches/preview"})
 _PASSED_ON: Final = ("content-type",)
 _PASSED_BACK: Final = ("content-type", "retry-after", "www-authenticate")
+_BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -157,10 +161,35 @@ class BrokerDoor:
             return Response(content, status, {name: said[name] for name in _PASSED_BACK if name in said})
         except TooLarge:
             raise Unavailable("broker_reply_too_large", next_step="Ask for fewer results.") from None
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            pass
-        step = "The broker did not answer, so this may or may not be done. Look first, then try again."
-        raise Unavailable("broker_unreachable", next_step=step)
+        except _BROKEN:
+            raise _unreachable() from None
+
+    async def stream(self, method: str, path: str, headers: dict[str, str], body: Secret) -> Response:
+        """Forward one call and return the broker's answer as it comes; if that breaks off, so does the answer.
+
+        Raises:
+            Unavailable: ``broker_unreachable``.
+        """
+        within = aiohttp.ClientTimeout(total=None, connect=2, sock_read=_PIECE_S)
+        try:
+            reply = await self._transport.request(
+                method, self._base + path, headers=headers, within=within, data=body.reveal() or None
+            )
+        except _BROKEN:
+            raise _unreachable() from None
+        said = {name: reply.headers[name] for name in _PASSED_BACK if name in reply.headers}
+        return StreamingResponse(_pieces(reply), reply.status, said)
+
+
+async def _pieces(reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async with reply:
+        async for piece in reply.content.iter_chunked(PIECE):
+            yield piece
+
+
+def _unreachable() -> Unavailable:
+    step = "The broker did not answer, so this may or may not be done. Look first, then try again."
+    return Unavailable("broker_unreachable", next_step=step)
 
 
 class Forwarder:
@@ -177,6 +206,8 @@ class Forwarder:
     async def send(self, method: str, path: str, headers: dict[str, str], body: Secret, **given: UUID) -> Response:
         """Send one call of ``ROUTES``; ``given`` are the ids in its path. Raises as :meth:`BrokerDoor.pass_on`."""
         at = path.format(**given)
+        if path in _STREAMED:
+            return await self._door.stream(method, at, headers, body)
         if self._kill is not None and path in KILLS:
             first_s = _KILL_S if path == "/v1/switches/close" else _KILL_READ_S
             with suppress(Unavailable):
