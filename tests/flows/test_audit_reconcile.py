@@ -934,6 +934,17 @@ async def test_a_long_span_is_worked_through_in_parts(scene: Scene, monkeypatch:
     assert await reconciled_until(scene) > ended + timedelta(hours=5)
 
 
+async def test_whoever_asks_about_a_time_before_the_log_is_told_that_it_was_not_read(scene: Scene) -> None:
+    """Not that it is clean. Where the installation is no older than the log, nothing is missing."""
+    await scene.broker.sql("UPDATE byokeep.installation SET created_at = now() - interval '2 hours'")
+    assert (await scene.run()).state == "clean"
+    scene.broker.store.since = scene.broker.clock.now()
+    found = await reconcile(scene.broker.app, scene.broker.auditor, since=scene.since - timedelta(hours=1))
+    assert (found.state, len(found.unread) > 0) == ("unknown", True)
+    await scene.broker.sql("UPDATE byokeep.installation SET created_at = now()")
+    assert (await scene.run()).state == "clean"
+
+
 async def test_what_no_device_shows_is_not_passed_over(scene: Scene) -> None:
     """While no log can be read the next run begins where this one did; with one of two it goes on."""
     until, store = await ran(scene, timedelta(hours=1)), scene.broker.store

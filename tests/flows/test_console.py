@@ -359,7 +359,8 @@ async def test_what_releases_or_gives_rights_takes_a_fresh_proof(desk: Desk) -> 
     watch = Visit(desk)
     await watch.sign_in("auditor")
     auditor = Person(desk.people["auditor"].id, watch.cookies[SESSION])
-    exports = [("/v1/audit/export", {}), (f"/v1/audit/proof/{client}", None), (f"/v1/evidence/{uuid4()}", None)]
+    exports = [("/v1/audit/export", {}), (f"/v1/audit/proof/{client}", None), (f"/v1/evidence/{uuid4()}", None),
+               ("/v1/due/sign", {})]  # fmt: skip
     assert (await desk.call("POST", "/v1/audit/export", auditor, {}))[0] == 200
     aged(desk, "created_at", 6)
     for path, body in exports:

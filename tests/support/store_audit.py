@@ -20,6 +20,7 @@ class SimulatedStoreAudit:
     logs: dict[str, list[StoreEntry]] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     down: bool = False
+    since: datetime | None = None  # when its logs begin; None = before all that is asked
     made_anew: int = 0  # how often the devices were: each time they hash with another key
 
     async def devices(self) -> list[DeviceHealth]:
@@ -30,7 +31,7 @@ class SimulatedStoreAudit:
             DeviceHealth(
                 name=name, healthy=name not in self.unreadable,
                 records=name not in self.unreadable, reason="", last_write_at=None, size_bytes=1,
-                disk_free_bytes=1,
+                disk_free_bytes=1, recording_since=self.since,
             )
             for name in self.names
         ]  # fmt: skip

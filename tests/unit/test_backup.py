@@ -27,7 +27,7 @@ from byokeep.backup.places import Directory
 from byokeep.core import backup
 from byokeep.core.audit import ChainHead
 from byokeep.core.backup import BackupManifest, BackupRefused
-from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.model import Environment
 from byokeep.processes import backup as processes_backup
 from byokeep.settings import Settings
@@ -286,6 +286,40 @@ def test_the_newest_that_was_opened_is_always_kept() -> None:
     assert backups.kept([], 2, at, at) == set()
     found = [replace(found[4], id=UUID(int=n), created_at=at + timedelta(days=n)) for n in (400, 365)] + found
     assert stay(2, 0) == {1, 2, 5, 365, 400}
+
+
+@pytest.mark.asyncio
+async def test_a_backup_that_is_on_no_record_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither here nor where copies go: nothing would remove it when its client is destroyed."""
+    copies = tmp_path / "copies"
+    copies.mkdir(mode=0o700)
+    settings = replace(Settings(), home=tmp_path, backup_target=str(copies), backup_recipients=str(KEY.to_public()))
+    settings.path("backup_dir").mkdir(mode=0o700)
+    manifest, seen = Mock(id=INSTALLATION, made_at=datetime(2026, 1, 7, tzinfo=UTC), canonical=lambda: b"{}"), []
+
+    async def parts(*_: object) -> Any:
+        return Mock(manifest=manifest, files={})
+
+    def write(file: Path, *_: object) -> processes_backup.Made:
+        file.write_bytes(b"x")
+        return processes_backup.Made(
+            manifest=manifest, file=file, digest=hashlib.sha256(b"x").hexdigest(), size=1
+        )  # fmt: skip
+
+    async def refused(*_: object, **__: object) -> None:
+        seen.extend(one.suffix for one in (*copies.iterdir(), *settings.path("backup_dir").glob("*.age")))
+        raise Unavailable("database_unavailable")
+
+    async def sign(*_: object) -> tuple[bytes, str]:
+        return b"", "key"
+
+    monkeypatch.setattr(processes_backup, "_parts", parts)
+    monkeypatch.setattr(processes_backup, "_write", write)
+    monkeypatch.setattr(processes_backup.backups, "done", refused)
+    with pytest.raises(Unavailable, match="database_unavailable"):
+        await processes_backup._create(settings, cast("Any", SimpleNamespace(signer=SimpleNamespace(sign=sign))))
+    assert seen == [".age", ".age"]
+    assert [*copies.iterdir(), *settings.path("backup_dir").glob("*.age")] == []
 
 
 def test_what_a_killed_backup_left_is_removed_by_the_next(tmp_path: Path) -> None:

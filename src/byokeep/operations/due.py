@@ -29,7 +29,7 @@ from byokeep.core.backup import QUARTER
 from byokeep.core.canonical import canonical_json
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId
-from byokeep.core.policy import Verb
+from byokeep.core.policy import Verb, require_proof
 from byokeep.kernel.app import App, BrokerApp, ServiceLimits
 from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
@@ -157,7 +157,13 @@ async def sign_due(
     app: BrokerApp, actor: Actor, *, client_id: ClientId | None = None, kind: DueKind | None = None,
     until: datetime | None = None,
 ) -> bytes:  # fmt: skip
-    """Return the list as a signed document, which names who asked for it. Raises as :func:`list_due`, Unavailable."""
+    """Return the list as a signed document, which names who asked for it.
+
+    Raises:
+        Unauthenticated: ``step_up_required``.
+        Unavailable: And as :func:`list_due`.
+    """
+    require_proof(actor)
     found = await list_due(app, actor, client_id=client_id, kind=kind, until=until)
     said = {
         "v": 1, "origin": origin(app), "made_at": stamp(app.clock.now()), "made_by": str(actor.id),

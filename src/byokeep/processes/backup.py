@@ -49,7 +49,7 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Environment
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft
-from byokeep.process import alone
+from byokeep.process import alone, to_its_end
 from byokeep.processes import wiring
 from byokeep.settings import Settings, parse_bucket, to_toml
 
@@ -116,13 +116,16 @@ async def _create(settings: Settings, app: BrokerApp) -> Made:
         signature, key_id = await app.signer.sign(backups.PURPOSE, text)
         at = found.manifest.made_at.strftime("%Y%m%dT%H%M%SZ")
         file = settings.path("backup_dir") / f"{at}-{found.manifest.id}{ENDING}"
-        made = await asyncio.to_thread(_write, file, found, signature, key_id, recipients)
         try:
+            made = await to_its_end(asyncio.to_thread(_write, file, found, signature, key_id, recipients))
             if target is not None:
-                await asyncio.to_thread(_copy_out, made, target)
+                await to_its_end(asyncio.to_thread(_copy_out, made, target))
             await backups.done(app, EventName.BACKUP_CREATED, made.manifest, digest=made.digest, size=made.size)
-        except BaseException:
+        except BaseException:  # what is on no record would never be removed
             file.unlink(missing_ok=True)
+            if target is not None:
+                with contextlib.suppress(ByokeepError, OSError):
+                    await to_its_end(asyncio.to_thread(target.remove, file.name))
             raise
     await _drop_old(settings, app)
     return made

@@ -235,7 +235,7 @@ def _outside(place: Path, manifest: BackupManifest, brought: Brought) -> LogStat
     _must_go_on(place / TOMBSTONES, manifest)
     state, root, at_us = LogState(), "", 0
     try:
-        for line in (place / "epochs.jsonl").read_bytes().split(b"\n")[:-1]:
+        for line in _lines(place / "epochs.jsonl"):
             state = replay(state, parse_epoch_line(line), origin=f"byokeep/{manifest.installation}", keys=None)
             if state.size == manifest.epochs:
                 root, at_us = state.edge.root().hex(), state.at_us
@@ -251,6 +251,12 @@ def _outside(place: Path, manifest: BackupManifest, brought: Brought) -> LogStat
         minutes = (state.at_us - (at_us or state.at_us)) // 60_000_000
         raise Conflict("backup_behind", next_step=step, checkpoints=behind, minutes=minutes)
     return state
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    """Yield the whole lines of a file that may be larger than the memory; one that was cut off is none."""
+    with file.open("rb") as lines:
+        yield from (line[:-1] for line in lines if line.endswith(b"\n"))
 
 
 def _must_go_on(file: Path, manifest: BackupManifest) -> None:
@@ -272,7 +278,7 @@ def _ended_since(place: Path, manifest: BackupManifest, outside: LogState) -> li
     newest = f"audit-{outside.base}.jsonl" if outside.base else "audit.jsonl"
     try:
         for file in sorted((place / "copy").glob("audit*.jsonl")):
-            for line in file.read_bytes().split(b"\n")[:-1]:
+            for line in _lines(file):
                 one = parse_line(line)
                 if one.seq >= known.get(one.chain, 0):
                     short.pop(one.chain, None)

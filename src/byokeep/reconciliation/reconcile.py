@@ -322,10 +322,14 @@ async def _part(
         for row in await tx.all(dict, "audit_leases_told_twice", first=since, last=until):
             about = {"client_id": row["client_id"], "lease_id": row["id"]}
             found.append(LogFinding(reason="lease_use_surplus", at=row["at"], **about))
-    # The broker's rounds leave nothing out: what came before the log is in another file, or nowhere.
-    begins = max(log.begins.values(), default=since)
-    if actor.id == app.installation_id and begins > since + SETTLE and not rules.restored(begins, known):
-        found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=begins))
+        created = await tx.one(datetime, "installation_since")
+    # What came before the log is in another file, or nowhere. The broker's rounds leave nothing out, so that is a
+    # finding; whoever asks about a time that the log does not reach is told that it was not read.
+    late = {name: at for name, at in log.begins.items() if at > since + SETTLE and not rules.restored(at, known)}
+    if actor.id == app.installation_id and late:
+        found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=max(late.values())))
+    elif actor.id != app.installation_id:
+        unread = tuple(sorted({*unread, *(name for name, at in late.items() if at > created + SETTLE)}))
     told_off = rules.put_out(judged)
     known.stops = frozenset(by for by, _ in told_off if by)
     matcher = Matcher(app, known, await _rekeyed(app, log))
