@@ -265,7 +265,7 @@ async def leaked(desk: Desk) -> tuple[UUID, str, str]:
     ref = (await desk.onboard(client, provider="openrouter"))["ref"]
     value = f"admin-openrouter-{client.hex}".encode()
     desk.sim.book.keys.put("openrouter", value.decode(), SimKeyState.MANAGEMENT, "acme")
-    path = f"/v1/clients/{client}/providers/openrouter/admin?at=workspace_id=ws-1"
+    path = f"/v1/clients/{client}/providers/openrouter/admin"
     assert (await desk.call("PUT", path, "operator", raw=value))[0] == 201
     made = await asked(desk, "", {"kind": "suspected_leak", "object_kind": "key", "object": ref}, expect=201)
     return client, ref, made["id"]

@@ -304,6 +304,16 @@ async def test_where_keys_are_holds_no_key_and_a_leaked_admin_key_is_named_as_on
     status, refused = await desk.call("PUT", path, "operator", raw=b"admin-key-of-the-client")
     assert (status, refused["code"]) == (422, "bad_provider_place")
     assert slip not in desk.sql("SELECT string_agg(convert_from(payload, 'UTF8'), ' ') FROM byokeep.audit_record")
+    # Nor is one taken that a rotation could not use: a name that is misspelt, or only half of what the calls need.
+    for at, step in (("project=p,acount=svc", "project=ID,account=ID"), ("project=p", "project=ID,account=ID"),
+                     ("project=p,account=me@p.example", "before the @")):  # fmt: skip
+        path = f"/v1/clients/{client}/providers/openai/admin?at={at}"
+        status, refused = await desk.call("PUT", path, "operator", raw=b"admin-key-of-the-client")
+        assert (status, refused["code"]) == (422, "bad_provider_place"), at
+        assert step in refused["next_step"]
+    path = f"/v1/clients/{client}/providers/openrouter/admin?at=workspace_id=ws-1"
+    status, refused = await desk.call("PUT", path, "operator", raw=b"admin-key-of-the-client")
+    assert (status, refused["next_step"]) == (422, "Leave it out: this provider has none.")
     await administered(desk, client, "openai")
     status, found = await desk.call("GET", "/v1/leaks/fingerprints", desk.stand.subject("auditor"))
     assert {row["label"].partition(" ref=")[0] for row in found["fingerprints"]["digests"]} == {"openai/admin v1"}

@@ -30,7 +30,7 @@ from psycopg_pool import AsyncConnectionPool
 from byokeep.adapters.openbao.ports import BaoScanKey
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_secret, exchanges
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_secret, exchanges, place_names
 from byokeep.adapters.providers.identify import identify
 from byokeep.adapters.providers.issuer import ProviderIssuer
 from byokeep.client import ClientSettings
@@ -262,6 +262,7 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
             db=dbs["byokeep_web"], clock=stand.app.clock, ids=stand.app.ids,
             installation_id=stand.app.installation_id, environment=stand.app.environment,
             limits=replace(stand.app.limits, rotation_default_days=days, rotation_modes=modes, rotation_acts=able,
+                           rotation_places={name: place_names(descriptor) for name, descriptor in DESCRIPTORS.items()},
                            provider_pages={name: one.docs_url for name, one in DESCRIPTORS.items()}, exchanges=swaps),
             procedures=stand.app.procedures,
             intake=stand.intake, token_key=token_key,

@@ -72,8 +72,9 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
 
 
 def of_rotation(
-    state: str, reason: str, missing: tuple[str, ...], *, unused: bool = False, held: bool = False, leaked: bool = False
-) -> str:
+    state: str, reason: str, missing: tuple[str, ...], *, unused: bool = False, held: bool = False,
+    leaked: bool = False, minted: bool = False,
+) -> str:  # fmt: skip
     """Return what to do about a rotation, with names in braces for what the caller fills in.
 
     Args:
@@ -81,6 +82,7 @@ def of_rotation(
         unused: It ends a new key that was taken back.
         held: Jobs hold the key, which ends when another one is made.
         leaked: The key that it ends has leaked.
+        minted: A worker makes the new key.
     """
     said = {**_words()["rotation"], **_words()["unused_key" if unused else "leaked_key" if leaked else "rotation"]}
     if state == "failed":
@@ -89,7 +91,7 @@ def of_rotation(
         return said.get(reason) or f"It stopped: {why} {then}"
     if state == "undoing" and reason:
         return f"{of_outcome().get(reason) or reason}: {said['undo_refused']}"
-    if state == "running" and missing[:1] in (("create",), ("soak",)):
+    if state == "running" and missing[:1] in (("create",), ("soak",)) and not (minted and missing[0] == "create"):
         return said[f"{missing[0]}_held" if held else missing[0]]
     return said["unproved" if state == "complete" and missing else state]
 

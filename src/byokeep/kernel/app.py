@@ -46,6 +46,7 @@ class ServiceLimits:
     rotation_default_days: Mapping[str, int] = field(default_factory=dict)
     rotation_modes: Mapping[str, str] = field(default_factory=dict)
     rotation_acts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # what its API can: mint, revoke, usage
+    rotation_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # which names say where keys are
     provider_pages: Mapping[str, str] = field(default_factory=dict)  # where a provider tells of its keys
     exchanges: Mapping[str, Exchange] = field(default_factory=dict)  # of providers that need no key
     rotation_min_days: int = 30

@@ -324,7 +324,7 @@ async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
 
 
 def _over(procedure: Procedure, run: Run) -> Conflict:
-    is_over = "It is undone already" if run.state == _UNDOING else "It is over"
+    is_over = "It is being undone already" if run.state == _UNDOING else "It is over"
     return Conflict(
         "procedure_over", state=run.state, next_step=f"{is_over}, and nothing was done: {procedure.look(run.id)}."
     )

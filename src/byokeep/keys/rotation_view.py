@@ -17,7 +17,7 @@ from byokeep.kernel import procedures
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command
 from byokeep.kernel.procedures import RunStatus
-from byokeep.keys.rotation import ASKS, CUTOVER, LEAKED, STAYS_ALIVE, UNUSED, KeyRotation, find, of
+from byokeep.keys.rotation import ASKS, CUTOVER, LEAKED, MINTED, STAYS_ALIVE, UNUSED, KeyRotation, find, of
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
 
@@ -99,7 +99,7 @@ def told(app: App, status: RunStatus, *, held: int = 0) -> dict[str, str]:
     asks = found.state == "failed" and found.reason in ASKS
     step = next_steps.of_rotation(
         found.state, found.reason, status.missing, unused=found.procedure == UNUSED, held=held > 0,
-        leaked=found.procedure == LEAKED,
+        leaked=found.procedure == LEAKED, minted=found.procedure == MINTED,
     ).format(
         held=held, id=found.id, ref=found.object_id, client=found.client_id, provider=found.provider.value,
         old=old_name(found), page=app.limits.provider_pages.get(found.provider.value, "the provider's page"),

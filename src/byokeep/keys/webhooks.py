@@ -122,8 +122,7 @@ async def store_secret(
         stored = EventName.KEY_ADMIN_STORED if part is SecretPart.ADMIN else EventName.WEBHOOK_STORED
         async with recorded(app, actor, Verb.KEY_WRITE, client_id=client_id, refused_as=stored, on_client=True):
             place = _place(app, client_id, provider, part)
-            if not _PLACE.match(provider_place) or holds_secret(provider_place):
-                raise Rejected("bad_provider_place", next_step="Write it as project=ID,account=ID: ids, not a key.")
+            _check_where(app, place.provider, provider_place)
             if not 0 <= keep_previous_s <= MAX_KEEP_S:
                 raise Rejected("keep_previous_out_of_range", next_step="Keep the previous secret for at most 30 days.",
                                maximum_s=MAX_KEEP_S)  # fmt: skip
@@ -131,6 +130,16 @@ async def store_secret(
             plan = await _announce(app, actor, place, value)
             written = await app.intake.put(place, value, cas=plan.version - 1)
             return await _record(app, actor, plan, written.request_id, keep_previous_s, provider_place)
+
+
+def _check_where(app: App, provider: Provider, said: str) -> None:
+    """Refuse a place with a wrong name, or one too few: the rotation that needs it would stop half-way."""
+    takes = app.limits.rotation_places.get(provider.value, ())
+    given = sorted(pair.partition("=")[0] for pair in said.split(",")) if said else []
+    if not _PLACE.match(said) or holds_secret(said) or given not in ([], sorted(takes)):
+        how = ",".join(f"{name}=ID" for name in takes)
+        step = f"Write it as {how}: ids, not a key, and of an address only what is before the @."
+        raise Rejected("bad_provider_place", next_step=step if takes else "Leave it out: this provider has none.")
 
 
 def _part(place: SecretRef) -> SecretPart:
@@ -206,7 +215,7 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
         if _part(place) is SecretPart.ADMIN:
             same = await tx.all(UUID, "fingerprint_serves", ref_id=plan.ref_id, version=version)
             if set(same) - {plan.ref_id}:
-                step = "Jobs use this key. Have the provider make a separate administrator key."
+                step = "It is stored already, for jobs or another account. Have the provider make a separate one."
                 raise Rejected("admin_key_serves", next_step=step)
         intended, at = Outcome.INTENDED, place.path
         await _say(tx, actor, _STORED[_part(place)], place, plan.ref_id, version, outcome=intended, path=at)

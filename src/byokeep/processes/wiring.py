@@ -44,7 +44,7 @@ from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres, require_release
 from byokeep.adapters.postgres.fit import must_fit
-from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_secret, exchanges
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_secret, exchanges, place_names
 from byokeep.adapters.providers.identify import identify, resolve
 from byokeep.adapters.providers.issuer import ProviderIssuer
 from byokeep.adapters.system import SystemClock, SystemIds
@@ -212,6 +212,7 @@ def limits(settings: Settings) -> ServiceLimits:
     return ServiceLimits(
         rotation_default_days=days, rotation_modes={name: one.rotation.mode for name, one in DESCRIPTORS.items()},
         rotation_acts={name: able for name, one in DESCRIPTORS.items() if (able := acts(one))},
+        rotation_places={name: place_names(one) for name, one in DESCRIPTORS.items()},
         provider_pages={name: one.docs_url for name, one in DESCRIPTORS.items()},
         exchanges=exchanges(settings.provider_urls),
         profile_rekey_days=settings.profile_rekey_days,

@@ -31,6 +31,7 @@ MAX_LIFE_S: Final = 3600  # seconds, of a token that stands in for a key
 # How a key is replaced: we mint and revoke; a person brings the new one and we end the old; the new one ends the old at
 # once; a person does both.
 MODES: Final = ("full", "assisted", "cutover", "manual")
+NAMED: Final = re.compile(r"\$([a-z_]+)")  # what a call's template takes
 _CALL: Final = re.compile(r"(?:GET|POST|DELETE|PATCH) /[A-Za-z0-9$_./:?=&\[\]-]+")
 _SECRET_QUERY_NAMES: Final = re.compile(r"key|api[-_]?key|.*token|secret|auth.*|password", re.IGNORECASE)
 
@@ -226,6 +227,14 @@ def acts(descriptor: ProviderDescriptor) -> frozenset[str]:
     if api is None:
         return frozenset()
     return frozenset({"revoke"} | ({"mint"} if api.mint else set()) | ({"usage"} if api.usage else set()))
+
+
+def place_names(descriptor: ProviderDescriptor) -> tuple[str, ...]:
+    """Return what says where in an account the keys are, such as ``project``: what those calls take beyond a key's."""
+    api = descriptor.rotation.api
+    calls = [one for one in (api.list, api.mint, api.value, api.revoke) if one is not None] if api else []
+    found = NAMED.findall(" ".join(text for one in calls for text in (one.call, *one.body.values())))
+    return tuple(name for name in dict.fromkeys(found) if name not in ("id", "name"))
 
 
 DESCRIPTORS: Final[Mapping[str, ProviderDescriptor]] = _load_all()

@@ -28,7 +28,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from byokeep.adapters.providers.descriptor import IssuingApi, IssuingCall, ProviderDescriptor
+from byokeep.adapters.providers.descriptor import NAMED, IssuingApi, IssuingCall, ProviderDescriptor
 from byokeep.adapters.providers.identify import resolve
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import Conflict, Rejected, Unavailable, refusing
@@ -43,7 +43,6 @@ _SHOWN: Final = 6  # characters that a masked label shows at least, beyond what 
 _PAGES: Final = 50
 _BEING_MADE_S: Final = (0.5, 1.0, 2.0, 4.0)  # pauses until a key that is made in the background is there
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-_NAMED: Final = re.compile(r"\$([a-z_]+)")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
 
@@ -249,7 +248,7 @@ def _filled(template: str, known: Mapping[str, str]) -> str:
             raise Rejected("bad_provider_place", next_step=step, field=found[1])
         return value
 
-    return _NAMED.sub(named, template)
+    return NAMED.sub(named, template)
 
 
 def _body(call: IssuingCall, known: Mapping[str, str]) -> dict[str, Any]:

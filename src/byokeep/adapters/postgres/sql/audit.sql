@@ -230,15 +230,10 @@ SELECT i.id FROM byokeep.installation i
 SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_id, said.f ->> 'path' AS path
   FROM byokeep.audit_record r
  CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
- WHERE r.event IN ('key.write', 'key.stored', 'tokens.stored', 'webhook_secret.stored', 'connection.started',
-                   'connection.answered', 'platform_app.set', 'profile.sealed')
+ WHERE r.event IN ('key.write', 'key.stored', 'key.admin_stored', 'tokens.stored', 'webhook_secret.stored',
+                   'connection.started', 'connection.answered', 'platform_app.set', 'profile.sealed')
    AND r.at BETWEEN :first AND :last
-   AND said.f ->> 'store_request' IS NOT NULL
- UNION -- for itself, since the index of the others lacks it
-SELECT said.f ->> 'store_request', r.chain, said.f ->> 'path'
-  FROM byokeep.audit_record r
- CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
- WHERE r.event = 'key.admin_stored' AND r.at BETWEEN :first AND :last AND said.f ->> 'store_request' IS NOT NULL;
+   AND said.f ->> 'store_request' IS NOT NULL;
 
 -- name: audit_seals_announced
 -- Seals of profiles as they were announced: the record's place, since when, and when one was recorded; NULL = never.
