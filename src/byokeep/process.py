@@ -107,14 +107,20 @@ async def end(process: subprocess.Popen[bytes], within_s: float, *, politely: si
         process.kill()
 
 
-async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for work that must not be left half done, also when we are cancelled meanwhile: that is raised after it."""
+async def to_its_end(work: Coroutine[Any, Any, T], *, hurry: Callable[[], None] = lambda: None) -> T:
+    """Wait for work that must not be left half done, also when we are cancelled meanwhile: that is raised after it.
+
+    Args:
+        work: What is waited for.
+        hurry: Called when we are cancelled, so that the work ends soon.
+    """
     task, cancelled = asyncio.ensure_future(work), None
     while not task.done():
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError as error:
             cancelled = error
+            hurry()
     if cancelled is None:
         return task.result()
     if not task.cancelled():

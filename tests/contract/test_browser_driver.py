@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
+from byokeep.browser.launch import driver
 from tests.support.website import fresh
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("own_drivers")]
@@ -35,3 +37,23 @@ async def test_no_process_of_a_browser_has_our_credentials(tmp_path: Path, monke
             assert b"AWS_SECRET_ACCESS_KEY" not in environment
             assert b"made-up-not-for-children" not in environment
         assert any(b"PLAYWRIGHT_BROWSERS_PATH=" in environment for _, environment in seen.values())
+
+
+async def test_a_driver_that_is_cancelled_while_it_starts_leaves_no_process() -> None:
+    """Neither at once nor later: it would live as long as the runner does."""
+
+    async def run() -> None:
+        async with driver():
+            raise AssertionError("it started")
+
+    before, starting = set(below(os.getpid())), asyncio.create_task(run())
+    while not set(below(os.getpid())) - before:
+        await asyncio.sleep(0.005)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    for _ in range(100):  # what was told to end ends a moment later
+        if not set(below(os.getpid())) - before:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("its process is still there")

@@ -67,13 +67,13 @@ async def driver() -> AsyncIterator[Playwright]:
     whole: Any = transport.get_driver_env
     if not isinstance(whole, _Environment):
         transport.get_driver_env = _Environment(whole)
+    manager = async_playwright()
     before = _short.set(True)
     try:
-        manager = async_playwright()
-        playwright = await manager.__aenter__()  # its task takes the variable along
-    finally:
-        _short.reset(before)
-    try:
+        try:
+            playwright = await to_its_end(manager.__aenter__())  # with the variable; cut off, it leaves node
+        finally:
+            _short.reset(before)
         yield playwright
     finally:
         await manager.__aexit__(None, None, None)

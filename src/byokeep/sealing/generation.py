@@ -42,6 +42,7 @@ from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.sealed_record import ArtifactKey, SealedRecord, StoredArtifact, blob_key, parse_record
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import ArtifactStore
+from byokeep.process import to_its_end
 
 ALTERED: Final = "sealed_profile_altered"
 
@@ -179,19 +180,7 @@ class Stop(threading.Event):
 async def in_thread(work: Callable[[Stop], T]) -> T:
     """Run work in a thread. A cancelled caller waits until the work has stopped: no sink changes behind its back."""
     stop = Stop()
-    running = asyncio.ensure_future(asyncio.to_thread(work, stop))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        stop.set()
-        while not running.done():
-            try:
-                await asyncio.wait({running})
-            except asyncio.CancelledError:
-                continue
-        if not running.cancelled():
-            running.exception()  # looked at, so that nobody reports it as unretrieved
-        raise
+    return await to_its_end(asyncio.to_thread(work, stop), hurry=stop.set)
 
 
 class _Counted:
