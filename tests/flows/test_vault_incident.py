@@ -178,6 +178,25 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     assert not any(str(profile) in str(path) for path in vault.blobs())
 
 
+async def test_a_key_that_was_destroyed_in_order_before_does_not_keep_the_incident_open(vault: Vault) -> None:
+    """Retention took one key before the incident and one during it; all others are marked and destroyed."""
+    client, profile = await vault.valid()
+    for _ in range(4):
+        assert await vault.done(profile, "rekey") == "rekeyed"
+    await vault.care()
+    way = await opened(vault, client_id=str(client), cause="artifact_store_exposure")
+    assert (way.items[0]["keys"], way.items[0]["keys_destroyed"]) == (5, 1)
+    assert await way.works("rekey") == ["rekeyed"]
+    await vault.care()
+    await way.lane(client_id=str(client))
+    await way.must("lane-off", "lane_off")
+    assert (way.items[0]["keys"], way.items[0]["keys_destroyed"]) == (6, 2)
+    await to_rekeyed(vault, way)
+    assert (way.items[0]["keys_destroyed"], way.found["left"]["rekeyed"]) == (6, 0)
+    marked = "SELECT count(*) FROM byokeep.vault_key_transition WHERE kind = 'dek' AND state_to = 'compromised'"
+    assert vault.sql(marked) == "4"
+
+
 @pytest.mark.req("R6.1-6")
 async def test_a_scope_and_a_cause_must_be_meant(vault: Vault) -> None:
     """No scope, both, an unknown client, cause or time: refused, and nothing is opened, least of all for everybody."""

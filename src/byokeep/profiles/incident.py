@@ -12,8 +12,9 @@ Rules
   profile: a person must also set the lane for it.
 - All of this happens while the browser lane is off. If the lane is opened again, the procedure stops where it is.
 - A session is ended only when its old cookie was refused afterwards, or when a person says that they ended it.
-- Old keys are first marked compromised and then destroyed, on a second person's word. Rewrapping an old key leaves it
-  where it was, and counts for nothing (R7.3-5).
+- Old keys are first marked compromised and then destroyed, on a second person's word. One that was destroyed before
+  that, as retention does, is gone as well. Rewrapping an old key leaves it where it was, and counts for nothing
+  (R7.3-5).
 - An incident closes only with all its evidence: each of the five steps on record, and nothing left of any (R7.3-7).
 
 It may not run a browser: workers do, and people log in. It may not open a browser lane: two people do, and only after
@@ -133,7 +134,7 @@ class Item:
 
     @property
     def keys_gone(self) -> bool:
-        """Whether every key that ever sealed the old profile was marked compromised and then destroyed."""
+        """Whether every key that ever sealed the old profile is destroyed on record."""
         return self.keys > 0 and self.keys == self.keys_destroyed
 
     @property

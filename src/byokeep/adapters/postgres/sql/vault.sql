@@ -46,15 +46,14 @@ SELECT i.*, p.state AS profile_state, p.generation, n.state AS new_state, n.gene
                  JOIN byokeep.profile_work w ON w.client_id = g.client_id AND w.job_id = g.job_id
                 WHERE g.client_id = n.client_id AND g.profile_id = n.id AND g.generation = 1 AND w.kind = 'login'
                   AND w.confirmed_by IS NOT NULL) AS fresh_login,
-       -- Old keys: how many there are, and how many went from compromised to destroyed.
+       -- Old keys: how many there are, and how many are destroyed by a move on record. One that was marked compromised
+       -- went from there; retention, for one, destroyed the others before step 4, which marks all that are left.
        (SELECT count(*) FROM byokeep.profile_generation g
          WHERE g.client_id = i.client_id AND g.profile_id = i.profile_id) AS keys,
        (SELECT count(*) FROM byokeep.profile_generation g
          WHERE g.client_id = i.client_id AND g.profile_id = i.profile_id AND g.key_state = 'destroyed'
            AND EXISTS (SELECT FROM byokeep.vault_key_transition t
-                        WHERE t.kind = 'dek' AND t.key_id = CAST(g.dek_id AS text) AND t.state_to = 'compromised')
-           AND EXISTS (SELECT FROM byokeep.vault_key_transition t
-                        WHERE t.kind = 'dek' AND t.key_id = CAST(g.dek_id AS text) AND t.state_from = 'compromised'
+                        WHERE t.kind = 'dek' AND t.key_id = CAST(g.dek_id AS text)
                           AND t.state_to = 'destroyed')) AS keys_destroyed,
        (SELECT w.state FROM byokeep.profile_work w
          WHERE w.client_id = i.client_id AND w.profile_id = i.profile_id AND w.incident_id = i.incident_id
