@@ -21,10 +21,12 @@ from byokeep.core.events import EventName
 from byokeep.core.evidence import ITEMS_OF, PROFILE
 from byokeep.core.kek import KeyContext
 from byokeep.core.model import ClientId
+from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
 from byokeep.profiles import profiles
 from byokeep.profiles.profiles import Profile
 from byokeep.profiles.tasks import _sweep
+from byokeep.worker.ports import LeasedProfile
 from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
 from tests.support.broker import running_store
@@ -145,8 +147,6 @@ async def test_two_people_destroy_a_profile_and_nothing_brings_it_back(vault: Va
     assert row == "destroyed|t"
     assert json.loads(vault.events("profile.shredded", "ok")[0])["fields"]["count"] == 1
     # A backup of both stores is played back.
-    from byokeep.core.ref import ProfileRef
-
     ref = ProfileRef(ClientId(client), profile)
     async with vault.custody(client, profile) as held:
         await held.write(ref, record, cas=await held.newest(ref))
@@ -157,6 +157,30 @@ async def test_two_people_destroy_a_profile_and_nothing_brings_it_back(vault: Va
     # The account is free for another profile.
     body = {"accounts": [{"platform": "x", "account": "acme"}]}
     assert (await vault.call("POST", f"/v1/clients/{client}/profiles", body))[0] == 201
+
+
+async def test_a_shred_that_was_cut_off_is_finished_by_the_clock(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store went away in the middle, and nobody can ask again: the next round leaves no record, blob or key."""
+    client, profile = await vault.valid()
+    work = await vault.ask(profile, "shred")
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/shred/approve", who="approver"))[0] == 202
+    with monkeypatch.context() as patched:
+        patched.setattr(LeasedProfile, "destroy", _away)
+        assert await vault.do(profile, work) == "store_unreachable"
+    assert (vault.state(profile), len(vault.blobs(client))) == ("shredded/1", 1)
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/shred"))[1]["code"] == "profile_state"
+    held = "UPDATE byokeep.profile_opening SET opened_at = now(), until = now() + interval"
+    vault.sql(f"{held} '1 minute'")
+    assert (await vault.care(), len(vault.blobs(client))) == (0, 1), "its worker is at it"
+    vault.sql(f"{held} '0'")
+    assert await vault.care() == 1
+    async with vault.custody(client, profile) as custody:
+        assert await custody.live_versions(ProfileRef(ClientId(client), profile)) == []
+    assert not vault.blobs(client)
+    assert vault.sql("SELECT key_state, gone_at IS NOT NULL FROM byokeep.profile_generation") == "destroyed|t"
+    assert vault.proofs.removed == [profile]
+    assert [json.loads(one)["fields"]["count"] for one in vault.events("profile.shredded", "ok")] == [1]
+    assert await vault.care() == 0
 
 
 @pytest.mark.req("R5.3-1", "R5.3-3")
@@ -251,6 +275,10 @@ class _Dry:
 
 def _nothing(_: int) -> bytes:
     raise OSError
+
+
+async def _away(*_: object) -> None:
+    raise Unavailable("store_unreachable")
 
 
 class _NotedHolder:

@@ -12,6 +12,7 @@ import pytest
 
 from byokeep.core.errors import Unavailable
 from byokeep.sealing.transit import TransitKeys
+from byokeep.worker.ports import LeasedProfile
 from tests.support.vault import Vault
 
 pytest_plugins = [
@@ -195,6 +196,27 @@ async def test_a_key_that_was_destroyed_in_order_before_does_not_keep_the_incide
     assert (way.items[0]["keys_destroyed"], way.found["left"]["rekeyed"]) == (6, 0)
     marked = "SELECT count(*) FROM byokeep.vault_key_transition WHERE kind = 'dek' AND state_to = 'compromised'"
     assert vault.sql(marked) == "4"
+
+
+async def test_a_destruction_that_was_cut_off_is_finished_and_stops_nothing(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store went away in the middle of one: step 4 is asked again and waits, and ends after the next round."""
+    client, _ = await vault.valid()
+    way = await opened(vault, client_id=str(client))
+    await way.lane(client_id=str(client))
+    await way.must("lane-off", "lane_off")
+
+    async def away(*_: object) -> None:
+        raise Unavailable("store_unreachable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LeasedProfile, "destroy", away)
+        with pytest.raises(AssertionError, match="store_unreachable"):
+            await to_rekeyed(vault, way)
+    await way.must("rekey", "recreated")
+    assert await vault.care() == 1
+    await way.must("rekey", "rekeyed")
 
 
 @pytest.mark.req("R6.1-6")

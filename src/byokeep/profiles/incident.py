@@ -460,7 +460,7 @@ async def rekey(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState
             about = {"client_id": one.client_id, "profile_id": one.profile_id}
             for row in await tx.all(Generation, "generations_of", **about, limit=10_000):
                 await kek.compromise_key(tx, app, actor, row, reason="vault_incident", incident=incident_id)
-        if not one.old_busy:
+        if not one.old_busy and one.profile_state != ProfileState.SHREDDED:  # one that was cut off is finished later
             await _work(app, actor, one, one.profile_id, ProfileTask.SHRED)
 
     return await _advance(

@@ -10,7 +10,8 @@ Rules
   No browser runs for it. An older generation comes back as the newest, with a new number; one whose key was in doubt
   does not. What was sealed is proved next, before anybody acts with it (runbook 6.1).
 - A shred takes two people. Nothing brings the profile back, not even old backups: its row says so, and an opening looks
-  there first. Keys go before blobs: once no record is left, a blob is noise.
+  there first. Keys go before blobs: once no record is left, a blob is noise. One that was cut off is finished by the
+  clock: nobody can ask for it again.
 - Due is reported once, overdue as long as it lasts. An overdue profile is not used (R6.1-5). A replaced key protects
   nothing from the next round on. The last few generations stay restorable; older keys and blobs are destroyed.
 - A seal that was announced and never recorded is fenced first, so that its late end cannot be recorded any more. Then
@@ -209,7 +210,8 @@ async def shred(bench: Bench) -> str:
 
     Raises:
         Conflict: ``profile_state``.
-        Unavailable: Something could not be destroyed now; the profile is out of use already, and the rest follows.
+        Unavailable: Something could not be destroyed now; the profile is out of use already, and :func:`care` does the
+            rest.
     """
     async with bench.begin() as tx:
         now = await bench.now(tx)
@@ -230,9 +232,9 @@ async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, pr
         await custody.destroy(ref, live)
     rows = await app.db.read(Generation, "generations_of", {**profile.at, "limit": 10_000}, client_id=profile.client_id)
     left = [row for row in rows if row.gone_at is None]
+    await app.proofs.remove(profile.client_id, profile.id)  # before the last row that says that something is left
     for row in left:
         await _destroy_blob(app, actor, row)
-    await app.proofs.remove(profile.client_id, profile.id)
     return len(left)
 
 
@@ -360,7 +362,7 @@ async def tell_due(app: ProfileApp) -> int:
 
 
 async def retire_keys(app: ProfileApp) -> int:
-    """Stop replaced keys from protecting, and destroy those kept no longer; returns how many profiles."""
+    """Stop replaced keys from protecting, destroy those kept no longer, finish shreds; returns how many profiles."""
     found = await app.db.read(_pair, "profiles_with_old_keys", {"retained": life.RETAINED}, every_client=True)
     for client_id, profile_id in found:
         with suppress(ByokeepError):  # tried again by the next round
@@ -378,7 +380,9 @@ async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> Non
                 await kek.move_key(tx, app, actor, row, to=KeyState.DEACTIVATED, reason="superseded")
     if now.state is life.ProfileState.SHREDDED:
         async with _custody(app, client_id, profile_id) as custody:
-            await destroy_all(app, actor, custody, now)
+            count = await destroy_all(app, actor, custody, now)
+        async with app.db.begin(client_id=client_id) as tx:
+            await profiles.note(tx, EventName.PROFILE_SHREDDED, actor, now, count=count)
         return
     old = [
         row for row in rows

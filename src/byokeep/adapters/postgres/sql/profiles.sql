@@ -158,12 +158,18 @@ VALUES (:id, :client_id, 'dek', :key_id, :version, :state_from, :state_to, :reas
 RETURNING id;
 
 -- name: profiles_with_old_keys
--- Profiles of which an older generation's key still protects, or is kept longer than it should be.
+-- Profiles of which an older generation's key still protects, or is kept longer than it should be; and what a shred that
+-- was cut off left.
 SELECT DISTINCT p.id, p.client_id FROM byokeep.profile p
   JOIN byokeep.profile_generation g ON g.client_id = p.client_id AND g.profile_id = p.id
- WHERE (g.generation < p.generation AND g.key_state = 'active')
-    OR (g.generation < p.generation - :retained AND g.key_state = 'deactivated')
-    OR (g.key_state = 'destroyed' AND g.gone_at IS NULL)
+ WHERE CASE p.state
+       WHEN 'shredded' THEN g.gone_at IS NULL AND NOT EXISTS (
+            SELECT FROM byokeep.profile_opening o
+             WHERE o.client_id = p.client_id AND o.profile_id = p.id AND o.until > clock_timestamp())
+       ELSE (g.generation < p.generation AND g.key_state = 'active')
+            OR (g.generation < p.generation - :retained AND g.key_state = 'deactivated')
+            OR (g.key_state = 'destroyed' AND g.gone_at IS NULL)
+       END
  LIMIT 100;
 
 -- name: opening_of
