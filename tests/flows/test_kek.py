@@ -22,6 +22,7 @@ from byokeep.core.sealed_record import parse_record
 from byokeep.operations.due import DueKind, read_due
 from byokeep.profiles import kek, kek_tasks
 from byokeep.profiles.kek import Dependent, Rotation
+from byokeep.sealing.generation import Generation
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
 
@@ -354,6 +355,36 @@ async def test_moves_that_are_not_in_the_table_are_refused_and_edits_found(keys:
     keys.sql("UPDATE byokeep.profile_generation SET key_state = 'suspended'")
     await kek_tasks.check(keys.app, keys.system, client)
     assert {"kek_history_broken", "dek_history_broken"} <= set(keys.stand.alerts())
+
+
+async def test_keys_that_end_in_one_step_have_a_history_in_order(keys: Keys) -> None:
+    """Two moves in one transaction are no finding, neither new ones nor those of one time, nor is a clock set back."""
+    client = await keys.client()
+    async with keys.custody(client) as custody:
+        made = await keys.profiles(custody, client, 6)
+
+    async def rows() -> list[Generation]:
+        async with keys.app.db.begin(client_id=client) as tx:
+            return [(await tx.all(Generation, "generations_of", client_id=client, profile_id=one, limit=1))[0]
+                    for one in made]  # fmt: skip
+
+    async def checked() -> str:
+        await kek_tasks.check(keys.app, keys.system, client)
+        return str(json.loads(keys.stand.events("kek.checked")[-1])["fields"]["cause"])
+
+    first, *others = await rows()
+    edit = "ALTER TABLE byokeep.vault_key_transition DISABLE TRIGGER USER; UPDATE byokeep.vault_key_transition SET at ="
+    async with keys.app.db.begin(client_id=client) as tx:
+        await kek.move_key(tx, keys.app, keys.system, first, to=KeyState.DEACTIVATED, reason="superseded")
+    keys.sql(f"{edit} at + interval '1 hour' WHERE kind = 'dek'")
+    for row in (first, *others):
+        async with keys.app.db.begin(client_id=client) as tx:
+            await kek.destroy_key(tx, keys.app, keys.system, row)
+    assert {one.key_state for one in await rows()} == {KeyState.DESTROYED}
+    assert await checked() == "match"
+    keys.sql(f"{edit} now() WHERE kind = 'dek'")
+    assert await checked() == "match"
+    assert "dek_history_broken" not in keys.stand.alerts()
 
 
 @pytest.mark.req("S-NIST-1")

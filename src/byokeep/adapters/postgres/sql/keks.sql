@@ -216,10 +216,11 @@ SELECT DISTINCT k.client_id
 
 -- name: deks_with_broken_history
 -- Keys of profiles whose moves do not lead to the state that their row shows, or are not on record: an edit (R2.3-7).
+-- Nothing comes after destroyed; the two moves of an end once had one time.
 WITH steps AS (
 SELECT t.key_id, t.client_id, t.version, t.state_from, t.state_to, t.at, t.id,
-       lag(t.state_to) OVER (PARTITION BY t.key_id ORDER BY t.at, t.id) AS before,
-       row_number() OVER (PARTITION BY t.key_id ORDER BY t.at DESC, t.id DESC) = 1 AS last
+       lag(t.state_to) OVER (PARTITION BY t.key_id ORDER BY t.at, t.state_to = 'destroyed', t.id) AS before,
+       row_number() OVER (PARTITION BY t.key_id ORDER BY t.at DESC, t.state_to = 'destroyed' DESC, t.id DESC) = 1 AS last
   FROM byokeep.vault_key_transition t WHERE t.kind = 'dek')
 SELECT g.client_id, g.profile_id, g.generation, g.dek_id
   FROM byokeep.profile_generation g

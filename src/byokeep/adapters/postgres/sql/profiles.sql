@@ -153,8 +153,11 @@ UPDATE byokeep.profile_generation SET gone_at = clock_timestamp()
 RETURNING dek_id;
 
 -- name: vault_key_moved
-INSERT INTO byokeep.vault_key_transition (id, client_id, kind, key_id, version, state_from, state_to, reason, by)
-VALUES (:id, :client_id, 'dek', :key_id, :version, :state_from, :state_to, :reason, :by)
+-- Later than every move of this key before, also of one in the same transaction, or with a clock that was set back.
+INSERT INTO byokeep.vault_key_transition (id, client_id, kind, key_id, version, state_from, state_to, reason, by, at)
+VALUES (:id, :client_id, 'dek', :key_id, :version, :state_from, :state_to, :reason, :by,
+        GREATEST(clock_timestamp(), (SELECT max(t.at) + interval '1 microsecond' FROM byokeep.vault_key_transition t
+                                      WHERE t.kind = 'dek' AND t.key_id = :key_id)))
 RETURNING id;
 
 -- name: profiles_with_old_keys
