@@ -362,6 +362,37 @@ async def test_a_profile_that_can_not_be_opened_ends_no_session(vault: Vault) ->
     assert "session_to_end_by_hand" in vault.desk.stand.alerts()
 
 
+async def test_a_profile_that_waits_for_its_seal_or_was_destroyed_meanwhile_stops_no_step(vault: Vault) -> None:
+    """Of one that a person confirmed again, the old session is ended; of one that is gone, a person ends it."""
+    client, profile = await vault.valid()
+    vault.sql("UPDATE byokeep.profile SET state = 'quarantined'")
+    vault.script.clean = False
+    assert await vault.log_in(profile) == "not_closed_cleanly"
+    assert vault.state(profile) == "confirmed/1"
+    other = await vault.create(client, "x", account="beta")
+    vault.script.clean = True
+    assert await vault.log_in(other) == "sealed"
+    work = await vault.ask(other, "shred")
+    assert (await vault.call("POST", f"/v1/profiles/{other}/shred/approve", who="approver"))[0] == 202
+    way = await opened(vault, client_id=str(client))
+    assert await vault.do(other, work) == "shredded"
+    await way.lane(client_id=str(client))
+    await way.must("lane-off", "lane_off")
+    await way.must("sessions", "lane_off")
+    assert await way.works("logout") == ["revoked"]
+    await way.must("sessions", "lane_off")
+    assert {one["profile"]: one["session"] for one in way.items} == {str(profile): "revoked", str(other): "failed"}
+    await way.must("sessions/end", "sessions_ended", body={"profile": str(other), "platform": "x"})
+    await way.must("recreate", "sessions_ended")
+    for one in way.items:
+        assert await vault.log_in(UUID(one["new_profile"])) == "sealed"
+    await way.must("recreate", "recreated")
+    await way.must("rekey", "recreated")
+    await way.must("approve", "recreated", "approver")
+    assert await way.works("shred") == ["shredded"]
+    await way.must("rekey", "rekeyed")
+
+
 @pytest.mark.req("R7.3-6")
 async def test_the_lane_stays_off_until_a_wrong_account_was_caught(vault: Vault) -> None:
     """A check that takes any account for the right one stops the procedure; the lane is not opened before its end."""

@@ -111,7 +111,7 @@ _OPENS: Final[Mapping[Purpose, frozenset[ProfileState]]] = MappingProxyType(
         Purpose.USE: frozenset({_S.VALID}),
         Purpose.VALIDATE: frozenset({_S.SEALED, _S.VALID}),
         Purpose.REKEY: frozenset({_S.SEALED, _S.VALID, _S.QUARANTINED}),
-        Purpose.LOGOUT: frozenset({_S.SEALED, _S.VALID, _S.QUARANTINED, _S.RETIRED}),
+        Purpose.LOGOUT: frozenset({_S.CONFIRMED, _S.SEALED, _S.VALID, _S.QUARANTINED, _S.RETIRED}),
     }
 )
 _ENDED: Final = frozenset({ProfileState.RETIRED, ProfileState.SHREDDED})

@@ -347,7 +347,8 @@ async def sessions(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentSt
         pending = [one for one in own if one.session is SessionEnd.PENDING]
         if not pending or own[0].old_busy:
             return
-        if own[0].logout_state not in _DONE_WITHOUT:
+        gone = own[0].profile_state == ProfileState.SHREDDED  # as two people had agreed before
+        if not gone and own[0].logout_state not in _DONE_WITHOUT:
             await _work(app, actor, own[0], own[0].profile_id, ProfileTask.LOGOUT)
             return
         for one in pending:  # the work ended and could not say what became of this one
