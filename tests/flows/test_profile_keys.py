@@ -183,6 +183,20 @@ async def test_a_shred_that_was_cut_off_is_finished_by_the_clock(vault: Vault, m
     assert await vault.care() == 0
 
 
+async def test_a_shred_that_no_worker_took_up_can_be_asked_again(vault: Vault) -> None:
+    """Approved, and its task died before it began: after an hour it is over, and not before."""
+    _, profile = await vault.valid()
+    work = await vault.ask(profile, "shred")
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/shred/approve", who="approver"))[0] == 202
+    vault.sql("UPDATE byokeep.profile_work SET asked_at = now() - interval '2 hours' WHERE ended_at IS NULL")
+    assert await vault.care() == 0
+    vault.sql("UPDATE byokeep.profile_work SET confirmed_at = now() - interval '61 minutes' WHERE ended_at IS NULL")
+    assert await vault.care() == 1
+    assert vault.sql(f"SELECT state, reason FROM byokeep.profile_work WHERE id = '{work}'") == "failed|not_taken_up"
+    assert vault.state(profile) == "valid/1"
+    assert await vault.ask(profile, "shred") != work
+
+
 @pytest.mark.req("R5.3-1", "R5.3-3")
 async def test_without_the_holder_of_keys_there_is_no_blob(vault: Vault) -> None:
     """The store sealed off while a key is to be wrapped: unavailable, no blob, no generation; later it works."""

@@ -74,7 +74,7 @@ async def do_work(app: ProfileApp, client_id: ClientId, work_id: UUID) -> str:
     """Do a piece of work; returns what came of it: a result, a reason, or ``not_ours``.
 
     Raises:
-        Unavailable: Something could not be asked before anything was begun; it is retried.
+        Unavailable: Something could not be asked before anything was begun; after an hour the work is over.
     """
     async with app.db.begin(client_id=client_id) as tx:
         before = await tx.maybe(Work, "work_get", client_id=client_id, id=work_id)
@@ -175,7 +175,7 @@ async def end_lost(app: ProfileApp) -> int:
         if one.kind is ProfileTask.SHRED and one.state == "waiting":
             await _end(app, one, to="expired", reason="not_confirmed")
             continue
-        await _end(app, one, to="failed", reason="not_taken_up" if one.state == "asked" else "worker_died")
+        await _end(app, one, to="failed", reason="worker_died" if one.owner else "not_taken_up")
     return len(lost)
 
 

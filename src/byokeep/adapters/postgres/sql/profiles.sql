@@ -269,6 +269,8 @@ SELECT * FROM byokeep.profile_work
  WHERE ended_at IS NULL
    AND (((state = 'asked' OR (state = 'waiting' AND kind = 'shred'))
          AND asked_at < clock_timestamp() - make_interval(secs => :asked_s))
+        OR (state = 'confirmed' AND owner IS NULL
+            AND confirmed_at < clock_timestamp() - make_interval(secs => :asked_s))
         OR (state <> 'asked' AND beat_at < clock_timestamp() - make_interval(secs => :dead_s)))
  ORDER BY asked_at LIMIT 50;
 
