@@ -112,6 +112,28 @@ async def test_only_what_was_seen_to_be_the_right_account_s_is_sealed(stand: Sta
     assert stand.db.sql(f"SELECT sealing_at IS NULL FROM byokeep.job WHERE id = '{run.job}'").strip() == "t"
 
 
+async def test_what_another_lane_saw_meanwhile_proves_nothing_and_costs_no_session(stand: Stand) -> None:
+    """A look of ours at an account of the profile: a match is no proof, one that failed is no doubt, and another's
+    account is sealed no more; the profile stays in use, for this browser did not show it."""
+    run, epoch = await closed(stand)
+    other = stand.account(run.profile.client, "x", lanes="browser")
+    stand.db.sql(
+        "INSERT INTO byokeep.profile_account (client_id, profile_id, account_id, platform) VALUES"
+        f" ('{run.profile.client}', '{run.profile.id}', '{other}', 'x')"
+    )
+    look = "UPDATE byokeep.platform_account SET identified_at = clock_timestamp(), identity ="
+    stand.db.sql(f"{look} 'mismatch' WHERE id = '{other}'")
+    assert (await run.at(f"/{epoch}/sealing"))[1]["code"] == "identity_mismatch"
+    assert (await run.at(f"/{epoch}/end", {"cause": "closed"}))[0] == 200
+    assert stand.db.sql(f"SELECT state FROM byokeep.profile {run.profile.where}").strip() == "valid"
+    epoch = await run.opened()
+    stand.db.sql(f"{look} 'match'")
+    assert (await run.at(f"/{epoch}/sealing"))[1]["code"] == "identity_unproven"
+    await run.identified()
+    stand.db.sql(f"{look} 'unknown'")
+    assert (await run.at(f"/{epoch}/sealing"))[0] == 200
+
+
 async def test_a_sealing_job_acts_no_more_and_has_custody_of_this_profile_alone(stand: Stand) -> None:
     """No permit, no use lease, none of its other secrets; the use lease that it held is told to stop."""
     run, epoch = await closed(stand, secrets=["openai", "profile"], lanes=["api", "browser"])

@@ -48,7 +48,16 @@ class Run:
         return int(reply["epoch"])
 
     async def identified(self, identity: str = "match") -> None:
-        """What the broker keeps of a report of the job's."""
+        """What the job reports of the account in its browser."""
+        seen = {"unknown": {"id": None}, "mismatch": {"id": "another"}}.get(identity, {})
+        body = {"lease_id": self.lease["lease_id"], "lane": "browser", "id": "acme", "username": "acme",
+                "display_name": "Acme Ltd"} | seen  # fmt: skip
+        path = f"/v1/accounts/{self.profile.client}/tiktok/acme/identity"
+        status, reply = await self.stand.call("POST", path, "runner", body)
+        assert (status, reply["identity"]) == (200, identity), reply
+
+    def known(self, identity: str) -> None:
+        """What the broker knows of the account, from whomever."""
         self.stand.db.sql(
             f"UPDATE byokeep.platform_account SET identity = '{identity}', identified_at = clock_timestamp()"
             f" WHERE id = '{self.account}'"
@@ -333,8 +342,9 @@ async def test_the_gate_asks_for_this_job_s_own_open_profile(stand: Stand) -> No
     assert await run.act() == "identity_unproven"
     await run.identified("unknown")
     assert await run.act() == "identity_unproven"
-    await run.identified("mismatch")
+    run.known("mismatch")
     assert await run.act() == "identity_mismatch"
+    run.known("unchecked")
     await run.identified()
     assert await run.act() == "permit"
     other = await second(run)
@@ -388,6 +398,7 @@ async def test_a_session_that_a_person_must_look_at_is_quarantined(
     run = await running(stand)
     epoch = await run.opened()
     await run.identified(identity)
+    await run.identified()  # which takes no mismatch back
     assert (await run.at(f"/{epoch}/end", {"cause": cause}))[0] == 200
     assert stand.db.sql(f"SELECT state, reason FROM byokeep.profile {run.profile.where}").split("|") == [
         "quarantined", reason,

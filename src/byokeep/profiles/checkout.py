@@ -270,8 +270,8 @@ async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoc
         profile = await holder.profile(tx)
         if not await openings.end(tx, actor, profile, held, cause=cause):
             return
-        seen = await tx.all(dict, "profile_use_seen", **holder.at, opened_at=held.opened_at)
-        if any(one["since_opened"] and one["identity"] == "mismatch" for one in seen):
+        seen = await tx.all(dict, "profile_use_seen", **holder.at, job_id=job_id, opened_at=held.opened_at)
+        if any(one["seen"] == "mismatch" for one in seen):
             cause = "wrong_account"
         if cause in _QUARANTINE:
             await take_out(tx, app, actor, profile, cause)
@@ -535,11 +535,10 @@ async def _bounded(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[byt
 async def _require_right(tx: Tx, opening: Opening) -> None:
     """Let pass what a job saw to be the right account's; nothing of another's session is kept (R5.3-17)."""
     at = {"client_id": opening.client_id, "profile_id": opening.profile_id}
-    seen = await tx.all(dict, "profile_use_seen", **at, opened_at=opening.opened_at)
+    seen = await tx.all(dict, "profile_use_seen", **at, job_id=opening.job_id, opened_at=opening.opened_at)
     if any(one["identity"] == "mismatch" for one in seen):
         raise deny(DenyReason.IDENTITY_MISMATCH)
-    of_this_run = [one["identity"] for one in seen if one["since_opened"]]
-    if not of_this_run or set(of_this_run) != {"match"}:
+    if {one["seen"] for one in seen} - {None} != {"match"}:
         raise deny(DenyReason.IDENTITY_UNPROVEN)
 
 

@@ -26,9 +26,15 @@ SELECT j.runner_id, j.kind = 'use' AND 'profile' = ANY (j.secrets) AND 'browser'
  WHERE j.client_id = :client_id AND j.id = :job_id;
 
 -- name: profile_use_seen
--- What a job saw of the profile's accounts since it was opened.
+-- What is known of the profile's accounts, and what this job reported of each since it opened the profile: a mismatch,
+-- or else the last. What others saw, such as our own look by API, was not in this browser.
 SELECT a.platform, a.identity,
-       a.identified_at IS NOT NULL AND a.identified_at >= :opened_at AS since_opened
+       (SELECT r.said ->> 'reason'
+          FROM (SELECT r.seq, convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS said FROM byokeep.audit_record r
+                 WHERE r.chain = o.client_id AND r.object_id = a.id AND r.event = 'account.identified'
+                   AND r.at >= :opened_at) r
+         WHERE r.said ->> 'job' = CAST(CAST(:job_id AS uuid) AS text)
+         ORDER BY r.said ->> 'reason' = 'mismatch' DESC, r.seq DESC LIMIT 1) AS seen
   FROM byokeep.profile_account o
   JOIN byokeep.platform_account a ON a.client_id = o.client_id AND a.id = o.account_id
  WHERE o.client_id = :client_id AND o.profile_id = :profile_id AND o.retired_at IS NULL;
