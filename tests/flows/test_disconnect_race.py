@@ -262,3 +262,14 @@ async def test_a_pair_that_comes_when_all_is_over_is_revoked_alone(
     assert await bench.round() == []
     if works:
         await nothing_lives(bench, account, "unconfirmed")
+
+
+@pytest.mark.parametrize("platform", ["tiktok", "linkedin"])
+async def test_an_access_token_that_expired_by_itself_proves_no_end(bench: Bench, platform: str) -> None:
+    """Only the access token can be revoked there, and it is over: the refresh token may live, and people are told."""
+    account = await bench.connect(platform)
+    await bench.advance(days=61)
+    disconnect(bench, account)
+    await end(bench)
+    assert stands(bench, account) == ("revoked", "unconfirmed")
+    assert bench.stand.alerts() == ["revocation_unconfirmed"]

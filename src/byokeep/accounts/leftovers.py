@@ -276,7 +276,7 @@ class RenewalInHand:
         platform = await self.ask()
         done = await platform.revoke(pair)
         for pause_s in PAUSES_S:
-            if done.ended is not UNCONFIRMED:
+            if done.ended is not UNCONFIRMED or done.final:
                 break
             await asyncio.sleep(pause_s)
             done = await platform.revoke(pair)
@@ -331,7 +331,7 @@ async def end_replaced(
     ended = None
     if login.revokes_alone:
         try:
-            ended = (await _revoke(app, login, custody, platform, account.place(SecretPart.TOKENS), version)).ended
+            ended = (await _revoke(custody, platform, account.place(SecretPart.TOKENS), version)).ended
         except ByokeepError:
             ended = UNCONFIRMED
     with suppress(ByokeepError):  # then it is not on record, and is tried again when the grant ends
@@ -348,27 +348,25 @@ async def end_replaced(
 
 async def end_earlier(
     app: RefresherApp, grant: OAuthGrant, custody: ValueCustody, platform: PlatformClient
-) -> tuple[Ending, bool]:
-    """End what logins of a grant replaced, after its own pair is proved dead.
-
-    Returns:
-        What is known about all of them together, and whether trying again is of no use.
+) -> Ending:
+    """End what logins of a grant replaced, after its own pair is proved dead; returns what is known of all together.
     """
     replaced = await app.db.read(int, "connections_replaced", grant.ids, client_id=grant.client_id)
     login, place = app.logins.get(grant.login), grant.place(SecretPart.TOKENS)
-    worst, useless = Ending(ended=CONFIRMED), False
+    worst = Ending(ended=CONFIRMED)
     for version in replaced:
         try:
-            done = await _revoke(app, login, custody, platform, place, version)
+            done = await _revoke(custody, platform, place, version)
         except ByokeepError as error:
             if not is_gone(error) and not isinstance(error, Integrity):
                 raise
             if login is not None and login.revokes_all:
                 continue
-            done, useless = Ending(ended=UNCONFIRMED), True
+            done = Ending(ended=UNCONFIRMED, final=True)
         if done.ended is not CONFIRMED:
-            worst = Ending(ended=UNCONFIRMED, retry_after_s=done.retry_after_s)
-    return worst, useless
+            final = worst.final or done.final
+            worst = Ending(ended=UNCONFIRMED, retry_after_s=done.retry_after_s, final=final)
+    return worst
 
 
 async def give_back(
@@ -389,18 +387,10 @@ async def give_back(
             await _record_revoked(tx, app, one, account, outcome_of(ended), **said)
 
 
-async def _revoke(
-    app: RefresherApp, login: OAuth | None, custody: ValueCustody, platform: PlatformClient, place: SecretRef,
-    version: int,
-) -> Ending:  # fmt: skip
+async def _revoke(custody: ValueCustody, platform: PlatformClient, place: SecretRef, version: int) -> Ending:
     """Revoke a version. Raises what :meth:`ValueCustody.read` does."""
     with await read_tokens(custody, place, version) as pair:
-        done = await platform.revoke(pair)
-    over = pair.access_expires_at is None or pair.access_expires_at <= app.clock.now()
-    by_access = login is None or login.revokes_by_access
-    if done.ended is CONFIRMED and pair.refresh is not None and by_access and over:
-        return Ending(ended=UNCONFIRMED)  # the access token expired by itself; nothing is known about the other
-    return done
+        return await platform.revoke(pair)
 
 
 async def _record_revoked(

@@ -325,10 +325,11 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
             await burn(custody, grant.place(SecretPart.ACCESS))
             done = await platform.revoke(tokens)
             if _unproved(app, grant, traces, done):
-                done, last = Ending(ended=UNCONFIRMED), True
+                done = Ending(ended=UNCONFIRMED, final=True)
+            last = last or done.final
             if done.ended is CONFIRMED or (done.ended is UNCONFIRMED and last):
-                earlier, gone = await leftovers.end_earlier(app, grant, custody, platform)
-                done, last = (done if done.ended is UNCONFIRMED else earlier), last or gone
+                earlier = await leftovers.end_earlier(app, grant, custody, platform)
+                done, last = (done if done.ended is UNCONFIRMED else earlier), last or earlier.final
             if done.ended is not UNCONFIRMED or last:
                 await burn(custody, *map(grant.place, _GRANT[:2] if traces.under_way else _GRANT))
     except ByokeepError as error:

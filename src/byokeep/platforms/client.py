@@ -29,7 +29,7 @@ import time
 from asyncio import sleep
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, urlencode
@@ -80,6 +80,7 @@ _LOCK: Final = re.compile(
 READ_DEADLINE_S: Final = 15.0
 # A token endpoint gets long, because giving up early loses a token that was already rotated.
 TOKEN_DEADLINE_S: Final = 60.0
+_REPLY_TOOK: Final = timedelta(seconds=TOKEN_DEADLINE_S)  # a life counts from its reply, and began before it
 Values = Mapping[str, str | Secret | None]
 
 
@@ -356,10 +357,16 @@ class RevocationResult(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The result of an attempt to end a grant, and when the platform says to come back; None if it does not say."""
+    """The result of an attempt to end a grant.
+
+    Args:
+        retry_after_s: When the platform says to come back; None if it does not say.
+        final: Whether trying again is of no use.
+    """
 
     ended: RevocationResult
     retry_after_s: float | None = None
+    final: bool = False
 
 
 class PlatformClient:
@@ -498,7 +505,8 @@ class PlatformClient:
         """End a grant at the platform, first the refresh token, then the access token, and prove it by use.
 
         A token that the platform could not end (503), or whose type it does not revoke, may still be live. The other
-        token's death proves nothing about it, so the result is *unconfirmed*.
+        token's death proves nothing about it, so the result is *unconfirmed*. So it is, for good, if only the access
+        token can be revoked and it has expired by itself.
         """
         values: Values = {"refresh_token": tokens.refresh, "access_token": tokens.access}
         calls = [call for call in self.oauth.revoke if fillable(call, self._known(values))]
@@ -515,8 +523,10 @@ class PlatformClient:
         await sleep(min(max(0.0, false_s - age_s), false_s))  # a younger one may be called dead and live
         seen = await self._faces(tokens)
         dead = isinstance(seen, Fault) and seen.answered and seen.cause in OVER
-        ended = RevocationResult.CONFIRMED if dead and not lives_on else RevocationResult.UNCONFIRMED
-        return Ending(ended=ended, retry_after_s=max(waits) or None)
+        over = tokens.access_expires_at is None or tokens.access_expires_at <= self._clock() + _REPLY_TOOK
+        by_itself = dead and over and tokens.refresh is not None and self.oauth.revokes_by_access
+        ended = RevocationResult.CONFIRMED if dead and not (lives_on or by_itself) else RevocationResult.UNCONFIRMED
+        return Ending(ended=ended, retry_after_s=max(waits) or None, final=by_itself)
 
     def _hold(self, tokens: TokenSet) -> None:
         self._shown += [one for one in (tokens.access, tokens.refresh) if one is not None]
