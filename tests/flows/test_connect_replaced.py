@@ -227,3 +227,37 @@ async def test_a_consent_that_begins_after_the_disconnect_connects(office: Offic
     assert (await office.act(client, "linkedin", "disconnect"))[0] == 200
     await office.connected(client, "linkedin")
     assert (await office.state(client, "linkedin"))["state"] == "connected"
+
+
+@pytest.mark.parametrize("login", ["tiktok", "x"])
+async def test_a_consent_waits_for_an_end_that_is_under_way(office: Office, login: str) -> None:
+    """While the platform is asked to end the grant no consent begins and no answer is taken, for it would be destroyed
+    with the rest; afterwards the same answer connects."""
+    client = await office.client()
+    await office.connected(client, login)
+    assert (await office.act(client, login, "disconnect"))[0] == 200
+    begun = await office.begin(client, login)
+    said = await office.consent(begun["authorize_url"], login)
+    real, refused = office.app.platform, list[tuple[int, str]]()
+
+    class Slow:
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        async def revoke(self, tokens: Any) -> Any:
+            again = f"/v1/clients/{client}/logins/{login}/accounts/acme/connect"
+            for status, reply in (await office.bring(client, begun, said),
+                                  await office.desk.call("POST", again, "operator", {})):  # fmt: skip
+                refused.append((status, reply.get("code", "")))
+            await office.finish()
+            return await self._inner.revoke(tokens)
+
+    odd: Any = lambda at, secret: Slow(real(at, secret))  # noqa: E731
+    assert await maintenance.end_disconnected(replace(office.app, platform=odd)) == 1
+    assert refused == [(409, "disconnecting")] * 2
+    now = await office.state(client, login)
+    assert (now["state"], now["reason"]) == ("disconnected", "confirmed")
+    assert (await office.bring(client, begun, said))[0] == 200
+    assert await office.finish() == 1
+    assert (await office.state(client, login))["state"] == "connected"
+    assert await lives(office, login, await pair(office, client, login, begun["account_id"]))

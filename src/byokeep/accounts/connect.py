@@ -6,6 +6,8 @@ Rules
   tokens are valid within one app. Here its secret is only written, never read.
 - An operator starts a consent for a named client, login and account. Only that person can bring the answer back, with
   the binding that was handed out beside the address (login CSRF), from the redirect address that was named.
+- While the platform is asked to end a grant that a person disconnected, no consent for its account begins and no answer
+  is taken: the end revokes what lives there, and destroys what is stored.
 - State is unguessable, and valid once and for minutes; with the issuer it decides whose answer this is (S-OAUTH-2, -3).
 - Verifier and code are written to the store and cannot be read here. Nothing is exchanged here.
 - What ends a consent is on record before the caller is answered.
@@ -234,7 +236,8 @@ async def start(
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_login``, ``platform_without_oauth``, ``bad_purpose``, ``bad_account``, ``bad_pick``,
             ``no_app``, ``client_not_active``, ``pick_is_another_account``.
-        Conflict: ``other_login``, ``connection_in_progress``, ``stale_version``, ``name_like_another``.
+        Conflict: ``other_login``, ``connection_in_progress``, ``disconnecting``, ``stale_version``,
+            ``name_like_another``.
         Unavailable: Store or database; ``no_custodian``. Starting again is safe.
     """
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
@@ -253,6 +256,7 @@ async def start(
                 raise Rejected("no_app", next_step="An admin must set our app first: `byokeep account app set`.")
             known = await _account(tx, app, actor, client_id, wish)
             grant = await tx.maybe(OAuthGrant, "grant_of", client_id=client_id, account_id=known.id)
+            _refuse_while_ending(grant)
             if purposes is None:
                 wish = replace(wish, purposes=_former(grant, info))
             replaces = await _replaces(tx, actor, known, grant, wish)
@@ -283,6 +287,12 @@ async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish:
     made = await tx.one(PlatformAccount, "account_insert", id=app.ids.uuid(), **named, **unnamed)
     await made.record(tx, EventName.ACCOUNT_REGISTERED, actor, lanes="")
     return made
+
+
+def _refuse_while_ending(grant: OAuthGrant | None) -> None:
+    if grant is not None and grant.state != "revoked" and grant.reason == "revoking":
+        step = "Wait until that has ended (`byokeep account show`), then connect again."
+        raise Conflict("disconnecting", next_step=step)
 
 
 def _former(grant: OAuthGrant | None, info: PlatformDescriptor) -> tuple[str, ...]:
@@ -356,6 +366,7 @@ async def answer(
         Rejected: ``wrong_binding``, ``wrong_state``, ``wrong_redirect``: nothing is changed; the right answer may still
             come. ``connection_over``: it was answered, or its time is up. ``wrong_issuer``, ``bad_code``: the consent
             has ended.
+        Conflict: ``disconnecting``: nothing is changed; the same answer may be sent once that has ended.
         Unavailable: Store or database; the same answer may be sent again.
     """
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
@@ -366,6 +377,8 @@ async def answer(
         refused_as=EventName.CONNECTION_ANSWERED, on_client=True,
     ):  # fmt: skip
         async with app.db.begin(client_id=client_id) as tx:
+            ids = (await tx.one(Connection, "connection_get", client_id=client_id, id=connection_id)).ids
+            grant = await tx.maybe(OAuthGrant, "refresh_grant_hold", **ids)  # from here on no end begins
             one = await tx.one(Connection, "connection_lock", client_id=client_id, id=connection_id)
             if one.started_by != actor.id:
                 raise Denied(
@@ -377,6 +390,7 @@ async def answer(
                 if not said.error:
                     login = oauth_of(find_login(one.login))
                     login.check_issuer(said.iss)
+                    _refuse_while_ending(grant)
                     return await _accept(tx, app, actor, one, account, login.clean_code(said.code))
             except Rejected as error:
                 bad = error
