@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
+
+import pytest
 
 from byokeep.accounts import maintenance
 from byokeep.accounts.refresh import Renewals
 from byokeep.adapters.files.slots import SlotDirectory
-from tests.support.connect import Office
+from tests.support.connect import Office, finished
 
 pytest_plugins = [
     "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.connect",
@@ -156,3 +160,53 @@ async def test_a_look_alike_shows_its_name_after_a_look(office: Office) -> None:
     assert (state["state"], state["reason"], state["verified_at"]) == ("mismatch", "identity_mismatch", None)
     assert "<U+0430>" in state["said_display_name"] + state["said_username"]
     assert "<U+" not in state["display_name"] + state["username"]
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["before the request", "before the refusal"])
+async def test_a_renewal_beside_a_consent_finds_no_theft(office: Office, tmp_path: Path, sent: bool) -> None:
+    """The consent has ended the older tokens at X and is not on record yet: a renewal waits for it, whether its request
+    had left or not; the account is connected, nobody is told of a loss, and the next renewal works."""
+    client = await office.client()
+    await office.connected(client, "x")
+    begun = await office.begin(client, "x")
+    said = await office.consent(begun["authorize_url"], "x")
+    office.sql("UPDATE byokeep.account_grant SET due_at = now()")
+    exchanged, go_on, consents = asyncio.Event(), asyncio.Event(), list[asyncio.Task[int]]()
+
+    async def consent(app: Any) -> None:
+        assert (await office.bring(client, begun, said))[0] == 200
+        consents.append(asyncio.create_task(finished(app)))
+        await exchanged.wait()
+
+    class Held:
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        async def exchange(self, *args: Any, **more: Any) -> Any:
+            tokens = await self._inner.exchange(*args, **more)
+            exchanged.set()
+            await go_on.wait()
+            return tokens
+
+        async def refresh(self, *args: Any, **more: Any) -> Any:
+            await consent(held)
+            return await self._inner.refresh(*args, **more)
+
+    real = office.app
+    odd: Any = lambda at, secret: Held(real.platform(at, secret))  # noqa: E731
+    held = replace(real, platform=odd)
+    if sent:
+        office.app = held
+    else:
+        await consent(held)
+    assert await renewed(office, tmp_path) == ["connection_in_progress"]
+    office.app = real
+    go_on.set()
+    await asyncio.gather(*consents)
+    assert (await office.look(client, begun))["state"] == "connected"
+    assert office.desk.stand.alerts() == []
+    office.sql("UPDATE byokeep.account_grant SET due_at = now()")
+    assert await renewed(office, tmp_path) == ["renewed"]

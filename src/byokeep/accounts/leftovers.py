@@ -28,7 +28,7 @@ from uuid import UUID
 
 from byokeep.accounts import refresh_journal
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount
-from byokeep.accounts.refresh_journal import GrantStanding, Renewal, standing
+from byokeep.accounts.refresh_journal import GrantStanding, Renewal, consenting, refuse_while_consenting, standing
 from byokeep.accounts.refresher_app import (
     RefresherApp,
     app_of,
@@ -106,29 +106,13 @@ async def before_end(tx: Tx, grant: OAuthGrant) -> Traces | None:
         tx: Has not yet appended to the audit log. It holds the grant's lock from here on.
     """
     await tx.maybe(OAuthGrant, "refresh_grant_hold", **grant.ids)
-    if await standing(tx, grant) is not GrantStanding.ENDING or await _consenting(tx, grant):
+    if await standing(tx, grant) is not GrantStanding.ENDING or await consenting(tx, grant):
         return None
     await tx.all(UUID, "refresh_unsent_close", **grant.ids)  # its owner finds it closed before sending the request
     if await tx.maybe(UUID, "grant_waits", **grant.ids, wait_s=WAIT_S) is not None:
         return None
     under_way, lost = await tx.one(lambda row: (bool(row["open"]), bool(row["lost"])), "refresh_traces", **grant.ids)
     return Traces(under_way=under_way, lost=lost)
-
-
-async def refuse_while_consenting(tx: Tx, grant: OAuthGrant) -> None:
-    """Check that no consent of the account is being finished.
-
-    Raises:
-        Conflict: ``connection_in_progress``: its tokens may be in the store without being on record.
-    """
-    if await _consenting(tx, grant):
-        raise Conflict("connection_in_progress", next_step="This is retried once the consent has ended.")
-
-
-async def _consenting(tx: Tx, grant: OAuthGrant) -> bool:
-    """Whether a consent of the account is being finished, which writes to the same places."""
-    open_ones = await tx.all(Connection, "connections_of", **grant.ids)
-    return any(one.state in ("answered", "taken") for one in open_ones)
 
 
 class RenewalInHand:

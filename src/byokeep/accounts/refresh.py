@@ -6,7 +6,8 @@ Rules
 - A reply is landed before it is read. If the disk fails at that moment, the reply is still read from memory.
 - The store's compare-and-set decides whose tokens are next. Then the access token is written, then the pins move, in
   one transaction. A version that was destroyed, as a consent does with what it takes back, is nobody's.
-- A grant that a person ended meanwhile is not renewed; what the platform still gave is given back.
+- A grant that a person ended meanwhile is not renewed; what the platform still gave is given back. While a consent of
+  the account is being finished, no request leaves and no grant is given up: the consent may have ended its tokens.
 - What cannot be done now stays as recorded, and is taken up again after a growing pause. Only what
   :mod:`byokeep.core.refresh` allows is repeated. A wait that the platform asked for is stored in the database.
 - Each renewal is a task of its own that nothing cancels; a process that stops lets them end first.
@@ -25,9 +26,9 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.accounts import refresh_journal
-from byokeep.accounts.leftovers import RenewalInHand, refuse_while_consenting
+from byokeep.accounts.leftovers import RenewalInHand
 from byokeep.accounts.model import OAuthGrant
-from byokeep.accounts.refresh_journal import give_up, lose_permission
+from byokeep.accounts.refresh_journal import give_up, lose_permission, refuse_while_consenting
 from byokeep.accounts.refresher_app import RefresherApp, UnderWay, newest_there, read_tokens, write_after
 from byokeep.core import refresh as machine
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
@@ -272,6 +273,7 @@ class Attempt(RenewalInHand):
         return machine.after_fault(rules, fault, tries=tries, confirmed=self._confirmed, seed=seed, **known)
 
     async def _end(self, decision: Decision, fields: dict[str, Said]) -> str:
+        await refresh_journal.save(self.app, self.renewal)  # its answer is known, should the end have to wait
         self._next(machine.GaveUp())
         cause = Lost.COMPROMISED if decision.suspect_reuse else _LOST[decision.act]
         reason = "reuse_suspected" if decision.suspect_reuse else decision.act.value

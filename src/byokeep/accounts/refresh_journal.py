@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.accounts.model import OAuthGrant
+from byokeep.accounts.model import Connection, OAuthGrant
 from byokeep.accounts.refresher_app import RefresherApp
 from byokeep.core.errors import Conflict, Denied
 from byokeep.core.events import EventName, Outcome
@@ -93,6 +93,23 @@ async def goes_on(tx: Tx, renewal: Renewal) -> bool:
     return held and not await replaced(tx, renewal)
 
 
+async def consenting(tx: Tx, grant: OAuthGrant) -> bool:
+    """Whether a consent of the account is being finished, which writes to the same places."""
+    open_ones = await tx.all(Connection, "connections_of", **grant.ids)
+    return any(one.state in ("answered", "taken") for one in open_ones)
+
+
+async def refuse_while_consenting(tx: Tx, grant: OAuthGrant) -> None:
+    """Check that no consent of the account is being finished.
+
+    Raises:
+        Conflict: ``connection_in_progress``: its tokens may be in the store without being on record, and the stored
+            ones may have ended.
+    """
+    if await consenting(tx, grant):
+        raise Conflict("connection_in_progress", next_step="This is retried once the consent has ended.")
+
+
 def _renewal_of(grant: OAuthGrant, row: Row) -> Renewal:
     journal = Journal(base=row["base"], phase=Phase(row["phase"]), lost=row["lost"], sent_at=row["sent_at"])
     same = {name: row[name] for name in ("id", "owner", "landing_version", "job_id", "job_open")}
@@ -148,11 +165,12 @@ async def take(app: RefresherApp, grant: OAuthGrant) -> Renewal | None:
 async def mark_sent(app: RefresherApp, renewal: Renewal) -> bool:
     """Record that the request leaves now; False if a person has ended or replaced the grant: then it may not leave.
 
-    Raises as :func:`take`; then, too, the request may not leave.
+    Raises as :func:`take`, and Conflict as :func:`refuse_while_consenting`; then, too, the request may not leave.
     """
     async with app.db.begin(client_id=renewal.grant.client_id) as tx:
         await _may_call(tx, app, renewal.grant)
         await tx.maybe(OAuthGrant, "refresh_grant_hold", **renewal.grant.ids)
+        await refuse_while_consenting(tx, renewal.grant)
         if not await goes_on(tx, renewal):
             return False
         await move(tx, app, renewal)
@@ -299,6 +317,7 @@ async def give_up(app: RefresherApp, renewal: Renewal, lost_by: RecoveryCause, *
         more: Further fields of the record.
 
     Raises:
+        Conflict: As :func:`refuse_while_consenting`; then, too, nothing has changed.
         Unavailable: The database; then nothing has changed, and the journal is still open.
     """
     grant = renewal.grant
@@ -307,6 +326,7 @@ async def give_up(app: RefresherApp, renewal: Renewal, lost_by: RecoveryCause, *
         now = await hold(tx, grant)
         if not await goes_on(tx, renewal):
             return ""
+        await refuse_while_consenting(tx, grant)
         refused = lost_by in (RecoveryCause.COMPROMISED, RecoveryCause.REVOKED)
         if refused and now is not None and now.superseded_at is not None:
             lost_by, reason = RecoveryCause.REVOKED, SUPERSEDED

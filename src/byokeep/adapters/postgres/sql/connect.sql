@@ -240,9 +240,10 @@ UPDATE byokeep.platform_account SET identity = :identity, identified_at = clock_
 RETURNING *;
 
 -- name: journal_end
--- A person's login replaces the whole chain: a renewal that was broken has nothing left to find.
+-- A person's login replaces the whole chain: a renewal that was broken, or has not left, has nothing left to find.
 UPDATE byokeep.refresh_journal SET phase = 'closed', reason = 'reconnected', ended_at = now()
- WHERE client_id = :client_id AND account_id = :account_id AND ended_at IS NULL AND phase = 'broken'
+ WHERE client_id = :client_id AND account_id = :account_id AND ended_at IS NULL
+   AND (phase = 'broken' OR phase = 'started' AND lost = 0)
 RETURNING id;
 
 -- name: grants_without_person
