@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from byokeep.accounts import maintenance
+from byokeep.accounts.refresher_app import Apart
+from byokeep.core.errors import Denied
 from byokeep.core.secret import Secret
 from tests.support.connect import LOGINS, Office
 from tests.support.social import ACCOUNTS, SECRET
@@ -357,6 +360,33 @@ async def test_a_revocation_that_did_not_work_is_tried_again(office: Office) -> 
         assert (state["state"], state["reason"]) == ("disconnected", reason), name
         assert not any((await office.live(client, "x", done["account_id"])).values())
     assert office.desk.stand.alerts().count("revocation_unconfirmed") == 1
+
+
+async def test_a_try_for_which_the_store_could_not_be_asked_is_none(office: Office) -> None:
+    """A kill, or a store that is away, stops each try before the platform is asked: however many there were, the first
+    503 of the platform is not the last, and the tokens are kept for the next one."""
+
+    class Stopped:
+        def open(self, job_id: Any) -> Any:
+            raise Denied("switch_closed")
+
+        async def close(self, job_id: Any) -> None:
+            raise Denied("switch_closed")
+
+    client = await office.client()
+    done = await office.connected(client, "x")
+    assert (await office.act(client, "x", "disconnect"))[0] == 200
+    stopped: Any = Stopped()
+    for _ in range(maintenance.MOST_TRIES):
+        await maintenance.end_disconnected(replace(office.app, custodian=stopped, apart=Apart()))
+        office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 day'")
+    await office.fault("x", "status", "revoke", status=503, times=2)
+    await maintenance.end_disconnected(office.app)
+    assert (await office.state(client, "x"))["state"] == "disconnecting"
+    assert (await office.live(client, "x", done["account_id"]))["tokens"] == [1]
+    office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 day'")
+    await maintenance.end_disconnected(office.app)
+    assert (await office.state(client, "x"))["reason"] == "confirmed"
 
 
 def due_in(office: Office) -> float:

@@ -51,7 +51,7 @@ from byokeep.platforms.descriptor import OAuth
 
 TAKEN_FOR_S: Final = 300  # seconds after which whoever took an answer is presumed dead
 IDLE_DAYS: Final = 120
-MOST_TRIES: Final = 6  # to end a grant at its platform
+MOST_TRIES: Final = 6  # to end a grant at its platform, each of which asked it
 _CONSENT: Final = (SecretPart.CODE, SecretPart.VERIFIER)
 _GRANT: Final = (SecretPart.ACCESS, SecretPart.TOKENS, SecretPart.LANDING)
 
@@ -317,11 +317,12 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
         traces = await before_end(tx, grant)
         if traces is None:
             return
-        now = await tx.one(OAuthGrant, "grant_ending", **grant.ids)
+        await tx.one(UUID, "grant_ending", **grant.ids)
         await _record(tx, EventName.GRANT_REVOKED, Outcome.INTENDED, app, grant)
-    last = now.tries >= MOST_TRIES
     try:
         async with opened(app, grant) as (custody, platform, tokens):
+            async with app.db.begin(client_id=grant.client_id) as tx:
+                last = await tx.one(int, "grant_end_tried", **grant.ids) >= MOST_TRIES
             await burn(custody, grant.place(SecretPart.ACCESS))
             done = await platform.revoke(tokens)
             if _unproved(app, grant, traces, done):
@@ -337,7 +338,7 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
             async with held(app, grant.client_id, grant.provider) as custody:
                 await burn(custody, *map(grant.place, _GRANT))
         elif not is_gone(error):
-            return  # the store or the broker cannot be reached; it is tried again
+            raise  # the store or the broker cannot be reached; it is tried again, after a growing pause
         done, last = Ending(ended=UNCONFIRMED), True  # the tokens are gone: nothing can be proved
     await _record_end(app, grant, done, last=last)
     login = app.logins.get(grant.login)

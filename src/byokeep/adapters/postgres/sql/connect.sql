@@ -303,10 +303,16 @@ SELECT g.* FROM byokeep.account_grant g
 
 -- name: grant_ending
 UPDATE byokeep.account_grant
-   SET reason = 'revoking', tries = CASE WHEN reason = 'revoking' THEN tries + 1 ELSE 1 END, due_at = NULL,
-       alarm_at = NULL, changed_at = now()
+   SET reason = 'revoking', tries = CASE WHEN reason = 'revoking' THEN tries ELSE 0 END, due_at = NULL,
+       alarm_at = NULL, changed_at = CASE WHEN reason = 'revoking' THEN changed_at ELSE now() END
  WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
-RETURNING *;
+RETURNING account_id;
+
+-- name: grant_end_tried
+-- What counts is how often the platform was asked, not how often the store could not be.
+UPDATE byokeep.account_grant SET tries = tries + 1, changed_at = now()
+ WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked' AND reason = 'revoking'
+RETURNING tries;
 
 -- name: grant_end_later
 -- The pause before the next try is counted from here: a platform that says when to come back is not asked before.
