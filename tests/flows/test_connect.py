@@ -509,6 +509,20 @@ async def test_an_account_is_looked_at_again(office: Office) -> None:
     assert (await office.act(client, "x", "lane", {"policy": "api"}))[1]["code"] == "account_not_verified"
 
 
+async def test_a_look_that_failed_takes_no_mismatch_back(office: Office) -> None:
+    """A job saw another account; a 503 does not prove that it was wrong, so no lane can be set; a match does."""
+    client = await office.client()
+    await office.connected(client, "x")
+    office.sql("UPDATE byokeep.platform_account SET identity = 'mismatch', identified_at = now()")
+    for seen, policy in (("mismatch", 409), ("match", 200)):
+        await office.act(client, "x", "verify")
+        if seen == "mismatch":
+            await office.fault("x", "status", "identity", status=503)
+        assert await maintenance.check_due(office.app) == 1
+        assert (await office.state(client, "x"))["identity"] == seen
+        assert (await office.act(client, "x", "lane", {"policy": "api"}))[0] == policy
+
+
 @pytest.mark.req("S-OAUTH-9")
 @pytest.mark.parametrize(
     ("login", "said"), [("x", "confirmed"), ("youtube", "confirmed"), ("instagram", "not_offered")]

@@ -365,7 +365,6 @@ async def _record_end(app: RefresherApp, grant: OAuthGrant, done: Ending, *, las
             await tx.maybe(UUID, "grant_end_later", **grant.ids, wait_s=wait_s)
             return
         await tx.maybe(OAuthGrant, "grant_ended", **grant.ids, reason=ended.value)
-        await _show(tx, grant, "unchecked")
         await _record(tx, revoked, outcome, app, grant, verification=ended.value)
         for ref in await tx.all(refs.ref_from, "account_refs_retired", **grant.ids):
             await refs.move(tx, app, app.system(), ref, to=KeyState.DESTROYED, reason="disconnected")

@@ -235,7 +235,11 @@ UPDATE byokeep.platform_account
 RETURNING *;
 
 -- name: account_seen
-UPDATE byokeep.platform_account SET identity = :identity, identified_at = clock_timestamp()
+-- What could not be checked takes no mismatch back.
+UPDATE byokeep.platform_account
+   SET identity = CASE WHEN identity = 'mismatch' AND CAST(:identity AS text) <> 'match' THEN identity
+                       ELSE CAST(:identity AS text) END,
+       identified_at = clock_timestamp()
  WHERE client_id = :client_id AND id = :id
 RETURNING *;
 
@@ -329,7 +333,7 @@ WITH gone AS (
      WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
     RETURNING *
 ), off AS (
-    UPDATE byokeep.platform_account SET lanes = '{}'
+    UPDATE byokeep.platform_account SET lanes = '{}', identity = 'unchecked', identified_at = clock_timestamp()
      WHERE client_id = :client_id AND id = :account_id AND EXISTS (SELECT FROM gone)
 )
 SELECT * FROM gone;
