@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
 
@@ -18,12 +19,15 @@ import pytest
 from byokeep.accounts import connect_finish, maintenance
 from byokeep.accounts.model import Connection
 from byokeep.backup import backups
+from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.model import LANES_OF, Lane, LanePolicy
+from byokeep.core.ref import SecretPart
 from byokeep.core.secret import Secret
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
+from byokeep.worker.ports import LeasedValues
 from tests.support.connect import LOGINS, Office
 from tests.support.social import ACCOUNTS
 
@@ -618,6 +622,25 @@ async def test_a_consent_whose_finisher_died_leaves_nothing(office: Office, monk
     assert (await office.bring(other, again[0], said))[0] == 200
     assert await office.finish() == 1
     assert (await office.look(other, again[0]))["state"] == "connected"
+
+
+async def test_tokens_of_a_refused_consent_that_stay_are_told(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused when its tokens lie in the store already, and the store is away when they are to be destroyed:
+    people hear of them, and the consent ends with what refused it."""
+    client = await office.client()
+    monkeypatch.setattr(connect_finish, "record", AsyncMock(side_effect=Conflict("begun_before_close")))
+    destroy = LeasedValues.destroy
+
+    async def away(self: LeasedValues, ref: Any, versions: list[int]) -> None:
+        if ref.part is SecretPart.TOKENS:
+            raise Unavailable("store_unavailable")
+        await destroy(self, ref, versions)
+
+    monkeypatch.setattr(LeasedValues, "destroy", away)
+    done = await office.connect(client, "x")
+    assert (done["state"], done["reason"]) == ("failed", "begun_before_close")
+    assert (await office.live(client, "x", done["account_id"]))["tokens"] == [1]
+    assert "orphan_not_destroyed" in office.desk.stand.alerts()
 
 
 async def test_the_accounts_of_a_login_are_listed_as_plain_text_to_who_may_see_the_client(office: Office) -> None:

@@ -403,12 +403,12 @@ async def _store(app: RefresherApp, case: ConsentCase, custody: ValueCustody, fo
 
     Returns the version that they replaced, 0 if none was live.
     """
-    placed = await _place(case, custody, found.tokens)
+    placed = await _place(app, case, custody, found.tokens)
     try:
         return await record(app, case, found, placed)
     except Exception as error:
         if isinstance(error, ByokeepError) and not isinstance(error, Unavailable):
-            await _unplace(case, custody, placed)
+            await _unplace(app, case, custody, placed)
             if isinstance(error, Conflict) and "one_client" in str(error.fields.get("constraint", "")):
                 raise Conflict("account_taken") from None
             raise
@@ -417,18 +417,18 @@ async def _store(app: RefresherApp, case: ConsentCase, custody: ValueCustody, fo
         async with app.db.begin(client_id=case.client_id) as tx:
             now = await tx.one(Connection, "connection_lock", client_id=case.client_id, id=case.one.id)
         if now.state != "connected":
-            await _unplace(case, custody, placed)
+            await _unplace(app, case, custody, placed)
             raise
         return now.replaces or 0
 
 
-async def _place(case: ConsentCase, custody: ValueCustody, tokens: TokenSet) -> PlacedTokens:
+async def _place(app: RefresherApp, case: ConsentCase, custody: ValueCustody, tokens: TokenSet) -> PlacedTokens:
     place, access = case.account.place(SecretPart.TOKENS), case.account.place(SecretPart.ACCESS)
     written = await _write(custody, place, tokens)
     try:
         opened = await custody.write(access, tokens.access, cas=await custody.newest(access))
     except Exception:
-        await _unplace(case, custody, PlacedTokens(written=written, access_version=0))
+        await _unplace(app, case, custody, PlacedTokens(written=written, access_version=0))
         raise
     return PlacedTokens(written=written, access_version=opened.version)
 
@@ -441,10 +441,15 @@ async def _write(custody: ValueCustody, place: SecretRef, tokens: TokenSet) -> W
     return await write_tokens(custody, place, tokens, cas=await custody.newest(place))
 
 
-async def _unplace(case: ConsentCase, custody: ValueCustody, placed: PlacedTokens) -> None:
-    await custody.destroy(case.account.place(SecretPart.TOKENS), [placed.written.version])
-    if placed.access_version:
-        await custody.destroy(case.account.place(SecretPart.ACCESS), [placed.access_version])
+async def _unplace(app: RefresherApp, case: ConsentCase, custody: ValueCustody, placed: PlacedTokens) -> None:
+    """Destroy what was placed, or tell people that it stays; the consent ends with its own error."""
+    try:
+        await custody.destroy(case.account.place(SecretPart.TOKENS), [placed.written.version])
+        if placed.access_version:
+            await custody.destroy(case.account.place(SecretPart.ACCESS), [placed.access_version])
+    except ByokeepError:
+        async with app.db.begin(client_id=case.client_id) as tx:
+            await case.one.alert(tx, app, reason="orphan_not_destroyed", actor=case.actor)
 
 
 async def record(app: RefresherApp, case: ConsentCase, found: VerifiedConsent, placed: PlacedTokens) -> int:
