@@ -263,11 +263,16 @@ def _table(value: Any) -> dict[str, Any]:
 
 
 def _scopes(value: Any) -> tuple[str, ...] | None:
+    """Return the scopes of a reply; unreadable ones are not said, because the tokens beside them may be the only ones.
+    """
     if isinstance(value, str):
         value = [part for part in _BLANKS.split(value) if part]
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         return None
-    return scope_set(tuple(value)) if value else None
+    try:
+        return scope_set(tuple(value)) if value else None
+    except ValueError:
+        return None
 
 
 def _account(value: Any) -> str | None:
