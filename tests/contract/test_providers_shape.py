@@ -238,6 +238,12 @@ REPLIES: list[tuple[str, int, Any, str]] = [
     ("anthropic", 401, None, "unexpected_status"),  # somebody's on the way there
     ("heygen", 401, {"message": "Unauthorized"}, "unexpected_status"),
     ("kie", 401, {"code": 401, "msg": "x"}, "invalid_key"),
+    *((one, 403, None, "unexpected_status") for one in PROVIDERS),  # a proxy's
+    ("heygen", 403, {"message": "Forbidden"}, "unexpected_status"),
+    ("anthropic", 403, {"type": "error", "error": {"type": "permission_error"}}, "forbidden"),
+    ("openrouter", 403, {"error": {"code": 403, "message": "x"}}, "forbidden"),
+    ("heygen", 403, {"error": {"code": "forbidden"}}, "forbidden"),
+    ("kie", 403, {"code": 403, "msg": "x"}, "forbidden"),
     ("google", 401, {"error": {"details": [{"reason": "ACCESS_TOKEN_TYPE_UNSUPPORTED"}]}}, "unexpected_status"),
     ("openai", 429, {"error": {"type": "insufficient_quota", "code": "credit_balance_exhausted"}}, "no_credit"),
     ("openai", 429, {"error": {"code": "slow_down"}}, "rate_limited"),

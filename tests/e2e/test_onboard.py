@@ -355,12 +355,13 @@ async def test_one_get_and_no_redirect(desk: Desk) -> None:
 
 
 async def test_a_key_that_serves_is_not_lost_to_an_answer_that_says_nothing_of_it(desk: Desk) -> None:
-    """Verified again behind a proxy that redirects, it serves on and the run says why; one that its provider refuses is
-    served no more."""
+    """Verified again behind a proxy that redirects, or by a provider that forbids the call, it serves on and the run
+    says why; one that its provider refuses is served no more."""
     client = await desk.stand.client()
     ref, job = (await desk.onboard(client))["ref"], await desk.stand.job(client)
     for fault, status, reason, known in (
         ({"kind": "redirect", "location": "http://127.0.0.1:1/elsewhere"}, 201, "redirect_refused", "verified"),
+        ({"kind": "status", "status": 403}, 201, "forbidden", "verified"),
         ({"kind": "status", "status": 401}, 403, "invalid_key", "failed"),
     ):
         desk.sim.faults.clear()

@@ -85,6 +85,7 @@ _WAITS: Final = rotation.ALIVE | {
     OutcomeStatus.TLS_ERROR, OutcomeStatus.REDIRECT_REFUSED, OutcomeStatus.MALFORMED, OutcomeStatus.GEO_BLOCKED,
     OutcomeStatus.NOT_FOUND, OutcomeStatus.UNEXPECTED_STATUS,
 }  # fmt: skip
+_SERVES_ON: Final = _WAITS | {OutcomeStatus.FORBIDDEN}  # a no that may be to where we ask from, and not to the key
 _AGAIN: Final = "The queue asks again by itself."
 _LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
 
@@ -268,9 +269,10 @@ class _Book:
     async def not_verified(self, seen: _Seen) -> str:
         """Close a run whose key was not verified: failed for good, or pending when nobody could tell."""
         note = seen.note
-        kept = self.candidate or _serves(self._task, self._ref)
-        refused = note is not None and note.status is OutcomeStatus.EXCHANGE_REFUSED and _serves(self._task, self._ref)
-        if note is not None and not (note.again or (kept and note.status in _WAITS) or (refused and not seen.clear)):
+        serves = _serves(self._task, self._ref)
+        waits = _SERVES_ON if serves else _WAITS if self.candidate else frozenset()
+        refused = note is not None and note.status is OutcomeStatus.EXCHANGE_REFUSED and serves
+        if note is not None and not (note.again or note.status in waits or (refused and not seen.clear)):
             await self.mark(Verification.FAILED)
         if refused:
             await self.alarm("exchange_refused")

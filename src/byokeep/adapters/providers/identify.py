@@ -65,7 +65,7 @@ def classify(provider: str, seen: ProviderReply) -> KeyVerdict:
     """Return what this provider's reply means. Raises KeyError for an unknown provider."""
     if 300 <= seen.status < 400:
         return KeyVerdict(S.REDIRECT_REFUSED)
-    if seen.status == 401 and not _error(seen) and (seen.document or {}).get("code") != 401:
+    if seen.status in (401, 403) and not _error(seen) and (seen.document or {}).get("code") != seen.status:
         return KeyVerdict(S.UNEXPECTED_STATUS)  # a provider says why: this may be somebody's on the way there
     if seen.status != 200:
         return KeyVerdict(_REFUSALS[provider](seen) if provider in _REFUSALS else by_status(seen.status))
