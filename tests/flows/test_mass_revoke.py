@@ -215,6 +215,66 @@ async def test_a_key_is_ended_at_its_provider_and_proved_dead(desk: Desk) -> Non
     assert (one["state"], one["cause"]) == ("revoked", "refused_by_provider")
 
 
+async def with_admin(desk: Desk) -> UUID:
+    """A client with an administrator's key and a key at OpenRouter."""
+    client = await desk.stand.client()
+    await desk.onboard(client, desk.canary("openrouter"), "openrouter")
+    admin = f"admin-openrouter-{client.hex}".encode()
+    desk.sim.book.keys.put("openrouter", admin.decode(), SimKeyState.MANAGEMENT, "acme")
+    path = f"/v1/clients/{client}/providers/openrouter/admin?at="
+    assert (await desk.call("PUT", path, "operator", raw=admin))[0] == 201
+    return client
+
+
+async def one_of(desk: Desk, run: Any) -> tuple[str, str]:
+    [one] = (await shown(desk, run))["items"]
+    return one["state"], one["cause"]
+
+
+@pytest.mark.parametrize("held", ["kill", "suspended", "closed"])
+async def test_what_nobody_may_do_now_is_done_once_they_may(desk: Desk, held: str) -> None:
+    """Under a kill, which comes first, nothing is asked or told of a key and nothing given up; after it the key ends at
+    its provider."""
+    client = await with_admin(desk)
+    body = {"client_id": str(client), "reason": "provider_breached"}
+    if held == "kill":
+        assert (await desk.stand.call("POST", "/v1/switches/close", "operator", body))[0] == 200
+    made = await ask(desk, provider="openrouter")
+    if held != "kill":
+        desk.sql(f"UPDATE byokeep.client SET state = '{held}' WHERE id = '{client}'")
+    await go_on(desk.worker)
+    await desk.work()
+    if held == "closed":  # for good
+        assert (await one_of(desk, made)) == ("unconfirmed", "client_closed")
+        return
+    assert (await one_of(desk, made)) == ("pending", "switch_closed" if held == "kill" else "client_not_active")
+    jobs = "SELECT count(*) FROM byokeep.job WHERE kind = 'custody'"
+    before = desk.sql(jobs)
+    await desk.retry_now(1)
+    assert (desk.sql(jobs), "revocation_refused" in desk.stand.alerts()) == (before, False)
+    if held == "kill":
+        wish = (await desk.stand.call("POST", "/v1/switches/open-requests", "operator", body))[1]
+        assert (await desk.stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", "approver"))[0] == 200
+    desk.sql(f"UPDATE byokeep.client SET state = 'active' WHERE id = '{client}'")
+    await desk.retry_now()
+    assert (await one_of(desk, made)) == ("revoked", "refused_by_provider")
+
+
+async def test_what_failed_is_tried_again_when_its_run_is_resumed(desk: Desk) -> None:
+    """A person who has mended the cause resumes the run, and settles nothing that nobody ended by hand."""
+    client = await with_admin(desk)
+    admin = f"admin-openrouter-{client.hex}"
+    desk.sim.book.keys.put("openrouter", admin, SimKeyState.REVOKED, "acme")
+    made = await ask(desk, provider="openrouter")
+    await go_on(desk.worker)
+    await desk.work()
+    assert (await one_of(desk, made)) == ("failed", "provider_refused")
+    desk.sim.book.keys.put("openrouter", admin, SimKeyState.MANAGEMENT, "acme")
+    assert (await desk.call("POST", f"/v1/procedures/{made['run']['id']}/resume", "operator"))[0] == 200
+    await desk.retry_now()
+    assert (await one_of(desk, made)) == ("revoked", "refused_by_provider")
+
+
 async def test_a_revocation_that_was_killed_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut before the commit nothing is cut off; after it, before anybody was told, a round takes it up; cut within the
     work at the providers, what is on record stays and the rest goes on."""

@@ -120,7 +120,8 @@ def run_out(status: RunStatus) -> dict[str, Any]:
     if run.state == "failed" and run.closed_at is None:
         next_step = f"It stopped: {run.reason}. Fix that, then `byokeep procedure resume {run.id}`, or `... abort`."
         if run.reason == "revoke_by_hand" and run.procedure == "mass_revoke":
-            next_step = f"End what is left at its provider, then: `byokeep incident revoke settle {run.id} ITEM`."
+            next_step = f"End what is left at its provider, then: `byokeep incident revoke settle {run.id} ITEM`. "
+            next_step += f"What failed is tried again by `byokeep procedure resume {run.id}`."
     elif run.closed_at is not None:
         next_step = "Nothing to do: it has ended."
     if not status.led:

@@ -7,6 +7,8 @@ Rules
 - Then each is ended at its provider, independently: accounts by the refresher as after any disconnect, keys with the
   client's administrator key, proved by a call that the provider refuses.
 - Each version of a key that may be live is an item, including those that a rotation has not ended yet or has made.
+- While nobody may act for a client, because of a kill or a suspension, its keys wait. Whoever resumes a run that
+  stopped has what failed tried again.
 - Each item is *revoked*, *unsupported*, *failed* or *unconfirmed*, with the record that says so. All but the first are
   a person's task and keep their state: only a person's statement on record settles them, and then a key is checked
   again.
@@ -30,7 +32,8 @@ from byokeep.core.audit import canonical_payload
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.gate import DenyReason
+from byokeep.core.model import Actor, ClientId, ClientState
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, require_proof
 from byokeep.core.procedure import Fields, Procedure, Run, Step
@@ -44,11 +47,16 @@ from byokeep.kernel.record import Said, record
 from byokeep.keys import administration, old_version
 from byokeep.keys.rotation import KeyRotation
 from byokeep.tenancy.clients import scope_of
+from byokeep.tenancy.scopes import client_scopes, require_working
 
 BY_HAND: Final = "revocation_by_hand"
 MOST: Final = 20_000
 AT_ONCE: Final = 100  # for one statement, so that the database answers each within its time limit
 SPAN: Final = timedelta(hours=72)  # used if nobody says since when
+# Nobody may act for the client now: it is no word of the provider, and the next look finds it over.
+_HELD: Final = frozenset({
+    DenyReason.SWITCH_CLOSED, DenyReason.SWITCH_UNKNOWN, DenyReason.CLIENT_NOT_ACTIVE, DenyReason.JOB_NOT_OPEN
+})  # fmt: skip
 _ENDS: Final = {"confirmed": "revoked", "not_offered": "unsupported"}
 
 
@@ -351,11 +359,18 @@ async def _done_at_once(app: App, actor: Actor, run: Run) -> Fields | None:
 
 async def _upstream(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """End each item at its provider, as far as possible now; one that cannot be ended holds up no other."""
+    async with app.db.begin(every_client=True) as tx:
+        await tx.all(None, "revocation_again", run_id=run.id)
     pending = await app.db.read(dict, "revocation_pending", {"run_id": run.id}, every_client=True)
     for row in pending:
-        said = _of_account(row) if row["kind"] == "account" else await _of_key(app, actor, run, row)
-        if said is not None:
+        if row["kind"] == "account":
+            said = _of_account(row)
+        else:
+            said = await _of_key(app, actor, run, row)
+        if said[0] != "pending":
             await _say(app, actor, run, row, *said)
+        elif said[1] != row["cause"]:
+            await _tried(app, row, said[1])
     async with app.db.begin(every_client=True) as tx:
         counts = await tx.one(dict, "revocation_counts", run_id=run.id)
         if counts["remaining"]:
@@ -368,19 +383,25 @@ async def _upstream(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     return {"count": counts["total"]}
 
 
-def _of_account(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the state of the end of an account's grant, and why; None if it is in progress."""
+async def _tried(app: WorkerApp, row: Mapping[str, Any], cause: str) -> None:
+    async with app.db.begin(client_id=row["client_id"]) as tx:
+        about = {name: row[name] for name in ("run_id", "object_id", "version")}
+        await tx.all(None, "revocation_tried", **about, cause=cause)
+
+
+def _of_account(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the state of the end of an account's grant, and why."""
     if row["grant_state"] is None:
         return "unsupported", "no_grant"
     if row["grant_state"] == "revoked" and row["ended_seq"] is not None:
         return _ENDS.get(row["grant_reason"], "unconfirmed"), row["grant_reason"]
     if row["grant_state"] != "revoked" and row["ends_by_itself"]:
-        return None
+        return "pending", row["cause"]
     return "failed", "not_ended"
 
 
-async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]) -> tuple[str, str] | None:
-    """End a key at its provider and prove it by a call; None if the provider did not answer: it is asked again."""
+async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]) -> tuple[str, str]:
+    """End a key at its provider and prove it by a call; pending if nobody may ask now, or the provider is away."""
     if row["keyless"]:
         return "unsupported", "keyless"
     key = KeyRotation(
@@ -390,19 +411,35 @@ async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]
         closed_by=None,
     )  # fmt: skip
     try:
+        await _require_free(app, key.client_id)
         if row["settled_by"] is None and not await _ended(app, actor, key):
             async with app.db.begin(client_id=key.client_id) as tx:
                 able = await administration.admin_of(tx, key.client_id, key.provider) is not None
             can = able and row["provider"] in app.limits.rotation_acts
             return ("failed", "provider_refused") if can else ("unsupported", "no_admin_key")
         await old_version.proved_dead(app, actor, key, row["version"])
-    except Unavailable:
-        return None
-    except Conflict as error:
-        return ("failed" if error.code == "old_key_alive" else "unconfirmed"), error.code
     except ByokeepError as error:
+        if isinstance(error, Unavailable) or error.code in _HELD:
+            return "pending", error.code
+        if isinstance(error, Conflict):
+            return ("failed" if error.code == "old_key_alive" else "unconfirmed"), error.code
         return "failed", error.code
     return "revoked", "refused_by_provider"
+
+
+async def _require_free(app: WorkerApp, client_id: ClientId) -> None:
+    """See that a worker may act for a client now, before it asks or puts anything on record.
+
+    Raises:
+        Denied: ``switch_closed``, ``switch_unknown``, ``client_not_active``.
+        Conflict: ``client_closed``: it never may again.
+    """
+    asked = {"client_id": client_id, "scopes": client_scopes(client_id)}
+    async with app.db.begin(client_id=client_id) as tx:
+        facts = await tx.one(dict, "job_open_facts", **asked, installation_id=app.installation_id)
+    if facts["client_state"] == ClientState.CLOSED:
+        raise Conflict("client_closed")
+    require_working({**facts, "client_active": facts["client_state"] == ClientState.ACTIVE, "job_open": True})
 
 
 async def _ended(app: WorkerApp, actor: Actor, key: KeyRotation) -> bool:

@@ -140,6 +140,16 @@ SELECT i.*, g.state AS grant_state, g.reason AS grant_reason,
  WHERE i.run_id = :run_id AND i.state = 'pending'
  ORDER BY i.kind, i.client_id, i.object_id, i.version DESC;
 
+-- name: revocation_again
+-- A run of which nothing is pending was resumed: what failed is tried again, unless a person ended it by hand.
+UPDATE byokeep.revocation_item SET state = 'pending', cause = '', changed_at = clock_timestamp()
+ WHERE run_id = :run_id AND state = 'failed' AND settled_by IS NULL
+   AND NOT EXISTS (SELECT FROM byokeep.revocation_item p WHERE p.run_id = :run_id AND p.state = 'pending');
+
+-- name: revocation_tried
+UPDATE byokeep.revocation_item SET cause = :cause, changed_at = clock_timestamp()
+ WHERE run_id = :run_id AND object_id = :object_id AND version = :version AND state = 'pending';
+
 -- name: revocation_called
 -- The call of a run that told the provider to end a version, if it was answered.
 SELECT r.seq FROM byokeep.audit_record r
