@@ -275,6 +275,23 @@ async def test_what_failed_is_tried_again_when_its_run_is_resumed(desk: Desk) ->
     assert (await one_of(desk, made)) == ("revoked", "refused_by_provider")
 
 
+async def test_one_that_hangs_holds_up_no_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each of some uses a whole step up, the next look begins with those that were not reached."""
+    clients = sorted([await desk.stand.client("openai") for _ in range(3)])
+    made = await ask(desk, provider="openai")
+
+    async def hangs(app: Any, actor: Any, run: Any, row: Any) -> tuple[str, str]:
+        if row["client_id"] != clients[-1]:
+            raise TimeoutError  # as when the limit of a step ends it
+        return "revoked", "refused_by_provider"
+
+    monkeypatch.setattr(mass_revoke, "_of_key", hangs)
+    await go_on(desk.worker)
+    await desk.work()
+    await desk.retry_now(3)
+    assert states(await shown(desk, made)) == {"pending": 2, "revoked": 1}
+
+
 async def test_a_revocation_that_was_killed_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut before the commit nothing is cut off; after it, before anybody was told, a round takes it up; cut within the
     work at the providers, what is on record stays and the rest goes on."""

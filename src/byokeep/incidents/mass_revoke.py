@@ -366,6 +366,7 @@ async def _upstream(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         if row["kind"] == "account":
             said = _of_account(row)
         else:
+            await _tried(app, row, row["cause"])  # before it hangs: the next look begins with the others
             said = await _of_key(app, actor, run, row)
         if said[0] != "pending":
             await _say(app, actor, run, row, *said)

@@ -138,7 +138,8 @@ SELECT i.*, g.state AS grant_state, g.reason AS grant_reason,
   FROM byokeep.revocation_item i
   LEFT JOIN byokeep.account_grant g ON g.client_id = i.client_id AND g.account_id = i.object_id
  WHERE i.run_id = :run_id AND i.state = 'pending'
- ORDER BY i.kind, i.client_id, i.object_id, i.version DESC;
+ -- What was tried last comes last: one that hangs holds up no other.
+ ORDER BY i.kind, i.changed_at, i.client_id, i.object_id, i.version DESC;
 
 -- name: revocation_again
 -- A run of which nothing is pending was resumed: what failed is tried again, unless a person ended it by hand.
