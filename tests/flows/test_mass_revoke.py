@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,9 +20,11 @@ from byokeep.accounts import maintenance
 from byokeep.adapters.postgres.database import PostgresDatabase, PostgresTransaction
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Provider
 from byokeep.incidents import mass_revoke
 from byokeep.kernel import procedures
 from byokeep.kernel.procedures import go_on
+from byokeep.keys import administration
 from byokeep_sim import SimKeyState
 from tests.support.postgres_rows import state_rows
 from tests.support.renewal import bench_on
@@ -273,6 +276,30 @@ async def test_what_failed_is_tried_again_when_its_run_is_resumed(desk: Desk) ->
     assert (await desk.call("POST", f"/v1/procedures/{made['run']['id']}/resume", "operator"))[0] == 200
     await desk.retry_now()
     assert (await one_of(desk, made)) == ("revoked", "refused_by_provider")
+
+
+async def test_a_provider_that_was_not_called_refused_nothing(desk: Desk) -> None:
+    """A value that somebody else works with is left to a person, and nothing says that its provider was told."""
+    client, other = await with_admin(desk), await desk.stand.client()
+    await desk.onboard(other, desk.canaries[-1].value, "openrouter")
+    made = await ask(desk, provider="openrouter", client_id=client)
+    await go_on(desk.worker)
+    await desk.work()
+    assert (await one_of(desk, made)) == ("failed", "not_called")
+    assert desk.stand.events("key.rotation") == []
+
+
+async def test_tries_are_counted_for_each_version(desk: Desk) -> None:
+    """What an unreachable administration did not end of one version costs another version none of its tries."""
+    client = await desk.stand.client("openrouter")
+    ref = UUID(desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}'"))
+    run: Any = SimpleNamespace(id=uuid4(), client_id=client, object_id=ref, provider=Provider.OPENROUTER,
+                               at={"client_id": client, "id": ref})  # fmt: skip
+    tries = [
+        await administration.not_answered(desk.worker, desk.worker.system(), run, "revoke", "away", version=version)
+        for version in (1, 1, 2)
+    ]
+    assert tries == [1, 2, 1]
 
 
 async def test_one_that_hangs_holds_up_no_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -414,10 +414,7 @@ async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]
     try:
         await _require_free(app, key.client_id)
         if row["settled_by"] is None and not await _ended(app, actor, key):
-            async with app.db.begin(client_id=key.client_id) as tx:
-                able = await administration.admin_of(tx, key.client_id, key.provider) is not None
-            can = able and row["provider"] in app.limits.rotation_acts
-            return ("failed", "provider_refused") if can else ("unsupported", "no_admin_key")
+            return await _not_ended(app, key)
         await old_version.proved_dead(app, actor, key, row["version"])
     except ByokeepError as error:
         if isinstance(error, Unavailable) or error.code in _HELD:
@@ -426,6 +423,16 @@ async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]
             return ("failed" if error.code == "old_key_alive" else "unconfirmed"), error.code
         return "failed", error.code
     return "revoked", "refused_by_provider"
+
+
+async def _not_ended(app: WorkerApp, key: KeyRotation) -> tuple[str, str]:
+    """Return why a key was not ended. That somebody else works with its value is told to the platform's people only."""
+    async with app.db.begin(client_id=key.client_id) as tx:
+        able = await administration.admin_of(tx, key.client_id, key.provider) is not None
+        calls = await administration.calls_of(tx, key, "revoke_call", Outcome.FAILED, version=key.from_version)
+    if not able or key.provider not in app.limits.rotation_acts:
+        return "unsupported", "no_admin_key"
+    return "failed", "provider_refused" if calls else "not_called"
 
 
 async def _require_free(app: WorkerApp, client_id: ClientId) -> None:

@@ -91,15 +91,16 @@ async def administering(
 
 
 async def not_answered(app: WorkerApp, actor: Actor, run: KeyRotation, act: str, cause: str, **said: Said) -> int:
-    """Put on record that a call came to nothing; returns how many of its kind did in this run."""
+    """Put on record that a call came to nothing; returns how many of its kind did in this run, of that version."""
     await called(app, actor, run, act, "", Outcome.FAILED, cause=cause, **said)
     async with app.db.begin(client_id=run.client_id) as tx:
-        return await calls_of(tx, run, f"{act}_call", Outcome.FAILED)
+        return await calls_of(tx, run, f"{act}_call", Outcome.FAILED, version=said.get("version"))
 
 
-async def calls_of(tx: Tx, run: KeyRotation, stage: str, outcome: Outcome) -> int:
-    """Return how many calls of a kind are on record for a run."""
-    return await tx.one(int, "rotation_calls", **run.at, run=str(run.id), stage=stage, outcome=outcome.value)
+async def calls_of(tx: Tx, run: KeyRotation, stage: str, outcome: Outcome, *, version: Said = None) -> int:
+    """Return how many calls of a kind are on record for a run, or for one version in it."""
+    about = {**run.at, "run": str(run.id), "version": version}
+    return await tx.one(int, "rotation_calls", **about, stage=stage, outcome=outcome.value)
 
 
 async def called(

@@ -157,11 +157,13 @@ SELECT r.seq FROM byokeep.audit_record r
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version;
 
 -- name: rotation_calls
--- How many calls of a kind to a provider's administration are on record for a run.
+-- How many calls of a kind to a provider's administration are on record for a run, or for one version in it.
 SELECT count(*) FROM byokeep.audit_record r
  WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome = :outcome
    AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
-   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = :stage;
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = :stage
+   AND (CAST(:version AS integer) IS NULL
+        OR (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version);
 
 -- name: rotation_told_lately
 -- Whether a provider has just said that it ends a version: some take it for a while yet.
