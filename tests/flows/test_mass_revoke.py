@@ -302,6 +302,27 @@ async def test_tries_are_counted_for_each_version(desk: Desk) -> None:
     assert tries == [1, 2, 1]
 
 
+async def test_what_is_settled_while_its_run_stops_is_looked_at(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that saw nothing pending stops no run of which a person has settled something meanwhile."""
+    client, key = await desk.stand.client(), desk.canary("openrouter")
+    await desk.onboard(client, key, "openrouter")
+    made = await ask(desk, provider="openrouter")
+    desk.sim.book.keys.put("openrouter", key.decode(), SimKeyState.REVOKED, "acme")
+    path, real = f"{PATH}/{made['run']['id']}/items/{made['items'][0]['object_id']}/settle", procedures._stop
+
+    async def stops(*given: Any) -> None:
+        monkeypatch.setattr(procedures, "_stop", real)
+        assert (await desk.call("POST", path, "operator"))[0] == 200
+        await real(*given)
+
+    monkeypatch.setattr(procedures, "_stop", stops)
+    await go_on(desk.worker)
+    await desk.work()
+    await desk.retry_now()
+    assert (await one_of(desk, made)) == ("revoked", "refused_by_provider")
+    assert (await shown(desk, made))["run"]["state"] == "complete"
+
+
 async def test_one_that_hangs_holds_up_no_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where each of some uses a whole step up, the next look begins with those that were not reached."""
     clients = sorted([await desk.stand.client("openai") for _ in range(3)])

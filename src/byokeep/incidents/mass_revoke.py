@@ -319,7 +319,7 @@ async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revoc
     Raises:
         Denied, NotFound: As :func:`status`.
         Unauthenticated: ``step_up_required``.
-        Conflict: ``nothing_to_settle``: it is revoked, settled or in progress.
+        Conflict: ``nothing_to_settle``: it is revoked, settled or in progress; ``procedure_moved``.
     """
     await permit(app, actor, Verb.KEY_STATE)
     found = await status(app, actor, run_id)
@@ -327,18 +327,22 @@ async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revoc
     if one is None:
         raise NotFound("not_found")
     await permit(app, actor, Verb.KEY_STATE, client_id=one.client_id)
-    async with command(app, actor, Verb.KEY_STATE, client_id=one.client_id, object_id=object_id) as tx:
+    opened = app.db.begin(every_client=True)  # the run may be nobody's
+    async with command(app, actor, Verb.KEY_STATE, client_id=one.client_id, object_id=object_id, opened=opened) as tx:
         require_proof(actor)
         if not await tx.all(UUID, "revocation_settle", run_id=run_id, object_id=object_id, by=actor.id):
             step = f"Nothing to do: it is revoked, settled or under way. {found.status.look}."
             raise Conflict("nothing_to_settle", next_step=step, state=one.state)
         said = {"run": str(run_id), "stage": "settled", "cause": one.state}
         await record(tx, actor, EventName.PROCEDURE_STEPPED, said, client_id=one.client_id, object_id=object_id)
+        run = await tx.one(Run, "procedure_get", id=run_id)
+        # A worker that is about to stop it, because it saw nothing pending, is told that it moved.
+        run = await procedures.note(tx, actor, MASS_REVOKE, run)
     await _nothing_by_hand(app, actor, run_id)
-    if found.status.run.state == "failed":
+    if run.state == "failed":
         await procedures.resume(app, actor, run_id)
     else:
-        await procedures.wake(app, found.status.run)
+        await procedures.wake(app, run)
     return await status(app, actor, run_id)
 
 
