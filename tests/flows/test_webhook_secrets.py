@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
@@ -31,6 +32,7 @@ from byokeep.core.secret import Secret
 from byokeep.keys.webhooks import sweep_webhooks
 from byokeep.reconciliation.reconcile import reconcile
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
+from byokeep.worker.ports import LeasedValues
 from byokeep_sim.platforms.webhooks import signature
 from tests.support.social import Social, running_platforms
 from tests.support.web import Desk
@@ -339,6 +341,34 @@ async def test_what_holds_no_more_is_destroyed_in_the_store(desk: Desk, sender: 
     assert (await put(desk, client, sender, new))[0] == 201
     async with holding(desk, client, sender) as job, customer(await job.webhook(sender)) as server:
         assert await server.send(BODY, signed(sender, new)) == 204
+
+
+async def test_a_value_that_is_being_stored_is_not_swept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that reaches the store between the sweep's look at what is on its way and its look at the versions stays."""
+    client = await client_with(desk, "x", made_up(), made_up(), keep_s=0)
+    intake, real, late = desk.web.intake, LeasedValues.live_versions, []
+    put_, written, recorded = type(intake).put, asyncio.Event(), asyncio.Event()
+
+    async def slow(ref: Any, value: Secret, *, cas: int) -> Any:
+        done = await put_(intake, ref, value, cas=cas)
+        written.set()
+        await recorded.wait()
+        return done
+
+    async def meanwhile(custody: Any, place: Any) -> Any:
+        late.append(asyncio.create_task(put(desk, client, "x", made_up())))
+        await written.wait()
+        return await real(custody, place)
+
+    monkeypatch.setattr(intake, "put", slow)
+    monkeypatch.setattr(LeasedValues, "live_versions", meanwhile)
+    assert await sweep_webhooks(desk.worker) == 0
+    recorded.set()
+    assert (await late[0])[0] == 201
+    monkeypatch.undo()
+    assert await held(desk, client, "x") == [1, 2, 3]
+    assert await sweep_webhooks(desk.worker) == 2
+    assert await held(desk, client, "x") == [3]
 
 
 @pytest.mark.req("R9.2-3")
