@@ -13,9 +13,11 @@ import pytest
 
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.evidence import ITEMS_OF, ONBOARD
+from byokeep.core.secret import Secret
 from byokeep.operations import notify
 from byokeep_redact.search import Sweep
 from byokeep_sim import SimKeyState
+from tests.support.broker import reconciled
 from tests.support.postgres_rows import pointed, points
 from tests.support.web import Desk
 
@@ -552,6 +554,38 @@ async def test_of_two_onboardings_at_once_one_wins(desk: Desk) -> None:
     [winner] = [reply for status, reply in replies if status == 202]
     assert (await desk.sop(winner["sop"]))["state"] == "complete"
     await _clean(desk)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_one_value_that_comes_twice_at_once_is_stored_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """Both callers are told of one version and one run, a client's first or the next of one that serves, also when the
+    one that wrote it is slower; it is verified once, and each write in the store is on record."""
+    since, client = desk.stand.app.clock.now(), await desk.stand.client()
+    if not first:
+        await desk.onboard(client)
+    intake, both = desk.web.intake, asyncio.Barrier(2)
+    real = type(intake).put
+
+    async def slow(ref: Any, value: Secret, *, cas: int) -> Any:
+        await both.wait()
+        done = await real(intake, ref, value, cas=cas)
+        while desk.stand.events("key.stored")[newest - 1 :] == []:  # the other one is first to put it on record
+            await asyncio.sleep(0.02)
+        return done
+
+    monkeypatch.setattr(intake, "put", slow)
+    value, newest = desk.canary(), 1 if first else 2
+    replies = await asyncio.gather(*(desk.put(client, value) for _ in range(2)))
+    assert [status for status, _ in replies] == [202, 202], replies
+    one, other = (reply for _, reply in replies)
+    assert {name for name in one if one[name] != other[name]} <= {"joined", "rotation_due_at"}
+    assert await desk.stand.intake.live_versions(_place(client)) == [*range(1, newest + 1)]
+    await desk.work()
+    assert (await desk.sop(one["sop"]))["state"] == "complete"
+    assert (await desk.ref(one["ref"]))["version" if first else "candidate"] == newest
+    assert (await reconciled(desk.stand, since)).findings == ()
 
 
 @pytest.mark.req("R1.3-4")

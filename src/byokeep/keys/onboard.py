@@ -3,7 +3,8 @@
 Rules
 - The order: authorise, check the form, announce (recorded and committed), write to the store, then record in one
   transaction.
-- There is one onboarding at a time per client and provider. A second caller is refused, and their value goes nowhere.
+- There is one onboarding at a time per client and provider. A second caller is refused, and their value goes nowhere;
+  with the same value both are told of the same run.
 - If it is interrupted after the write, repeating the same call adopts the version that was written. Otherwise the sweep
   destroys it.
 - If a key already serves, a new value waits as its candidate, for its rotation (:mod:`byokeep.keys.rotation`): neither
@@ -290,17 +291,29 @@ async def _write(app: WebApp, actor: Actor, plan: _OnboardPlan, value: Secret) -
         return Written(version=version, request_id="")
     try:
         return await app.intake.put(plan.ref, value, cas=version - 1)
-    except (Conflict, Rejected) as error:  # surely not stored: the place is free again
+    except (Conflict, Rejected) as error:
+        if isinstance(error, Conflict) and await app.intake.current_version(plan.ref) == version:
+            return Written(version=version, request_id="")  # the same value was submitted twice at once
+        # Surely not stored: the place is free again.
         async with app.db.begin(client_id=plan.ref.client_id) as tx:
             await end_onboarding(tx, actor, plan.run, error.code)
         raise
 
 
 async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Written, facts: dict[str, int]) -> Onboarded:
-    """Everything that follows from the write, or nothing: a rotation that began meanwhile does not get the value."""
+    """Everything that follows from the write, or nothing: a rotation that began meanwhile does not get the value.
+
+    Of two calls with the same value at once the second is told what the first recorded.
+    """
     ref, run = plan.ref, plan.run
     async with app.db.begin(client_id=ref.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
+        if WRITE in (await tx.one(SopRun, "sop_get", id=run.id)).evidence:
+            row = await tx.one(ref_from, "ref_get", id=run.object_id)
+            if written.request_id:  # no other record explains the write to whoever compares the store's log
+                await _say_stored(tx, actor, plan, written)
+            rotation = await in_flight(tx, ref.client_id, row.id) if row.candidate == run.version else None
+            return _told(plan, row, None if rotation is None else rotation.id, joined=rotation is not None)
         if (late := await _too_late(tx, app, run)) is None:
             return await _recorded(tx, app, actor, plan, written, facts)
         await end_onboarding(tx, actor, run, "cut_off")  # the sweep destroys what was written
@@ -324,22 +337,30 @@ async def _recorded(
 ) -> Onboarded:
     ref, run = plan.ref, plan.run
     row = await _put_ref(tx, app, actor, plan)  # before its record, which says what the row is
-    seq = await _say(
-        tx, actor, EventName.KEY_STORED, run, path=ref.path, rule=plan.due.rule, risk=plan.risk.value,
-        due_at=plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"), store_request=written.request_id,
-        mode="keyless" if plan.place else None,
-    )  # fmt: skip
+    seq = await _say_stored(tx, actor, plan, written)
     waits = row.candidate == run.version
     before = await in_flight(tx, ref.client_id, row.id) if waits else None
     rotation = await offered(tx, app, actor, row, facts) if waits else None
     stored = await proved(tx, run, {WRITE: seq}, store_request=written.request_id)
     await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.object_id, id=run.id)
     await queue_verification(tx, stored, plan.job_id, actor.request_id)
+    return _told(plan, row, rotation, joined=before is not None)
+
+
+async def _say_stored(tx: Tx, actor: Actor, plan: _OnboardPlan, written: Written) -> int:
+    return await _say(
+        tx, actor, EventName.KEY_STORED, plan.run, path=plan.ref.path, rule=plan.due.rule, risk=plan.risk.value,
+        due_at=plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"), store_request=written.request_id,
+        mode="keyless" if plan.place else None,
+    )  # fmt: skip
+
+
+def _told(plan: _OnboardPlan, row: CredentialRef, rotation: UUID | None, *, joined: bool) -> Onboarded:
+    waits = row.candidate == plan.run.version
     return Onboarded(
-        ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
-        rule=plan.due.rule,
-        due_at=plan.due.due_at, serves=row.version if waits and row.state != KeyState.SUSPENDED else None,
-        rotation=rotation, joined=before is not None,
+        ref_id=row.id, sop_id=plan.run.id, version=plan.run.version, state=row.state,
+        verification=row.verification.value, rule=plan.due.rule, due_at=plan.due.due_at,
+        serves=row.version if waits and row.state != KeyState.SUSPENDED else None, rotation=rotation, joined=joined,
     )  # fmt: skip
 
 
