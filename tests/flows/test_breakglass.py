@@ -423,6 +423,27 @@ async def test_a_grant_ends_by_the_stores_clock_and_by_ours_and_nobody_makes_it_
     assert "used:ok" in kinds(stand, opening["id"])
 
 
+async def test_a_switch_that_nobody_can_read_counts_as_engaged(stand: Stand) -> None:
+    """One of another installation, an unreadable and a missing one stop break glass as they stop leases, and end
+    what is open."""
+    client = await stand.client("openai")
+    opening = await opened(stand, client)
+    stand.db.sql("UPDATE byokeep.switch SET epoch = -1")
+    await watch.watch(stand.app)
+    assert [one["cause"] for one in said(stand, opening["id"]) if "cause" in one] == ["switch_closed"]
+    await end(stand, opening["id"])
+    grant = UUID(await approved(stand, client))
+    elsewhere = replace(stand.app, installation_id=uuid4())
+    for change, app in (
+        ("UPDATE byokeep.switch SET epoch = 0", elsewhere), ("UPDATE byokeep.switch SET epoch = -1", stand.app),
+        ("DELETE FROM byokeep.switch", stand.app),
+    ):  # fmt: skip
+        stand.db.sql(change)
+        with pytest.raises(Denied) as refused:
+            await grants.open_glass(app, holder(stand), grant)
+        assert refused.value.code == "switch_unknown", change
+
+
 @contextlib.contextmanager
 def patched(where: Any, name: str, value: object) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

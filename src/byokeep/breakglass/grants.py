@@ -6,7 +6,8 @@ Rules
   approve.
 - The token is given wrapped, to the holder alone. It is announced on record first, so that a crash never leaves a token
   that nobody asked for. A token whose issue was not recorded is ended.
-- Nothing is opened while the store's audit or ours cannot record, nor against a kill switch.
+- Nothing is opened while the store's audit or ours cannot record, nor against a kill switch, or one that
+  cannot be read.
 - Each opening, use and misuse raises an alert about the holder, who therefore cannot close it.
 
 It may not see a token, nor read a value.
@@ -38,6 +39,7 @@ from byokeep.kernel.command import Trail, command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, WrappedToken
 from byokeep.kernel.record import Said, record, stamp
 from byokeep.kernel.rows import Row
+from byokeep.tenancy.scopes import require_open
 
 _MOST: Final = 200
 DRILLED: Final = "break_glass_drilled"  # goes as it should, and reads no secret
@@ -197,7 +199,7 @@ async def open_glass(app: BrokerApp, actor: Actor, grant_id: UUID) -> Opened:
 
     Raises:
         Denied: ``not_the_holder``, ``approval_held``, ``approval_missing``, ``approver_gone``, ``approval_expired``,
-            ``approval_used``, ``approval_changed``, ``switch_closed``.
+            ``approval_used``, ``approval_changed``, ``switch_closed``, ``switch_unknown``.
         Conflict: ``break_glass_role_not_alone``.
         Unavailable: The store, the database, or no audit that records; nothing was given.
     """
@@ -223,8 +225,7 @@ async def _hand_over(app: BrokerApp, actor: Actor, grant: Grant, given: WrappedT
         hashes = [await app.store_audit.hash(one.name, Secret(given.token)) for one in await app.store_audit.devices()]
         async with app.db.begin(client_id=grant.client_id) as tx:
             [grant] = await grants(tx, grant_id=grant.id)
-            if await stopped(tx, grant):
-                raise _switched()
+            require_open(await switches(tx, app, grant))
             said = about(grant) | {
                 "scope": grant.scope, "life_s": grant.life_s, "accessor": f"a.{given.accessor}", **_where(app),
                 "wrap_accessor": f"a.{given.wrap_accessor}",
@@ -275,8 +276,7 @@ async def _announce(app: BrokerApp, actor: Actor, grant: Grant) -> int:
             raise Denied("approval_missing" if grant.approval_in_time else "approval_expired", next_step=step)
         if not grant.approver_able:
             raise Denied("approver_gone", next_step="Its approver may no longer approve. Ask for another grant.")
-        if await stopped(tx, grant):
-            raise _switched()
+        require_open(await switches(tx, app, grant))
         used = await approvals.collect(tx, actor, action=approvals.BREAK_GLASS, scope=scope, epoch=0)
         if used is None:  # just now
             code = "approval_used" if grant.approval_in_time else "approval_expired"
@@ -289,15 +289,11 @@ async def _announce(app: BrokerApp, actor: Actor, grant: Grant) -> int:
         return iat
 
 
-async def stopped(tx: Tx, grant: Grant) -> bool:
-    """Whether a kill switch is engaged that goes before a grant: of everything, its client, or what it would open."""
+async def switches(tx: Tx, app: BrokerApp, grant: Grant) -> Row:
+    """Read the kill switches that go before a grant: of everything, of its client, and of what it would open."""
     own = f"client:{grant.client_id}"
     scopes = ["global", own, *(f"{own}:platform:{name}" for name in model.secrets_of(grant.scope))]
-    return await tx.maybe(str, "glass_stopped", scopes=scopes) is not None
-
-
-def _switched() -> Denied:
-    return Denied("switch_closed", next_step="A kill switch is engaged. Release it first: `byokeep kill status`.")
+    return await tx.one(dict, "glass_switches", scopes=scopes, installation_id=app.installation_id)
 
 
 async def _from_store(app: BrokerApp, actor: Actor, grant: Grant, iat: int) -> WrappedToken:

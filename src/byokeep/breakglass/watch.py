@@ -38,7 +38,7 @@ from byokeep.breakglass.grants import (
     require_alone,
     review_due,
     say,
-    stopped,
+    switches,
     warn,
 )
 from byokeep.breakglass.model import BREAK_GLASS, DRILL, MARKER, Grant
@@ -53,6 +53,7 @@ from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import TORN, StoreEntry, Tx, node_of
 from byokeep.kernel.record import Said, record
+from byokeep.tenancy.scopes import switches_open
 
 _BEFORE: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order, and clocks differ
 _EACH: Final = 500  # requests of a grant that stand on record each by itself; behind them repeats are counted
@@ -279,7 +280,7 @@ async def watch(app: BrokerApp, seen: Seen | None = None) -> None:
 async def _watch_open(app: BrokerApp, grant: Grant, seen: Seen | None) -> None:
     over = grant.expires_at is not None and grant.expires_at <= grant.looked_at
     async with app.db.begin(every_client=True) as tx:
-        killed = await stopped(tx, grant)
+        killed = switches_open(await switches(tx, app, grant)) is not True
     told = grant.misused  # and not ended: who told of it was cut off
     if killed or told or not grant.holder_able:
         await app.glass.revoke(grant.accessor, grant.wrap_accessor)  # at once, whatever the log says

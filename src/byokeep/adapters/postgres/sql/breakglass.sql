@@ -88,8 +88,14 @@ SELECT max(r.at) AS at,
   FROM byokeep.audit_record r
  WHERE r.event = 'breakglass.drilled' AND r.outcome = 'ok' AND r.at < now() + interval '1 minute';
 
--- name: glass_stopped
-SELECT s.scope FROM byokeep.switch s WHERE s.closed AND s.scope = ANY (CAST(:scopes AS text[])) LIMIT 1;
+-- name: glass_switches
+SELECT (SELECT count(*) = 1 FROM byokeep.switch s
+         WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
+       coalesce((SELECT concat_ws(' ', s.scope, CASE WHEN s.closed THEN s.reason ELSE 'other_installation' END)
+                  FROM byokeep.switch s
+                WHERE s.scope = ANY (CAST(:scopes AS text[]))
+                  AND (s.closed OR s.installation_id <> :installation_id)
+                 ORDER BY length(s.scope) LIMIT 1), '') AS switch_engaged;
 
 -- name: glass_told_today
 SELECT 1 AS told FROM byokeep.alert WHERE dedup_key = :key AND closed_at IS NULL AND last_seen_at > clock_timestamp() - interval '1 day';
