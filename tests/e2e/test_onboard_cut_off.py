@@ -14,7 +14,7 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard, sweep_orphans
+from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard, open_custody, sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key
 from byokeep.worker.ports import LeasedValues
 from byokeep_redact.search import Sweep
@@ -235,6 +235,18 @@ async def test_a_sweep_after_the_runs_own_job_opens_another(desk: Desk) -> None:
     desk.sql("UPDATE byokeep.job SET state = 'expired'")
     assert await sweep_orphans(desk.worker, older_than_s=0) == 1
     assert await desk.stand.intake.live_versions(place(client)) == []
+
+
+async def test_a_sweep_ends_no_job_of_other_work(desk: Desk) -> None:
+    """A verification that waits for its next attempt still has its custody after the sweep of the same place."""
+    client = ClientId(await desk.stand.client())
+    with pytest.raises(Unavailable):
+        await submit(desk, client, desk.canary(), intake=CutOffIntake(desk.web.intake))
+    async with desk.web.db.begin(client_id=client) as tx:
+        job = await open_custody(tx, desk.web, client, Provider.OPENAI, uuid4())
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 1
+    async with desk.worker.custodian.open(job) as custody:
+        assert await custody.live_versions(place(client)) == []
 
 
 async def test_a_run_that_was_swept_can_not_be_recorded_late(desk: Desk) -> None:

@@ -16,7 +16,7 @@ Rules
   destroyed afterwards.
 - A version older than a restore is kept, with an alert: the older database may lack its row, so two people decide
   (:mod:`byokeep.keys.orphans`).
-- The sweep has no standing right: it works under the onboarding's custody job, or opens its own.
+- The sweep has no standing right: it works under a custody job of the place that is open, or opens and ends its own.
 
 It may not read a value back: the flow holds a value only on its way in.
 """
@@ -437,8 +437,8 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun], restored
     """Destroy the strange versions of a place; returns how many. ``ended`` = its runs, oldest first."""
     client_id, provider, run = place.client_id, place.provider.value, ended[-1]
     async with app.db.begin(client_id=client_id) as tx:
-        job_id = await tx.maybe(UUID, "custody_job_open", client_id=client_id, provider=provider)
-        if job_id is None:  # the run's own job has ended: a worker that was away for long
+        found = await tx.maybe(UUID, "custody_job_open", client_id=client_id, provider=provider)
+        if (job_id := found) is None:  # the run's own job has ended: a worker that was away for long
             spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider,))
             job_id = (await open_job(tx, app, app.system(), spec)).id
     async with app.custodian.open(job_id) as custody:
@@ -463,6 +463,7 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun], restored
             await tx.all(
                 None, "sop_set_reason", client_id=client_id, id=one.id, reason_from="cut_off", reason_to="cut_off_swept"
             )
-    with suppress(ByokeepError):  # an open job ends by itself
-        await app.custodian.close(job_id)
+    if found is None:  # another's may be that of a verification, which still needs it
+        with suppress(ByokeepError):  # an open job ends by itself
+            await app.custodian.close(job_id)
     return len(strange)
