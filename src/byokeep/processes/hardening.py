@@ -11,6 +11,7 @@ It may not change anything.
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import json
 import os
@@ -375,14 +376,16 @@ def wheels(strict: bool) -> Iterator[ProbeOutcome]:
 
 def differing(found: Distribution) -> list[str]:
     """Return the files of an installed distribution that were changed, removed or added since it was installed."""
-    recorded = {Path(str(file.locate())).resolve(): file for file in found.files or ()}
+    rows = csv.reader((found.read_text("RECORD") or "").splitlines())  # `found.files` leaves out what is missing
+    recorded = {Path(str(found.locate_file(row[0]))).resolve(): "".join(row[1:2]) for row in rows if row}
     package = Path(str(found.locate_file(found.name.replace("-", "_"))))
     there = {path.resolve() for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     names = [path.name for path in sorted(there - set(recorded))]
-    for path, file in sorted(recorded.items()):
+    for path, digest in sorted(recorded.items()):
         if path.suffix == ".pyc" or (path.parent.suffix == ".dist-info" and path.name == "RECORD"):
             continue  # made during installation; names itself
-        if file.hash is None or _digest(path, file.hash.mode) != file.hash.value:
+        mode, _, value = digest.partition("=")
+        if not value or _digest(path, mode) != value:
             names.append(path.name)
     return names if there else ["RECORD"]
 
