@@ -277,7 +277,13 @@ def load(config: Path | None = None, **overrides: object) -> Settings:
     environment.pop("config", None)
     if config is None:
         home = Path(str(overrides.get("home") or environment.get("home") or default_home()))
-        config = home / "config.toml" if (home / "config.toml").is_file() else None
+        file = home / "config.toml"
+        try:
+            config = file if stat.S_ISREG(file.stat().st_mode) else None
+        except PermissionError:
+            config = file  # it may be there: reading it refuses
+        except (OSError, ValueError):
+            config = None
     if config is not None:
         given |= _read(config)
     # In what `byokeep up` writes for its processes: where each came from at first.

@@ -322,7 +322,7 @@ async def test_it_all_works_without_root(sim: Sim) -> None:
                     assert Path(f"/proc/{pid}").stat().st_uid in {uid, 0}  # 0: not dumpable
                     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
                     assert status["Uid"].split() == [str(uid)] * 4
-            doctor = await shell.run("doctor", "--json")
+            doctor = await shell.run("doctor", "--json", HOME=str(home))
             assert doctor.code == 0, doctor.said
             rows = {row["check"]: row for row in doctor.document}
             assert rows["user"]["code"] == rows["user"]["next_step"] == ""

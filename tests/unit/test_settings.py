@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -82,6 +83,13 @@ def test_a_settings_file_that_others_may_write_refuses(tmp_path: Path, monkeypat
     assert load().log_level == "DEBUG"
     os.chown(file, 12345, 12345)
     refused("config_too_open")
+
+
+def test_a_settings_file_in_a_closed_home_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may not even look whether there is one does not go on without it."""
+    monkeypatch.setattr(os, "stat", Mock(side_effect=PermissionError(13, "closed")))
+    monkeypatch.setattr(Path, "open", Mock(side_effect=PermissionError(13, "closed")))
+    assert f"{tmp_path / 'config.toml'} cannot be read" in refused("config_unreadable").next_step
 
 
 @pytest.mark.parametrize("text", ["= broken", "\x00", 'home = "x', "[[log_dir]]\n"])

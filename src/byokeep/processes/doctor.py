@@ -91,19 +91,26 @@ async def examine(settings: Settings) -> list[ProbeOutcome]:
         *_running(found, ours, embedded=embedded),
         *hardening.examine(settings, ours),
     ]
-    for look in (_disk, _drill, _target, _audit_files, _rooms, _profiles, _worker, _refresher):
-        outcomes += look(settings)
+    for look in (_disk, _drill, _target, _audit_files, _rooms, _profiles, _worker, _refresher, _logins):
+        try:
+            outcomes += look(settings)
+        except PermissionError as error:
+            outcomes.append(_closed(look.__name__[1:].replace("_", " "), error))
     outcomes.append(_targets(settings, strict=strict))
     asked = [ask("secret store", lambda: _store(settings), within=_WITHIN_S)]
     if parse_bucket(settings.artifact_store) is not None:
         asked.append(ask("artifact store", lambda: _bucket(settings), within=_WITHIN_S))
     asked.append(ask("TLS", lambda: _certificates(settings), within=_WITHIN_S))
-    outcomes += [*await asyncio.gather(*asked), *_logins(settings), *await _database(settings)]
+    outcomes += [*await asyncio.gather(*asked), *await _database(settings)]
     for name in ("web", "broker"):
         listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
         url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", "") or listens)
         outcomes.append(await _ready(name, url, settings.file(f"{name}_ca_file")))
     return [*outcomes, await _killswitch(settings, found, embedded=embedded), *_limits(settings)]
+
+
+def _closed(name: str, error: PermissionError) -> ProbeOutcome:
+    return unknown(name, "not_readable", f"Run this as root, or as the owner of {error.filename}.")
 
 
 async def _killswitch(settings: Settings, found: Mapping[str, Any], *, embedded: bool) -> ProbeOutcome:
@@ -379,9 +386,9 @@ async def _database(settings: Settings) -> list[ProbeOutcome]:
     }  # fmt: skip
     if settings.embedded_store and settings.embedded_database:
         looks["last recovery drill"] = _last_drill
-    if store_audit_files(settings) or _is_brokers(settings):
-        looks["root token"] = partial(_root_token, settings=settings)
     try:
+        if store_audit_files(settings) or _is_brokers(settings):
+            looks["root token"] = partial(_root_token, settings=settings)
         async with asyncio.timeout(_WITHIN_S), database(settings, "byokeep_broker") as db:
             outcomes = [await _release(db, strict=strict)]
             for name, look in looks.items():
@@ -391,6 +398,8 @@ async def _database(settings: Settings) -> list[ProbeOutcome]:
         return [failed("database", error.code, error.next_step)]
     except TimeoutError:
         return [unknown("database", "timed_out", "It did not answer in time. Is it stopped, or the machine busy?")]
+    except PermissionError as error:
+        return [_closed("database", error)]
 
 
 async def _roles(db: Database) -> ProbeOutcome:

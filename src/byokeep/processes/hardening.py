@@ -248,18 +248,21 @@ def urls_for_tests(settings: Settings) -> ProbeOutcome:
 
 def history(home: Path) -> ProbeOutcome:
     """Whether no shell of this user has kept a secret that was typed."""
-    files, bad = [file for name in _HISTORIES if (file := home / name).is_file()], []
-    for file in files:
+    read, bad = 0, []
+    for file in (home / name for name in _HISTORIES):
         try:
-            if Redactor().find(_tail(file)):
-                bad.append(file.name)
+            if stat.S_ISREG(file.stat().st_mode):
+                read += 1
+                bad += [file.name] * bool(Redactor().find(_tail(file)))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
         except OSError:
-            return unknown("shell history", "not_readable", f"Run this as the owner of {file.name}.")
+            return unknown("shell history", "not_readable", f"Run this as the owner of {file}.")
     if bad:
         step = "Rotate the secrets found there, delete the lines, and type secrets only at byokeep's prompts."
         return failed("shell history", "holds_secrets", step, files=", ".join(bad))
-    step = "" if not files else "Better without a history: unset HISTFILE for whoever runs byokeep."
-    return ok("shell history", step, read=len(files), of=str(home))
+    step = "" if not read else "Better without a history: unset HISTFILE for whoever runs byokeep."
+    return ok("shell history", step, read=read, of=str(home))
 
 
 def _tail(file: Path) -> bytes:
@@ -328,8 +331,9 @@ def _roots(log: Iterable[bytes]) -> dict[str, bool]:
 
 def start_files(places: Iterable[str], strict: bool) -> ProbeOutcome:
     """Whether what every start of this Python runs unasked was installed with a package, and is unchanged."""
-    files = [path for place in places for path in sorted(Path(place).glob("*.pth"))]
-    extra = [path for place in places for name in _START if (path := Path(place) / name).exists()]
+    read = [place for name in places if _facts(place := Path(name))]  # what is closed to this user, no start reads
+    files = [path for place in read for path in sorted(place.glob("*.pth"))]
+    extra = [path for place in read for name in _START if _facts(path := place / name)]
     suspect = [*extra, *(path for path in files if _runs(path))]
     if suspect:
         names = {path.name for path in suspect}  # most packages own none of these, and listing all files takes long
