@@ -539,13 +539,11 @@ def _proved(take: Callable[[bytes], None], piece: bytes) -> None:
 class _Plain(tarfile.TarInfo):
     """An entry that is a file. Of a long name or a map of holes, the library would load any size into memory."""
 
-    @classmethod
-    def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Plain:
-        """Return the entry of a header. Raises ValueError: not a plain file."""
-        found = super().frombuf(buf, encoding, errors)
-        if found.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+    def _proc_member(self, entries: tarfile.TarFile) -> Any:
+        """Go on from a header, for the library. Raises ValueError: not a plain file."""
+        if self.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             raise ValueError("not a file")
-        return found
+        return super()._proc_member(entries)  # type: ignore[misc]
 
 
 def _must_be_snapshot(spool: BinaryIO) -> None:
