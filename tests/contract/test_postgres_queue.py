@@ -12,10 +12,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from procrastinate import App
+from procrastinate import App, RetryStrategy
 
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app, quiet
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, Unavailable
 from byokeep.kernel.worker_rounds import WORKER_ROUNDS
 from tests.support.postgres import FreshDatabase, statements
 from tests.support.queue import known, rounds_of
@@ -122,6 +122,32 @@ async def test_postgres_worker_runs_what_was_committed(postgres: FreshDatabase) 
     await web.close()
     ended = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status = 'succeeded'"
     assert postgres.sql(ended) == "2"
+
+
+async def test_postgres_a_task_that_is_to_be_retried_gives_way_to_the_same_that_waits(postgres: FreshDatabase) -> None:
+    """It ends, so that its lock is free for the one that waits."""
+    database = PostgresDatabase(postgres.url("byokeep_worker"), statements=statements())
+    ran: list[str] = []
+
+    async def hand_on() -> None:
+        async with database.begin() as tx:
+            assert await tx.defer("procedure", key="procedure:x", lock="procedure:x", run_id="x")
+
+    async def go_on(run_id: str) -> None:
+        ran.append(run_id)
+        if len(ran) == 1:
+            await hand_on()
+            raise Unavailable("store_unreachable")
+
+    await hand_on()
+    app = build_app(postgres.url("byokeep_worker"))
+    app.task(name="procedure", retry=RetryStrategy(retry_exceptions={Unavailable}))(go_on)
+    async with app.open_async():
+        await app.run_worker_async(wait=False, install_signal_handlers=False, listen_notify=False)
+        await app.run_worker_async(wait=False, install_signal_handlers=False, listen_notify=False)
+    await database.close()
+    assert ran == ["x", "x"]
+    assert postgres.sql("SELECT status FROM procrastinate.procrastinate_jobs") == "succeeded"
 
 
 async def test_postgres_queue_logs_no_foreign_text(postgres: FreshDatabase, caplog: pytest.LogCaptureFixture) -> None:

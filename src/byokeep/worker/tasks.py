@@ -19,8 +19,7 @@ from uuid import UUID
 
 from procrastinate import App as Queue
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision, RetryStrategy
-from procrastinate.exceptions import UniqueViolation
-from procrastinate.jobs import Job, Status
+from procrastinate.jobs import Job
 
 from byokeep.audit.log import ClockWatch, check_heartbeat
 from byokeep.core.errors import ByokeepError, Unavailable
@@ -168,17 +167,11 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
 
 
 async def take_up_again(queue: Queue) -> int:
-    """Give the tasks of dead workers to others; returns how many.
-
-    If the same task already waits, as scheduled ones do, the dead one is ended: two may not wait at once.
-    """
+    """Give the tasks of dead workers to others; returns how many. One ends if the same waits, as scheduled ones do."""
     stalled = list(await queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=DEAD_S))
     for job in stalled:
         get_log().warning("task_taken_up_again", task=job.task_name)
-        try:
-            await queue.job_manager.retry_job(job)
-        except UniqueViolation:
-            await queue.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+        await queue.job_manager.retry_job(job)
     return len(stalled)
 
 

@@ -35,6 +35,9 @@ import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.app import WorkerOptions
 from procrastinate.connector import Notify
+from procrastinate.exceptions import UniqueViolation
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
 from psycopg.pq import TransactionStatus
 
 from byokeep.adapters.postgres.connections import (
@@ -116,6 +119,20 @@ class _Waking(PsycopgConnector):
         await super().listen_notify(on_notification=wake, channels=channels)
 
 
+class _GivingWay(JobManager):
+    """The queue's tasks. Two of one key may not wait at once: one that is to be done again ends if the same waits.
+
+    The queue itself would leave it as one that is being worked on, which holds its lock for good.
+    """
+
+    async def retry_job(self, job: Job, *args: Any, **more: Any) -> None:
+        """Let a task wait again, or end it."""
+        try:
+            await super().retry_job(job, *args, **more)
+        except UniqueViolation:
+            await self.finish_job(job, status=Status.FAILED, delete_job=True)
+
+
 def build_app(url: str) -> App:
     """Return the queue of a role (the worker's, where tasks run), not yet opened.
 
@@ -126,7 +143,9 @@ def build_app(url: str) -> App:
     connector = _Waking(
         kwargs=lambda: driver_arguments(url, "byokeep-queue"), min_size=1, max_size=_CONNECTIONS, timeout=_PATIENCE_S
     )
-    return App(connector=connector, worker_defaults=_WORKER)
+    app = App(connector=connector, worker_defaults=_WORKER)
+    app.job_manager = _GivingWay(connector)
+    return app
 
 
 def quiet() -> None:
