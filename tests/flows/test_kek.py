@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.adapters.postgres.database import build_app
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.kek import KekFinding, Wrapped
 from byokeep.core.keystate import TRANSITIONS, KeyState
@@ -22,7 +25,9 @@ from byokeep.core.sealed_record import parse_record
 from byokeep.operations.due import DueKind, read_due
 from byokeep.profiles import kek, kek_tasks
 from byokeep.profiles.kek import Dependent, Rotation
-from byokeep.sealing.generation import Generation
+from byokeep.profiles.openings import stored
+from byokeep.sealing.generation import Generation, StoredGeneration
+from byokeep.worker.tasks import take_up_again
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
 
@@ -181,6 +186,52 @@ async def test_a_rewrap_waits_for_who_has_the_profile_open(keys: Keys) -> None:
     await kek_tasks.rewrap(keys.app, keys.system, rotation.id, client)
     assert keys.sql("SELECT state FROM byokeep.kek_rotation") == "done"
     assert keys.sql(f"SELECT kek_version FROM byokeep.profile_generation WHERE profile_id = '{free}'") == "2"
+
+
+async def test_two_passes_of_one_client_leave_nothing_that_no_row_stands_for(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each writes the record anew, the older one's row follows first: the other's is destroyed, the profile opens."""
+    client = await keys.client()
+    profile = await keys.profile(client)
+    rotation, keep = await rotated(keys, client, 1), kek_tasks._keep
+    both, kept = asyncio.Barrier(2), asyncio.Event()
+
+    async def in_order(tx: Any, actor: Any, rotation: Any, row: Any, written: Any) -> bool:
+        await both.wait()
+        if written.version == 3:
+            await kept.wait()
+        done = await keep(tx, actor, rotation, row, written)
+        kept.set()
+        return done
+
+    monkeypatch.setattr(kek_tasks, "_keep", in_order)
+    async with asyncio.TaskGroup() as group:
+        passes = [group.create_task(kek_tasks.rewrap(keys.app, keys.system, rotation.id, client)) for _ in range(2)]
+    assert sorted(one.result().moved for one in passes) == [0, 1]
+    (row,) = await keys.app.db.read(Generation, "generations_of", {
+        "client_id": client, "profile_id": profile, "limit": 9}, client_id=client)  # fmt: skip
+    assert row.record_version == 2
+    async with keys.custody(client) as custody:
+        await stored(custody, row, keys.app.environment, found=StoredGeneration())
+        assert await keys.opens(custody, client, profile)
+    assert keys.stand.alerts() == []
+
+
+async def test_one_pass_of_a_client_is_worked_on_at_a_time(keys: Keys) -> None:
+    """A round hands a rotation on while a worker is at it: that waits until the worker has done, or has died."""
+    client = await keys.client()
+    await keys.profile(client)
+    await rotated(keys, client, 1)
+    queue = build_app(keys.stand.db.url("byokeep_worker"))
+    async with queue.open_async():
+        worker = await queue.job_manager.register_worker()
+        assert await queue.job_manager.fetch_job(None, worker)
+        assert await kek_tasks.go_on(keys.app) == 1
+        assert await queue.job_manager.fetch_job(None, worker) is None
+        keys.sql("UPDATE procrastinate.procrastinate_workers SET last_heartbeat = now() - interval '10 minutes'")
+        assert await take_up_again(queue) == 1
+        assert await queue.job_manager.fetch_job(None, await queue.job_manager.register_worker())
 
 
 async def test_a_record_that_is_not_its_rows_blocks_and_is_never_called_moved(keys: Keys) -> None:

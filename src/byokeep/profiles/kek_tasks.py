@@ -147,10 +147,14 @@ async def _all(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(profile_id)) for profile_id in profile_ids[start : start + TOGETHER]]
         written = [task.result() for task in tasks]
+        late: list[Rewritten] = []
         async with app.db.begin(client_id=client_id) as tx:
             for moves, blocked in written:
                 kept = [await _keep(tx, actor, rotation, *move) for move in moves]
+                late += [move for move, done in zip(moves, kept, strict=True) if not done]
                 outcomes.append(-1 if blocked else sum(kept))
+        for row, one in late:  # whoever opens the profile would take it for a record that was put back
+            await custody.destroy(ProfileRef(row.client_id, row.profile_id), [one.version])
     return outcomes
 
 

@@ -125,7 +125,8 @@ BEGIN
                 ('kek_rotate', '{byokeep_web}', 'kek_rotate:' || v_client, NULL),
                 ('kek_check', '{byokeep_web}', 'kek_check:' || v_client, NULL),
                 ('kek_end', '{byokeep_web}', 'kek_end:' || v_client, NULL),
-                ('kek_rewrap', '{byokeep_web}', v_rewrap, NULL)
+                ('kek_rewrap', '{byokeep_web}', v_rewrap, v_rewrap),
+                ('kek_rewrap', '{byokeep_web}', v_rewrap, NULL)  -- as the release before
             ) AS may (task, roles, key, lock)
             WHERE may.task = NEW.task_name AND byokeep.role_of(session_user) = ANY (may.roles)
               AND NEW.queueing_lock IS NOT DISTINCT FROM may.key AND NEW.lock IS NOT DISTINCT FROM may.lock)
