@@ -21,6 +21,7 @@ from byokeep.core.kek import check_rotation_days
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, Role
 from byokeep.kernel.asking import digest_of
+from byokeep.kernel.command import open_alert
 from byokeep.profiles import kek, kek_tasks
 from byokeep.profiles.kek_tasks import register
 from byokeep.settings import load
@@ -94,6 +95,36 @@ async def test_a_rotation_is_asked_for_and_done_on_record(asked: Asked) -> None:
     assert (await asked.call("POST", f"/v1/clients/{client}/kek/rewrap"))[1]["code"] == "nothing_to_rewrap"
     fresh = await asked.profile(client, platform="tiktok")
     assert asked.sql(f"SELECT kek_version FROM byokeep.profile_generation WHERE profile_id = '{fresh}'") == "2"
+
+
+async def test_a_rotation_that_ran_out_of_tries_is_taken_up_again(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the name of who asked for it, so another person ends the old version; a refused one waits for a person."""
+    client, refused = await asked.client(), await asked.client()
+
+    async def away(*_: object) -> str:
+        raise Unavailable("store_unreachable")
+
+    for one in (client, refused):
+        await asked.kek(one)
+    monkeypatch.setattr(kek_tasks, "confirm", away)
+    for one in (client, refused):
+        with pytest.raises(Unavailable):
+            await kek_tasks.rotate(asked.app, asked.person("approver"), one, expected=1, reason="scheduled")
+    monkeypatch.undo()
+    assert await kek_tasks.go_on(asked.app) == 0  # its task may still be at it
+    asked.sql("UPDATE byokeep.kek_version SET made_at = made_at - interval '2 minutes' WHERE version = 2")
+    async with asked.app.db.begin(client_id=refused) as tx:
+        await open_alert(tx, asked.app, asked.system, reason="kek_not_moved", client_id=refused)
+    assert await kek_tasks.go_on(asked.app) == 1
+    assert await kek_tasks.go_on(asked.app) == 0  # it waits
+    await asked.work()
+    states = "SELECT string_agg(version || state, ',' ORDER BY version) FROM byokeep.kek_version WHERE client_id ="
+    assert asked.sql(f"{states} '{client}'") == "1deactivated,2active"
+    assert asked.sql(f"{states} '{refused}'") == "1active,2pre_activation"
+    with pytest.raises(Denied, match="same_person"):
+        await asked.end(client, 1)
 
 
 async def test_a_check_that_was_not_made_is_unknown(asked: Asked) -> None:

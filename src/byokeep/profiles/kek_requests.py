@@ -270,13 +270,13 @@ async def _of_client(tx: Tx, client_id: ClientId) -> Kek | None:
 
 
 async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, **more: str) -> None:
-    """Hand something to a worker, recorded as asked for by this actor.
+    """Hand something to a worker, recorded as asked for by this actor. One of a kind and client is done at a time.
 
     Raises:
         Conflict: ``kek_end_waiting`` and its like, with the request that waits; a second check joins the waiting one.
     """
     ids = {"client_id": str(client_id), "asked_by": str(actor.id), "request_id": str(actor.request_id), **more}
-    handed = await tx.defer(task, delay_s=0, key=f"{task}:{client_id}", lock="", **ids)
+    handed = await tx.defer(task, delay_s=0, key=f"{task}:{client_id}", lock=f"{task}:{client_id}", **ids)
     if not handed and task != CHECK_TASK:
         by, request = await tx.maybe(
             lambda row: (UUID(str(row["actor_id"])), UUID(str(row["request_id"]))),

@@ -66,6 +66,7 @@ from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import record
 from byokeep.profiles import kek
 from byokeep.profiles.kek import Kek, KekApp, ProfileCustody, Rotation, check_protect, custody_of
+from byokeep.profiles.kek_requests import hand_rotation
 from byokeep.profiles.profiles import Opening
 from byokeep.profiles.vault_check import check_vault
 from byokeep.sealing.generation import Generation, altered, check_same, context_of, wrapped_of
@@ -409,6 +410,8 @@ async def _make(
     made = await _announced(app, actor, scope, status, expected)
     if made is None:
         return None
+    if actor.id == app.installation_id:  # whoever asked for a rotation that was cut does not end the old version alone
+        actor = _in_name_of(made.changed_by, actor.request_id)
     if status.newest < made.version or status.min_encryption < made.version:
         await keys.rotate(scope, expected=expected)
     identity = await confirm(app, actor, keys, scope, made)
@@ -572,8 +575,14 @@ async def care(app: KekApp) -> int:
 
 
 async def go_on(app: KekApp) -> int:
-    """Hand on what open rotations left, and clean up after ended ones; returns how many clients and profiles."""
+    """Hand on cut and open rotations, and clean up after ended ones; returns how many clients and profiles."""
     handed = 0
+    cut = await app.db.read(ClientId, "kek_rotations_cut", {"limit": _AT_ONCE}, every_client=True)
+    for client_id in cut:
+        with suppress(ByokeepError):  # it waits already, or its client is suspended
+            async with app.db.begin(every_client=True) as tx:
+                await hand_rotation(tx, app.system(), client_id, reason="cut_off")
+            handed += 1
     async with app.db.begin(every_client=True) as tx:
         for rotation in (await kek.under_way(tx))[:_AT_ONCE]:
             handed += await hand_out(tx, rotation, app.system())

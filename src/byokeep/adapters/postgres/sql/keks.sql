@@ -176,6 +176,15 @@ SELECT r.*, (SELECT count(*) FROM byokeep.profile_generation g
    AND (CAST(:kek_id AS text) IS NULL OR r.kek_id = :kek_id) AND (NOT CAST(:open AS boolean) OR r.state = 'rewrapping')
  ORDER BY r.ended_at DESC NULLS FIRST, r.started_at DESC LIMIT :limit;
 
+-- name: kek_rotations_cut
+-- Clients with a version that was announced a while ago and protects nothing yet. What was refused waits for a person.
+SELECT k.client_id FROM byokeep.kek_version k
+ WHERE k.state = 'pre_activation' AND k.version > 1 AND k.made_at < clock_timestamp() - interval '1 minute'
+   AND NOT EXISTS (SELECT FROM byokeep.alert a
+                    WHERE a.client_id = k.client_id AND a.reason = 'kek_not_moved' AND a.closed_at IS NULL
+                      AND a.last_seen_at >= k.made_at)
+ ORDER BY k.client_id LIMIT :limit;
+
 -- name: kek_rotation_end
 -- Done is what has nothing left on the old versions, by one statement.
 UPDATE byokeep.kek_rotation r SET state = 'done', ended_at = clock_timestamp()

@@ -114,6 +114,7 @@ AS $$
 DECLARE
     v_client text := NEW.args ->> 'client_id';
     v_run    text := 'procedure:' || (NEW.args ->> 'run_id');
+    v_kek    text := NEW.task_name || ':' || v_client;
     v_rewrap text := 'kek_rewrap:' || (NEW.args ->> 'rotation_id') || ':' || v_client;
 BEGIN
     IF NEW.queue_name <> 'default' OR NEW.scheduled_at IS NOT NULL OR NEW.priority <> (NEW.lock IS NOT NULL)::integer
@@ -122,14 +123,15 @@ BEGIN
                 ('procedure', '{byokeep_web,byokeep_broker}'::text[], v_run, v_run),
                 ('verify_key', '{byokeep_web}', NULL, NULL),
                 ('profile_work', '{byokeep_web}', NULL, NULL),
-                ('kek_rotate', '{byokeep_web}', 'kek_rotate:' || v_client, NULL),
-                ('kek_check', '{byokeep_web}', 'kek_check:' || v_client, NULL),
-                ('kek_end', '{byokeep_web}', 'kek_end:' || v_client, NULL),
-                ('kek_rewrap', '{byokeep_web}', v_rewrap, v_rewrap),
-                ('kek_rewrap', '{byokeep_web}', v_rewrap, NULL)  -- as the release before
+                ('kek_rotate', '{byokeep_web}', v_kek, v_kek),
+                ('kek_check', '{byokeep_web}', v_kek, v_kek),
+                ('kek_end', '{byokeep_web}', v_kek, v_kek),
+                ('kek_rewrap', '{byokeep_web}', v_rewrap, v_rewrap)
             ) AS may (task, roles, key, lock)
             WHERE may.task = NEW.task_name AND byokeep.role_of(session_user) = ANY (may.roles)
-              AND NEW.queueing_lock IS NOT DISTINCT FROM may.key AND NEW.lock IS NOT DISTINCT FROM may.lock)
+              AND NEW.queueing_lock IS NOT DISTINCT FROM may.key
+              AND (NEW.lock IS NOT DISTINCT FROM may.lock
+                   OR NEW.lock IS NULL AND may.task LIKE 'kek\_%'))  -- as the release before
     THEN
         RAISE EXCEPTION 'not a task that this role asks for' USING ERRCODE = 'insufficient_privilege';
     END IF;
