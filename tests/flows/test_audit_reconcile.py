@@ -204,14 +204,19 @@ async def test_what_honest_runners_do_is_explained(scene: Scene) -> None:
     store.write(request, scene.after(3), "update", scene.path(scene.alice))
     scene.read(scene.bob, by=scene.alice, error=True)
     for operation, path in (
-        ("update", "auth/approle/login"), ("update", "transit/sign/leases"), ("read", "transit/keys/leases"),
-        ("read", "kv/data/platform/token-key"), ("read", scene.path(scene.alice, part="metadata")),
+        ("update", "auth/approle/login"), ("read", "transit/keys/leases"),
+        ("read", scene.path(scene.alice, part="metadata")),
         ("read", f"identity/entity/id/{scene.entity[scene.bob]}"), ("update", "sys/audit-hash/a"),
         ("read", "sys/ha-status"), ("read", "sys/storage/raft/configuration"),
-        ("update", "transit/hmac/fingerprints/sha2-256"), ("read", "sys/health"), ("update", "sys/wrapping/wrap"),
-        ("read", "kv/data/platform/scan-key"), ("read", "kv/data/platform/machine-key"),
+        ("read", "sys/health"), ("update", "sys/wrapping/wrap"),
     ):  # fmt: skip
         store.write(str(uuid4()), scene.after(4), operation, path)
+    for machine, operation, path in (
+        ("broker", "update", "transit/sign/leases"), ("killswitch", "read", "kv/data/platform/token-key"),
+        ("web", "update", "transit/hmac/fingerprints/sha2-256"), ("web", "read", "kv/data/platform/scan-key"),
+        ("broker", "read", "kv/data/platform/machine-key"),
+    ):  # fmt: skip
+        store.write(str(uuid4()), scene.after(4), operation, path, machine=machine)
     result = await scene.run()
     assert result.findings == ()
     assert (result.state, result.logins, result.requests) == ("clean", 2, 20)

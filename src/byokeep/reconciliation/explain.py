@@ -20,6 +20,8 @@ Rules
   lease's claims, has its token, or tells in the holder's name. A read that was told is one of the value and, for a
   keyless credential, one of an identity token; each kind is counted separately. Nothing told (the holder was killed, or
   never reached us) is a warning: silence never passes for "nothing more". An enrolment is ours, with one login.
+- A signature, a keyed fingerprint and the read of a key of ours are explained by a machine whose policy allows it.
+- The secret of our own app at a platform is read under a custody lease for that platform.
 - Everything else must be on the list below. What is on no list is a finding.
 
 It may not excuse a request because it cannot explain it.
@@ -66,19 +68,26 @@ _KEK: Final = re.compile(
 _DRILL: Final = re.compile(r"kv/data/platform/breakglass-drill\Z")  # what a drill of break glass reads
 _IDENTITY: Final = re.compile(rf"identity/oidc/token/({_UUID})-([a-z]+)\Z")  # of a client, under its own lease
 IDENTITY: Final = "/identity"  # the place of an identity token, among those of a provider's values
-_APP: Final = re.compile(r"kv/data/platform/apps/[a-z]+/[a-z0-9_]+\Z")
-# Requests that processes make on their own: operations, path, why it is harmless. None reads a client's value.
+_APP: Final = re.compile(r"kv/data/platform/apps/([a-z]+)/[a-z0-9_]+\Z")
+# Of what only our machines do, as their policies allow: which of them, operation and path.
+_OURS: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
+    (frozenset(machines.split()), re.compile(what + r"\Z"))
+    for machines, what in (
+        ("broker", r"update transit/sign/(leases|checkpoints|evidence)"),  # a signed lease shows as a login
+        ("web", r"update transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of an incoming value
+        ("web broker killswitch", r"read kv/data/platform/token-key"),  # pepper of the hashes of people's tokens
+        ("broker killswitch", r"read kv/data/platform/machine-key"),  # of machines' tokens
+        ("web", r"read kv/data/platform/scan-key"),  # keys the fingerprints with which leaks are found
+    )
+)
+# Requests that processes make on their own: operations, path, why it is harmless. None reads a secret.
 _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
     (frozenset(operations.split()), re.compile(path + r"\Z"))
     for operations, path in (
         ("update", r"auth/approle/login"),  # a process shows who it is
         ("read update", r"auth/token/(lookup|renew|revoke)-self"),
-        ("update", r"transit/sign/(leases|checkpoints|evidence)"),  # a signed lease shows as a login
         ("read", r"transit/keys/(leases|checkpoints|evidence|probe)"),  # public keys, health probe
-        ("update", r"transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of an incoming value
-        ("read", r"kv/data/platform/(token|machine)-key"),  # peppers of the token hashes
-        ("read", r"kv/data/platform/scan-key"),  # keys the fingerprints with which leaks are found
-        ("read", r"kv/(meta)?data/platform/apps/[a-z]+/[a-z0-9_]+"),  # under a custody lease: its logins are explained
+        ("read", r"kv/metadata/platform/apps/[a-z]+/[a-z0-9_]+"),  # version numbers
         ("read", r"kv/metadata/platform/provisioning"),  # each start checks whether the set-up is the wanted one
         (
             "read",
@@ -324,9 +333,8 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     """
     if request.refused or _of_backup(request, known) or _of_restore(request, known):
         return None
-    if request.operation != "read" and _APP.match(request.path):
-        explained = known.app_writes.get(request.id) == request.path.replace("kv/data/", "kv/", 1)
-        return None if explained else finding("write_unexplained", request)
+    if app := _APP.match(request.path):
+        return _explain_app(request, known, app.group(1))
     if _DRILL.match(request.path) and request.operation == "read" and _granted(request, known) is not None:
         return None
     value = VALUE.match(request.path)
@@ -340,7 +348,7 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
         return _explain_lease(request, known, UUID(identity.group(1)), identity.group(2), reads=True)
     if request.operation != "read" and (entity := _ENTITY.match(request.path)):
         return _explain_entity(request, known, entity.group(1))
-    if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):
+    if _is_listed(request):
         return None
     if request.operation == "list" and _ENTITIES.match(request.path) and request.entity_id in known.stops:
         told = any(move.panic and abs(move.at - request.at) <= NEAR_MOVE for move in known.moves)
@@ -349,6 +357,13 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     if setup and (restored(request.at, known) or any(abs(request.at - at) <= SETUP_FOR for at in known.setups)):
         return None
     return finding("store_setup_changed" if setup else "unlisted_request", request)
+
+
+def _is_listed(request: Request) -> bool:
+    if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):
+        return True
+    done = f"{request.operation} {request.path}"
+    return any(request.machine in machines and what.match(done) for machines, what in _OURS)
 
 
 def _of_backup(request: Request, known: KnownToUs) -> bool:
@@ -430,6 +445,18 @@ def _explain_record(request: Request, known: KnownToUs, client_id: UUID, profile
     return finding("read_without_lease", request, client_id)
 
 
+def _explain_app(request: Request, known: KnownToUs, platform: str) -> LogFinding | None:
+    """The secret of our own app at a platform is read under custody of one of the platform's accounts."""
+    if request.operation != "read":
+        explained = known.app_writes.get(request.id) == request.path.replace("kv/data/", "kv/", 1)
+        return None if explained else finding("write_unexplained", request)
+    missing = _explain_lease(request, known, None, platform, reads=True)
+    lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
+    if missing is None and lease is not None and lease.kind != "custody":
+        return finding("use_outside_lease", request, lease.client_id, lease.id)
+    return missing
+
+
 def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFinding | None:
     """Return why no audit record of a seal explains the broker's write of a profile's record."""
     path = request.path.replace("kv/data/", "kv/", 1)
@@ -443,15 +470,17 @@ def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFin
 
 
 def _explain_lease(
-    request: Request, known: KnownToUs, client_id: UUID, secret: str, *, reads: bool
+    request: Request, known: KnownToUs, client_id: UUID | None, secret: str, *, reads: bool
 ) -> LogFinding | None:
-    """Return why no lease of this client for this secret explains a request; only custody may do more than read."""
+    """Return why no lease of this client (None: any) for this secret explains a request; only custody may do more than
+    read.
+    """
     if not request.lease_header:
         return finding("read_without_lease" if reads else "write_unexplained", request, client_id)
     lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
     times = known.logins.get((lease.id, request.entity_id), []) if lease else []
     declared = lease is not None and (secret in lease.secrets or _wraps(request, lease))
-    if lease is None or lease.client_id != client_id or not declared or not times:
+    if lease is None or client_id not in (None, lease.client_id) or not declared or not times:
         return finding("lease_header_forged", request, client_id)
     if not reads and lease.kind != "custody":
         return finding("write_under_use_lease", request, client_id, lease.id)

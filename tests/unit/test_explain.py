@@ -1,0 +1,75 @@
+"""What the platform's own processes ask of the store is explained by who asked, and not by the path alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from uuid import uuid4
+
+import pytest
+
+from byokeep.adapters.openbao.provisioning import MACHINES
+from byokeep.reconciliation.explain import KnownToUs, LeaseRow, Request, explain
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+APP = "kv/data/platform/apps/x/x"
+OWN = [
+    *[("update", f"transit/sign/{key}") for key in ("leases", "checkpoints", "evidence")],
+    ("update", "transit/hmac/fingerprints/sha2-256"),
+    *[("read", f"kv/data/platform/{key}-key") for key in ("token", "machine", "scan")],
+]
+
+
+def request(operation: str, path: str, **more: object) -> Request:
+    plain = Request(
+        id=str(uuid4()), at=NOW, operation=operation, path=path, entity_id="", lease_header="", refused=False,
+        login_hashes={},
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def reason(known: KnownToUs, one: Request) -> str:
+    found = explain(one, known)
+    return found.reason if found else ""
+
+
+def granted(machine: str, path: str) -> bool:
+    """Whether a machine's policy names a path."""
+    policy = (files("byokeep.adapters.openbao") / "policies" / f"{machine}.hcl").read_text()
+    return any(re.fullmatch(one.replace("+", "[^/]+"), path) for one in re.findall(r'^path "([^"]+)"', policy, re.M))
+
+
+@pytest.mark.parametrize(("operation", "path"), OWN)
+def test_what_only_our_machines_do_is_explained_by_the_machines_that_may(operation: str, path: str) -> None:
+    """A signature, a fingerprint or the read of a key: the machines whose policy grants it, and no other token."""
+    known = KnownToUs(leases={}, token_ttl=timedelta(seconds=2))
+    may = {machine for machine in MACHINES if not reason(known, request(operation, path, machine=machine))}
+    assert may == {machine for machine in MACHINES if granted(machine, path)} != set()
+    assert reason(known, request(operation, path)) in ("unlisted_request", "store_setup_changed")
+    assert reason(known, request(operation, path, entity_id=str(uuid4()), lease_header=str(uuid4())))
+
+
+def test_the_secret_of_our_app_is_read_under_custody_of_its_platform() -> None:
+    """By the entity that logged in with such a lease, in time; without one it is a finding, as under another one."""
+    entity = str(uuid4())
+
+    def known(kind: str = "custody", secret: str = "x") -> tuple[KnownToUs, Request]:
+        lease = LeaseRow(id=uuid4(), client_id=uuid4(), job_id=uuid4(), kind=kind, secrets=(secret,), jwt_iat=0,
+                         jwt_exp=3, issued_at=NOW)  # fmt: skip
+        found = KnownToUs(
+            leases={lease.id: lease}, token_ttl=timedelta(seconds=2), logins={(lease.id, entity): [NOW]}, setups=[NOW]
+        )
+        return found, request("read", APP, entity_id=entity, lease_header=str(lease.id))
+
+    found, one = known()
+    assert reason(found, one) == ""
+    assert reason(found, replace(one, lease_header="")) == "read_without_lease"
+    assert reason(found, replace(one, lease_header="", entity_id="", machine="web")) == "read_without_lease"
+    assert reason(found, replace(one, lease_header=str(uuid4()))) == "lease_header_forged"
+    assert reason(found, replace(one, entity_id=str(uuid4()))) == "lease_header_forged"
+    assert reason(found, replace(one, at=NOW + timedelta(seconds=4))) == "use_outside_lease"
+    assert reason(*known(secret="tiktok")) == "lease_header_forged"
+    assert reason(*known(kind="use")) == "use_outside_lease"
+    assert reason(found, replace(one, path=APP.replace("/data/", "/metadata/"), lease_header="")) == ""
