@@ -302,8 +302,9 @@ async def note(tx: Tx, name: EventName, actor: Actor, kek: Kek, outcome: Outcome
 async def queue_rewrap(tx: Tx, rotation_id: UUID, client_id: UUID, actor: Actor) -> None:
     """Hand one client of a rotation to a worker. Of two at once one would write records that no row stands for."""
     key = f"{REWRAP_TASK}:{rotation_id}:{client_id}"
-    asked = {"rotation_id": str(rotation_id), "client_id": str(client_id), "asked_by": str(actor.id)}
-    await tx.defer(REWRAP_TASK, key=key, lock=key, **asked)
+    await tx.defer(
+        REWRAP_TASK, key=key, lock=key, rotation_id=str(rotation_id), client_id=str(client_id), asked_by=str(actor.id)
+    )  # fmt: skip
 
 
 async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> None:

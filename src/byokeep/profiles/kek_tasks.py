@@ -154,8 +154,8 @@ async def _all(
                 kept = [await _keep(tx, actor, rotation, *move) for move in moves]
                 late += [move for move, done in zip(moves, kept, strict=True) if not done]
                 outcomes.append(-1 if blocked else sum(kept))
-        for row, one in late:  # whoever opens the profile would take it for a record that was put back
-            await custody.destroy(ProfileRef(row.client_id, row.profile_id), [one.version])
+        for row, put in late:  # whoever opens the profile would take it for a record that was put back
+            await custody.destroy(ProfileRef(row.client_id, row.profile_id), [put.version])
     return outcomes
 
 
