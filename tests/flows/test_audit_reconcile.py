@@ -945,7 +945,7 @@ async def test_whoever_asks_about_a_time_before_the_log_is_told_that_it_was_not_
     assert (await scene.run()).state == "clean"
     scene.broker.store.since = scene.broker.clock.now()
     found = await reconcile(scene.broker.app, scene.broker.auditor, since=scene.since - timedelta(hours=1))
-    assert (found.state, len(found.unread) > 0) == ("unknown", True)
+    assert (found.state, found.unread, await scene.broker.alerts()) == ("unknown", ("a", "b"), [])
     await scene.broker.sql("UPDATE byokeep.installation SET created_at = now()")
     assert (await scene.run()).state == "clean"
 

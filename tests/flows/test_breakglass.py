@@ -430,7 +430,7 @@ async def test_a_switch_that_nobody_can_read_counts_as_engaged(stand: Stand) -> 
     opening = await opened(stand, client)
     stand.db.sql("UPDATE byokeep.switch SET epoch = -1")
     await watch.watch(stand.app)
-    assert [one["cause"] for one in said(stand, opening["id"]) if "cause" in one] == ["switch_closed"]
+    assert [one["cause"] for one in said(stand, opening["id"]) if "cause" in one] == ["switch_unknown"]
     await end(stand, opening["id"])
     grant = UUID(await approved(stand, client))
     elsewhere = replace(stand.app, installation_id=uuid4())

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -13,7 +15,7 @@ import pytest
 
 from byokeep.accounts import maintenance
 from byokeep.accounts.refresher_app import Apart
-from byokeep.core.errors import Denied
+from byokeep.core.errors import Denied, Integrity
 from byokeep.core.secret import Secret
 from tests.support.connect import LOGINS, Office
 from tests.support.social import ACCOUNTS, SECRET
@@ -364,7 +366,11 @@ async def test_a_revocation_that_did_not_work_is_tried_again(office: Office) -> 
 
 async def test_a_try_for_which_the_store_could_not_be_asked_is_none(office: Office) -> None:
     """A kill, or a store that is away, stops each try before the platform is asked: however many there were, the first
-    503 of the platform is not the last, and the tokens are kept for the next one."""
+    503 of the platform is not the last, and the tokens are kept for the next one. A kill is no failure to be told."""
+
+    class NoPause(Apart):
+        def resting(self, *_: Any) -> Any:
+            return []
 
     class Stopped:
         def open(self, job_id: Any) -> Any:
@@ -377,8 +383,9 @@ async def test_a_try_for_which_the_store_could_not_be_asked_is_none(office: Offi
     done = await office.connected(client, "x")
     assert (await office.act(client, "x", "disconnect"))[0] == 200
     stopped: Any = Stopped()
+    app = replace(office.app, custodian=stopped, apart=NoPause())
     for _ in range(maintenance.MOST_TRIES):
-        await maintenance.end_disconnected(replace(office.app, custodian=stopped, apart=Apart()))
+        await maintenance.end_disconnected(app)
         office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 day'")
     await office.fault("x", "status", "revoke", status=503, times=2)
     await maintenance.end_disconnected(office.app)
@@ -387,6 +394,27 @@ async def test_a_try_for_which_the_store_could_not_be_asked_is_none(office: Offi
     office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 day'")
     await maintenance.end_disconnected(office.app)
     assert (await office.state(client, "x"))["reason"] == "confirmed"
+    assert "account_end_failed" not in office.sql("SELECT string_agg(reason, ' ') FROM byokeep.alert")
+
+
+async def test_tokens_that_cannot_be_read_end_as_unconfirmed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can end them at the platform, so people are told; a disconnect that went on for ever would let nobody
+    connect the account again."""
+
+    @contextlib.asynccontextmanager
+    async def opened(*_: Any) -> AsyncIterator[Any]:
+        raise Integrity("token_set_unreadable")
+        yield
+
+    client = await office.client()
+    done = await office.connected(client, "x")
+    assert (await office.act(client, "x", "disconnect"))[0] == 200
+    with monkeypatch.context() as patch:
+        patch.setattr(maintenance, "opened", opened)
+        await maintenance.end_disconnected(office.app)
+    assert (await office.state(client, "x"))["reason"] == "unconfirmed"
+    assert (await office.live(client, "x", done["account_id"]))["tokens"] == []
+    await office.connected(client, "x")
 
 
 def due_in(office: Office) -> float:

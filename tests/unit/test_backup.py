@@ -9,6 +9,7 @@ import json
 import os
 import random
 import tarfile
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -313,12 +314,26 @@ async def test_a_backup_that_is_on_no_record_is_nowhere(tmp_path: Path, monkeypa
     async def sign(*_: object) -> tuple[bytes, str]:
         return b"", "key"
 
+    signer = SimpleNamespace(sign=sign)
     monkeypatch.setattr(processes_backup, "_parts", parts)
     monkeypatch.setattr(processes_backup, "_write", write)
-    monkeypatch.setattr(processes_backup.backups, "done", refused)
+    monkeypatch.setattr(processes_backup.backups, "made", refused)
     with pytest.raises(Unavailable, match="database_unavailable"):
-        await processes_backup._create(settings, cast("Any", SimpleNamespace(signer=SimpleNamespace(sign=sign))))
+        await processes_backup._create(settings, cast("Any", SimpleNamespace(signer=signer)))
     assert seen == [".age", ".age"]
+    assert [*copies.iterdir(), *settings.path("backup_dir").glob("*.age")] == []
+
+    # Whoever stops it meanwhile waits for no slow place; what still comes out of it goes again.
+    go, put = threading.Event(), Directory.put
+    monkeypatch.setattr(Directory, "put", lambda *given: (go.wait(10), put(*given)))
+    making = asyncio.create_task(processes_backup._create(settings, cast("Any", SimpleNamespace(signer=signer))))
+    while not [*settings.path("backup_dir").glob("*.age")]:
+        await asyncio.sleep(0.01)
+    making.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    go.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
     assert [*copies.iterdir(), *settings.path("backup_dir").glob("*.age")] == []
 
 

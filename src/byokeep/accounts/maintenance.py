@@ -34,7 +34,7 @@ from byokeep.accounts.leftovers import CONFIRMED, UNCONFIRMED, Traces, before_en
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount, end_consent
 from byokeep.accounts.refresh_journal import close_for, hold
 from byokeep.accounts.refresher_app import RefresherApp, burn, each, each_due, held, identified, is_gone, opened
-from byokeep.core.errors import ByokeepError
+from byokeep.core.errors import ByokeepError, Integrity
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.fault import LOCKS, OVER, Fault, FaultCause
 from byokeep.core.identity import Comparison, Face, IdentityVerdict, Why, compare, printable
@@ -319,6 +319,7 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
             return
         await tx.one(UUID, "grant_ending", **grant.ids)
         await _record(tx, EventName.GRANT_REVOKED, Outcome.INTENDED, app, grant)
+    last = False
     try:
         async with opened(app, grant) as (custody, platform, tokens):
             async with app.db.begin(client_id=grant.client_id) as tx:
@@ -334,7 +335,9 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
             if done.ended is not UNCONFIRMED or last:
                 await burn(custody, *map(grant.place, _GRANT[:2] if traces.under_way else _GRANT))
     except ByokeepError as error:
-        if error.code in ("app_changed", "app_missing"):  # nobody can end it: it belongs to another app of ours
+        # Nobody can end it: it belongs to another app of ours, or what is stored or answered cannot be read.
+        unreadable = isinstance(error, Integrity) and (last or error.code == "token_set_unreadable")
+        if unreadable or error.code in ("app_changed", "app_missing"):
             async with held(app, grant.client_id, grant.provider) as custody:
                 await burn(custody, *map(grant.place, _GRANT))
         elif not is_gone(error):

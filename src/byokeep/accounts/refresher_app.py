@@ -26,6 +26,7 @@ from uuid import UUID
 from byokeep.accounts.model import OAuthGrant, OfAccount, OurApp
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected
 from byokeep.core.fault import LOCKS, OVER, Fault
+from byokeep.core.gate import HELD
 from byokeep.core.identity import Face
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
@@ -126,8 +127,8 @@ async def _note(app: RefresherApp, what: str, one: OfAccount, error: Exception) 
     code = error.code if isinstance(error, ByokeepError) else f"failed_{type(error).__name__.lower()}"
     times = app.apart.failed(what, one.account_id, app.clock.monotonic())
     app.apart.told(what, one, code)
-    if known and times < TOLD_AFTER:
-        return
+    if code in HELD or (known and times < TOLD_AFTER):
+        return  # a kill or a suspension is no failure
     with suppress(Exception):  # the log has it
         async with app.db.begin(client_id=one.client_id) as tx:
             await one.alert(tx, app, reason=f"{what}_failed")

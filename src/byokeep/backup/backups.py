@@ -150,12 +150,20 @@ async def failed(app: BrokerApp, name: EventName, error: ByokeepError, **fields:
     await raise_alert(app, reason=why, key=f"{_FAILED_KEY}/{why}", severity="critical", object_id=app.installation_id)
 
 
-async def done(app: BrokerApp, name: EventName, manifest: BackupManifest, *, digest: str, size: int = 0) -> None:
-    """Record that a backup was made or opened; an earlier alert about a failure is over."""
+async def made(app: BrokerApp, manifest: BackupManifest, *, digest: str, size: int) -> None:
+    """Record that a backup was made. Raises Unavailable: it was not, or (``commit_outcome_unknown``) nobody knows."""
     said: dict[str, FieldValue] = {"backup": str(manifest.id), "digest": digest}
-    if name is EventName.BACKUP_CREATED:
-        said |= {"size": size, "count": len(manifest.parts)}
-    await say(app, name, said)
+    await say(app, EventName.BACKUP_CREATED, {**said, "size": size, "count": len(manifest.parts)})
+
+
+async def opened(app: BrokerApp, manifest: BackupManifest, *, digest: str) -> None:
+    """Record that a backup was opened, and tell people."""
+    await say(app, EventName.BACKUP_VERIFIED, {"backup": str(manifest.id), "digest": digest})
+    await told(app, EventName.BACKUP_VERIFIED, manifest)
+
+
+async def told(app: BrokerApp, name: EventName, manifest: BackupManifest) -> None:
+    """Let an earlier alert about a failure be over, and raise one about sealed profiles that a backup lacks."""
     why = "backup_failed" if name is EventName.BACKUP_CREATED else "backup_not_opened"
     await state_over(app, f"{_FAILED_KEY}/{why}")
     if name is EventName.BACKUP_CREATED:

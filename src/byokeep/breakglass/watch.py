@@ -280,7 +280,8 @@ async def watch(app: BrokerApp, seen: Seen | None = None) -> None:
 async def _watch_open(app: BrokerApp, grant: Grant, seen: Seen | None) -> None:
     over = grant.expires_at is not None and grant.expires_at <= grant.looked_at
     async with app.db.begin(every_client=True) as tx:
-        killed = switches_open(await switches(tx, app, grant)) is not True
+        known = switches_open(await switches(tx, app, grant))
+    killed = known is not True
     told = grant.misused  # and not ended: who told of it was cut off
     if killed or told or not grant.holder_able:
         await app.glass.revoke(grant.accessor, grant.wrap_accessor)  # at once, whatever the log says
@@ -294,7 +295,9 @@ async def _watch_open(app: BrokerApp, grant: Grant, seen: Seen | None) -> None:
     wrapped = looked is None or not (looked.unwrapped or looked.unread)
     void = wrapped and grant.issued_at is not None and grant.looked_at - grant.issued_at > model.WRAPPED
     if killed or told or not grant.holder_able or (looked is not None and looked.misused):
-        cause = "switch_closed" if killed else "misused" if grant.holder_able else "holder_gone"
+        cause = "misused" if grant.holder_able else "holder_gone"
+        if killed:
+            cause = "switch_closed" if known is False else "switch_unknown"
         await end(app, app.system(), grant, EventName.GLASS_REVOKED, cause=cause)
     elif over or void:
         await end(app, app.system(), grant, EventName.GLASS_EXPIRED, cause="time_over" if over else "not_unwrapped")

@@ -32,7 +32,7 @@ from byokeep.core.audit import canonical_payload
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.gate import DenyReason
+from byokeep.core.gate import HELD
 from byokeep.core.model import Actor, ClientId, ClientState
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, require_proof
@@ -53,10 +53,6 @@ BY_HAND: Final = "revocation_by_hand"
 MOST: Final = 20_000
 AT_ONCE: Final = 100  # for one statement, so that the database answers each within its time limit
 SPAN: Final = timedelta(hours=72)  # used if nobody says since when
-# Nobody may act for the client now: it is no word of the provider, and the next look finds it over.
-_HELD: Final = frozenset({
-    DenyReason.SWITCH_CLOSED, DenyReason.SWITCH_UNKNOWN, DenyReason.CLIENT_NOT_ACTIVE, DenyReason.JOB_NOT_OPEN
-})  # fmt: skip
 _ENDS: Final = {"confirmed": "revoked", "not_offered": "unsupported"}
 
 
@@ -239,6 +235,7 @@ def _jobs_of(actor: Actor, asked: RevocationRequest, found: Sequence[RevocationT
 async def _cut(tx: Tx, actor: Actor, asked: RevocationRequest, run: Run, found: Sequence[RevocationTarget]) -> None:
     """Take everything out of use, and end the jobs that hold it."""
     accounts = [one.object_id for one in found if one.kind == "account"]
+    await tx.all(UUID, "revocation_hold_grants", accounts=accounts)
     for consent in await tx.all(Connection, "revocation_consents", accounts=accounts):
         await _end_consent(tx, actor, consent)
     await tx.one(int, "revocation_end_jobs", **_jobs_of(actor, asked, found))
@@ -421,7 +418,7 @@ async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]
             return await _not_ended(app, key)
         await old_version.proved_dead(app, actor, key, row["version"])
     except ByokeepError as error:
-        if isinstance(error, Unavailable) or error.code in _HELD:
+        if isinstance(error, Unavailable) or error.code in HELD:
             return "pending", error.code
         if isinstance(error, Conflict):
             return ("failed" if error.code == "old_key_alive" else "unconfirmed"), error.code

@@ -23,13 +23,14 @@ import re
 import shutil
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 from uuid import UUID
 
 from byokeep import __version__
@@ -49,7 +50,7 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Environment
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft
-from byokeep.process import alone, to_its_end
+from byokeep.process import alone
 from byokeep.processes import wiring
 from byokeep.settings import Settings, parse_bucket, to_toml
 
@@ -71,6 +72,7 @@ _WHY: Final = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "is not writable for this user: allow it"),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "has no free space: make some"),
 }
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,19 +118,41 @@ async def _create(settings: Settings, app: BrokerApp) -> Made:
         signature, key_id = await app.signer.sign(backups.PURPOSE, text)
         at = found.manifest.made_at.strftime("%Y%m%dT%H%M%SZ")
         file = settings.path("backup_dir") / f"{at}-{found.manifest.id}{ENDING}"
+        cut_off = threading.Event()
         try:
-            made = await to_its_end(asyncio.to_thread(_write, file, found, signature, key_id, recipients))
+            write = partial(_write, file, found, signature, key_id, recipients)
+            made = await asyncio.to_thread(_unless, cut_off, write, partial(file.unlink, missing_ok=True))
             if target is not None:
-                await to_its_end(asyncio.to_thread(_copy_out, made, target))
-            await backups.done(app, EventName.BACKUP_CREATED, made.manifest, digest=made.digest, size=made.size)
-        except BaseException:  # what is on no record would never be removed
+                copy = partial(_copy_out, made, target)
+                await asyncio.to_thread(_unless, cut_off, copy, partial(target.remove, file.name))
+        except BaseException:
+            cut_off.set()
             file.unlink(missing_ok=True)
-            if target is not None:
-                with contextlib.suppress(ByokeepError, OSError):
-                    await to_its_end(asyncio.to_thread(target.remove, file.name))
             raise
+    await _on_record(app, made, target)
     await _drop_old(settings, app)
     return made
+
+
+def _unless(cut_off: threading.Event, act: Callable[[], T], undo: Callable[[], object]) -> T:
+    """Do something in a thread; if nobody waits for it any more, what it did goes again: it would be on no record."""
+    done = act()
+    if cut_off.is_set():
+        undo()
+    return done
+
+
+async def _on_record(app: BrokerApp, made: Made, target: BackupPlace | None) -> None:
+    try:
+        await backups.made(app, made.manifest, digest=made.digest, size=made.size)
+    except ByokeepError as error:
+        if error.code != "commit_outcome_unknown":  # what is on no record would never be removed
+            made.file.unlink(missing_ok=True)
+            if target is not None:
+                with contextlib.suppress(ByokeepError, OSError):
+                    await asyncio.to_thread(target.remove, made.file.name)
+        raise
+    await backups.told(app, EventName.BACKUP_CREATED, made.manifest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -460,7 +484,7 @@ async def verify(settings: Settings, name: str, identity: Path | Sequence[Path])
                 await backups.failed(app, EventName.BACKUP_VERIFIED, error, digest=digest)
             raise
         if app is not None:
-            await backups.done(app, EventName.BACKUP_VERIFIED, manifest, digest=digest)
+            await backups.opened(app, manifest, digest=digest)
     return manifest, app is not None
 
 

@@ -328,8 +328,7 @@ async def _part(
     late = {name: at for name, at in log.begins.items() if at > since + SETTLE and not rules.restored(at, known)}
     if actor.id == app.installation_id and late:
         found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=max(late.values())))
-    elif actor.id != app.installation_id:
-        unread = tuple(sorted({*unread, *(name for name, at in late.items() if at > created + SETTLE)}))
+        late = {}
     told_off = rules.put_out(judged)
     known.stops = frozenset(by for by, _ in told_off if by)
     matcher = Matcher(app, known, await _rekeyed(app, log))
@@ -342,13 +341,15 @@ async def _part(
     if actor.id == app.installation_id:
         await _follow_store(app, found, known, told_off)
     found += await asyncio.to_thread(rules.surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
-    unknown = bool(unread) or not requests
+    late = {node: at for node, at in late.items() if at > created + rules.SETUP_FOR}
+    unseen, behind = bool(unread) or not requests, [name for name in log.read if node_of(name) in late]
+    unknown, unread = unseen or bool(behind), (*unread, *behind)
     again = not log.read or (unknown and until - since < GIVE_UP)
     result = Reconciliation(
         state="unknown" if unknown else "findings" if found else "clean", findings=tuple(found), unread=unread,
         requests=len(judged), logins=sum(login.at >= since for login in logins), until=since if again else until,
     )  # fmt: skip
-    await _record(app, actor, result, rules.probing(judged), since, rules.logins_refused(judged), own)
+    await _record(app, actor, result, rules.probing(judged), since, rules.logins_refused(judged), own, unseen=unseen)
     return result
 
 
@@ -538,7 +539,7 @@ def _by_alert(findings: Sequence[LogFinding]) -> list[tuple[int, str, LogFinding
 
 async def _record(
     app: BrokerApp, actor: Actor, result: Reconciliation, refused: Sequence[UUID], since: datetime, logins: int,
-    own: Reconciled | None,
+    own: Reconciled | None, *, unseen: bool,
 ) -> None:  # fmt: skip
     outcome = Outcome.OK if result.state == "clean" else Outcome.FAILED
     facts: dict[str, FieldValue] = {}
@@ -556,7 +557,7 @@ async def _record(
         for _ in range(min(logins, MAX_ALERTS)):
             key = "reconcile/store_logins_refused"
             await open_alert(tx, app, None, reason="store_logins_refused", key=key, severity="warning")
-        if result.state == "unknown":
+        if unseen:
             await open_alert(tx, app, None, reason="store_audit_unread", key="reconcile/unread")
         receipt = await record(
             tx, actor, EventName.AUDIT_RECONCILED, facts, outcome=outcome, reason=result.state, rows=result.requests,

@@ -117,7 +117,7 @@ _SLOW_S: Final = {  # what waits for the store or its turn at a password, or rea
     "/v1/session/sso/answer": 35.0, "/v1/session/sso/logout": 25.0, "/v1/operators/{subject_id}/password": 10.0,
     "/v1/switches/close": 10.0, "/v1/platforms/close": 10.0, "/v1/switches/open-requests/{request_id}/approve": 10.0,
     "/v1/clients/{client_id}/enroll": 10.0, "/v1/audit/checkpoint": 30.0, "/v1/audit/verify": 600.0,
-    "/v1/audit/reconcile": 30.0, "/v1/exposure": 50.0,
+    "/v1/audit/reconcile": 30.0, "/v1/exposure": 50.0, "/v1/audit/proof/{client_id}": 30.0,
     "/v1/breakglass/{grant_id}/open": 15.0, "/v1/checklists/fill": 15.0, "/v1/checklists/sign": 15.0,
     "/v1/lists/sign": 30.0,
 }  # fmt: skip
@@ -206,13 +206,15 @@ class Forwarder:
     async def send(self, method: str, path: str, headers: dict[str, str], body: Secret, **given: UUID) -> Response:
         """Send one call of ``ROUTES``; ``given`` are the ids in its path. Raises as :meth:`BrokerDoor.pass_on`."""
         at = path.format(**given)
-        if path in _STREAMED:
-            return await self._door.stream(method, at, headers, body)
         if self._kill is not None and path in KILLS:
             first_s = _KILL_S if path == "/v1/switches/close" else _KILL_READ_S
             with suppress(Unavailable):
                 return await self._kill.pass_on(method, at, headers, body, within_s=first_s)
         return await self._door.pass_on(method, at, headers, body, within_s=_SLOW_S.get(path, _ANSWER_S))
+
+    async def stream(self, method: str, path: str, headers: dict[str, str], body: Secret, **given: UUID) -> Response:
+        """As :meth:`send`, for an answer that may be as long as a log. Raises as :meth:`BrokerDoor.stream`."""
+        return await self._door.stream(method, path.format(**given), headers, body)
 
 
 def router(forwarder: Forwarder) -> APIRouter:
@@ -242,7 +244,7 @@ def _handler(forwarder: Forwarder, method: str, path: str) -> Handler:
                 given[name] = canonical_id(text)
         headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         body = Secret(await read_bytes(request, limit=MAX_BODY))
-        return await forwarder.send(method, path, headers, body, **given)
+        return await (forwarder.stream if path in _STREAMED else forwarder.send)(method, path, headers, body, **given)
 
     forward.__doc__ = "Passed on to the broker, with the caller's own token."
     forward.__name__ = "forward_" + path.strip("/").replace("/", "_").replace("{", "").replace("}", "")

@@ -46,6 +46,11 @@ SELECT one.*, c.name AS client_name FROM one JOIN byokeep.client c ON c.id = one
    AND (CAST(:since AS timestamptz) IS NULL OR (one.client_id, one.provider) IN (SELECT client_id, provider FROM used))
  ORDER BY one.client_id, one.object_id, one.version DESC LIMIT :limit;
 
+-- name: revocation_hold_grants
+-- Held before the consents, as by everybody else.
+SELECT account_id FROM byokeep.account_grant
+ WHERE account_id = ANY (CAST(:accounts AS uuid[])) AND state <> 'revoked' ORDER BY client_id, account_id FOR UPDATE;
+
 -- name: revocation_rest_grants
 UPDATE byokeep.account_grant SET due_at = NULL, changed_at = clock_timestamp()
  WHERE account_id = ANY (CAST(:accounts AS uuid[])) AND state <> 'revoked';
