@@ -59,6 +59,12 @@ class Authority:
         return pem, secret
 
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
+
 def _certificate(
     name: str, key: EllipticCurvePrivateKey, signer: EllipticCurvePrivateKey, issuer: str, hosts: list[str],
     *, authority: bool = False, expired: bool = False,
@@ -83,6 +89,8 @@ def _certificate(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
+    if authority:
+        builder = builder.add_extension(_SIGNS_CERTIFICATES, critical=True)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(signer, SHA256())
@@ -152,6 +160,7 @@ async def their_store(place: Path, authority: Authority) -> AsyncIterator[Store]
 
 async def _initialise(address: str, ca: Path) -> str:
     context = ssl.create_default_context(cafile=ca)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python 3.13 and newer do
     deadline = time.monotonic() + 30
     body = {"recovery_shares": 1, "recovery_threshold": 1}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as http:
