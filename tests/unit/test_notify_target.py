@@ -31,7 +31,9 @@ class Receiver:
         if self.answer:
             writer.write(self.answer)
             await writer.drain()
-            writer.close()
+        else:
+            await reader.read()  # until whoever asks has gone: new Pythons close what nobody holds
+        writer.close()
 
 
 @pytest.fixture
