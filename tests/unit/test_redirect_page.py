@@ -6,10 +6,10 @@ import asyncio
 import base64
 import hashlib
 import re
-import socket
 
 from byokeep.cli.redirect import Listener
 from byokeep.core.secret import Secret
+from tests.support.ports import free_port
 
 
 async def fetched(port: int, path: str) -> tuple[str, str]:
@@ -20,13 +20,14 @@ async def fetched(port: int, path: str) -> tuple[str, str]:
     return head, body
 
 
+def listening(port: int) -> Listener:
+    return Listener(f"http://127.0.0.1:{port}/x", state=Secret(b"s" * 32), binding=Secret(b"b" * 32))
+
+
 async def test_the_page_says_what_to_do_and_lets_in_its_own_style_alone() -> None:
     """Nothing from elsewhere loads, no script runs, and the digest in the header is that of the style in the page."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    state, binding = Secret(b"s" * 32), Secret(b"b" * 32)
-    async with Listener(f"http://127.0.0.1:{port}/x", state=state, binding=binding):
+    port = free_port()
+    async with listening(port):
         for path, status, told in (("/x/done", "200", "return to the terminal"), ("/other", "404", "Nothing here")):
             head, body = await fetched(port, path)
             assert head.startswith(f"HTTP/1.1 {status} ")
@@ -37,3 +38,14 @@ async def test_the_page_says_what_to_do_and_lets_in_its_own_style_alone() -> Non
             assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}';")
             assert "script" not in body + policy
             assert "//" not in body
+
+
+async def test_a_browser_that_connects_and_says_nothing_keeps_nobody() -> None:
+    """Browsers connect in advance: whoever leaves waits for none of these connections, and leaves none behind."""
+    port = free_port()
+    async with asyncio.timeout(5):
+        async with listening(port):
+            _, silent = await asyncio.open_connection("127.0.0.1", port)
+            await fetched(port, "/x/done")
+    assert len(asyncio.all_tasks()) == 1
+    silent.close()

@@ -17,7 +17,7 @@ import hashlib
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from byokeep.core.errors import Rejected, Unavailable, refusing
@@ -113,6 +113,7 @@ class Listener:
         self._came: asyncio.Future[Secret] = asyncio.get_running_loop().create_future()
         self._shown = asyncio.Event()
         self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.Task[Any] | None, asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> Listener:
         """Listen.
@@ -135,7 +136,10 @@ class Listener:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
+            for writer in self._open.values():  # a browser connects in advance, and says nothing there
+                writer.close()
+            if serving := [task for task in self._open if task]:
+                await asyncio.wait(serving)
 
     async def answer(self, *, limit_s: float, sop: str) -> Secret:
         """Return the answer as a form to send on.
@@ -158,6 +162,7 @@ class Listener:
                 await self._shown.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[asyncio.current_task()] = writer
         with suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(_READ_S):
                 head = await reader.readuntil(b"\r\n\r\n")
