@@ -494,10 +494,12 @@ async def test_a_custody_lease_explains_writes_and_reads(scene: Scene) -> None:
 
 
 async def test_a_change_of_set_up_is_explained_by_its_record(scene: Scene) -> None:
-    """A policy written near a recorded start or change of configuration is ours."""
+    """A policy written near a change of configuration is ours, if a process that sets the store up says so."""
     await _set_up_changed(scene)
+    await scene.broker.record(None, EventName.CONFIG_CHANGED)  # the broker's own
+    await scene.broker.record(None, EventName.STARTED, role="byokeep_web")
     assert await scene.reasons() == ["store_setup_changed"]
-    await scene.broker.record(None, EventName.CONFIG_CHANGED)
+    await scene.broker.record(None, EventName.CONFIG_CHANGED, role="byokeep_web")
     assert await scene.reasons() == []
 
 

@@ -273,9 +273,9 @@ SELECT at FROM byokeep.audit_record
  ORDER BY at;
 
 -- name: audit_config_times
--- Times at which the store was set up or changed on purpose.
+-- Times at which the store was set up or changed on purpose; the broker does neither.
 SELECT at FROM byokeep.audit_record
- WHERE event IN ('installation.created', 'service.started', 'config.changed') AND at BETWEEN :first AND :last
+ WHERE event IN ('installation.created', 'config.changed') AND writer <> 'byokeep_broker' AND at BETWEEN :first AND :last
    AND NOT convert_from(payload, 'UTF8')::jsonb -> 'fields' ? 'row'  -- that a row was found as it is sets nothing up
    AND convert_from(payload, 'UTF8')::jsonb #>> '{fields,component}' IS DISTINCT FROM 'database-logins'
  ORDER BY at;
