@@ -105,6 +105,22 @@ async def test_twenty_versions_are_kept(bao: Bao) -> None:
     assert await intake.live_versions(ref) == list(range(3, 23))
 
 
+async def test_of_a_key_more_versions_are_kept_and_nothing_else_is_changed(bao: Bao) -> None:
+    """Web and custody may have the store keep a thousand: no fewer, none for a while only, and of no other place."""
+    ref, intake = _ref(), BaoIntake(bao.web)
+    await intake.put(ref, Secret("v0"), cas=0)
+    part = f"kv/metadata/{ref.path[3:]}"
+    for token in (await bao.web.token(), await bao.lease(ref.client_id, "custody", "openai")):
+        for body in ({"max_versions": "1"}, {"max_versions": "1000", "delete_version_after": "1s"},
+                     {"cas_required": False}):  # fmt: skip
+            assert (await bao.raw("POST", part, token, json=body))[0] == 403, body
+        assert (await bao.raw("POST", f"{part}/webhook", token, json={"max_versions": "1000"}))[0] == 403
+    await intake.keep_more(ref)
+    for number in range(1, 22):
+        await intake.put(ref, Secret(f"v{number}"), cas=number)
+    assert await intake.live_versions(ref) == list(range(1, 23))
+
+
 async def test_a_wrapping_token_opens_once_and_nothing_else(bao: Bao) -> None:
     """Looking does not use it up; it unwraps once; as a bearer elsewhere, or shown twice, it is burnt unopened."""
 

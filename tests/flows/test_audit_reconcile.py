@@ -352,6 +352,11 @@ async def _unknown_path(scene: Scene) -> None:
     scene.broker.store.write(str(uuid4()), scene.after(1), "read", "cubbyhole/x")
 
 
+async def _fewer_versions_kept(scene: Scene) -> None:
+    place = f"kv/metadata/clients/{uuid4()}/providers/openai"
+    scene.broker.store.write(str(uuid4()), scene.after(1), "update", place)
+
+
 async def _let_in(scene: Scene) -> None:
     scene.put_entity(scene.alice, lets_in=True)
 
@@ -436,6 +441,7 @@ CASES: list[tuple[Callable[[Scene], Awaitable[None]], str, str]] = [
     (_set_up_changed, "store_setup_changed", "critical"),
     (_clients_listed, "unlisted_request", "critical"),
     (_unknown_path, "unlisted_request", "critical"),
+    (_fewer_versions_kept, "write_unexplained", "critical"),
     (_more_logins_than_told, "lease_use_surplus", "critical"),
     (_more_reads_than_told, "lease_use_surplus", "critical"),
     (_use_that_nobody_told_of, "lease_use_untold", "warning"),

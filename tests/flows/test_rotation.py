@@ -139,6 +139,33 @@ async def test_a_value_that_is_not_proved_changes_nothing_and_another_one_follow
     assert (await desk.ref(first["ref"]))["version"] == 3
 
 
+@pytest.mark.parametrize("by", ["pasted", "minted"])
+async def test_values_that_come_to_nothing_push_out_no_key_that_serves(desk: Desk, by: str) -> None:
+    """The store keeps twenty versions of a place: writes that were cut off, values that were refused and keys that were
+    made use them up, and the key in use is read all the same."""
+    since, client = desk.stand.app.clock.now(), await desk.stand.client()
+    old, place = desk.canary("openrouter"), replace(desk_place(client), provider=Provider.OPENROUTER)
+    ref = (await desk.onboard(client, old, "openrouter"))["ref"]
+    await administered(desk, client, "openrouter")
+    for newest in range(1, 20):
+        await desk.web.intake.put(place, Secret("cut off"), cas=newest)
+    for state in ("revoked", "revoked", "valid") if by == "pasted" else ():
+        status, added = await desk.put(client, desk.canary("openrouter", state=state), "openrouter")
+        assert status == 202, added
+        await desk.work()
+    if by == "minted":
+        await minted(desk, ref, skip_rehearsal=False)
+    assert await desk.web.intake.current_version(place) == (23 if by == "pasted" else 21)
+    job = await desk.stand.job(client, secrets=["openrouter"])
+    lease = await desk.stand.lease(job)
+    async with BaoHttp(lease["store"]["address"]) as store:
+        jwt, role, lease_id = Secret(lease["jwt"]), lease["store"]["roles"]["openrouter"], lease["lease_id"]
+        token = await lease_login(store, jwt, role, lease_id=lease_id)
+        assert (await read_secret(store, token, place.path, 1, lease_id)).reveal() == old
+    stated = await reconciled(desk.stand, since)
+    assert {one.reason for one in stated.findings} == {"write_unexplained"}  # those that were cut off before a record
+
+
 async def test_another_accounts_key_waits_for_a_person(desk: Desk) -> None:
     """A foreign account's good key serves nobody before somebody says that it is meant; that is on record."""
     client = await desk.stand.client()

@@ -90,6 +90,7 @@ def parse_artifact_key(text: str) -> ArtifactKey:
 
 
 KEPT: Final = 20  # versions of a record that the store keeps
+MOST_KEPT: Final = 1000  # of a provider's key, where an older version is still needed
 FOR_ROTATION: Final = 6  # of these, left for a key rotation: the newest generation, those kept beside it, and some more
 
 LOW: Final = (KEPT - FOR_ROTATION) // 2  # this many versions after the oldest that must stay, people are told

@@ -132,6 +132,9 @@ class Custody(Protocol[Place_contra, Value]):
 class ValueCustody(Custody[SecretRef, Secret], Protocol):
     """Custody of the values at one provider or platform."""
 
+    async def keep_more(self, ref: SecretRef) -> None:
+        """As :meth:`Intake.keep_more`."""
+
     async def app_secret(self, provider: Provider, login: str, version: int) -> Secret:
         """Return the secret of our own app at a login."""
 
@@ -295,6 +298,9 @@ class Intake(Protocol):
 
     async def live_versions(self, ref: SecretRef | AppRef) -> list[int]:
         """Return versions neither deleted nor destroyed."""
+
+    async def keep_more(self, ref: SecretRef) -> None:
+        """Have the store keep more versions of a place. Raises Unavailable, Denied: an earlier set-up."""
 
     async def value_fingerprint(self, value: Secret) -> str:
         """Return a keyed HMAC (hex) under a key that never leaves the store (R1.3-4)."""

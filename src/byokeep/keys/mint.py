@@ -32,7 +32,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.keys import administration, old_version, rotation, rotation_steps
 from byokeep.keys.administration import AdminKey, administering, called
-from byokeep.keys.onboard import DEFAULT_DAYS, end_onboarding, open_custody, queue_verification
+from byokeep.keys.onboard import DEFAULT_DAYS, end_onboarding, make_room, open_custody, queue_verification
 from byokeep.keys.refs import ref_from, rotation_due
 from byokeep.keys.rotation import KeyRotation
 
@@ -45,6 +45,7 @@ async def _minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | No
     """Make a key at the provider and store it as the candidate."""
     async with administering(app, actor, run) as (custody, admin, secret):
         await _end_strays(app, actor, run, admin, secret)
+        await make_room(app, run.place, await custody.newest(run.place), custody.keep_more)
         await _may_try(app, actor, run)
         await called(app, actor, run, "mint", "", Outcome.INTENDED)
         asked_at = app.clock.now()

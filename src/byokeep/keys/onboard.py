@@ -10,6 +10,8 @@ Rules
 - If a key already serves, a new value waits as its candidate, for its rotation (:mod:`byokeep.keys.rotation`): neither
   a typo nor a provider that cannot be reached takes anything out of service (runbook 6.2). If none serves, the
   reference is unusable until the new value is verified.
+- No write pushes out a version that serves or that a run has yet to end: the store keeps a fixed number of a place, and
+  values that were refused, cut off or made use them up, too. It is told to keep more before that.
 - The value's leak fingerprints are recorded before it is written, so that everything in the store can be searched for.
 - The sweep first ends the run in the database, so that a late end cannot be recorded, and then cleans the store. A
   version is an orphan only if no run wrote or announced it. It is recorded as found before it is destroyed, and as
@@ -24,14 +26,14 @@ It may not read a value back: the flow holds a value only on its way in.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable, refusing
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import ONBOARD, WRITE
 from byokeep.core.keystate import KeyState
@@ -48,6 +50,7 @@ from byokeep.core.model import (
 )
 from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretRef, parse_provider
+from byokeep.core.sealed_record import KEPT, MOST_KEPT
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.kernel.app import App, WebApp, WorkerApp
@@ -72,6 +75,7 @@ from byokeep.tenancy.clients import require_active
 from byokeep_redact.fingerprint import VERSION
 
 DEFAULT_DAYS: Final = 90
+HISTORY_FULL: Final = "key_history_full"
 UNDER_WAY_S: Final = 30  # how long a stored value that is being verified keeps another one waiting
 CUSTODY_S: Final = 3600  # life of the custody job, should the worker be late
 
@@ -144,8 +148,8 @@ async def onboard(
         Rejected: ``unknown_provider``, ``not_an_api_provider``, ``client_not_active``,
             ``rotation_days_out_of_range``, ``unchanged``: it is the key in use; ``serves_keyless``;
             ``admin_key_serves``: it administers the client's account; a code of ``check``.
-        Conflict: ``onboarding_in_progress``, ``rotation_in_flight``, ``stale_version``, ``superseded``; the value is
-            stored nowhere or was destroyed.
+        Conflict: ``onboarding_in_progress``, ``rotation_in_flight``, ``stale_version``, ``superseded``,
+            ``key_history_full``; the value is stored nowhere or was destroyed.
         Unavailable: Store or database; ``no_custodian``. Repeating the same call is safe.
     """
     with value:
@@ -223,6 +227,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
     fingerprint = await app.intake.value_fingerprint(value)
     digests = await app.scan_key.digests(value)
     current = await app.intake.current_version(ref)
+    await make_room(app, ref, current, app.intake.keep_more)
     async with app.db.begin(client_id=ref.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
         client = await require_active(tx, ref.client_id)
@@ -254,6 +259,27 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
     return _OnboardPlan(
         ref=ref, run=run, due=due, risk=risk, job_id=job_id, days=chosen, place=wish.place, audience=wish.audience
     )  # fmt: skip
+
+
+async def make_room(
+    app: App, ref: SecretRef, newest: int, keep_more: Callable[[SecretRef], Awaitable[None]]
+) -> None:  # fmt: skip
+    """See that the version after ``newest`` pushes out none that is still needed: the store keeps so many of a place.
+
+    Raises:
+        Conflict: ``key_history_full``.
+        Unavailable: Store or database.
+    """
+    async with app.db.begin(client_id=ref.client_id) as tx:
+        oldest = await tx.maybe(int, "oldest_needed", client_id=ref.client_id, provider=ref.provider.value)
+    if oldest is None or newest + 1 - oldest < KEPT:
+        return
+    if newest + 1 - oldest >= MOST_KEPT:
+        step = "The store holds no more beside the oldest value that is needed. End its rotation, or retire that key."
+        raise Conflict(HISTORY_FULL, next_step=step, version=oldest)
+    step = "Update the store's set-up: `byokeep up`, or `byokeep init` for your own store."
+    with refusing(HISTORY_FULL, Conflict, on=Denied, next_step=step, version=oldest):
+        await keep_more(ref)
 
 
 async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:

@@ -33,6 +33,7 @@ from yarl import URL
 
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable, refusing
+from byokeep.core.sealed_record import MOST_KEPT
 from byokeep.core.secret import Secret
 from byokeep.wire.address import parse_address
 from byokeep.wire.transport import CaFileUnreadable, Transport, failing, read_body
@@ -461,6 +462,12 @@ async def live_versions(
         if not state["destroyed"] and state.get("deletion_time") == "":
             live.append(int(number))
     return newest, sorted(live)
+
+
+async def keep_more(http: BaoHttp, token: Secret, path: str, *, lease_id: str | None = None) -> None:
+    """Have the store keep :data:`MOST_KEPT` versions of a path. Raises what :meth:`BaoHttp.request` raises."""
+    body = {"max_versions": str(MOST_KEPT)}  # as text: the store's policies compare it with theirs
+    await http.request("POST", _kv(path, "metadata"), token=token, body=body, lease_header=lease_id)
 
 
 async def destroy_versions(

@@ -49,6 +49,7 @@ from byokeep.telemetry.spans import span
 from byokeep.wire.bao_http import (
     BaoHttp,
     destroy_versions,
+    keep_more,
     live_versions,
     read_identity,
     read_secret,
@@ -171,6 +172,11 @@ class LeasedValues(_Leased[SecretRef]):
     async def write(self, ref: SecretRef, value: Secret, *, cas: int) -> Written:
         """Write version ``cas + 1``."""
         return await self._write(ref, value, cas)
+
+    async def keep_more(self, ref: SecretRef) -> None:
+        """Have the store keep more versions of a place."""
+        store, token, lease_id = await self._log_in(ref)
+        await keep_more(store, token, ref.path, lease_id=lease_id)
 
     async def app_secret(self, provider: Provider, login: str, version: int) -> Secret:
         """Return the secret of our own app at a login of the platform that the job is for."""

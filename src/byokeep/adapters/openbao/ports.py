@@ -53,7 +53,7 @@ from byokeep.core.ref import AppRef, ProfileRef, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
 from byokeep.kernel.ports import StoreLook, Written
-from byokeep.wire.bao_http import BaoHttp, live_versions, read_secret, record_from, write_secret
+from byokeep.wire.bao_http import BaoHttp, keep_more, live_versions, read_secret, record_from, write_secret
 from byokeep_redact.fingerprint import KEY, fingerprints_of
 
 
@@ -113,6 +113,10 @@ class BaoIntake(_Kv):
     async def live_versions(self, ref: SecretRef | AppRef) -> list[int]:
         """Return the versions that are neither deleted nor destroyed. Raises Unavailable."""
         return (await self._versions(ref.path))[1]
+
+    async def keep_more(self, ref: SecretRef) -> None:
+        """Have the store keep more versions of a place. Raises Unavailable, Denied: an earlier set-up."""
+        await self._login.retrying(lambda token: keep_more(self._login.http, token, ref.path))
 
     async def value_fingerprint(self, value: Secret) -> str:
         """Return HMAC-SHA256 in hex, under a Transit key that never leaves the store. Raises Unavailable."""

@@ -3,7 +3,10 @@ path "kv/data/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/provid
   capabilities = ["create", "read", "update"]
 }
 path "kv/metadata/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>" {
-  capabilities = ["read"]
+  capabilities       = ["read", "update"]
+  allowed_parameters = {
+    "max_versions" = ["1000"]
+  }
 }
 path "kv/destroy/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>" {
   capabilities = ["update"]

@@ -2,8 +2,12 @@
 path "kv/data/clients/+/providers/+" {
   capabilities = ["create", "update"]
 }
+# It may have the store keep more versions of a key, so that no value pushes out the one in use; that many, and no fewer.
 path "kv/metadata/clients/+/providers/+" {
-  capabilities = ["read"]
+  capabilities       = ["read", "update"]
+  allowed_parameters = {
+    "max_versions" = ["1000"]
+  }
 }
 # A webhook's signing secret, and the two halves of a consent: written here, read under custody.
 path "kv/data/clients/+/providers/+/webhook" {
