@@ -21,8 +21,11 @@ from byokeep.client.http import error_from
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind, IncidentSource
+from byokeep.core.model import ClientId, Provider
 from byokeep.core.reenable import CanaryStarted, Event, IdentityChecked, Reauthorised, RecoveryCause, ScopesChecked
+from byokeep.core.ref import SecretRef
 from byokeep.jobs import reenabling
+from byokeep.jobs.jobs import custody_job
 from byokeep.kernel import incidents
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.incidents import MOST_A_DAY
@@ -673,6 +676,48 @@ async def test_a_key_that_is_called_compromised_in_its_emergency_rotation_is_sti
     left = desk.sql(f"SELECT count(*) FROM byokeep.procedure_run WHERE procedure = 'end_unused_key' AND"
                     f" client_id = '{client}'")  # fmt: skip
     assert int(left) == (after == "create")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_key_that_was_retired_before_it_leaked_is_led_to_its_end(desk: Desk, gone: bool) -> None:
+    """The rotation of the key after it leaves its value alone, by which a call proves that it is dead. Where the store
+    has lost that, a person accepts it by name, and the kill is released all the same."""
+    client, ref, one = await leaked(desk)
+    place, retired = SecretRef(ClientId(client), Provider.OPENROUTER), {"to": "deactivated", "reason": "by_hand"}
+    assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", retired))[0] == 200
+    await desk.onboard(client, provider="openrouter")
+    query = "?skip_rehearsal=true&old_ends=now"
+    again = (await desk.put(client, desk.canary("openrouter"), "openrouter", query=query))[1]["rotation"]
+    await desk.work()
+    assert (await desk.call("GET", f"/v1/rotations/{again}", "operator"))[1]["state"] == "complete"
+    assert await desk.web.intake.live_versions(place) == [1, 3]
+    if gone:
+        job = custody_job(desk.worker, desk.worker.custodian.close, place.client_id, "openrouter")
+        async with job as job_id, desk.worker.custodian.open(job_id) as custody:
+            await custody.destroy(place, [1])
+    assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", retired | {"to": "compromised"}))[0] == 200
+    await kill(desk, client)
+    await stepped(desk, one, "kill")
+    run = (await stepped(desk, one, "rotate"))["rotation"]
+    await desk.work()
+    if gone:
+        found = (await desk.call("GET", f"/v1/rotations/{run}", "operator"))[1]
+        assert (found["state"], found["reason"], found["waits_for"]) == ("waiting", "old_value_gone", "person")
+        accept = {"accept": "old_value_gone"}
+        assert f"--accept {accept['accept']}" in found["next_step"]
+        assert "old_key_not_proved" in desk.stand.alerts()
+        assert (await desk.call("POST", f"/v1/rotations/{run}/resume", "operator", accept))[0] == 200
+        await desk.work()
+    found = (await desk.call("GET", f"/v1/rotations/{run}", "operator"))[1]
+    assert (found["state"], found["ended"]) == ("complete", "old_value_gone" if gone else "dead")
+    assert await desk.web.intake.live_versions(place) == [3]
+    stored = {item["id"]: item["store"] for item in (await desk.call("GET", "/v1/inventory", "operator"))[1]["items"]}
+    assert stored[ref] == ("missing" if gone else "destroyed")
+    await passed_to_release(desk, one, ref)
+    second = desk.stand.subject("approver", "second")
+    for lane in ("api", "browser"):
+        assert (await release(desk, client, second, lane=lane))[0] == 200
+    assert (await stepped(desk, one, "release"))["missing"] == []
 
 
 @pytest.mark.req("R6.3-2")

@@ -28,7 +28,7 @@ _HISTORY: Final = ("seq", "at", "event", "stage", "outcome", "cause", "by")
 _DAYS: Final = re.compile(r"([0-9]{1,4})d?\Z")
 
 OldEnds = Literal["now", "1h", "24h", "policy"]
-Accept = Literal["not_rehearsed", "other_account", "revoke_by_hand", "soak_unknown", "stays_alive"]
+Accept = Literal["not_rehearsed", "old_value_gone", "other_account", "revoke_by_hand", "soak_unknown", "stays_alive"]
 
 
 @app.command

@@ -23,7 +23,7 @@ from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.model import CredentialRef
 from byokeep.core.policy import Verb, authorise
 from byokeep.keys import refs, rotation, rotation_view
-from byokeep.keys.rotation import ACCEPTABLE, LEAKED, STAYS_ALIVE, UNUSED, KeyRotation
+from byokeep.keys.rotation import ACCEPTABLE, LEAKED, STAYS_ALIVE, UNUSED, VALUE_GONE, KeyRotation
 from byokeep.tenancy import clients
 
 STEPS: Final = {
@@ -38,6 +38,7 @@ _ACCEPTS: Final = {
     "revoke_by_hand": "You have revoked the old key on the provider's page. Its death is proved by a call next.",
     "soak_unknown": "No runner told how calls with the new key ended. End the old one all the same.",
     STAYS_ALIVE: "Its owner keeps the new key for something else.",
+    VALUE_GONE: "You have made sure that the old key is dead. No call proves it: the store has lost its value.",
 }
 
 

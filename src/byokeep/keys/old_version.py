@@ -102,6 +102,8 @@ async def _revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, versio
     async with administration.administering(app, actor, run) as (custody, admin, secret):
         if not key_id:
             live = await custody.live_versions(run.place)
+            if version not in live:  # its value is gone, by which it would be found
+                return False
             kept = set(live).intersection({ref.version, ref.candidate}) - {version}
             with ExitStack() as read:
                 values = [read.enter_context(await custody.read(run.place, one)) for one in (version, *sorted(kept))]
@@ -151,13 +153,19 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
     """Prove that a version is dead, and return what is said of it.
 
     Raises:
-        Conflict: ``old_key_alive``; ``old_key_not_proved``: nobody can ask, or the answer says nothing.
+        Conflict: ``old_key_alive``; ``old_key_not_proved``: the answer says nothing; ``old_value_gone``: nobody can
+            ask, until a person accepts that.
         Unavailable: ``old_key_not_proved``: the provider did not answer, or has just said that it ends the key.
     """
     note = await rotation_steps.asked(app, found, version)
+    if note is None and await rotation.accepted(app, found, rotation.VALUE_GONE):
+        return {"from_version": version, "cause": rotation.VALUE_GONE}
     if note is None:
-        step = "The old value is gone from the store, so the provider cannot be asked."
-        raise Conflict("old_key_not_proved", next_step=step, version=version)
+        async with app.db.begin(client_id=found.client_id) as tx:
+            reason = "old_key_not_proved"
+            await open_alert(tx, app, actor, reason=reason, client_id=found.client_id, object_id=found.object_id)
+        step = "The old value is gone from the store, so the provider cannot be asked. Make sure that the key is dead."
+        raise Conflict(rotation.VALUE_GONE, next_step=step, version=version)
     again = Unavailable("old_key_not_proved", next_step="This is retried automatically.", status=note.status.value)
     if note.again:
         raise again
@@ -182,6 +190,7 @@ async def destroy(app: WorkerApp, actor: Actor, run: KeyRotation, versions: Set[
         for version in sorted(versions & set(await custody.live_versions(run.place))):
             async with app.db.begin(client_id=run.client_id) as tx:
                 ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+                of = await tx.maybe(UUID, "ref_of_version", **run.at, version=version) or run.object_id
             if version in (ref.version, ref.candidate) and ref.state not in rotation.OVER:
                 continue
             about: dict[str, Said] = {"provider": run.provider.value, "version": version, "path": run.place.path}
@@ -191,7 +200,7 @@ async def destroy(app: WorkerApp, actor: Actor, run: KeyRotation, versions: Set[
                 async with app.db.begin(client_id=run.client_id) as tx:
                     await record(
                         tx, actor, EventName.KEY_DESTROYED, about, outcome=outcome, client_id=run.client_id,
-                        object_id=run.object_id,
+                        object_id=of,
                     )  # fmt: skip
 
 
@@ -232,7 +241,8 @@ async def _of_others(app: WorkerApp, run: KeyRotation) -> set[int]:
 async def destroyed(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Destroy the old value and, at the end of a rotation, every other one before the new that nobody needs any more.
 
-    These are values that were replaced, dropped or taken back; what another run has yet to end it destroys itself.
+    These are values that were replaced, dropped or taken back; what another run has yet to end it destroys itself. The
+    value of a retired key stays while nothing proves that it is dead: it may turn out to have leaked.
     """
     for version in run.old:
         await _not_in_use(app, run, version)

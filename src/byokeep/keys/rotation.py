@@ -54,8 +54,11 @@ GRACE_S: Final = {"now": 0, "1h": 3600, "24h": 86_400}  # how long the old versi
 POLICY: Final = "24h"
 PAUSE: Final = "rotation_pause"
 STAYS_ALIVE: Final = "stays_alive"  # of a key that serves nobody: its owner keeps it
+VALUE_GONE: Final = "old_value_gone"  # so that no call can ever prove that the key is dead
 # What a run stops for until a person accepts it by this name.
-ACCEPTABLE: Final = frozenset({"other_account", "not_rehearsed", "soak_unknown", "revoke_by_hand", STAYS_ALIVE})
+ACCEPTABLE: Final = frozenset({
+    "other_account", "not_rehearsed", "soak_unknown", "revoke_by_hand", STAYS_ALIVE, VALUE_GONE
+})  # fmt: skip
 ASKS: Final = ACCEPTABLE | {"old_key_alive"}  # a person is needed, and nothing went wrong
 _SERVING: Final = ("active", "verified")
 OVER: Final = (KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED)  # no version of it serves again

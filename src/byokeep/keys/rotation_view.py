@@ -17,7 +17,7 @@ from byokeep.kernel import procedures
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command
 from byokeep.kernel.procedures import RunStatus
-from byokeep.keys.rotation import ASKS, CUTOVER, LEAKED, MINTED, STAYS_ALIVE, UNUSED, KeyRotation, find, of
+from byokeep.keys.rotation import ASKS, CUTOVER, LEAKED, MINTED, STAYS_ALIVE, UNUSED, VALUE_GONE, KeyRotation, find, of
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
 
@@ -77,10 +77,10 @@ def ended(run: KeyRotation) -> str:
     """Return how a run ended, empty while it goes on.
 
     ``replaced``, ``aborted``, ``rolled_back``, ``old_key_dead`` (there was no way back), ``pre_empted``; of a key that
-    was taken back ``dead``, ``stays_alive``, ``brought_again``.
+    was taken back ``dead``, ``stays_alive``, ``brought_again``, ``old_value_gone``.
     """
     if run.state == "complete":
-        kept = {STAYS_ALIVE, "brought_again"}.intersection([run.facts.get("cause")])
+        kept = {STAYS_ALIVE, "brought_again", VALUE_GONE}.intersection([run.facts.get("cause")])
         return "replaced" if run.procedure != UNUSED else kept.pop() if kept else "dead"
     undone = {"pinned_again": "rolled_back", "old_key_dead": "old_key_dead"}
     how = undone.get(run.facts.get("undone_cutover", ""), "aborted")

@@ -95,7 +95,12 @@ async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | N
     note = await rotation_steps.asked(app, run, run.from_version)
     if note is not None and note.status in DEAD:
         return {"cause": "dead_already", "from_version": run.from_version}
-    return await old_version.revoked(app, actor, run)
+    try:
+        return await old_version.revoked(app, actor, run)
+    except Conflict as error:
+        if note is not None or error.code != "revoke_by_hand":
+            raise
+    return await old_version.proved_dead(app, actor, run, run.from_version)  # its value is gone
 
 
 _EVENT: Final = EventName.KEY_ROTATION

@@ -138,7 +138,8 @@ SELECT r.seq FROM byokeep.audit_record r
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version;
 
 -- name: rotation_versions_of_others
--- Versions that other runs made or have yet to end, or a mass revocation: the keys of a client at a provider share a place.
+-- Versions that other runs made or have yet to end, or a mass revocation, and those that other references served last
+-- unless they are known to be dead: the keys of a client at a provider share a place.
 SELECT CAST(p.facts ->> fact.name AS integer) AS version
   FROM byokeep.procedure_run p JOIN byokeep.credential_ref r ON r.client_id = p.client_id AND r.id = :id
  CROSS JOIN (VALUES ('version'), ('from_version'), ('also_version')) AS fact (name)
@@ -147,7 +148,22 @@ SELECT CAST(p.facts ->> fact.name AS integer) AS version
 UNION
 SELECT i.version FROM byokeep.revocation_item i JOIN byokeep.credential_ref r ON r.client_id = i.client_id AND r.id = :id
  WHERE i.client_id = :client_id AND i.kind = 'key' AND i.provider = r.provider AND i.state <> 'revoked'
-   AND i.settled_by IS NULL;
+   AND i.settled_by IS NULL
+UNION
+SELECT o.version FROM byokeep.credential_ref o
+  JOIN byokeep.credential_ref r ON r.client_id = o.client_id AND r.provider = o.provider AND r.kind = o.kind
+ WHERE r.client_id = :client_id AND r.id = :id AND o.id <> r.id
+   AND NOT EXISTS (SELECT FROM byokeep.revocation_item i
+                    WHERE i.client_id = o.client_id AND i.object_id = o.id AND i.version = o.version
+                      AND (i.state = 'revoked' OR i.settled_by IS NOT NULL));
+
+-- name: ref_of_version
+-- The reference that a version of a place was written for.
+SELECT p.object_id FROM byokeep.procedure_run p
+  JOIN byokeep.credential_ref r ON r.client_id = p.client_id AND r.provider = p.facts ->> 'provider'
+ WHERE p.client_id = :client_id AND r.id = :id AND p.procedure = 'onboard_key'
+   AND (p.facts ->> 'version')::integer = :version AND p.evidence -> 'vault_write_event' IS NOT NULL
+ ORDER BY p.started_at DESC LIMIT 1;
 
 -- name: rotation_keyless
 -- Whether a version is the ids of a keyless credential, so that no key of it lives at a provider.
