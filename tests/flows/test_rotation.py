@@ -1059,9 +1059,31 @@ async def test_no_way_back_once_the_call_to_revoke_has_begun(desk: Desk) -> None
     )
     run = (await begun(desk, client, SKIP + "&old_ends=now", "openrouter"))[3]
     assert (await rotation(desk, run))["missing"][0] == "revoke"
-    status, refused = await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator")
-    assert (status, refused["code"]) == (409, "procedure_goes_on")
+    for path in (f"/v1/rotations/{run}/rollback", f"/v1/procedures/{run}/abort"):
+        status, refused = await desk.call("POST", path, "operator")
+        assert (status, refused["code"]) == (409, "procedure_goes_on"), path
     assert await served(desk, client, "openrouter") == 2
+
+
+async def test_an_old_key_that_is_forbidden_is_no_dead_one_and_stays_a_task(desk: Desk) -> None:
+    """Its provider takes it from other addresses only: the new one goes on serving, and the old one is ended for good
+    once a call proves that it is dead."""
+    client = await desk.stand.client()
+    old, _, ref, run = await begun(desk, client, SKIP)
+    desk.sim.faults.add({"provider": "openai", "kind": "status", "status": 403, "times": 50})
+    assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
+    await desk.work()
+    found = await rotation(desk, run)
+    assert (found["state"], found["ended"], await served(desk, client)) == ("aborted", "old_key_not_proved", 2)
+    due = (await desk.call("GET", f"/v1/due?client_id={client}&kind=unused_key", "auditor"))[1]["items"]
+    task = await hand_on(desk, due[0]["item"])
+    assert (task["from_version"], task["ref"], task["reason"]) == (1, ref, "revoke_by_hand")
+    assert {"rollback_impossible", "unused_key_alive"} <= set(desk.stand.alerts())
+    assert await desk.web.intake.live_versions(desk_place(client)) == [1, 2]
+    desk.sim.faults.clear()
+    desk.sim.book.keys.put("openai", old.decode(), SimKeyState.REVOKED, None)
+    assert (await resume(desk, task["id"]))["ended"] == "dead"
+    assert await desk.web.intake.live_versions(desk_place(client)) == [2]
 
 
 @pytest.mark.parametrize("provider", ["openai", "openrouter", "heygen"])
@@ -1094,9 +1116,11 @@ async def test_a_key_that_ends_while_its_rotation_is_taken_back_is_told_as_ended
     assert undone["stop" if paused else "cutover"] == "reference_ended"
     if provider == "openai":
         assert (await unused(desk, ref))["ended"] == ""
+        left = (await desk.call("GET", f"/v1/due?client_id={client}&kind=unused_key", "auditor"))[1]["items"]
+        assert [one["name"] for one in left] == ["openai/version 1", "openai/version 2"]  # neither serves, both live
         assert await desk.web.intake.live_versions(desk_place(client)) == [1, 2]
     if provider == "openrouter":
-        assert keys_of(desk, provider) == ["revoked", "valid"]
+        assert keys_of(desk, provider) == ["revoked", "revoked"]
 
 
 @pytest.mark.parametrize("known", ["failed", "quarantined"])

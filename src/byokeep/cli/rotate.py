@@ -146,7 +146,7 @@ def start(
 def status(rotation: UUID | None = None, *, ref: Key | None = None) -> None:
     """Show a rotation: its progress, next step and records. Without an id, list all rotations, finished ones too.
 
-    A withdrawn new key is listed until it is dead at its provider.
+    A key that serves nobody any more is listed until it is dead at its provider.
 
     Example: byokeep rotate status
 
@@ -178,7 +178,7 @@ def resume(rotation: UUID, *, accept: Accept | None = None) -> None:
 
     Args:
         rotation: As `byokeep rotate status` shows it.
-        accept: What it stopped for; stays_alive: the owner keeps a new key that was withdrawn.
+        accept: What it stopped for; stays_alive: the owner keeps a key that serves nobody.
     """
     _show(run(call("POST", f"/v1/rotations/{rotation}/resume", body={"accept": accept or ""})))
 

@@ -37,7 +37,7 @@ _ACCEPTS: Final = {
     "other_account": "The new key is of another account than the old one. That is meant.",
     "revoke_by_hand": "You have revoked the old key on the provider's page. Its death is proved by a call next.",
     "soak_unknown": "No runner told how calls with the new key ended. End the old one all the same.",
-    STAYS_ALIVE: "Its owner keeps the new key for something else.",
+    STAYS_ALIVE: "Its owner keeps the key for something else.",
     VALUE_GONE: "You have made sure that the old key is dead. No call proves it: the store has lost its value.",
 }
 

@@ -104,6 +104,7 @@ class Procedure:
         abortable: Any holder can end it and have it undone; otherwise it runs to its last step. A function of the run
             may decide.
         no_return: Once this step is done, nobody can end the run.
+        ends: ``(tx, run)``: raises why nobody can end the run now, by what is on record.
         named: Its steps are asked for only by name, by a command of its domain.
         shape: How the acts of its steps are given a run.
         run_field: The field in which its events name the run.
@@ -120,6 +121,7 @@ class Procedure:
     startable: bool = False
     abortable: bool | Callable[[Run], bool] = False
     no_return: str = ""
+    ends: Callable[..., Awaitable[None]] | None = None
     named: bool = False
     shape: type[Run] = Run
     run_field: str = "run"

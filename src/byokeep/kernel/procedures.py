@@ -307,7 +307,7 @@ async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     Raises:
         Denied, NotFound: As :func:`resume`.
         Conflict: ``procedure_goes_on``: it is none that can be aborted; ``procedure_over``: it is complete or aborted
-            already; ``procedure_moved``.
+            already; ``procedure_moved``; what the procedure's ``ends`` raises.
     """
     run = await _find(app, actor, run_id)
     procedure = app.procedures[run.procedure]
@@ -316,6 +316,8 @@ async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
             raise _over(procedure, run)
         if not procedure.may_end(run):
             raise Conflict("procedure_goes_on", next_step=f"Finish it with its last step: {procedure.look(run_id)}.")
+        if procedure.ends is not None:
+            await procedure.ends(tx, procedure.shaped(run))
         # The next step may have been begun, and cut off before its record: it is undone as well.
         begun = procedure.next(run)
         evidence = run.evidence if begun is None else {**run.evidence, begun.name: 0}

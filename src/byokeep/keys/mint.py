@@ -189,7 +189,7 @@ async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | N
 _SAME: Final = old_version.ROTATE_KEY
 ROTATE_KEY_MINTED: Final = Procedure(
     name=rotation.MINTED, shape=KeyRotation, verb=_SAME.verb, abortable=_SAME.abortable, no_return=_SAME.no_return,
-    look=_SAME.look,
+    ends=_SAME.ends, look=_SAME.look,
     steps=(
         Step(name="create", act=_minted, undo=take_back, evidence=EventName.KEY_ROTATION),
         Step(name="verify", act=_verified, evidence=EventName.KEY_ROTATION),

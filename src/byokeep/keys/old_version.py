@@ -259,7 +259,7 @@ def _of_versions(run: Run, fields: Mapping[str, Any]) -> bool:
 _EVENT: Final = EventName.KEY_ROTATION
 ROTATE_KEY: Final = Procedure(
     name=rotation.ROTATE, shape=KeyRotation, verb=Verb.KEY_WRITE, abortable=lambda run: not run.facts.get("leaked"),
-    no_return="revoke", look=rotation.look,
+    no_return="revoke", ends=rotation.may_go_back, look=rotation.look,
     steps=(
         Step(name="create", act=rotation_steps.created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT,
              proves=_of_versions),

@@ -2,7 +2,8 @@
 
 Rules
 - The provider is asked first, and only a key that it reports as live serves again. A leaked key, or one whose
-  revocation has begun, never does.
+  revocation has begun, never does. The new one goes on serving then, and unless the provider says that the old key is
+  dead a run of its own ends it: whether it is alive nobody knows.
 - The provider is asked a few times; then the run waits for a person, with an alert.
 
 It may not withdraw the new version: :mod:`byokeep.keys.old_version` does.
@@ -16,7 +17,8 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Actor
-from byokeep.core.procedure import Fields
+from byokeep.core.procedure import Fields, Run
+from byokeep.kernel import procedures
 from byokeep.kernel.app import WorkerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
@@ -24,6 +26,7 @@ from byokeep.keys import administration, rotation, rotation_steps
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import ALIVE, DEAD, KeyRotation
 
+_DEAD: Final = "old_key_dead"
 _REFUSED: Final = DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # such a key serves nobody again
 _ASKED_AGAIN: Final = {
     Unavailable: "This is retried automatically.",
@@ -35,8 +38,11 @@ async def unpin(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None
     """Pin the old version again, if the provider says that it is alive."""
     if "pinned_at" not in run.facts:
         return {"cause": "not_cut_over"}
-    if (note := await _alive(app, actor, run)) is None:
-        return {"cause": "old_key_dead", "version": run.version}
+    note = await _asked(app, actor, run)
+    if note is None or note.status not in ALIVE:
+        if (cause := _ended(note)) != _DEAD:
+            await _end_old(app, actor, run, leaked=note is not None and note.status is OutcomeStatus.LEAKED)
+        return {"cause": cause, "version": run.version}
     facts = run.facts
     was = {"risk": facts["was_risk"], "created_by": UUID(facts["was_created_by"]),
            "rotation_due_at": datetime.fromisoformat(facts["was_due_at"]),
@@ -45,20 +51,42 @@ async def unpin(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None
     async with app.db.begin(client_id=run.client_id) as tx:
         ref = await tx.one(ref_from, "ref_lock_row", **run.at)
         await rotation.require_open(tx, run)
-        if ref.state in rotation.OVER:
-            return {"version": run.version, "cause": "reference_ended"}
-        back = await tx.maybe(
+        over = ref.state in rotation.OVER
+        back = None if over else await tx.maybe(
             ref_from, "ref_pin_back", **run.at, version=run.from_version, from_version=run.version,
             verified=note.verified, **was,
         )  # fmt: skip
         if back is not None:
             await rotation_steps.say_alive(tx, actor, run, note)
             await rotation.note_pin(tx, actor, run, run.from_version, run.version)
+    if over:
+        await _end_old(app, actor, run)
+        return {"version": run.version, "cause": "reference_ended"}
     return {"version": run.from_version, "cause": "pinned_again"}
 
 
-async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome | None:
-    """Ask the provider whether the old version may serve again; None: it is ended, and people are told.
+def _ended(note: CheckOutcome | None) -> str:
+    """Return why an old version does not serve again."""
+    return _DEAD if note is not None and note.status in DEAD else "old_key_not_proved"
+
+
+async def _end_old(app: WorkerApp, actor: Actor, run: KeyRotation, *, leaked: bool = False) -> None:
+    """Begin the end of an old version that serves nobody again; one that leaked nobody may keep alive."""
+    about = rotation.unused_id(run.id, run.from_version)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        begun: Run | None = await tx.maybe(Run, "procedure_get", id=about)
+        if begun is None:
+            facts = {"pinned_at": rotation.stamp(await rotation.pinned_at(tx, run))}
+            facts |= {} if leaked else {"rotation": str(run.id)}
+            begun = await rotation.end_unused(
+                tx, app, actor, about, run.client_id, run.object_id, run.provider.value, run.from_version, facts=facts
+            )
+    await procedures.wake(app, begun)
+
+
+async def _asked(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome | None:
+    """Ask the provider whether the old version may serve again; None: it is not asked, for that was begun to be ended
+    or is gone. People are told unless it is alive.
 
     Raises:
         Unavailable: ``old_key_not_proved``: nobody can tell now.
@@ -81,12 +109,13 @@ async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome
         )
         error = Unavailable if tries < administration.CALLS else Conflict
         raise error("old_key_not_proved", next_step=_ASKED_AGAIN[error], status=note.status.value)
-    return None
+    return note
 
 
 async def serve_old(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Serve the old version again, if its provider says that it is alive."""
-    if (note := await _alive(app, actor, run)) is None:
-        return {"cause": "old_key_dead", "version": run.from_version}
+    note = await _asked(app, actor, run)
+    if note is None or note.status not in ALIVE:
+        return {"cause": _ended(note), "version": run.from_version}
     serves = await rotation_steps.serve(app, actor, run, note)
     return {"cause": "serves_again" if serves else "reference_ended", "version": run.from_version}

@@ -538,16 +538,24 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
         if "cutover" not in run.evidence:
             early = f"The old key still serves. End it: `byokeep rotate abort {run_id}`."
             raise Conflict("not_cut_over", next_step=early, run=run_id)
-        async with app.db.begin(client_id=run.client_id) as tx:
-            begun = await is_leaked(tx, run) or await revocation_begun(tx, run)
-            ref = await tx.one(ref_from, "ref_get", id=run.object_id)
-        if ref.state in OVER:
-            over = f"The key was retired, so no version serves again. The rotation ends the old one: {look(run_id)}."
-            raise Conflict("reference_ended", next_step=over, state=ref.state)
-        if begun:
-            step = f"The old key is being ended at its provider, so the new one stays: {look(run_id)}."
-            raise Conflict("procedure_goes_on", next_step=step, run=run_id)
         return await procedures.abort(app, actor, run_id)
+
+
+async def may_go_back(tx: Tx, run: KeyRotation) -> None:
+    """See that an old version may serve again, if another one does: whoever ends its rotation, and by which command.
+
+    Raises:
+        Conflict: ``reference_ended``, ``procedure_goes_on``.
+    """
+    if "cutover" not in run.evidence:
+        return
+    ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+    if ref.state in OVER:
+        over = f"The key was retired, so no version serves again. The rotation ends the old one: {look(run.id)}."
+        raise Conflict("reference_ended", next_step=over, state=ref.state)
+    if await is_leaked(tx, run) or await revocation_begun(tx, run):
+        step = f"The old key is being ended at its provider, so the new one stays: {look(run.id)}."
+        raise Conflict("procedure_goes_on", next_step=step, run=run.id)
 
 
 def _changing(app: WebApp, actor: Actor, run: KeyRotation) -> AbstractAsyncContextManager[None]:

@@ -76,14 +76,15 @@ def old_name(run: KeyRotation) -> str:
 def ended(run: KeyRotation) -> str:
     """Return how a run ended, empty while it goes on.
 
-    ``replaced``, ``aborted``, ``rolled_back``, ``old_key_dead`` (there was no way back), ``pre_empted``; of a key that
-    was taken back ``dead``, ``stays_alive``, ``brought_again``, ``old_value_gone``.
+    ``replaced``, ``aborted``, ``rolled_back``, ``old_key_dead`` and ``old_key_not_proved`` (there was no way back),
+    ``pre_empted``; of a key that was taken back ``dead``, ``stays_alive``, ``brought_again``, ``old_value_gone``.
     """
     if run.state == "complete":
         kept = {STAYS_ALIVE, "brought_again", VALUE_GONE}.intersection([run.facts.get("cause")])
         return "replaced" if run.procedure != UNUSED else kept.pop() if kept else "dead"
-    undone = {"pinned_again": "rolled_back", "old_key_dead": "old_key_dead"}
-    how = undone.get(run.facts.get("undone_cutover", ""), "aborted")
+    undone = run.facts.get("undone_cutover", "")
+    stays = undone if undone in ("old_key_dead", "old_key_not_proved") else "aborted"
+    how = "rolled_back" if undone == "pinned_again" else stays
     return "" if run.closed_at is None else run.reason or how
 
 
