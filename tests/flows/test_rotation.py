@@ -1123,6 +1123,60 @@ async def test_a_key_that_ends_while_its_rotation_is_taken_back_is_told_as_ended
         assert keys_of(desk, provider) == ["revoked", "revoked"]
 
 
+@pytest.mark.parametrize("by", ["pasted", "minted"])
+async def test_a_new_key_that_waits_when_the_key_is_retired_or_compromised_is_ended(desk: Desk, by: str) -> None:
+    """Its rotation waited for a person, and is undone at once: what was made is ended at the provider, and what was
+    pasted is a task. One that has cut over is on the due list until the old key is dead."""
+    over = RETIRED if by == "minted" else RETIRED | {"to": "compromised"}
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
+    await administered(desk, client, "openrouter")
+    if by == "minted":
+        run = await minted(desk, ref, skip_rehearsal=False)
+    else:
+        admin = desk.sql("SELECT id FROM byokeep.credential_ref WHERE purpose = 'admin'")
+        assert (await desk.call("POST", f"/v1/refs/{admin}/state", "operator", RETIRED))[0] == 200
+        run = (await desk.put(client, desk.canary("openrouter"), "openrouter"))[1]["rotation"]
+        await desk.work()
+    assert (await rotation(desk, run))["reason"] == "not_rehearsed"
+    assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", over))[0] == 200
+    await desk.work()
+    assert ((await rotation(desk, run))["state"], (await desk.ref(ref))["candidate"]) == ("aborted", None)
+    due = (await desk.call("GET", f"/v1/due?client_id={client}&kind=unused_key", "auditor"))[1]["items"]
+    assert [one["name"] for one in due] == (["openrouter/version 2"] if by == "pasted" else [])
+    if by == "minted":
+        assert keys_of(desk, "openrouter") == ["revoked", "valid"]
+        return
+    _, _, other, cut_over = await begun(desk, client, SKIP)
+    assert (await desk.call("POST", f"/v1/refs/{other}/state", "operator", RETIRED))[0] == 200
+    desk.sql("UPDATE byokeep.procedure_run SET started_at = started_at - interval '8 days' WHERE closed_at IS NULL")
+    due = (await desk.call("GET", f"/v1/due?client_id={client}&kind=key", "auditor"))[1]["items"]
+    assert (other, f"byokeep rotate status {cut_over}") in [(one["item"], one["command"]) for one in due]
+
+
+async def test_a_key_that_is_made_while_the_one_in_use_is_revoked_is_ended_and_told(desk: Desk) -> None:
+    """A mass revocation comes while the provider makes the key: nobody gets it, it is dead there, and people hear."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
+    await administered(desk, client, "openrouter")
+    whole = desk.worker.issuer.mint
+
+    async def meanwhile(*given: Any) -> Any:
+        made = await whole(*given)
+        said = {"reason": "provider_breached", "provider": "openrouter"}
+        assert (await desk.call("POST", "/v1/mass-revocations", "operator", said))[0] == 202
+        return made
+
+    desk.worker.issuer.mint = meanwhile  # type: ignore[method-assign]
+    run = await minted(desk, ref)
+    desk.worker.issuer.mint = whole  # type: ignore[method-assign]
+    found = await rotation(desk, run)
+    assert (found["reason"], keys_of(desk, "openrouter")) == ("nothing_serves", ["revoked", "revoked"])
+    assert "minted_key_refused" in desk.stand.alerts()
+    assert (await resume(desk, run))["reason"] == "reference_ended"  # and makes no other one
+    assert desk.sim.book.minted == 1
+
+
 @pytest.mark.parametrize("known", ["failed", "quarantined"])
 async def test_what_is_known_of_a_paused_key_does_not_derail_its_rotation(desk: Desk, known: str) -> None:
     """It is verified again, or was seen in a log: its successor still comes in beside it and serves in the end. What

@@ -318,11 +318,16 @@ async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
             raise Conflict("procedure_goes_on", next_step=f"Finish it with its last step: {procedure.look(run_id)}.")
         if procedure.ends is not None:
             await procedure.ends(tx, procedure.shaped(run))
-        # The next step may have been begun, and cut off before its record: it is undone as well.
-        begun = procedure.next(run)
-        evidence = run.evidence if begun is None else {**run.evidence, begun.name: 0}
-        await _move(tx, procedure, run, actor, evidence=evidence, state=_UNDOING, asked_by=actor.id)
+        await undo(tx, actor, procedure, run)
     return await resume(app, actor, run_id)
+
+
+async def undo(tx: Tx, actor: Actor, procedure: Procedure, run: Run) -> Run:
+    """Begin to undo a run that may end; whoever calls wakes it. Raises Conflict(``procedure_moved``)."""
+    # The next step may have been begun, and cut off before its record: it is undone as well.
+    begun = procedure.next(run)
+    evidence = run.evidence if begun is None else {**run.evidence, begun.name: 0}
+    return await _move(tx, procedure, run, actor, evidence=evidence, state=_UNDOING, asked_by=actor.id)
 
 
 def _over(procedure: Procedure, run: Run) -> Conflict:

@@ -45,6 +45,7 @@ async def _minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | No
     """Make a key at the provider and store it as the candidate."""
     async with administering(app, actor, run) as (custody, admin, secret):
         await _end_strays(app, actor, run, admin, secret)
+        await rotation_steps.ref_of(app, run)
         await make_room(app, run.place, await custody.newest(run.place), custody.keep_more)
         await _may_try(app, actor, run)
         await called(app, actor, run, "mint", "", Outcome.INTENDED)
@@ -53,7 +54,12 @@ async def _minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | No
         made = await app.issuer.mint(run.provider.value, secret, name, admin.place)
         with made.value:
             ends = None if made.life_s is None else asked_at + timedelta(seconds=made.life_s)
-            version = await _stored(app, actor, run, custody, made, ends)
+            try:
+                version = await _stored(app, actor, run, custody, made, ends)
+            except Rejected:  # nobody gets it
+                await _tell_refused(app, actor, run)
+                await _end_strays(app, actor, run, admin, secret)
+                raise
     return {"provider": run.provider.value, "version": version, "from_version": run.from_version}
 
 
@@ -170,10 +176,14 @@ async def _verified(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | 
         if error.code not in _REFUSED:
             raise
         await take_back(app, actor, run)
-        async with app.db.begin(client_id=run.client_id) as tx:
-            reason = "minted_key_refused"
-            await open_alert(tx, app, actor, reason=reason, client_id=run.client_id, object_id=run.object_id)
+        await _tell_refused(app, actor, run)
         raise
+
+
+async def _tell_refused(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
+    async with app.db.begin(client_id=run.client_id) as tx:
+        reason = "minted_key_refused"
+        await open_alert(tx, app, actor, reason=reason, client_id=run.client_id, object_id=run.object_id)
 
 
 async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:

@@ -3,7 +3,8 @@
 Rules
 - What is shown says where a key is and what state it has, never its value.
 - A change of state follows the one table in :mod:`byokeep.core.keystate`, and leaves a row and a record. A provider's
-  key that is called compromised ends the jobs that declared it.
+  key that is called compromised ends the jobs that declared it. Where it ends a key, a new one that waits beside it is
+  taken back.
 - Nobody can ask for a state that only the service may set (a verified key becomes active).
 - What could not be compared with the store counts as unknown, never as ok (R2.3-8).
 - A key's history comes from the audit log, not from the tables (S-OWASP-10). A lease counts as access, because its
@@ -19,6 +20,7 @@ It may not see a value: a value stored before there were fingerprints gets none 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -27,15 +29,16 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from byokeep.audit.disclosure import MAX_RECORDS, RecordWindow, said_in
-from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.keystate import LIVE, KeyState, check_transition
 from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Provider, Risk, Role, SecretKind
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, require_proof
+from byokeep.core.procedure import Run
 from byokeep.core.ref import SecretRef, parse
-from byokeep.kernel import incidents
+from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, ServiceLimits, WebApp
 from byokeep.kernel.command import command, find, open_alert
 from byokeep.kernel.ports import Tx
@@ -175,6 +178,7 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
         Conflict: ``state_moved``: somebody else changed it meanwhile; ``rotation_in_flight``: its rotation paused it.
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_STATE)
+    undone: Run | None = None
     async with command(
         app, actor, Verb.KEY_STATE, client_id=ref.client_id, object_id=ref_id, refused_as=EventName.KEY_STATE_CHANGED,
         on_client=True,
@@ -200,7 +204,24 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
                 tx, app, actor, IncidentKind.SUSPECTED_LEAK, client_id=ref.client_id, source=IncidentSource.PERSON,
                 object_kind="key", object_id=ref.id, alert="key_leak_suspected",
             )  # fmt: skip
-        return moved
+        if to in (KeyState.DEACTIVATED, KeyState.COMPROMISED):
+            undone = await _end_rotation(tx, app, actor, ref)
+    if undone is not None:
+        with suppress(Unavailable):  # the workers come by it
+            await procedures.wake(app, undone)
+    return moved
+
+
+async def _end_rotation(tx: Tx, app: App, actor: Actor, ref: CredentialRef) -> Run | None:
+    """Begin to take back the new key that waits beside one that serves nobody any more: else it lives on, forgotten.
+
+    None: there is none. An emergency rotation, and one that has cut over, go on to the end of the old key.
+    """
+    run = await tx.maybe(Run, "rotation_open", client_id=ref.client_id, ref_id=ref.id)
+    if run is None or run.state not in ("running", "failed") or "cutover" in run.evidence:
+        return None
+    procedure = app.procedures[run.procedure]
+    return await procedures.undo(tx, actor, procedure, run) if procedure.may_end(run) else None
 
 
 async def _end_holders(tx: Tx, ref: CredentialRef) -> int:

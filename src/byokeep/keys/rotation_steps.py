@@ -32,7 +32,7 @@ from byokeep.keys.rotation import KeyRotation, accepted, is_leaked, note_pin, pi
 ERROR_BUDGET: Final = 0.02  # of the calls that runners told
 
 
-async def _ref(app: App, run: KeyRotation) -> CredentialRef:
+async def ref_of(app: App, run: KeyRotation) -> CredentialRef:
     """Return the reference as it stands. Raises Conflict(``reference_ended``)."""
     async with app.db.begin(client_id=run.client_id) as tx:
         ref = await tx.one(ref_from, "ref_get", id=run.object_id)
@@ -67,7 +67,7 @@ async def verified(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
 
 async def _good(app: App, found: KeyRotation) -> bool:
     """Whether the newest verification of the version that waits passed; False: it goes on. Raises Conflict."""
-    ref = await _ref(app, found)
+    ref = await ref_of(app, found)
     asked = {"client_id": found.client_id, "ref_id": found.object_id}
     async with app.db.begin(client_id=found.client_id) as tx:
         sop = await tx.maybe(SopRun, "sop_of_version", **asked, version=found.version)
@@ -114,7 +114,7 @@ async def cutting(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
 
     The record says for how long the old one stays good, where the two overlap.
     """
-    ref = await _ref(app, run)
+    ref = await ref_of(app, run)
     ends = ref.candidate_expires_at
     if ref.candidate != run.version or (ends is not None and ends <= app.clock.now()):
         step = "The new version was dropped, or has expired, meanwhile. End this rotation."

@@ -40,7 +40,7 @@ WITH item AS (
                        o.started_at) END AS until) a) w
      CROSS JOIN LATERAL (SELECT CASE WHEN o.evidence -> 'create' IS NOT NULL
                                      THEN o.started_at + make_interval(days => :dual_days) END AS until) d
-     WHERE r.kind = 'provider_api_key' AND r.provider_place = '' AND (r.state IN ('active', 'suspended') OR r.state = 'compromised'
+     WHERE r.kind = 'provider_api_key' AND r.provider_place = '' AND (r.state IN ('active', 'suspended') OR o.id IS NOT NULL OR r.state = 'compromised'
            AND NOT EXISTS (SELECT FROM byokeep.credential_ref n
                             WHERE n.client_id = r.client_id AND n.provider = r.provider AND n.purpose = r.purpose
                               AND n.kind = r.kind AND n.created_at > r.created_at))
