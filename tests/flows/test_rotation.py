@@ -981,6 +981,18 @@ async def test_two_live_versions_for_too_long_are_told_and_nothing_else_happens(
         assert desk.sim.book.keys.find(provider, value.decode()).state is SimKeyState.VALID  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("provider", ["openrouter", "heygen"])
+async def test_a_leaked_key_is_stopped_also_where_none_can_be_made_for_it(desk: Desk, provider: str) -> None:
+    """Whoever asks a worker to make the next one has no administrator's key, or no provider with such a call: what
+    leaked is served to nobody all the same."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, provider=provider))["ref"]
+    body = {"leaked": True, "mint": True}
+    status, urgent = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", body)
+    assert (status, (await desk.ref(ref))["state"]) == (201, "suspended"), urgent
+    assert await refused_key(desk, client, provider) == "credential_not_usable"
+
+
 @pytest.mark.parametrize("administered_", [False, True])
 async def test_a_leaked_key_that_no_call_ends_waits_until_a_person_says_that_it_is_ended(
     desk: Desk, administered_: bool

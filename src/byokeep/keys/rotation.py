@@ -165,7 +165,7 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         Denied, NotFound: As :func:`byokeep.keys.refs.get_ref`.
         Rejected: ``unknown_grace``; ``not_a_provider_key``; ``serves_keyless``: it has none; ``nothing_serves``: the
             key is not in use, so that there is nothing to keep alive; ``cannot_mint``: the provider has no call for
-            it, or there is no administrator's key, or one that is known to be refused.
+            it, or there is no administrator's key, or one that is known to be refused; none of it if it leaked.
         Unauthenticated: ``step_up_required``, unless the key leaked.
         Conflict: ``rotation_in_flight``.
     """
@@ -211,8 +211,8 @@ async def _start(
     stops = app.limits.rotation_modes.get(ref.provider.value) == "cutover"
     # Where a provider has no call for it, a person makes the key by a date; nobody's key is paused unasked.
     mints = wish.mint and (stops or "mint" in app.limits.rotation_acts.get(ref.provider.value, ()))
-    if mints:
-        await _may_mint(tx, app, ref, leaked=wish.leaked)
+    if mints and not wish.leaked:  # one that leaked is stopped whatever comes after
+        await _may_mint(tx, app, ref)
     usual = CUTOVER if stops else ROTATE
     run = await _begin(tx, app, actor, ref, facts, LEAKED if wish.leaked else MINTED if mints else usual)
     if wish.skip_rehearsal:
@@ -324,7 +324,7 @@ async def _leak_told(tx: Tx, app: App, actor: Actor, ref: CredentialRef) -> None
     )  # fmt: skip
 
 
-async def _may_mint(tx: Tx, app: App, ref: CredentialRef, *, leaked: bool) -> None:
+async def _may_mint(tx: Tx, app: App, ref: CredentialRef) -> None:
     able = "mint" in app.limits.rotation_acts.get(ref.provider.value, ())
     admin = await admin_of(tx, ref.client_id, ref.provider)
     if not able or admin is None:
@@ -332,7 +332,7 @@ async def _may_mint(tx: Tx, app: App, ref: CredentialRef, *, leaked: bool) -> No
         add = f"; or first give the administrator key: `byokeep key admin {ref.client_id} {ref.provider}`."
         raise Rejected("cannot_mint", next_step=step + (add if able else "."))
     known = await tx.all(UUID, "rotation_admin_refused", client_id=ref.client_id, id=admin.id, reason=REFUSED)
-    if known and not leaked:  # one that leaked is stopped whatever comes after
+    if known:
         give = f"`byokeep key admin {ref.client_id} {ref.provider}`"
         step = f"The provider refuses the administrator key. Give another one: {give}. If it works again:"
         raise Rejected("cannot_mint", next_step=f"{step} `byokeep alert close {known[0]}`.")
