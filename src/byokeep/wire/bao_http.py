@@ -33,7 +33,6 @@ from yarl import URL
 
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable, refusing
-from byokeep.core.sealed_record import MOST_KEPT
 from byokeep.core.secret import Secret
 from byokeep.wire.address import parse_address
 from byokeep.wire.transport import CaFileUnreadable, Transport, failing, read_body
@@ -464,9 +463,9 @@ async def live_versions(
     return newest, sorted(live)
 
 
-async def keep_more(http: BaoHttp, token: Secret, path: str, *, lease_id: str | None = None) -> None:
-    """Have the store keep :data:`MOST_KEPT` versions of a path. Raises what :meth:`BaoHttp.request` raises."""
-    body = {"max_versions": str(MOST_KEPT)}  # as text: the store's policies compare it with theirs
+async def keep_more(http: BaoHttp, token: Secret, path: str, most: int, *, lease_id: str | None = None) -> None:
+    """Have the store keep ``most`` versions of a path. Raises what :meth:`BaoHttp.request` raises."""
+    body = {"max_versions": str(most)}  # as text: the store's policies compare it with theirs
     await http.request("POST", _kv(path, "metadata"), token=token, body=body, lease_header=lease_id)
 
 

@@ -40,6 +40,7 @@ from byokeep.core.errors import Denied, Rejected
 from byokeep.core.exchange import declared, identity_path
 from byokeep.core.model import PROFILE, Environment, Provider
 from byokeep.core.ref import AppRef, ProfileRef, SecretRef
+from byokeep.core.sealed_record import MOST_KEPT
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import LeakCount, ServiceLimits, Swap
 from byokeep.kernel.ports import CheckOutcome, Written
@@ -176,7 +177,7 @@ class LeasedValues(_Leased[SecretRef]):
     async def keep_more(self, ref: SecretRef) -> None:
         """Have the store keep more versions of a place."""
         store, token, lease_id = await self._log_in(ref)
-        await keep_more(store, token, ref.path, lease_id=lease_id)
+        await keep_more(store, token, ref.path, MOST_KEPT, lease_id=lease_id)
 
     async def app_secret(self, provider: Provider, login: str, version: int) -> Secret:
         """Return the secret of our own app at a login of the platform that the job is for."""

@@ -50,6 +50,7 @@ from byokeep.adapters.openbao.provisioning import IDENTITY_KEY, IDENTITY_TTL, LO
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.exchange import identity_path
 from byokeep.core.ref import AppRef, ProfileRef, SecretRef
+from byokeep.core.sealed_record import MOST_KEPT
 from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
 from byokeep.kernel.ports import StoreLook, Written
@@ -116,7 +117,7 @@ class BaoIntake(_Kv):
 
     async def keep_more(self, ref: SecretRef) -> None:
         """Have the store keep more versions of a place. Raises Unavailable, Denied: an earlier set-up."""
-        await self._login.retrying(lambda token: keep_more(self._login.http, token, ref.path))
+        await self._login.retrying(lambda token: keep_more(self._login.http, token, ref.path, MOST_KEPT))
 
     async def value_fingerprint(self, value: Secret) -> str:
         """Return HMAC-SHA256 in hex, under a Transit key that never leaves the store. Raises Unavailable."""
