@@ -33,8 +33,7 @@ async def leaked_key(flows: Flows) -> str:
 
     key, lanes = f"Leaky Ltd/{PROVIDER}", ("api", "browser")
     await run("key", "add", client, PROVIDER, stdin=made("leaked"))
-    place = ("--at", "workspace_id=ws-1")
-    await run("key", "admin", client, PROVIDER, *place, stdin=made("administrator", SimKeyState.MANAGEMENT))
+    await run("key", "admin", client, PROVIDER, stdin=made("administrator", SimKeyState.MANAGEMENT))
     incident = str((await run("incident", "open", "suspected_leak", "--key", key, "--since", "36h"))["id"])
     step = ("incident", "step", incident)
     await run(*step, "rotate", code=6)  # not before the kill

@@ -459,6 +459,8 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
         _must_reach(actor, scope)
         await _use_approval(app, actor, scope, wish)
         if scope.name == GLOBAL:
+            async with app.db.begin(every_client=True) as tx:
+                await _as_asked(tx, app, wish)  # before the log accepts a loss that nobody approved
             await log.rebase(app, actor)
         switch = await _open(app, actor, scope, wish)
         if scope.name == GLOBAL:
@@ -486,7 +488,6 @@ async def _as_asked(tx: Tx, app: BrokerApp, wish: Approval) -> Switch:
 async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> None:
     async with app.db.begin(every_client=True) as tx:
         await approvals.use(tx, actor, wish, scope=wish.scope, epoch=wish.epoch, look="byokeep kill status")
-        await _as_asked(tx, app, wish)  # before the log accepts a loss that nobody approved
         await record(
             tx, actor, EventName.SWITCH_OPENED, outcome=Outcome.INTENDED, client_id=scope.client_id, object_id=wish.id,
             scope=scope.name, epoch=wish.epoch,
