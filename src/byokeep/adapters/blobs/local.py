@@ -264,12 +264,21 @@ def _remove(file: Path) -> None:
 
 def _listed(place: Path, client: str) -> list[ArtifactKey]:
     found = []
-    for path in sorted(place.glob(f"{client}/*/*")):
+    clients = _within(place) if client == "*" else [place / client]
+    for path in [path for one in clients for profile in _within(one) for path in _within(profile)]:
         if path.name.endswith(_PARTIAL):
             continue
         with refusing("strange_artifact", on=ByokeepError, next_step="Find out who can write to the artifact store."):
             found.append(parse_artifact_key(path.relative_to(place).as_posix()))
     return found
+
+
+def _within(directory: Path) -> list[Path]:
+    """Return what is in a directory; none if there is none. What cannot be read raises: a glob would leave it out."""
+    try:
+        return sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _probe(place: Path) -> None:

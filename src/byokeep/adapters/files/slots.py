@@ -232,7 +232,8 @@ class SlotDirectory:
     async def all(self) -> list[UUID]:
         """Return the journals that have a slot here."""
         with usable():
-            return [UUID(file.stem) for file in await asyncio.to_thread(list, self._place.glob("*.slot"))]
+            found = await asyncio.to_thread(list, self._place.iterdir())  # raises where a glob finds nothing
+            return [UUID(file.stem) for file in found if file.suffix == ".slot"]
 
     def _file(self, journal_id: UUID) -> Path:
         return self._place / f"{journal_id}.slot"
