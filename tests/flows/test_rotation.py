@@ -1334,6 +1334,38 @@ async def test_a_new_key_that_was_taken_back_is_a_task_until_it_is_dead(desk: De
     assert (await desk.call("GET", f"/v1/due?client_id={client}&kind=unused_key", "auditor"))[1]["items"] == []
 
 
+@pytest.mark.parametrize("known", ["suspended", "quarantined"])
+async def test_a_key_whose_place_another_takes_while_it_serves_nobody_is_a_task_until_it_is_dead(
+    desk: Desk, known: str
+) -> None:
+    """A person had suspended it, or it was seen in a log, and another one is added: the first is alive at its provider.
+    Nobody keeps one alive that was seen."""
+    client = await desk.stand.client()
+    old = desk.canary()
+    ref = (await desk.onboard(client, old))["ref"]
+    if known == "suspended":
+        body = {"to": "suspended", "reason": "by_hand"}
+        assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
+    else:
+        with (desk.files / "web.log").open("ab") as file:
+            file.write(b'{"at": "2999-01-01T00:00:00Z", "event": "' + old + b'"}\n')
+        assert (await desk.call("POST", f"/v1/refs/{ref}/verify", "operator"))[0] == 202
+        await desk.work()
+        (desk.files / "web.log").write_bytes(b"")
+    status, added = await desk.put(client, desk.canary())
+    assert (status, added["ref"], added["version"], added["rotation"]) == (202, ref, 2, None)
+    await desk.work()
+    assert "unused_key_alive" in desk.stand.alerts()
+    (due,) = (await desk.call("GET", f"/v1/due?client_id={client}&kind=unused_key", "auditor"))[1]["items"]
+    task = await hand_on(desk, due["item"])
+    assert (task["from_version"], task["reason"]) == (1, "revoke_by_hand")
+    if known == "quarantined":
+        await resume(desk, task["id"], "stays_alive", 409)
+    desk.sim.book.keys.put("openai", old.decode(), SimKeyState.REVOKED, None)
+    assert (await resume(desk, task["id"]))["ended"] == "dead"
+    assert await desk.web.intake.live_versions(desk_place(client)) == [2]
+
+
 async def test_a_new_key_that_is_meant_for_something_else_stays_alive(desk: Desk) -> None:
     """Its owner keeps it: a person says so, on record, and its value leaves the store; one brought again serves."""
     client = await desk.stand.client()

@@ -9,7 +9,7 @@ Rules
   destroys it.
 - If a key already serves, a new value waits as its candidate, for its rotation (:mod:`byokeep.keys.rotation`): neither
   a typo nor a provider that cannot be reached takes anything out of service (runbook 6.2). If none serves, the
-  reference is unusable until the new value is verified.
+  reference is unusable until the new value is verified, and a key whose place it takes is ended.
 - No write pushes out a version that serves or that a run has yet to end: the store keeps a fixed number of a place, and
   values that were refused, cut off or made use them up, too. It is told to keep more before that.
 - The value's leak fingerprints are recorded before it is written, so that everything in the store can be searched for.
@@ -69,6 +69,7 @@ from byokeep.keys.rotation import (
     offered,
     refuse_keyless,
     refuse_unchanged,
+    replaced,
     stopped_for,
 )
 from byokeep.tenancy.clients import require_active
@@ -362,11 +363,14 @@ async def _recorded(
     tx: Tx, app: App, actor: Actor, plan: _OnboardPlan, written: Written, facts: dict[str, int]
 ) -> Onboarded:
     ref, run = plan.ref, plan.run
-    row = await _put_ref(tx, app, actor, plan)  # before its record, which says what the row is
+    live = await tx.maybe(ref_from, "ref_get", id=run.object_id)
+    row = await _put_ref(tx, app, actor, plan, live)  # before its record, which says what the row is
     seq = await _say_stored(tx, actor, plan, written)
     waits = row.candidate == run.version
     before = await in_flight(tx, ref.client_id, row.id) if waits else None
     rotation = await offered(tx, app, actor, row, facts) if waits else None
+    if live is not None and not waits:
+        await replaced(tx, app, actor, live, run.id)
     stored = await proved(tx, run, {WRITE: seq}, store_request=written.request_id)
     await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.object_id, id=run.id)
     await queue_verification(tx, stored, plan.job_id, actor.request_id)
@@ -390,12 +394,13 @@ def _told(plan: _OnboardPlan, row: CredentialRef, rotation: UUID | None, *, join
     )  # fmt: skip
 
 
-async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _OnboardPlan) -> CredentialRef:
+async def _put_ref(
+    tx: Tx, app: App, actor: Actor, plan: _OnboardPlan, live: CredentialRef | None
+) -> CredentialRef:  # fmt: skip
     same = {"client_id": plan.ref.client_id, "id": plan.run.object_id, "version": plan.run.version,
             "risk": plan.risk.value, "rotation_due_at": plan.due.due_at, "rotation_days": plan.days,
             "place": plan.place,
             "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
-    live = await tx.maybe(ref_from, "ref_get", id=plan.run.object_id)
     stopped = await stopped_for(tx, live)
     offered_ = await tx.maybe(ref_from, "ref_offer", **same, stopped=stopped, expires_at=None, minted=False)
     if (row := offered_ or await tx.maybe(ref_from, "ref_renew", **same)) is not None:

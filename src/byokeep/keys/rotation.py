@@ -284,6 +284,20 @@ async def left_alive(
     )
 
 
+async def replaced(tx: Tx, app: App, actor: Actor, ref: CredentialRef, by: UUID) -> None:
+    """Begin the end of a known key in whose place another value came while it served nobody: it may be alive.
+
+    Args:
+        ref: As it was; nobody keeps alive what was seen in a log.
+        by: The onboarding of the other value.
+    """
+    if ref.verification not in ("verified", "quarantined") or ref.provider_place:
+        return
+    facts = {"pinned_at": stamp(app.clock.now())} | ({"rotation": str(by)} if ref.verification == "verified" else {})
+    at = ref.client_id, ref.id, ref.provider.value, ref.version
+    await end_unused(tx, app, actor, unused_id(by, ref.version), *at, facts=facts)
+
+
 async def end_unused(
     tx: Tx, app: App, actor: Actor, about: UUID, client_id: ClientId, ref_id: UUID, provider: str, version: int, *,
     facts: dict[str, Any],
