@@ -13,6 +13,7 @@ import pytest
 
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.evidence import ITEMS_OF, ONBOARD
+from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.operations import notify
 from byokeep_redact.search import Sweep
@@ -658,3 +659,23 @@ async def _clean(desk: Desk) -> None:
     assert b"audit_record" in dump
     report = sweep.scan_bytes(dump, source="dump") + sweep.scan_paths([desk.files])
     assert report.clean, report
+
+
+async def test_a_value_that_came_meanwhile_stays_findable(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole onboarding between the look at the store and the announcement: the second is refused, and the fingerprint
+    by which a leak of the first is found stays."""
+    client, first = await desk.stand.client(), desk.canary()
+    look, kept = desk.web.intake.current_version, list[str]()
+    found = "SELECT version, digests FROM byokeep.leak_fingerprint"
+
+    async def meanwhile(ref: SecretRef) -> int:
+        current = await look(ref)
+        monkeypatch.undo()
+        await desk.onboard(client, first)
+        kept.append(desk.sql(found))
+        return current
+
+    monkeypatch.setattr(desk.web.intake, "current_version", meanwhile)
+    status, refused = await desk.put(client, desk.canary())
+    assert (status, refused["code"]) == (409, "stale_version")
+    assert [desk.sql(found)] == kept

@@ -240,7 +240,8 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
         due = rotation_due(app.limits, app.clock.now(), days, risk, preference_days=chosen)
         run = await _adopt(tx, ref, fingerprint)
         if run is None:
-            if wish.version is not None and wish.version != current:
+            passed = live is not None and max(live.version, live.candidate or 0) > current  # one came meanwhile
+            if passed or (wish.version is not None and wish.version != current):
                 raise Conflict("stale_version", next_step="See `byokeep key show`, then decide again.", version=current)
             if live is not None:
                 refuse_keyless(live, KeyState.ACTIVE)
