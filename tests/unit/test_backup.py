@@ -324,8 +324,9 @@ async def test_a_backup_that_is_on_no_record_is_nowhere(tmp_path: Path, monkeypa
     assert [*copies.iterdir(), *settings.path("backup_dir").glob("*.age")] == []
 
     # Whoever stops it meanwhile waits for no slow place; what still comes out of it goes again.
-    go, put = threading.Event(), Directory.put
-    monkeypatch.setattr(Directory, "put", lambda *given: (go.wait(10), put(*given)))
+    go, remove, gone = threading.Event(), Directory.remove, threading.Event()
+    monkeypatch.setattr(Directory, "put", lambda _, name, file: (go.wait(10), (copies / name).write_bytes(b"x")))
+    monkeypatch.setattr(Directory, "remove", lambda *given: (remove(*given), gone.set()))
     making = asyncio.create_task(processes_backup._create(settings, cast("Any", SimpleNamespace(signer=signer))))
     while not [*settings.path("backup_dir").glob("*.age")]:
         await asyncio.sleep(0.01)
@@ -333,7 +334,7 @@ async def test_a_backup_that_is_on_no_record_is_nowhere(tmp_path: Path, monkeypa
     with pytest.raises(asyncio.CancelledError):
         await making
     go.set()
-    await asyncio.get_running_loop().shutdown_default_executor()
+    assert await asyncio.to_thread(gone.wait, 10)
     assert [*copies.iterdir(), *settings.path("backup_dir").glob("*.age")] == []
 
 

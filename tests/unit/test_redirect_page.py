@@ -42,10 +42,10 @@ async def test_the_page_says_what_to_do_and_lets_in_its_own_style_alone() -> Non
 
 async def test_a_browser_that_connects_and_says_nothing_keeps_nobody() -> None:
     """Browsers connect in advance: whoever leaves waits for none of these connections, and leaves none behind."""
-    port = free_port()
+    port, before = free_port(), asyncio.all_tasks()
     async with asyncio.timeout(5):
         async with listening(port):
             _, silent = await asyncio.open_connection("127.0.0.1", port)
             await fetched(port, "/x/done")
-    assert len(asyncio.all_tasks()) == 1
+    assert asyncio.all_tasks() == before
     silent.close()

@@ -272,6 +272,8 @@ async def make_room(
         Conflict: ``key_history_full``.
         Unavailable: Store or database.
     """
+    if newest < KEPT:
+        return
     async with app.db.begin(client_id=ref.client_id) as tx:
         oldest = await tx.maybe(int, "oldest_needed", client_id=ref.client_id, provider=ref.provider.value)
     if oldest is None or newest + 1 - oldest < KEPT:

@@ -127,6 +127,8 @@ async def verify_key(app: WorkerApp, task: Task, *, last_attempt: bool) -> str:
         ref = await tx.maybe(ref_from, "ref_get", id=task.ref_id)
     if run is None or ref is None or run.state != "running" or not _belongs(task, run, ref):
         return "superseded"
+    if task.version not in (ref.version, ref.candidate):
+        return await _record(app, task, _Seen(None, None, "superseded"))
     await find_shared_value(app, task)
     seen = await _look(app, task, ref, run, last_attempt=last_attempt)
     result = await _record(app, task, seen)
@@ -206,6 +208,8 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
         if ref is None or run is None or run.state != "running" or not _belongs(task, run, ref):
             return "superseded"
         book = _Book(tx, app, task, run, ref)
+        if task.version not in (ref.version, ref.candidate):  # taken back meanwhile: else its run would never end
+            return await book.fail("superseded" if ref.state in _LIVE else "reference_ended")
         verify_seq = await book.verification(seen)
         leak = LeakVerdict.UNKNOWN if seen.count is None else verdict(seen.count)
         # What becomes of the row comes before a record that says what the row is.
@@ -335,5 +339,5 @@ def _belongs(task: Task, run: SopRun, ref: CredentialRef) -> bool:
     return (
         run.client_id == ref.client_id == task.client_id
         and run.object_id == ref.id == task.ref_id
-        and run.version == task.version in (ref.version, ref.candidate)
+        and run.version == task.version
     )
