@@ -6,14 +6,19 @@ import json
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byokeep.accounts.refresher_app import burn
+from byokeep.adapters.openbao.provisioning import KV_MAX_VERSIONS
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Integrity
+from byokeep.core.model import ClientId, Provider
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import (
     MAX_LIFE_S,
@@ -267,3 +272,12 @@ def test_every_end_survives_the_store_and_what_is_unreadable_says_what_to_do() -
     assert_advice(caught.value, "Connect the account again")
     with pytest.raises(ValueError, match=r"^token set: scopes$"):
         scope_set(("a,b",))
+
+
+@pytest.mark.asyncio
+async def test_all_that_the_store_keeps_of_a_grant_is_destroyed() -> None:
+    """As many versions as the store is told to keep of a place, not only the last of them."""
+    custody, place = AsyncMock(), SecretRef(ClientId(UUID(int=1)), Provider.X, SecretPart.TOKENS, UUID(int=2))
+    custody.newest.return_value = 25
+    await burn(custody, place)
+    custody.destroy.assert_awaited_once_with(place, list(range(26 - KV_MAX_VERSIONS, 26)))

@@ -30,6 +30,7 @@ from byokeep.core.gate import HELD
 from byokeep.core.identity import Face
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.core.sealed_record import KEPT
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import custody_job
@@ -248,9 +249,6 @@ class UnderWay(Generic[K]):
         return len(self._running)
 
 
-_KEPT: Final = 10  # versions that the store keeps of a place
-
-
 @asynccontextmanager
 async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> AsyncIterator[ValueCustody]:
     """Hold a custody lease of a job of its own.
@@ -360,7 +358,7 @@ async def _newest(custody: ValueCustody, place: SecretRef, pinned: int) -> Token
 
 def kept(newest: int) -> list[int]:
     """Return the versions that the store keeps of a place."""
-    return list(range(max(1, newest - _KEPT + 1), newest + 1))
+    return list(range(max(1, newest - KEPT + 1), newest + 1))
 
 
 async def burn(custody: ValueCustody, *places: SecretRef) -> None:
