@@ -17,6 +17,7 @@ from byokeep.accounts import connect_finish, maintenance
 from byokeep.adapters.postgres.database import PostgresTransaction
 from byokeep.core.errors import Unavailable
 from tests.support.connect import LOGINS, Office, finished
+from tests.support.social import Around
 
 pytest_plugins = [
     "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.connect",
@@ -171,15 +172,9 @@ async def test_a_disconnect_wins_over_a_consent_that_is_being_finished(office: O
     await office.bring(client, begun, said)
     real, late = office.app.platform, []
 
-    class Slow:
-        def __init__(self, inner: Any) -> None:
-            self._inner = inner
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._inner, name)
-
+    class Slow(Around):
         async def exchange(self, *args: Any, **more: Any) -> Any:
-            tokens = await self._inner.exchange(*args, **more)
+            tokens = await self.inner.exchange(*args, **more)
             late.append((tokens.access.reveal().decode(), tokens.refresh.reveal().decode()))
             status, reply = await office.act(client, login, "disconnect")
             assert (status, reply["state"]) == (200, "disconnecting")
@@ -240,17 +235,14 @@ async def test_a_consent_waits_for_an_end_that_is_under_way(office: Office, logi
     said = await office.consent(begun["authorize_url"], login)
     real, refused = office.app.platform, list[tuple[int, str]]()
 
-    class Slow:
-        def __init__(self, inner: Any) -> None:
-            self._inner = inner
-
+    class Slow(Around):
         async def revoke(self, tokens: Any) -> Any:
             again = f"/v1/clients/{client}/logins/{login}/accounts/acme/connect"
             for status, reply in (await office.bring(client, begun, said),
                                   await office.desk.call("POST", again, "operator", {})):  # fmt: skip
                 refused.append((status, reply.get("code", "")))
             await office.finish()
-            return await self._inner.revoke(tokens)
+            return await self.inner.revoke(tokens)
 
     odd: Any = lambda at, secret: Slow(real(at, secret))  # noqa: E731
     assert await maintenance.end_disconnected(replace(office.app, platform=odd)) == 1

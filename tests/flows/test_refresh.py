@@ -36,7 +36,7 @@ from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
 from tests.support.broker import Stand
 from tests.support.renewal import PLATFORMS, Account, Bench, bench_on
-from tests.support.social import DAY
+from tests.support.social import DAY, Around
 from tests.support.web import telemetry_in
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
@@ -278,18 +278,16 @@ async def test_a_reply_that_can_not_be_read_is_never_stored(bench: Bench, kind: 
     assert await bench.works(account)
 
 
-class Meddling:
+class Meddling(Around):
     """A platform port that lets a test act while a request is under way."""
 
     def __init__(self, inner: PlatformClient, act: Any) -> None:
-        self._inner, self._act = inner, act
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+        super().__init__(inner)
+        self._act = act
 
     async def refresh(self, tokens: TokenSet, *, landed: Any) -> TokenSet | Fault:
-        await self._act(self._inner, tokens)
-        return await self._inner.refresh(tokens, landed=landed)
+        await self._act(self.inner, tokens)
+        return await self.inner.refresh(tokens, landed=landed)
 
 
 def meddle(bench: Bench, act: Any) -> None:

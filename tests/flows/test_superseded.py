@@ -16,6 +16,7 @@ from byokeep.accounts import maintenance
 from byokeep.accounts.refresh import Renewals
 from byokeep.adapters.files.slots import SlotDirectory
 from tests.support.connect import Office, finished
+from tests.support.social import Around
 
 pytest_plugins = [
     "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.connect",
@@ -178,22 +179,16 @@ async def test_a_renewal_beside_a_consent_finds_no_theft(office: Office, tmp_pat
         consents.append(asyncio.create_task(finished(app)))
         await exchanged.wait()
 
-    class Held:
-        def __init__(self, inner: Any) -> None:
-            self._inner = inner
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._inner, name)
-
+    class Held(Around):
         async def exchange(self, *args: Any, **more: Any) -> Any:
-            tokens = await self._inner.exchange(*args, **more)
+            tokens = await self.inner.exchange(*args, **more)
             exchanged.set()
             await go_on.wait()
             return tokens
 
         async def refresh(self, *args: Any, **more: Any) -> Any:
             await consent(held)
-            return await self._inner.refresh(*args, **more)
+            return await self.inner.refresh(*args, **more)
 
     real = office.app
     odd: Any = lambda at, secret: Held(real.platform(at, secret))  # noqa: E731

@@ -21,6 +21,16 @@ VERIFIER = "a-verifier-of-at-least-forty-three-characters-0"
 SECRET = "made-up-client-secret-0123456789"
 
 
+class Around:
+    """A platform's client, of which a test changes some calls by inheriting from this."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
     """How one platform is spoken to."""
