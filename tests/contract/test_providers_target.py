@@ -128,9 +128,8 @@ async def test_no_file_that_the_environment_names_gets_the_keys_of_a_session(
     for context, written in ((trusting(ours), False), (ssl.create_default_context(cafile=ours), True)):
         assert (await ask(stub.url, allow_loopback=True, trust=context)).status is OutcomeStatus.VERIFIED
         assert ("_SECRET" in kept.read_text() or "CLIENT_RANDOM" in kept.read_text()) is written
-    for made in (Transport(ca_file=ours)._connector(), Outbound()._open().connector):
-        assert made._ssl.keylog_filename is None  # type: ignore[union-attr]
-        await made.close()  # type: ignore[union-attr]
+    for made in (Transport(ca_file=ours), Outbound()):
+        assert made._trusted().keylog_filename is None
 
 
 async def test_a_certificate_for_another_name_is_a_tls_error(stub: TlsStub) -> None:
