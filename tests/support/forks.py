@@ -55,7 +55,7 @@ _LOADED = {
     "part": ("byokeep.processes.serve", "byokeep.processes.supervisor"),
 }
 _STREAMS = 3
-SELDOM = (50_000, 20, 20)  # objects and rounds between two looks of the garbage collector, in processes of the tests
+SELDOM = (400_000, 5, 10)  # objects and rounds between two looks of the garbage collector, in processes of the tests
 # What waits until a new key of leases is signed with, the first of them as the others have it.
 _WAITING = tuple(f"byokeep.{name}" for name in (
     "adapters.openbao.provisioning", "adapters.openbao.ports", "processes.drill_steps",
