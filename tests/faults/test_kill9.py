@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -144,7 +145,8 @@ async def closed_after_kills(world: World, count: int, seed: int) -> None:
         killed = await acknowledged(world, scope)
         part = chance.choice(STRUCK) if number >= len(STRUCK) else STRUCK[number]
         struck = world.stack.pid(part)
-        os.kill(struck, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # the death of another has just ended it
+            os.kill(struck, signal.SIGKILL)
         assert killed.status == 200, killed.code
         assert killed.document["store_cut_off"] is True
         for child in world.stack._children.values():
