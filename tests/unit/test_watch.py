@@ -102,6 +102,15 @@ async def test_a_full_disk_ends_no_stack(stack: Stack, monkeypatch: pytest.Monke
         assert place.stat().st_mode & 0o022 == 0
 
 
+def test_a_part_that_dies_for_days_is_started_again(stack: Stack) -> None:
+    """However often it died: each time it is started, after the longest pause."""
+    stack._children["broker"].deaths = 5_000
+    stack._children["broker"].started = time.monotonic() - 30
+    stack._revive()
+    assert stack._children["broker"].process.poll() is None
+    assert stack._children["broker"].deaths == 5_001
+
+
 async def test_what_takes_long_keeps_nobody_from_being_started_or_stopped(stack: Stack) -> None:
     """The store fails again and again, with longer pauses, then hangs in its start: a broker that dies meanwhile is
     started, and who says stop is heard at once."""

@@ -308,7 +308,7 @@ class Stack:
                 with contextlib.suppress(OSError):  # at once: anybody may take the port of a browser that is gone
                     windows(self.settings).clear()
             lived_s = time.monotonic() - child.started
-            if lived_s < min(_PAUSE_S * 2**child.deaths, _LONGEST_PAUSE_S):
+            if lived_s < min(_PAUSE_S * 2 ** min(child.deaths, 10), _LONGEST_PAUSE_S):
                 continue
             child.deaths = 0 if lived_s > 60.0 else child.deaths + 1
             child.started = time.monotonic()
