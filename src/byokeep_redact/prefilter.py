@@ -18,18 +18,13 @@ from typing import Final
 from byokeep_redact.automaton import HS_SINGLEMATCH, Automaton, Engine, installed, shared
 from byokeep_redact.checks import Read
 from byokeep_redact.decoders import MASK64, runs
-from byokeep_redact.rules import Rule, Rules, default_rules
+from byokeep_redact.rules import RUN, Rule, Rules, default_rules, folding
 from byokeep_redact.triggers import TRIGGERS, Groups, expressions
 
 _MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
 # What stands before a match, in a group that begins like this and has none inside.
 _BEFORE: Final = re.compile(rb"\A\(\?:\^\|(?:\[\^?\]?[^\]]*\]|\\.|[^()\[\]\\])*\)(?=[^?*+{|])", re.S)
 _LAST: Final = re.compile(rb"(?<!\\)\{(\d+),\}(\)*)\Z")
-# What lower-casing a pattern would change: classes by a capital letter, letters by number, ranges from kind to kind.
-_CASED: Final = re.compile(
-    rb"\\[A-Z]|\\x(?:[46][0-9A-Fa-f]|[57][0-9Aa])"
-    rb"|\[[^\]]*?(?:[^A-Z]-[A-Z]|[A-Z]-[^A-Z\]]|[^a-z]-[a-z]|[a-z]-[^a-z\]])[^\]]*\]"
-)
 # Rules whose every match holds a run of 40 base64 letters. Most such runs are digests, ids and roots.
 _IN_RUNS: Final = ("long-base64", "wrapped-base64")
 _LONG_RUN: Final = 1 << 20  # number of the run itself among the expressions
@@ -42,15 +37,6 @@ _DULL: Final = (
 _DULL_ROOT: Final = rb"|(?<![\\%])[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=(?!=)"
 _SAMPLE_ROOT: Final = b"bWVhc3VyZSB0d2ljZSwgY3V0IG9uY2UsIGFnYWluLi4="
 _UNWRAPPED: Final = 60  # letters; a run of fewer is no line of wrapped base64
-# Rules that begin at most so many bytes before 40 base64 letters in a row; what stands further left is passed over.
-_AFTER_RUN: Final = {"long-base64": 0, "wrapped-base64": 8}
-_RUN: Final = b"A" * 40
-MOST_MATCHES: Final = 4096
-"""Matches of one rule in one text that are looked at; one more is found, to tell that there are too many."""
-NESTED: Final = 1 << 20
-"""Bytes that matches which start inside another of their rule may have, together; more is a text made to be slow."""
-_DEEP, _DEEP_LEAST = 8, 1 << 14  # times the text and bytes that they may have at most
-_LINES: Final = 4  # bits by which a match to the end of the line counts less: it is read without a choice
 _MOST_WORDS: Final = 100  # in one text; of more each is looked for by itself
 _WARM_RECORDS: Final = 500
 _WARM_BYTES: Final = 1 << 18
@@ -157,7 +143,7 @@ class Prefilter:
             (number, frozenset(rule.literals), quick or re.compile(pattern), quick is not None)
             for number, rule in self._rules
             for pattern in [weakened(rule.pattern)]
-            for quick in [_folding(pattern)]
+            for quick in [folding(pattern)]
         ]
         if engine == "hyperscan":
             self.warm()
@@ -169,7 +155,7 @@ class Prefilter:
         found = self._automaton.scan(data, _seen_where)
         if not found:
             return found
-        starts = [-number - len(_RUN) for number in found if number < 0]
+        starts = [-number - len(RUN) for number in found if number < 0]
         if not starts:
             return found
         return [number for number in found if number >= 0] + self._runs.candidates(data, starts)
@@ -189,7 +175,7 @@ class Prefilter:
             if not (literals and literals.isdisjoint(words)) and pattern.search(folded if folds else data)
         ]
         found += [number for number, marks in self._marks if any(mark(data) for mark in marks)]
-        return found + self._runs.candidates(data, (start for start, _ in runs(data.translate(MASK64), len(_RUN))))
+        return found + self._runs.candidates(data, (start for start, _ in runs(data.translate(MASK64), len(RUN))))
 
     def warm(self) -> None:
         """Take hyperscan now, where that is the engine."""
@@ -218,43 +204,11 @@ def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> Candidate:
     found = []
     for number in sorted(numbers):
         if number < count:
-            matches, all_of_them = _matches(rules.rules[number], data, folded)
+            matches, all_of_them = rules.rules[number].matches(data, folded)
             if matches:
                 found.append((rules.rules[number], matches, all_of_them))
     triggers = frozenset(_NAMES[number - count] for number in numbers if number >= count)
     return Candidate(tuple(found), triggers) if found or triggers else NOTHING
-
-
-def _matches(rule: Rule, data: bytes, folded: bytes) -> tuple[tuple[re.Match[bytes], ...], bool]:
-    """Return the first matches of `rule.compiled`, nested ones too, and whether these are all.
-
-    Most rules without letter case take a third of the time that way.
-    """
-    quick, lead = _folding(rule.pattern), _AFTER_RUN.get(rule.name)
-    matches: list[re.Match[bytes]] = []
-    at = 0 if lead is None else max(0, data.translate(MASK64).find(_RUN) - lead)
-    last, left = 0, min(NESTED, _DEEP * len(data) + _DEEP_LEAST)
-    while found := quick.search(folded, at) if quick else rule.compiled.search(data, at):
-        match = rule.compiled.match(data, found.start()) if quick else found
-        if match is None or match.end() != found.end():
-            quick = None  # this text means something else when folded
-            continue
-        matches.append(match)
-        if match.start() < last:
-            left -= match.end() - match.start() >> (_LINES if rule.split else 0)
-        if len(matches) > MOST_MATCHES or left < 0:
-            return tuple(matches), False
-        last = max(last, match.end())
-        at = rule.after(match)
-    return tuple(matches), True
-
-
-@lru_cache(maxsize=1024)
-def _folding(pattern: bytes) -> re.Pattern[bytes] | None:
-    """Return a pattern for folded text, which `re` looks for by first letters, unlike one that puts case aside."""
-    if not pattern.startswith(b"(?i)") or _CASED.search(pattern):
-        return None
-    return re.compile(pattern[4:].lower())
 
 
 NOTHING: Final = Candidate((), frozenset())

@@ -3,7 +3,7 @@
 A rule is a regular expression on bytes, in the subset that hyperscan and `re` read alike, and the name of a check that
 may look at what was matched. A rule never needs anything after an endless repeat, so that no text makes it slow.
 Rule of the room: a file that is missing, empty, of another version or that says a word this module does not know is
-refused; there is no set of rules that finds nothing. It finds (slowly, as the measure for engines); it masks nothing.
+refused; there is no set of rules that finds nothing. It finds, without a prefilter; it masks nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from byokeep_redact.checks import CHECKS, PROOFS, SPLITS, Check, Proof, Read, Split
-from byokeep_redact.decoders import Seen
+from byokeep_redact.decoders import MASK64, Seen
 from byokeep_redact.errors import Rejected
 from byokeep_redact.mask import KIND
 
@@ -38,6 +38,28 @@ _LONGEST_NAME: Final = 128
 _Function = TypeVar("_Function")
 CONTEXT: Final = 400
 """Bytes on each side of a value that an allow rule may look at."""
+# What lower-casing a pattern would change: classes by a capital letter, letters by number, ranges from kind to kind.
+_CASED: Final = re.compile(
+    rb"\\[A-Z]|\\x(?:[46][0-9A-Fa-f]|[57][0-9Aa])"
+    rb"|\[[^\]]*?(?:[^A-Z]-[A-Z]|[A-Z]-[^A-Z\]]|[^a-z]-[a-z]|[a-z]-[^a-z\]])[^\]]*\]"
+)
+# Rules that begin at most so many bytes before 40 base64 letters in a row; what stands further left is passed over.
+_AFTER_RUN: Final = {"long-base64": 0, "wrapped-base64": 8}
+RUN: Final = b"A" * 40
+MOST_MATCHES: Final = 4096
+"""Matches of one rule in one text that are looked at; one more is found, to tell that there are too many."""
+NESTED: Final = 1 << 20
+"""Bytes that matches which start inside another of their rule may have, together; more is a text made to be slow."""
+_DEEP, _DEEP_LEAST = 8, 1 << 14  # times the text and bytes that they may have at most
+_LINES: Final = 4  # bits by which a match to the end of the line counts less: it is read without a choice
+
+
+@lru_cache(maxsize=1024)
+def folding(pattern: bytes) -> re.Pattern[bytes] | None:
+    """Return a pattern for folded text, which `re` looks for by first letters, unlike one that puts case aside."""
+    if not pattern.startswith(b"(?i)") or _CASED.search(pattern):
+        return None
+    return re.compile(pattern[4:].lower())
 
 
 class RuleError(Rejected):
@@ -68,6 +90,29 @@ class Rule:
     def after(self, match: re.Match[bytes]) -> int:
         """Return where the next match may start: in the value of a rule that nests, else behind the match."""
         return max(match.start() + 1, self.whole(match)[0] - 1) if self.nests else match.end()
+
+    def matches(self, data: bytes, folded: bytes) -> tuple[tuple[re.Match[bytes], ...], bool]:
+        """Return the first matches in `data`, nested ones too, and whether these are all. `folded`: in small letters.
+
+        Most rules without letter case take a third of the time that way.
+        """
+        quick, lead = folding(self.pattern), _AFTER_RUN.get(self.name)
+        matches: list[re.Match[bytes]] = []
+        at = 0 if lead is None else max(0, data.translate(MASK64).find(RUN) - lead)
+        last, left = 0, min(NESTED, _DEEP * len(data) + _DEEP_LEAST)
+        while found := quick.search(folded, at) if quick else self.compiled.search(data, at):
+            match = self.compiled.match(data, found.start()) if quick else found
+            if match is None or match.end() != found.end():
+                quick = None  # this text means something else when folded
+                continue
+            matches.append(match)
+            if match.start() < last:
+                left -= match.end() - match.start() >> (_LINES if self.split else 0)
+            if len(matches) > MOST_MATCHES or left < 0:
+                return tuple(matches), False
+            last = max(last, match.end())
+            at = self.after(match)
+        return tuple(matches), True
 
     def whole(self, match: re.Match[bytes]) -> tuple[int, int]:
         """Return where the group of `match` stands that holds the secret; (-1, -1) if none took part."""
@@ -155,14 +200,16 @@ class Rules:
         return spans
 
     def find(self, data: bytes) -> Iterator[Seen]:
-        """Yield what every rule finds, rule by rule, overlapping ones too. This is what engines must come to."""
+        """Yield what every rule finds, rule by rule, overlapping ones too; without an end all from the first on."""
         folded, read = data.lower(), Read()
         for rule in self.rules:
             if rule.literals and not any(literal in folded for literal in rule.literals):
                 continue
-            at = 0
-            while match := rule.compiled.search(data, at):
-                at = rule.after(match)
+            matches, all_of_them = rule.matches(data, folded)
+            if not all_of_them:
+                yield Seen(matches[0].start(), len(data), rule.name, kind=rule.kind)
+                continue
+            for match in matches:
                 for start, end in self.secrets(rule, match, rule.spans(match, read)):
                     yield Seen(start, end, rule.name, kind=rule.kind)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from byokeep_redact import automaton, prefilter
+from byokeep_redact import automaton, prefilter, rules
 from byokeep_redact.rules import default_rules
 
 
@@ -107,9 +107,12 @@ def counted() -> Iterator[Work]:
 
         return scan_
 
-    rules = default_rules().rules
-    expressions = [rule.compiled for rule in rules]
-    folding = prefilter._folding
+    all_rules = default_rules().rules
+    expressions = [rule.compiled for rule in all_rules]
+
+    def folding(pattern: bytes, fold: Callable[[bytes], Any] = rules.folding) -> Any:
+        return counting(found) if (found := fold(pattern)) else None
+
     with pytest.MonkeyPatch.context() as patched:
         for module in _modules():
             for name, item in list(vars(module).items()):
@@ -117,14 +120,15 @@ def counted() -> Iterator[Work]:
                     patched.setattr(module, name, counting(item))
                 elif isinstance(getattr(item, "__self__", None), re.Pattern):
                     patched.setattr(module, name, getattr(counting(item.__self__), item.__name__))
-        patched.setattr(prefilter, "_folding", lambda pattern: counting(found) if (found := folding(pattern)) else None)
+        for module in (rules, prefilter):
+            patched.setattr(module, "folding", folding)
         patched.setattr(automaton.Automaton, "scan", scanning(automaton.Automaton.scan))
         try:
-            for rule in rules:
+            for rule in all_rules:
                 object.__setattr__(rule, "compiled", counting(rule.compiled))
             with calls() as called:
                 yield work
             work.calls = called.calls
         finally:
-            for rule, expression in zip(rules, expressions, strict=True):
+            for rule, expression in zip(all_rules, expressions, strict=True):
                 object.__setattr__(rule, "compiled", expression)

@@ -586,6 +586,9 @@ HOSTILE = {
     "digits": ("KMS_KEY_ID", "0" * LONG + "!"),
     "resource": ("KMS_KEY_ID", "projects/" + "a/locations/" * (LONG // 12)),
     "role": ("VAULT_AUTH_ROLE", "dev-" * (LONG // 4) + "!"),
+    "starts": ("A", "sk-" * (LONG // 3)),
+    "keys": ("A", "key=" * (LONG // 4)),
+    "letter": ("A", "A" * LONG),
 }
 HOSTILE_FILES = {
     "escapes": 'A="' + "\\a" * (LONG // 2),

@@ -51,6 +51,18 @@ def test_a_line_of_names_costs_what_it_is_long(unit: bytes) -> None:
     assert unit in LINES or large.read <= 128 << 13
 
 
+def test_a_bundle_of_evidence_costs_what_it_is_long() -> None:
+    """What its statement says is looked at in proportion to its length too, and masked where there is no end of it."""
+    reads = []
+    for size in (1 << 11, 1 << 13):
+        said = b'{"predicateType":"https://byokeep.dev/x","x":"%b"}' % (b"key=" * (size // 4))
+        line = b'{"payload":"%b","payloadType":"application/vnd.in-toto+json","signatures":[' % base64.b64encode(said)
+        with counted() as work:
+            assert b"[redacted:" in Redactor(engine="pure").data(line)
+        reads.append(work.read)
+    assert reads[1] <= 4.5 * reads[0]
+
+
 # Base64 of what begins as a stream that would go on over all the pieces behind it: stored, with a head and without one.
 STREAMS = {"deflate": b"\0\xff\xff\0\0", "zlib": b"x\1\0\xff\xff\0\0"}
 
