@@ -302,7 +302,8 @@ class ScanTargets(ABC):
         def each(path: Path) -> Report:
             if _device(path.resolve()) in made_up:
                 return Report(unreadable=(Unreadable(self._shown(path), "made_up_by_the_kernel"),))
-            return _together(self._scan_tree(path, made_up)) if path.is_dir() else self.scan_file(path)
+            is_dir = os.path.isdir(path)  # noqa: PTH112 - `is_dir` raises for what it may not look at
+            return _together(self._scan_tree(path, made_up)) if is_dir else self.scan_file(path)
 
         return _together(map(each, map(Path, paths)))
 

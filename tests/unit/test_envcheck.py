@@ -135,6 +135,15 @@ def test_no_process_starts_with_a_clients_secret(kind: str, capsys: pytest.Captu
         assert hidden_value[:12] not in repr(refusal.value) + str(refusal.value.fields)
 
 
+def test_a_whole_file_of_clients_secrets_is_refused_as_one_is() -> None:
+    """However many there are: as many variables are named as a refusal has room for."""
+    with pytest.raises(Denied, match="secret_in_environment") as refusal:
+        refuse_client_secrets({f"OPENAI_API_KEY_{at:02}": drawn(32) for at in range(40)})
+    named = str(refusal.value.fields["variables"])
+    assert named.startswith("OPENAI_API_KEY_00, OPENAI_API_KEY_01, ")
+    assert named.endswith(" ...")
+
+
 @pytest.mark.req("R3.3-5", "R3.3-6", "R3.3-7")
 @pytest.mark.parametrize(
     "command", ["web", "broker", "killswitch", "worker", "refresher", "up", "init", "breakglass host"]
@@ -676,6 +685,12 @@ def test_escapes_in_quotes_hide_nothing(escape: str) -> None:
     text = f'A="{escape}{secrets()["openai"][1:]}"\n'
     found, _ = findings(dotenv(text, "file"), EnvPolicy())
     assert [(one.variable, one.code) for one in found] == [("A", "client_key")]
+
+
+def test_a_place_that_cannot_be_looked_at_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the system will not even say the kind of is unread, and no fault of ours; as below a closed directory."""
+    code, told, _ = checked(str(tmp_path / ("x" * 300)), capsys=capsys)
+    assert (code, [one["reason"] for one in told["unreadable"]]) == (4, ["cannot_be_read"])
 
 
 def test_a_directory_with_the_name_of_a_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

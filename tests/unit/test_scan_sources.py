@@ -56,6 +56,8 @@ def test_missing_and_unreadable_make_the_report_not_clean(tmp_path: Path, canary
     missing = sweep.scan_paths([tmp_path, tmp_path / "gone"])
     assert missing.unreadable == (Unreadable(str(tmp_path / "gone"), "enoent"),)
     assert not missing.clean
+    long = sweep.scan_paths([tmp_path / ("x" * 300)])  # not even its kind can be asked, as below a closed directory
+    assert [one.reason for one in long.unreadable] == ["enametoolong"]
     pipe = sweep.scan_paths([tmp_path / "fine.txt", tmp_path / "pipe"])
     assert pipe.unreadable == (Unreadable(str(tmp_path / "pipe"), "not_a_regular_file"),)
     assert not pipe.clean

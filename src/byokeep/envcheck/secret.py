@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from textwrap import shorten
 from typing import Final
 
 from byokeep.core.errors import Denied
@@ -205,4 +206,5 @@ def refuse_client_secrets(environment: Mapping[str, str]) -> None:
     found = {shown(name) for name, value in environment.items()
              if (seen := in_variable(name, value)) is not None and seen.code in CLIENT_SECRETS}  # fmt: skip
     if found:
-        raise Denied("secret_in_environment", next_step=_STEP, variables=", ".join(sorted(found)))
+        named = shorten(", ".join(sorted(found)), 200, placeholder=" ...")  # what an error may carry
+        raise Denied("secret_in_environment", next_step=_STEP, variables=named)

@@ -87,20 +87,15 @@ class Collected:
 
     def file(self, path: Path) -> None:
         """Take a file, or every file ``.env*`` below a directory."""
-        if not path.is_dir():
-            self._take(path)
-            return
-        for top, folders, names in os.walk(path, onerror=self._unlisted):
+        # What has no list is a file, or is told as what cannot be read.
+        for top, folders, names in os.walk(path, onerror=lambda error: self._take(Path(error.filename))):
             folders[:] = sorted(set(folders) - _PASSED_OVER)
             for folder in (Path(top, one) for one in folders if one.startswith(".env")):
-                if not folder.joinpath("pyvenv.cfg").is_file():  # some name their virtual environment that
+                if not os.path.lexists(folder / "pyvenv.cfg"):  # some name their virtual environment that
                     self.unread.append((_printable(folder), "not_a_regular_file"))
             for name in sorted(names):
                 if name.startswith(".env"):
                     self._take(Path(top, name))
-
-    def _unlisted(self, error: OSError) -> None:
-        self.unread.append((_printable(error.filename), "cannot_be_read"))
 
     def export(self, source: str, data: bytes) -> None:
         """Take JSON: ``vercel env ls --format json``, ``gh variable list --json``, ``toJSON(vars)``."""
