@@ -206,7 +206,7 @@ class Redactor:
         self._plain_names: dict[int, tuple[int, ...]] = {}
         self.failures = 0
         self._counts: Counter[str] = Counter()
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()  # a signal handler may log in the middle of it
 
     @property
     def counts(self) -> dict[str, int]:

@@ -125,7 +125,7 @@ class Prefilter:
 
     def __init__(self, rules: Rules, engine: Engine) -> None:
         self._compiles = installed(engine)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may log in the middle of it
         self._left, self._room = _WARM_RECORDS, _WARM_BYTES
         self._automaton: Automaton | None = None
         self._runs = _Runs(rules)

@@ -177,6 +177,21 @@ def test_one_value_has_one_mask_in_every_form() -> None:
     assert first.counts == {"lease": 3}
 
 
+def test_a_signal_handler_that_logs_in_the_middle_of_a_call_waits_for_nobody() -> None:
+    """Not while masks are counted either, nor while hyperscan is started: its thread would wait for itself."""
+    redactor, value, out = Redactor(engine="hyperscan"), b"sk-proj-" + _opaque(), list[bytes]()
+
+    def interrupted() -> None:
+        with redactor._counting, redactor._prefilter._lock:
+            redactor.warm()
+            out.append(redactor.data(value))
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert MASKED.fullmatch(out[0])
+
+
 def test_find_gives_disjoint_spans_in_input_offsets(redactor: Redactor) -> None:
     """Spans are sorted, apart, and cover exactly what was planted; `find` masks and counts nothing."""
     value = _opaque()
