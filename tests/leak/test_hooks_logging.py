@@ -7,6 +7,7 @@ import json
 import logging
 import logging.handlers
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +201,17 @@ def test_a_message_can_not_forge_a_line(saying: str, capsys: Any) -> None:
             SAYINGS[saying](logger, f"a{end}ERROR forged")
         assert not any(line.startswith("ERROR forged") for line in out.getvalue().splitlines())
         assert "\x1b" not in out.getvalue()
+
+
+def test_a_name_can_not_forge_a_line() -> None:
+    """Nor does the name of a logger or thread, under a message that has nothing to be cleaned."""
+    out = io.StringIO()
+    with _logger(_stream(out, logging.Formatter("%(name)s %(threadName)s %(message)s"))) as logger, guarded():
+        say = logger.getChild("a\nERROR forged").error
+        thread = threading.Thread(target=say, args=("done",), name="b\rERROR forged")
+        thread.start()
+        thread.join()
+    assert len(out.getvalue().splitlines()) == 1
 
 
 @pytest.mark.req("R8.1-1")

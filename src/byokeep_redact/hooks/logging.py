@@ -223,7 +223,7 @@ class LoggingHook(PatchingHook):
             return False
         parts += [record.msg, said]
         text = "\n".join(parts)
-        return said.isprintable() and self._wall.text(text) is text
+        return "".join(parts).isprintable() and self._wall.text(text) is text
 
     def _names(self, record: logging.LogRecord) -> None:
         found = {name: record.__dict__[name] for name in _NAMES if isinstance(record.__dict__.get(name), str)}
