@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import io
 import json
+import lzma
 import secrets
 import sqlite3
 import tarfile
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.async_api import async_playwright
@@ -85,6 +88,9 @@ REFUSED: dict[str, tuple[bytes, ArtifactKind]] = {
     "video": (bytes.fromhex("1a45dfa3") + bytes(60), ArtifactKind.VIDEO),
     "cut har": (json.dumps(HAR).encode()[:-9], ArtifactKind.UNREADABLE),
     "cut gzip": (gzip.compress(json.dumps(HAR).encode())[:-9], ArtifactKind.UNREADABLE),
+    "har in xz": (lzma.compress(json.dumps(HAR).encode()), ArtifactKind.UNREADABLE),
+    "har in bzip2 in a zip": (zipped({"a.txt": bz2.compress(json.dumps(HAR).encode())}), ArtifactKind.UNREADABLE),
+    "har in zstd": (zstandard.compress(json.dumps(HAR).encode()), ArtifactKind.UNREADABLE),
     "deep gzip": (gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"x")))), ArtifactKind.UNREADABLE),
 }  # fmt: skip
 ALLOWED = {
@@ -286,7 +292,8 @@ def test_bodies_in_every_form() -> None:
     ("name", "counts"),
     [("X-Api-Key", True), ("accessToken", True), ("csrf_token", True), ("SAPISID", False), ("X-Goog-Api-Key", True),
      ("password2", True), ("author", False), ("keyboard", False), ("tokenType", False), ("sessionid", True),
-     ("Proxy-Authorization", True), ("passive", False), ("client_secret", True), ("monkey", False)],
+     ("Proxy-Authorization", True), ("passive", False), ("client_secret", True), ("monkey", False),
+     ("Sec-WebSocket-Protocol", True)],
 )  # fmt: skip
 def test_names_are_read_by_words(name: str, counts: bool) -> None:
     """Names of credentials count in every spelling; words that only contain one do not."""
@@ -333,6 +340,14 @@ def test_a_credential_without_a_shape_is_masked_where_it_is_repeated() -> None:
     kept = hook.redact_document({"cookies": [{"name": "sid", "value": words}], "rest": rest}, redactor)
     assert Sweep([Canary("words", words.encode())]).scan_bytes(json.dumps(kept).encode(), source="kept").clean
     assert redactor.value(rest) == rest
+
+
+def test_a_body_in_base64_that_held_a_credential_stays_as_it_was_redacted() -> None:
+    """So a redacted HAR is let through: nothing would change in it."""
+    body = {"encoding": "base64", "text": base64.b64encode(f"said {VALUE} once".encode()).decode()}
+    kept = hook.redact_document({"cookies": [COOKIE], "content": body}, redactor := Redactor())
+    assert kept["content"]["text"].startswith("[redacted:")
+    assert hook.redact_document(kept, redactor) == kept
 
 
 def test_bytes_that_are_no_text_are_left_out() -> None:

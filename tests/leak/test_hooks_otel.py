@@ -155,7 +155,7 @@ def test_what_holds_no_secret_is_not_changed() -> None:
 
 SECRET_HEADERS = (
     "authorization", "cookie", "set-cookie", "x-api-key", "x-goog-api-key", "x-vault-token", "proxy-authorization",
-    "x-acme-token", "acme-key", "x-very-secret", "X_Odd_Token", "x-auth",
+    "x-acme-token", "acme-key", "x-very-secret", "X_Odd_Token", "x-auth", "sec-websocket-protocol",
 )  # fmt: skip
 ADDRESS = "/v1/models?key={0}&page=2&access_token={0}&sig={0}#access_token={0}"
 

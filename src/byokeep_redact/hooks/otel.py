@@ -35,7 +35,10 @@ _HEADERS: Final = (
     "rpc.grpc.request.metadata.", "rpc.grpc.response.metadata.", "rpc.connect_rpc.request.metadata.",
     "rpc.connect_rpc.response.metadata.", "messaging.header.",
 )  # fmt: skip
-_ENDINGS: Final = ("token", "key", "secret", "auth", "session", "cookie", "signature", "password", "credential")
+_ENDINGS: Final = (
+    "token", "key", "secret", "auth", "session", "cookie", "signature", "password", "credential",
+    "sec-websocket-protocol",  # in which pages, that can set no other header, pass a token
+)  # fmt: skip
 _HARMLESS: Final = frozenset({"idempotency-key", "sec-websocket-key"})
 _URLS: Final = frozenset(
     {

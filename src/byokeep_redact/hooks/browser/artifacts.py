@@ -36,6 +36,10 @@ _CREDENTIAL_TABLE: Final = re.compile(
 _LEVELDB_END: Final = bytes.fromhex("57fb808b247547db")
 _SQLITE: Final = b"SQLite format 3\0"
 _SQLITE_SIDE: Final = (bytes.fromhex("d9d505f920a163d7"), bytes.fromhex("377f0682"), bytes.fromhex("377f0683"))
+# What is packed in another way than zip, gzip and tar: zstd, bzip2, xz, LZ4 (Firefox's sessions too), 7z, RAR.
+_PACKED: Final = re.compile(
+    rb"\x28\xb5\x2f\xfd|BZh[1-9]1AY&SY|\xfd7zXZ\0|\x04\x22\x4d\x18|mozLz4|7z\xbc\xaf\x27\x1c|Rar!\x1a\x07"
+)
 _STORED_ITEM: Final = re.compile(rb"_https?://[^\s\0]{1,200}\0|META:https?://|map-\d+-|namespace-[0-9a-f_]{36}")
 _PICKLED_COOKIES: Final = re.compile(
     rb"\A\x80[\x02-\x05].*(?:httpOnly|sameSite|http\.cookiejar|RequestsCookieJar)", re.DOTALL
@@ -102,7 +106,7 @@ def classify_artifact(source: Path | bytes, nested: int = 0) -> ArtifactKind:
         return ArtifactKind.PICTURE
     if data.startswith(_MATROSKA) or data[4:8] == b"ftyp":
         return ArtifactKind.VIDEO
-    if len(data) > _MOST_BYTES:
+    if len(data) > _MOST_BYTES or _PACKED.match(data):
         return ArtifactKind.UNREADABLE
     if data.startswith(_SQLITE):
         return ArtifactKind.PROFILE if _CREDENTIAL_TABLE.search(data.replace(b"\0", b"")) else ArtifactKind.PLAIN

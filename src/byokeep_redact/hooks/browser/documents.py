@@ -143,7 +143,7 @@ class _ByPlace:
                 out["value"] = self._address(value)
         if place == "postdata" and isinstance(text, str):
             out["text"] = self._posted(text)
-        if node.get("encoding") == "base64" and isinstance(text, str) and not _is_text(text):
+        if node.get("encoding") == "base64" and isinstance(text, str) and not (_MASK.search(text) or _is_text(text)):
             out["text"] = ""
         return out
 
