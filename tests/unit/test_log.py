@@ -95,3 +95,10 @@ def test_spans_keep_allow_listed_attributes_only(tmp_path: Path) -> None:
     (line,) = [json.loads(text) for text in path.read_text().splitlines()]
     assert line["attributes"] == {"route": "/v1/x"}
     assert VALUE not in path.read_text()
+
+
+def test_a_process_that_configured_no_log_prints_nothing() -> None:
+    """A command's output is its own, also where a flow that it calls has something to log."""
+    code = "from byokeep.telemetry.log import get_log; get_log().error('disk_reserve_given_back', size=1)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout + done.stderr == b""

@@ -52,6 +52,7 @@ SPAN_FIELDS: Final = frozenset(
 )
 
 
+_NOWHERE: Final = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.:/{}+ -]{0,160}\Z")
 dropped_fields = 0
 dropped_records = 0
@@ -217,8 +218,11 @@ def warm() -> None:
 
 
 def get_log() -> structlog.typing.FilteringBoundLogger:
-    """Return the logger. Use: ``get_log().info("process_started", version=__version__)``."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    """Return the logger. Use: ``get_log().info("process_started", version=__version__)``.
+
+    Before :func:`configure`, as in a command, it goes nowhere: structlog's own default would print it whole.
+    """
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger() if structlog.is_configured() else _NOWHERE
     return logger
 
 
