@@ -18,7 +18,7 @@ import pytest
 from byokeep.core.secret import Secret
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks.http import token_reply
-from byokeep_redact.hooks.wall import Patches
+from byokeep_redact.hooks.wall import PatchingHook
 from byokeep_redact.install import current, install
 from byokeep_redact.rules import RuleError, Rules
 from tests.support.speech import EVASIONS, SAYINGS, Talkative, guarded, leaks, opaque, shaped
@@ -343,7 +343,7 @@ def test_installing_twice_is_installing_once_and_it_can_be_undone() -> None:
         first.uninstall()
         assert state() == before
         with pytest.MonkeyPatch.context() as broken:
-            broken.setattr(Patches, "add", lambda *_: (_ for _ in ()).throw(AttributeError("gone")))
+            broken.setattr(PatchingHook, "_put", lambda *_: (_ for _ in ()).throw(AttributeError("gone")))
             with pytest.raises(AttributeError):
                 install()
         assert state() == before

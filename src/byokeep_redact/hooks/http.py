@@ -80,7 +80,7 @@ class HttpClientHook(PatchingHook):
 
     def place(self) -> None:
         """Give the module a ``print`` of its own."""
-        self._patches.add(http.client, "print", self._printer())
+        self._put(http.client, "print", self._printer())
 
     def _printer(self) -> Callable[..., None]:
         def print_clean(*parts: Any, sep: str | None = " ", end: str | None = "\n", **_: Any) -> None:

@@ -97,16 +97,13 @@ class StructlogHook(PatchingHook):
 
     def place(self) -> None:
         """Take the one place that runs processors."""
-        self._patches.put(BoundLoggerBase, "_process_event", self._process_event)
+        self._take(BoundLoggerBase, "_process_event", self._process_event)
 
-    def _process_event(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def process_event(logger: Any, method: str, event: Any, fields: dict[str, Any]) -> Any:
-            chain = vars(logger)["_processors"]
-            if not any(type(step) is StructlogWall for step in chain):
-                vars(logger)["_processors"] = self._guarded(chain)
-            return original(logger, method, event, fields)
-
-        return process_event
+    def _process_event(self, original: Callable[..., Any], logger: Any, *said: Any) -> Any:
+        chain = vars(logger)["_processors"]
+        if not any(type(step) is StructlogWall for step in chain):
+            vars(logger)["_processors"] = self._guarded(chain)
+        return original(logger, *said)
 
     def _guarded(self, chain: Any) -> Any:
         """Return the chain with the processor in it; a list is changed itself, so that its other users have it too."""

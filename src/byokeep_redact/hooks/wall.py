@@ -22,37 +22,6 @@ from byokeep_redact.engine import Redactor
 _NOTHING: Final = object()
 
 
-class Patches:
-    """The replacements of one hook."""
-
-    def __init__(self) -> None:
-        self._made: list[tuple[Any, str, object, object]] = []
-
-    def put(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-        """Replace ``owner.name`` by what ``make`` makes of it.
-
-        Raises:
-            AttributeError: There is no such attribute: the library is not the one this hook was written for.
-        """
-        self.add(owner, name, make(getattr(owner, name)))
-
-    def add(self, owner: Any, name: str, value: Any) -> None:
-        """Set an attribute that need not be there, such as a module's own ``print``."""
-        self._made.append((owner, name, vars(owner).get(name, _NOTHING), value))
-        setattr(owner, name, value)
-
-    def undo(self) -> None:
-        """Put back everything, last first."""
-        while self._made:
-            owner, name, before, ours = self._made.pop()
-            if vars(owner).get(name) is not ours:
-                continue
-            if before is _NOTHING:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, before)
-
-
 REDACTION_ERROR: Final = "redaction_error"
 _SHOWN: Final = frozenset({"URL", "IPv4Address", "IPv6Address", "SplitResult", "ParseResult"})
 # C0 without the tab, C1, line and paragraph separators, and what turns the direction of writing.
@@ -186,19 +155,33 @@ class PatchingHook:
 
     def __init__(self, wall: Wall) -> None:
         self._wall = wall
-        self._patches = Patches()
+        self._made: list[tuple[Any, str, object, object]] = []
 
     def _take(self, owner: Any, name: str, ours: Callable[..., Any]) -> None:
-        """Have ``ours`` called for ``owner.name``, with the original as first argument, while the wall is on."""
+        """Have ``ours`` called for ``owner.name``, with the original as first argument, while the wall is on.
 
-        def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            def taken(*args: Any, **named: Any) -> Any:
-                return ours(original, *args, **named) if self._wall.on else original(*args, **named)
+        Raises:
+            AttributeError: There is no such attribute: the library is not the one this hook was written for.
+        """
+        original = getattr(owner, name)
 
-            return taken
+        def taken(*args: Any, **named: Any) -> Any:
+            return ours(original, *args, **named) if self._wall.on else original(*args, **named)
 
-        self._patches.put(owner, name, make)
+        self._put(owner, name, taken)
+
+    def _put(self, owner: Any, name: str, value: Any) -> None:
+        """Set an attribute that need not be there, such as a module's own ``print``."""
+        self._made.append((owner, name, vars(owner).get(name, _NOTHING), value))
+        setattr(owner, name, value)
 
     def remove(self) -> None:
-        """Give back what was replaced."""
-        self._patches.undo()
+        """Give back what was replaced, last first."""
+        while self._made:
+            owner, name, before, ours = self._made.pop()
+            if vars(owner).get(name) is not ours:
+                continue
+            if before is _NOTHING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
