@@ -81,24 +81,6 @@ def unmasked(wall: Wall, template: str, args: Args) -> Args:
     return tuple(_masked(wall, item, places is None or n in places) for n, item in enumerate(args))
 
 
-def blanks(args: object) -> Any:
-    """Return arguments of the same number and types that hold nothing, for a record that cannot be cleaned."""
-    if isinstance(args, Mapping):
-        return _Blank()
-    return tuple(_empty(item) for item in args) if isinstance(args, tuple) else ()
-
-
-class _Blank(dict[str, str]):
-    """Has every name."""
-
-    def __missing__(self, _name: str) -> str:
-        return REDACTION_ERROR
-
-
-def _empty(item: object) -> Any:
-    return type(item)() if type(item) in _EMPTY else REDACTION_ERROR
-
-
 def _masked(wall: Wall, item: Any, hide: bool) -> Any:
     if not hide or item is None:
         return item
@@ -198,12 +180,12 @@ class LoggingHook(PatchingHook):
         try:
             if self._quiet(record):
                 return
-            self._changed.add(record)
             self._names(record)
             self._message(record)
             self._exception(record)
         except Exception:  # better no record than a raw one
             _blank(record)
+        self._changed.add(record)
 
     def _quiet(self, record: logging.LogRecord) -> bool:
         """Whether a plain record holds no secret, at the cost of one look; ``False`` = look closely."""
@@ -326,10 +308,9 @@ def _passes(item: object) -> bool:
 
 
 def _blank(record: logging.LogRecord) -> None:
-    level, args = record.levelno, blanks(record.args)
+    level = record.levelno
     kept = {"levelno": level, "levelname": logging.getLevelName(level), "created": record.created}
-    fresh = logging.LogRecord(REDACTION_ERROR, level, "", 0, told(REDACTION_ERROR, args), (), None)
-    fresh.args = args
+    fresh = logging.LogRecord(REDACTION_ERROR, level, "", 0, REDACTION_ERROR, (), None)
     record.__dict__.clear()
     record.__dict__.update(fresh.__dict__ | kept | {"threadName": "", "processName": "", "taskName": None})
 
