@@ -7,13 +7,12 @@ Rules: a canary is random every time and opens nothing anywhere; its value is ne
 
 from __future__ import annotations
 
-import re
 import secrets
 import string
 from dataclasses import dataclass, field
 from typing import Final
 
-from byokeep_redact.known import FRAGMENT_BYTES
+from byokeep_redact.known import FRAGMENT_BYTES, PUBLIC
 
 _URL_SAFE = string.ascii_letters + string.digits + "-_"
 _ALNUM = string.ascii_letters + string.digits
@@ -30,12 +29,6 @@ _SHAPES: Final[dict[str, tuple[str, tuple[str | int, ...]]]] = {
     "openrouter": (_HEX, ("sk-or-v1-", 64)),
 }
 PROVIDERS: Final = tuple(_SHAPES)
-
-
-# What every key of a kind starts with says nothing about one key, so it is never a pattern.
-_PUBLIC_START = re.compile(
-    rb"sk-ant-[a-z]+[0-9]{2}-|sk-proj-|sk-or-v1-|AQ\.Ab8RN6|sk_V2_hgu_k?|-----BEGIN [A-Z ]+-----\s*|eyJ[A-Za-z0-9_-]+\."
-)
 
 
 def new_canary(provider: str) -> bytes:
@@ -67,5 +60,5 @@ class Canary:
     @property
     def searched(self) -> bytes:
         """The bytes of which any 12 in a row count as a leak."""
-        start = _PUBLIC_START.match(self.value)
+        start = PUBLIC.match(self.value)
         return self.value[start.end() :] if start else self.value

@@ -35,7 +35,7 @@ SQUEEZED: Final = b"\r\n\t \0:\\\"',[](){}<>;|`"
 _LEAST_DISTINCT: Final = 5
 
 # What all keys of a kind share says nothing about one of them: it is neither searched for nor counted as entropy.
-_PUBLIC: Final = re.compile(
+PUBLIC: Final = re.compile(
     rb"\A(?:sk-(?:ant-[a-z]+[0-9]{2}-|proj-|svcacct-|admin-|or-v1-)|sk_(?:live|test)_|sk_V2_hgu_k?|AQ\.Ab8RN6|AIza|ya29\."
     rb"|github_pat_|gh[pousr]_|xox[abprs]-|hv[sbr]\.|eyJ[A-Za-z0-9_-]+\.)"
     rb"|-----(?:BEGIN|END) [A-Z ]{1,40}-----"
@@ -46,7 +46,7 @@ _PUBLIC: Final = re.compile(
 
 def private_parts(value: bytes) -> list[bytes]:
     """Return what is left of a value without public starts, PEM frames and the constants inside keys."""
-    return [part for part in _PUBLIC.sub(b"\0\0\0\0", value).split(b"\0\0\0\0") if len(part) >= FRAGMENT_BYTES]
+    return [part for part in PUBLIC.sub(b"\0\0\0\0", value).split(b"\0\0\0\0") if len(part) >= FRAGMENT_BYTES]
 
 
 def told_apart(part: bytes) -> bytes:
