@@ -31,6 +31,8 @@ _SCALARS: Final = frozenset({float, bool, type(None)})
 _LONG_NUMBER: Final = 10**11
 Told = Callable[[object], str | None]
 _NAME_KEYS: Final = frozenset({"name", "key", "header"})
+_PAIR: Final = frozenset({"name", "value"})
+_COOKIE_KEYS: Final = frozenset({"domain", "path", "httponly", "secure", "samesite", "expires"})
 
 
 class _Leaf:
@@ -119,8 +121,9 @@ class _Walk:
             if isinstance(key, str) and key.lower() in _NAME_KEYS and isinstance(name, str)
         ]
         named = any(map(self._says_secret, others))
-        cookie = _is_cookie(value)
-        names_stay = cookie or _key_names(value) == {"name", "value"}
+        keys = {key.lower() for key in value if isinstance(key, str)}
+        cookie = keys >= _PAIR and not keys.isdisjoint(_COOKIE_KEYS)
+        names_stay = cookie or keys == _PAIR
         for key, item in value.items():
             text = _key_text(key)
             low = text.lower() if text is not None else ""
@@ -156,10 +159,6 @@ class _Walk:
         return tuple(items) if isinstance(value, tuple) else items
 
 
-def _untold(_value: object) -> None:
-    return None
-
-
 def redacted(redactor: Redactor, value: Any, told: Told | None = None) -> Any:
     """Return `value` with every secret masked; a plain dict without any comes back as the same object.
 
@@ -167,7 +166,7 @@ def redacted(redactor: Redactor, value: Any, told: Told | None = None) -> Any:
     """
     if type(value) is dict and _clean(redactor, value):
         return value
-    walk = _Walk(redactor, told or _untold)
+    walk = _Walk(redactor, told or (lambda _: None))
     shape = walk.shape(value, 0, False)
     _mask_leaves(redactor, [*walk.leaves, *walk.keys])
     return _filled(shape)
@@ -273,15 +272,6 @@ def _key_text(key: object) -> str | None:
         return bytes(key).decode("utf-8", "replace")
     long = type(key) is int and abs(key) >= _LONG_NUMBER
     return str(key) if long or isinstance(key, _SHOWN) else None
-
-
-def _key_names(value: Mapping[Any, Any]) -> set[str]:
-    return {key.lower() for key in value if isinstance(key, str)}
-
-
-def _is_cookie(value: Mapping[Any, Any]) -> bool:
-    names = _key_names(value)
-    return {"name", "value"} <= names and bool(names & {"domain", "path", "httponly", "secure", "samesite", "expires"})
 
 
 def _is_octets(value: Iterable[Any]) -> bool:
