@@ -433,12 +433,8 @@ def _granted(request: Request, known: KnownToUs) -> GrantRow | None:
 
 def _explain_record(request: Request, known: KnownToUs, client_id: UUID, profile_id: UUID) -> LogFinding | None:
     reads = request.operation == "read" and request.path.startswith("kv/data/")
-    if request.lease_header:
-        lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
-        missing = _explain_lease(request, known, client_id, _PROFILE, reads=reads)
-        if missing is None and lease is not None and lease.kind != "custody":  # the store's policy is not ours
-            return finding("record_under_use_lease", request, client_id, lease.id)
-        return missing
+    if request.lease_header:  # if it is none of custody, the store's policy is not ours
+        return _explain_lease(request, known, client_id, _PROFILE, reads=reads, not_custody="record_under_use_lease")
     if not reads:
         return _explain_seal(request, known, client_id)
     for at in known.openings.get((client_id, profile_id), ()):
@@ -452,11 +448,7 @@ def _explain_app(request: Request, known: KnownToUs, platform: str) -> LogFindin
     if request.operation != "read":
         explained = known.app_writes.get(request.id) == request.path.replace("kv/data/", "kv/", 1)
         return None if explained else finding("write_unexplained", request)
-    missing = _explain_lease(request, known, None, platform, reads=True)
-    lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
-    if missing is None and lease is not None and lease.kind != "custody":
-        return finding("use_outside_lease", request, lease.client_id, lease.id)
-    return missing
+    return _explain_lease(request, known, None, platform, reads=True, not_custody="use_outside_lease")
 
 
 def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFinding | None:
@@ -472,10 +464,11 @@ def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFin
 
 
 def _explain_lease(
-    request: Request, known: KnownToUs, client_id: UUID | None, secret: str, *, reads: bool
+    request: Request, known: KnownToUs, client_id: UUID | None, secret: str, *, reads: bool, not_custody: str = ""
 ) -> LogFinding | None:
-    """Return why no lease of this client (None: any) for this secret explains a request; only custody may do more than
-    read.
+    """Return why no lease of this client (None: any) for this secret explains a request.
+
+    Only custody may do more than read, and read what has a reason for a lease that is ``not_custody``.
     """
     if not request.lease_header:
         return finding("read_without_lease" if reads else "write_unexplained", request, client_id)
@@ -488,7 +481,7 @@ def _explain_lease(
         return finding("write_under_use_lease", request, client_id, lease.id)
     if not any(-SLACK <= request.at - at <= known.token_ttl + SLACK for at in times):
         return finding("use_outside_lease", request, client_id, lease.id)
-    return None
+    return finding(not_custody, request, lease.client_id, lease.id) if not_custody and lease.kind != "custody" else None
 
 
 def _wraps(request: Request, lease: LeaseRow) -> bool:
