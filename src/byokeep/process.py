@@ -270,14 +270,10 @@ def is_held(file: Path, *, shared: bool = False) -> bool:
 def is_what_it_says(file: Path) -> bool | None:
     """Whether a file ``{anything}-{sha256}.{ending}`` holds what its name says; None when it cannot be read."""
     try:
-        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with descriptor(file, os.O_RDONLY | os.O_NONBLOCK) as handle, open(handle, "rb", closefd=False) as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest() == file.stem.rpartition("-")[2]
     except OSError as error:
         return None if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) else False
-    try:
-        with os.fdopen(handle, "rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest() == file.stem.rpartition("-")[2]
-    except OSError:
-        return False
 
 
 def come_first(pid: int | None = None) -> None:
