@@ -40,7 +40,7 @@ from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import durable_write
 from byokeep.process import alone, to_its_end
 from byokeep.processes import wiring
-from byokeep.processes.backup import find, key_from, not_its_key
+from byokeep.processes.backup import find, not_its_key
 from byokeep.processes.drill_place import LOCK, PLACE, RUNNING, shred
 from byokeep.processes.drill_steps import Drilled
 from byokeep.processes.restore import Brought
@@ -121,9 +121,7 @@ async def run(
 async def _must_be_keys(app: BrokerApp, file: Path, brought: Brought) -> None:
     """Refuse what is not a key, or not the backup's, before a drill begins. Raises as :func:`run`."""
     try:
-        identities = archive.identities_of(key_from(brought.identity))
-        for one in (brought.seal_key, *brought.recovery_keys):
-            key_from(one)
+        identities = brought.identities()
     except Denied:
         await backups.say(app, EventName.BACKUP_VERIFIED, {"reason": "shares_refused"}, Outcome.REJECTED)
         raise

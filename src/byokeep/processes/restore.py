@@ -100,6 +100,13 @@ class Brought:
     artifacts: Path | None = None
     evidence: Mapping[str, bytes] | None = None
 
+    def identities(self) -> Any:
+        """Return the backup's keys, once all keys that were brought could be read. Raises as :func:`.key_from`."""
+        found = archive.identities_of(key_from(self.identity))
+        for one in (self.seal_key, *self.recovery_keys):
+            key_from(one)
+        return found
+
 
 @dataclass(slots=True, kw_only=True)
 class Restored:
@@ -133,9 +140,7 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     file = find(settings, name)
     with _held(settings.home.absolute()) as mark:
         try:
-            keys = archive.identities_of(key_from(brought.identity))
-            for one in (brought.seal_key, *brought.recovery_keys):
-                key_from(one)
+            keys = brought.identities()
         except Denied:
             with mark.open("a") as tries:
                 tries.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} shares_refused\n")
