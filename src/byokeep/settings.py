@@ -412,6 +412,15 @@ def _number(name: str, value: object) -> int:
     return int(text)
 
 
+def _is_place(listen: str) -> bool:
+    host, _, port = listen.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return _LISTEN.match(listen) is not None and int(port) < 1 << 16
+
+
 def check(settings: Settings) -> Settings:
     """Refuse what is unsafe; return the settings unchanged.
 
@@ -424,7 +433,7 @@ def check(settings: Settings) -> Settings:
                            setting=name)  # fmt: skip
     for name in ("web_listen", "broker_listen", "killswitch_listen"):
         listen = getattr(settings, name)
-        if not _LISTEN.match(listen) and (listen or name != "killswitch_listen"):
+        if (listen or name != "killswitch_listen") and not _is_place(listen):
             raise _bad(name, "Use host:port, e.g. 127.0.0.1:8420.")
     if settings.log_level not in _LEVELS:
         raise _bad("log_level", "Use one of " + ", ".join(_LEVELS) + ".")

@@ -159,6 +159,12 @@ def test_what_is_no_address_refuses(text: str) -> None:
     refused("bad_setting", store_address=text)
 
 
+@pytest.mark.parametrize("listen", ["10.0.0.300:8420", "[:::::]:1", "127.0.0.1:70000"])
+def test_a_process_listens_at_an_address(listen: str) -> None:
+    """One that is mistyped is said so: nothing starts there, and no doctor could judge it."""
+    assert refused("bad_setting", broker_listen=listen).fields["setting"] == "broker_listen"
+
+
 def test_the_variables_of_a_job_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command under `byokeep job run` may run byokeep itself; a name beside the listed ones still refuses."""
     monkeypatch.setenv("BYOKEEP_JOB", "6f1c")
