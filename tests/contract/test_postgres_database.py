@@ -158,6 +158,7 @@ async def test_postgres_errors_carry_codes_only(web: PostgresDatabase) -> None:
         (Conflict, "client_exists constraint=client_name_uq", {"id": uuid4(), "name": "Only one", "by": OPERATOR}),
         (Rejected, "constraint_violated constraint=client_name_ck", {"id": uuid4(), "name": canary, "by": OPERATOR}),
         (Rejected, "value_not_accepted", {"id": canary, "name": "Fine", "by": OPERATOR}),
+        (Rejected, "value_not_accepted", {"id": uuid4(), "name": "no\0text", "by": OPERATOR}),
     ):
         with pytest.raises(wanted) as refused:
             async with web.begin(every_client=True) as tx:

@@ -123,6 +123,8 @@ def translate(error: BaseException) -> ByokeepError:
             "database_behind_pooler",
             next_step="This is PgBouncer or a similar pooler. Name PostgreSQL itself: byokeep keeps its own pool.",
         )
+    if isinstance(error, psycopg.DataError) and not error.sqlstate:  # the driver's own word of a text with NUL in it
+        return Rejected("value_not_accepted")
     if not isinstance(error, psycopg.Error) or not error.sqlstate:
         return unavailable()
     state, constraint = error.sqlstate, error.diag.constraint_name or ""
