@@ -174,7 +174,7 @@ class Rules:
             document = tomllib.loads(text.decode("utf-8"))
         except OSError:
             raise RuleError("rules_unreadable", next_step="Name a rule file that can be read.") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RuleError("rules_not_toml", next_step="Mend the rule file: it is no TOML.") from None
         return _RuleReader(document).rules()
 

@@ -270,7 +270,14 @@ def test_flags_are_of_a_closed_list(tmp_path: Path, capsys: pytest.CaptureFixtur
         1,
         [("FEATURE_OTHER", "unknown_flag")],
     )
-    for text in ("[flags]\nA = 1\n", "[flgs]\n", '[accepted]\nA = ""\n', "not toml", '[accepted]\nA = ["x"]\n'):
+    for text in (
+        "[flags]\nA = 1\n",
+        "[flgs]\n",
+        '[accepted]\nA = ""\n',
+        "not toml",
+        "x = " + "[" * 3000,
+        '[accepted]\nA = ["x"]\n',
+    ):
         (tmp_path / "p.toml").write_text(text)
         with pytest.raises(Rejected, match="bad_policy"):
             read_policy(tmp_path / "p.toml")
@@ -504,8 +511,10 @@ def test_what_cannot_be_read_is_unknown(tmp_path: Path, capsys: pytest.CaptureFi
         ["--export", str(tmp_path / "missing")],
     ):
         assert checked(*words, capsys=capsys)[0] == 4
-    (tmp_path / "twice").write_text('{"A": "1", "A": "2"}')
-    assert checked("--export", str(tmp_path / "twice"), capsys=capsys)[0] == 4
+    for text in ('{"A": "1", "A": "2"}', '{"A": "\\ud800"}'):  # a name twice, half a character
+        (tmp_path / "odd").write_text(text)
+        code, told, _ = checked("--export", str(tmp_path / "odd"), capsys=capsys)
+        assert (code, [one["reason"] for one in told["unreadable"]]) == (4, ["not_an_export"])
     (tmp_path / "line").write_text(f"# {secrets()['openai']}\n{secrets()['meta']}\n")
     code, told, _ = checked(str(tmp_path / "line"), capsys=capsys)
     assert (code, [(one["variable"], one["code"]) for one in told["findings"]]) == (

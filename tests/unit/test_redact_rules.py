@@ -224,6 +224,7 @@ def test_the_packaged_file_loads_and_names_are_kept() -> None:
         ("version = 1\n[names]\nsecret='a'\npublic='b'\n", "rule_field_missing"),
         ("version = 1\nrule = []\n[names]\nsecret='a'\npublic='b'\n", "rules_empty"),
         ("not toml", "rules_not_toml"),
+        ("x = " + "[" * 3000, "rules_not_toml"),
         ("\udcff", "rules_not_toml"),
         (GOOD.replace("version = 1", ""), "rules_version_unknown"),
         (GOOD.replace("version = 1", "version = 2"), "rules_version_unknown"),

@@ -69,7 +69,7 @@ def read_policy(path: Path) -> EnvPolicy:
             raise ValueError("policy.accepted must give a reason for each variable")
     except OSError:
         raise Rejected("policy_unreadable", next_step="Check the path of the policy file.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         said = str(error) if str(error).startswith("policy") else "it is not TOML"
         raise Rejected("bad_policy", next_step=f"Fix the policy file: {said}.") from None
     return EnvPolicy(known, accepted)

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from byokeep.core.canonical import read_json
+from byokeep.core.canonical import check_texts, read_json
 
 MOST: Final = 1 << 20  # bytes of one source
 PRODUCTION, PREVIEW, DEVELOPMENT = "production", "preview", "development"
@@ -101,6 +101,7 @@ class Collected:
         """Take JSON: ``vercel env ls --format json``, ``gh variable list --json``, ``toJSON(vars)``."""
         try:
             document = read_json(data)
+            check_texts(document)
             rows = document.get("envs", document) if isinstance(document, dict) else document
             found = list(_rows(rows, source))
         except ValueError:
