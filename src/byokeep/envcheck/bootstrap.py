@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from byokeep.core.errors import Denied
 from byokeep.envcheck.secret import bare_name, in_value
+from byokeep.envcheck.sources import STAGES
 
 Flags = Mapping[str, Collection[str]]
 FLAG_VALUES: Final = ("on", "off")
@@ -42,9 +43,6 @@ _REFERENCE: Final = re.compile(
     r"|[a-z0-9_-]{1,60}/keys/[A-Za-z0-9_.-]{1,127}"
 )
 _MATERIAL: Final = frozenset({16, 24, 32, 48, 64})  # bytes of a key
-_STAGES: Final = {"production": "production", "prod": "production", "live": "production", "preview": "preview",
-                  "staging": "preview", "stage": "preview", "development": "development",
-                  "dev": "development"}  # fmt: skip
 
 
 def _address(value: str) -> str:
@@ -118,7 +116,7 @@ def is_on(name: str, environment: Mapping[str, str], flags: Flags) -> bool:
 def stage_of(role: str) -> str:
     """Return the environment that a role's name contains: production, preview, development, or none."""
     words = re.split(r"[^a-z0-9]+", role.lower())
-    return next((_STAGES[word] for word in words if word in _STAGES), "")
+    return next((STAGES[word] for word in words if word in STAGES), "")
 
 
 def refuse_foreign_role(environment: Mapping[str, str], own: str) -> None:

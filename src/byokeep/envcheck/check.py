@@ -25,9 +25,8 @@ from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
 from byokeep.envcheck.bootstrap import ALLOWED, FLAG_VALUES, ROLES, Flags, refused, stage_of
 from byokeep.envcheck.secret import OTHER, bare_name, in_value, in_variable, is_public, shown
-from byokeep.envcheck.sources import DEVELOPMENT, PREVIEW, PRODUCTION, Variable, read_file
+from byokeep.envcheck.sources import DEVELOPMENT, EVERYWHERE, PREVIEW, PRODUCTION, Variable, read_file
 
-_EVERYWHERE: Final = frozenset({PRODUCTION, PREVIEW, DEVELOPMENT})
 NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
     tomllib.loads(resources.files("byokeep.envcheck").joinpath("findings.toml").read_text("utf-8"))
 )
@@ -149,7 +148,7 @@ def _by_itself(one: Variable, policy: EnvPolicy) -> Iterator[tuple[str, str]]:
 
 def _at_the_host(one: Variable) -> Iterator[tuple[str, str]]:
     """Look at type and targets; values need not be readable for that."""
-    if one.targets >= _EVERYWHERE:
+    if one.targets >= EVERYWHERE:
         yield "all_environments", ""
     elif DEVELOPMENT in one.targets and len(one.targets) > 1:
         yield "spans_development", ""

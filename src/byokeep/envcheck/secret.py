@@ -15,7 +15,6 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from textwrap import shorten
 from typing import Final
 
@@ -23,7 +22,7 @@ from byokeep.core.errors import Denied
 from byokeep.core.model import Provider
 from byokeep_redact.checks import is_filler, looks_random
 from byokeep_redact.decoders import Layer, decoded
-from byokeep_redact.rules import Rules, default_rules
+from byokeep_redact.rules import default_rules
 
 KEY, TOKEN, COOKIE, OTHER = "client_key", "oauth_token", "session_cookie", "secret"
 CLIENT_SECRETS: Final = (KEY, TOKEN, COOKIE)
@@ -114,7 +113,7 @@ def by_name(name: str) -> str:
         return TOKEN
     if theirs and words & _KEY_WORDS:
         return KEY
-    return OTHER if _rules().secret_name(plain) else ""
+    return OTHER if default_rules().secret_name(plain) else ""
 
 
 def in_variable(name: str, value: str | None) -> Sighting | None:
@@ -153,7 +152,7 @@ def _sightings(value: bytes) -> Iterator[Sighting]:
         how_encoded = "".join(f", {name}" for name in how if name)
         if _is_session(layer.data):
             yield Sighting(COOKIE, f"cookies{how_encoded}")
-        for one in _rules().find(layer.data):
+        for one in default_rules().find(layer.data):
             part = layer.data[one.start : one.end]
             known = one.label == _RUN and layer.depth < _DEPTH and _is_known_run(layer.data, one.start, one.end)
             if (looks_random(part) and not known) or one.label == _IN_ADDRESS:
@@ -184,11 +183,6 @@ def _is_known_run(data: bytes, start: int, end: int) -> bool:
     letters = data[start:end].rstrip(b"=")
     plain = base64.b64decode(letters[: len(letters) // 4 * 4], altchars=b"-_")
     return plain.isascii() and plain.decode("ascii").replace("\n", " ").isprintable()
-
-
-@cache
-def _rules() -> Rules:
-    return default_rules()
 
 
 _STEP: Final = (

@@ -37,9 +37,11 @@ _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
 _SCRIPT: Final = ".envrc"  # direnv's; its other lines are a shell's
 _BY_CLI: Final = "# Created by Vercel CLI"  # such a file has empty values for what its maker may not see
 _HIDDEN: Final = frozenset({"[SENSITIVE]", "Encrypted"})
-_STAGES: Final = {"production": PRODUCTION, "prod": PRODUCTION, "preview": PREVIEW, "staging": PREVIEW,
-                  "development": DEVELOPMENT, "dev": DEVELOPMENT}  # fmt: skip
-_STAGES_AT_HOST: Final = frozenset({PRODUCTION, PREVIEW, DEVELOPMENT})
+EVERYWHERE: Final = frozenset({PRODUCTION, PREVIEW, DEVELOPMENT})
+# Words in the names of files and roles.
+STAGES: Final = {"production": PRODUCTION, "prod": PRODUCTION, "live": PRODUCTION,
+                 "preview": PREVIEW, "staging": PREVIEW, "stage": PREVIEW,
+                 "development": DEVELOPMENT, "dev": DEVELOPMENT}  # fmt: skip
 _KINDS: Final = frozenset({"", "plain", "encrypted", "secret", "sensitive", "system"})
 # What a CI run is given while it lasts; in a file or at a host these are findings.
 OF_THE_RUN: Final = frozenset({"VERCEL_OIDC_TOKEN", "GITHUB_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
@@ -193,7 +195,7 @@ def _plain(found: re.Match[str]) -> tuple[str, str]:
 
 
 def _targets(name: str) -> frozenset[str]:
-    return frozenset(_STAGES[part] for part in name.split(".") if part in _STAGES)
+    return frozenset(STAGES[part] for part in name.split(".") if part in STAGES)
 
 
 def _rows(rows: Any, source: str) -> Iterator[Variable | None]:
@@ -217,7 +219,7 @@ def of_row(row: Any, source: str) -> Variable | None:
     texts = (name, kind, *(targets if isinstance(targets, list) else [None]))
     if not all(isinstance(one, str) for one in texts) or not name or ("key" in row) is not bool(kind):
         return None
-    if kind not in _KINDS or not _STAGES_AT_HOST.issuperset(targets):
+    if kind not in _KINDS or not EVERYWHERE.issuperset(targets):
         return None  # any other word may be anything, and is not shown
     value, updated = row.get("value"), row.get("updatedAt")
     readable = not kind or kind == "plain" or (row.get("decrypted") is True and kind not in ("sensitive", "system"))
