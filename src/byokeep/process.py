@@ -84,15 +84,12 @@ def spawn(
     Raises:
         OSError: Not started.
     """
-    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
+    with descriptor(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as handle:
         os.fchmod(handle, 0o600)
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, env=env, start_new_session=True,
             preexec_fn=child_setup(death_signal=death_signal), **more,  # noqa: PLW1509
         )  # fmt: skip
-    finally:
-        os.close(handle)
 
 
 async def end(process: subprocess.Popen[bytes], within_s: float, *, politely: signal.Signals = signal.SIGTERM) -> None:

@@ -52,7 +52,7 @@ from byokeep.jobs import gatekeep
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write, sync_directory
-from byokeep.process import alone, is_held, to_its_end
+from byokeep.process import alone, descriptor, is_held, to_its_end
 from byokeep.processes import wiring
 from byokeep.processes.backup import find, key_from, not_its_key, opened
 from byokeep.processes.installation import desired, install
@@ -357,9 +357,8 @@ def _must_be_plain(place: Path) -> None:
 
 
 def _copy(source: str, target: str) -> None:
-    how = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # something else may have replaced it since the check
-    with open(source, "rb", opener=lambda name, flags: os.open(name, flags | how)) as content:
-        if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
+    with descriptor(Path(source), os.O_RDONLY | os.O_NONBLOCK) as handle, open(handle, "rb", closefd=False) as content:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):  # something else may have replaced it since the check
             raise BackupRefused("outside")
         with draft(Path(target), only_new=True) as out:
             shutil.copyfileobj(content, out)
