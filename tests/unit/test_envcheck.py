@@ -583,6 +583,13 @@ def test_a_weak_password_in_an_address_is_found(address: str, found: bool) -> No
     assert (seen is not None and (seen.code, seen.why) == ("secret", "password-in-address")) is found
 
 
+def test_a_picture_that_begins_like_a_path_is_no_secret() -> None:
+    """Its first letters may be words by chance, and a slash behind them."""
+    data = drawn(110)
+    assert in_value(f"data:image/gif;base64,written/{data}") is None
+    assert in_value(f"data:text/plain;base64,written/{data}") is not None
+
+
 LONG = 100_000
 HOSTILE = {
     "resource attributes": (

@@ -60,7 +60,8 @@ _PAIRS: Final = re.compile(rb"\s*+(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}+=[^;\s\"']
 _RUN: Final = "long-base64"
 _IN_ADDRESS: Final = "password-in-address"  # a weak one opens the door as well as a random one
 _CLIENT_ID: Final = b".apps.googleusercontent.com"
-_PICTURE: Final = re.compile(rb"data:(?:image|font)/[a-z0-9.+-]{1,40};base64,\Z")
+# What of it looks like a path is not in the run that was found.
+_PICTURE: Final = re.compile(rb"data:(?:image|font)/[a-z0-9.+-]{1,40};base64,[A-Za-z0-9+/]*+\Z")
 _QUOTE: Final = re.compile(rb"[\\\"']+")
 _SESSION: Final = re.compile(rb"(?i)sess|sid|csrf|xsrf|auth|token|jwt|login|remember|li_at|c_user|datr")
 
