@@ -18,7 +18,9 @@ import pytest
 from byokeep.cli import servers
 from byokeep.core.errors import Unavailable
 from byokeep.processes import supervisor
+from byokeep.processes.platform_secrets import was_cut_off
 from byokeep.processes.supervisor import Child, Stack
+from byokeep.processes.wiring import embedded_store
 from byokeep.settings import Settings
 
 
@@ -109,6 +111,19 @@ def test_a_part_that_dies_for_days_is_started_again(stack: Stack) -> None:
     stack._revive()
     assert stack._children["broker"].process.poll() is None
     assert stack._children["broker"].deaths == 5_001
+
+
+async def test_credentials_that_were_moved_away_end_no_stack(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a root of the store may be alive, too, for which a rotation is looked for all the time."""
+    live = embedded_store(stack.settings).root_live
+    live.parent.mkdir(parents=True, exist_ok=True)
+    live.touch()
+    looked: list[bool] = []
+    monkeypatch.setattr(supervisor, "was_cut_off", lambda settings: looked.append(was_cut_off(settings)))
+    monkeypatch.setattr(supervisor, "CUT_OFF_S", 0.0)
+    async with watched(stack) as watch:
+        await until(lambda: watch.done() or len(looked) > 1)
+    assert looked[:2] == [False, False]
 
 
 async def test_what_takes_long_keeps_nobody_from_being_started_or_stopped(stack: Stack) -> None:

@@ -198,7 +198,7 @@ def was_cut_off(settings: Settings) -> bool:
     try:
         with _rotating(settings):
             return True
-    except (Conflict, OSError):
+    except (ByokeepError, OSError):
         return False
 
 
