@@ -18,15 +18,13 @@ from typing import Final
 from byokeep_redact.automaton import HS_SINGLEMATCH, Automaton, Engine, installed, shared
 from byokeep_redact.checks import Read
 from byokeep_redact.decoders import MASK64, runs
-from byokeep_redact.rules import RUN, Rule, Rules, default_rules, folding
+from byokeep_redact.rules import AFTER_RUN, RUN, Rule, Rules, default_rules, folding
 from byokeep_redact.triggers import TRIGGERS, Groups, expressions
 
 _MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
 # What stands before a match, in a group that begins like this and has none inside.
 _BEFORE: Final = re.compile(rb"\A\(\?:\^\|(?:\[\^?\]?[^\]]*\]|\\.|[^()\[\]\\])*\)(?=[^?*+{|])", re.S)
 _LAST: Final = re.compile(rb"(?<!\\)\{(\d+),\}(\)*)\Z")
-# Rules whose every match holds a run of 40 base64 letters. Most such runs are digests, ids and roots.
-_IN_RUNS: Final = ("long-base64", "wrapped-base64")
 _LONG_RUN: Final = 1 << 20  # number of the run itself among the expressions
 _RUN_STARTS: Final = rb"(?:^|[^A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{40}"
 # Runs in which these rules find nothing: hex, alone or with few short parts; a short path and a UUID; a root.
@@ -51,12 +49,12 @@ def weakened(pattern: bytes) -> bytes:
 class _Runs:
     """Says whether a run of 40 base64 letters and more may be a secret, so that no digest costs a close reading.
 
-    It may only pass over runs in which no rule of _IN_RUNS finds anything. It is asked by both engines.
+    It may only pass over runs in which no rule of AFTER_RUN finds anything. It is asked by both engines.
     """
 
     def __init__(self, rules: Rules) -> None:
         standard = {rule.name: (rule.pattern, rule.split) for rule in default_rules().rules}
-        ours = [(number, rule) for number, rule in enumerate(rules.rules) if rule.name in _IN_RUNS]
+        ours = [(number, rule) for number, rule in enumerate(rules.rules) if rule.name in AFTER_RUN]
         # With rules of somebody else's nothing is passed over.
         passes = all((rule.pattern, rule.split) == standard[rule.name] for _, rule in ours)
         self._rules = rules

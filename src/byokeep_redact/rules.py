@@ -43,8 +43,9 @@ _CASED: Final = re.compile(
     rb"\\[A-Z]|\\x(?:[46][0-9A-Fa-f]|[57][0-9Aa])"
     rb"|\[[^\]]*?(?:[^A-Z]-[A-Z]|[A-Z]-[^A-Z\]]|[^a-z]-[a-z]|[a-z]-[^a-z\]])[^\]]*\]"
 )
-# Rules that begin at most so many bytes before 40 base64 letters in a row; what stands further left is passed over.
-_AFTER_RUN: Final = {"long-base64": 0, "wrapped-base64": 8}
+# Rules whose every match holds a run of 40 base64 letters (mostly a digest, an id or a root), and how many bytes before
+# one it may begin; what stands further left is passed over.
+AFTER_RUN: Final = {"long-base64": 0, "wrapped-base64": 8}
 RUN: Final = b"A" * 40
 MOST_MATCHES: Final = 4096
 """Matches of one rule in one text that are looked at; one more is found, to tell that there are too many."""
@@ -96,7 +97,7 @@ class Rule:
 
         Most rules without letter case take a third of the time that way.
         """
-        quick, lead = folding(self.pattern), _AFTER_RUN.get(self.name)
+        quick, lead = folding(self.pattern), AFTER_RUN.get(self.name)
         matches: list[re.Match[bytes]] = []
         at = 0 if lead is None else max(0, data.translate(MASK64).find(RUN) - lead)
         last, left = 0, min(NESTED, _DEEP * len(data) + _DEEP_LEAST)
