@@ -28,7 +28,7 @@ from byokeep_redact.mask import MASKED, Mask, truncated
 from byokeep_redact.prefilter import NOTHING, Candidate, Prefilter, confirmed
 from byokeep_redact.rules import Rules, default_rules
 from byokeep_redact.secret import Secret
-from byokeep_redact.structures import Told, may_name, redacted
+from byokeep_redact.structures import Told, redacted
 from byokeep_redact.triggers import DEPTH, escaped, hidden, inner, shorter
 
 RawSpan = tuple[int, int, str, str, str]
@@ -283,7 +283,7 @@ class Redactor:
         plain, known = self._plain_names, hash(names)
         if known in plain:
             return plain[known]
-        if not all(type(name) is str and not self.secret_name(name) for name in names) or may_name(names):
+        if not all(type(name) is str and name.lower() != "value" and not self.secret_name(name) for name in names):
             return None
         if not self.clean("\n".join(names).encode("utf-8", "surrogatepass")):
             return None

@@ -260,11 +260,6 @@ def _filled(shape: Any) -> Any:
     return shape
 
 
-def may_name(names: tuple[str, ...]) -> bool:
-    """Return whether one of these fields may hold the name of another, as in `{"name": ..., "value": ...}`."""
-    return "value" in {name.lower() for name in names}
-
-
 def _key_text(key: object) -> str | None:
     if isinstance(key, str):
         return str.__str__(key)

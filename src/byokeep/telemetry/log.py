@@ -35,12 +35,11 @@ import structlog
 
 from byokeep_redact.engine import default
 from byokeep_redact.hooks.structlog import StructlogWall
-from byokeep_redact.hooks.wall import Wall
+from byokeep_redact.hooks.wall import REDACTION_ERROR, Wall
 from byokeep_redact.install import install
 
 REQUIRED: Final = ("actor", "tenant", "request_id", "outcome")  # on every line; null if there is none
 UNLISTED: Final = "unlisted_event"
-REDACTION_ERROR: Final = "redaction_error"
 
 _TABLE: Final = tomllib.loads(Path(__file__).with_name("events.toml").read_text("utf-8"))
 EVENTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
