@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -31,7 +32,8 @@ from byokeep.processes import wiring
 from byokeep.processes.backup import alone
 from byokeep.processes.drill import _steps
 from byokeep.processes.drill_place import LOCK, clear, left_behind, shred
-from byokeep.processes.drill_steps import Egress, network_of, sorted_out, whose
+from byokeep.processes.drill_steps import Drilled, Egress, network_of, sorted_out, whose
+from byokeep.processes.restore import Brought
 from byokeep.processes.supervisor import Stack
 from byokeep.settings import Settings
 
@@ -179,6 +181,17 @@ async def test_an_interrupt_is_one_whatever_became_of_it(ends: Exception | None)
     steps, rto_s = await running
     assert [(one.state, one.reason) for one in steps] == [("failed", "interrupted"), *[("not_run", "")] * 4]
     assert rto_s is None
+
+
+async def test_a_drill_without_room_has_a_result(tmp_path: Path) -> None:
+    """Its place is made by its first step, closed to others: whatever keeps that from being done is its reason."""
+    (tmp_path / "a file").touch()
+    for place in (tmp_path / "drill", tmp_path / "a file" / "drill"):
+        brought = Brought(identity=[], seal_key=[], recovery_keys=[], checkpoints=tmp_path / "none")
+        work = Drilled(production=Settings(), place=place, file=Path(), brought=brought, seed=1, say=lambda _: None)
+        steps, _ = await _steps(work)
+        assert (steps[0].state, steps[0].reason[:6], steps[1].state) == ("failed", "errno_", "not_run")
+    assert stat.S_IMODE((tmp_path / "drill").stat().st_mode) == (0o711 if os.geteuid() == 0 else 0o700)
 
 
 async def test_a_thread_is_waited_for_however_often_we_are_cancelled() -> None:

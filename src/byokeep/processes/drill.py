@@ -104,7 +104,6 @@ async def run(
             drill = uuid4()
             said: dict[str, FieldValue] = {"drill": str(drill), "seed": work.seed}
             await backups.say(app, EventName.DRILL_COMPLETED, said, Outcome.INTENDED)
-        work.place.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700)
         steps, rto_s = await _steps(work)
         report = DrillReport(
             origin=about, id=drill, backup=work.restored.manifest.id if work.restored else None, run_by=_who(),

@@ -16,6 +16,7 @@ It may not tell anybody or write the result: :mod:`.drill` does.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import shutil
@@ -117,7 +118,7 @@ class Drilled:
     """A backup under a drill.
 
     Attributes:
-        place: An empty directory, for the drill only.
+        place: A directory for the drill only, which the first step makes.
         file: The backup.
         brought: What people bring to a restore; ``checkpoints`` is production's directory.
         evidence: The evidence of the step under way.
@@ -162,6 +163,7 @@ class Drilled:
     async def _restore(self) -> None:
         outside, lost = self.place / "checkpoints", self.brought.checkpoints
         assert lost is not None  # noqa: S101 - for the type checker
+        self.place.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700)
         await to_its_end(asyncio.to_thread(_copied, lost, outside))
         settings = self.settings
         self.restored = await restore(settings, str(self.file), replace(self.brought, checkpoints=outside))
