@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from byokeep.core.errors import NotFound, Rejected
-from byokeep.http.request import read_bytes, stream_bytes, unserved
+from byokeep.http.request import parse_object, read_bytes, stream_bytes, unserved
 
 BYTES = "application/octet-stream"
 
@@ -49,3 +49,11 @@ async def test_an_address_that_is_no_path_is_not_found(path: str) -> None:
     scope = {"type": "http", "method": "CONNECT", "path": path, "query_string": b"", "headers": [(b"host", b"a")],
              "scheme": "http", "server": ("a", 80), "app": Starlette(), "state": {"request_id": uuid4()}}  # fmt: skip
     assert (await unserved(Request(scope), NotFound("not_found"), 404)).status_code == 404
+
+
+@pytest.mark.parametrize("depth", [6, 400, 900, 8000])
+def test_an_object_is_refused_however_deep_it_is(depth: int) -> None:
+    """Six levels below its own are too many, and so are those that no call stack of ours could follow."""
+    assert parse_object(b'{"a":' + b"[" * 5 + b"]" * 5 + b"}")
+    with pytest.raises(Rejected, match="bad_json"):
+        parse_object(b'{"a":' + b"[" * depth + b"]" * depth + b"}")

@@ -146,14 +146,15 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         value = strict_object(raw.decode("utf-8"), whole_numbers=True)
     except ValueError:
         value = None
-    if value is None or _depth(value) > MAX_DEPTH:
+    if value is None or _deeper(value, MAX_DEPTH):
         raise _refused("bad_json")
     return value
 
 
-def _depth(value: object) -> int:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max((_depth(item) for item in items), default=0) if isinstance(value, dict | list) else 0
+def _deeper(value: object, most: int) -> bool:
+    """Whether a value is nested deeper; it looks no deeper than that itself."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return items is not None and (most == 0 or any(_deeper(item, most - 1) for item in items))
 
 
 def shape(model: type[M], value: dict[str, Any]) -> M:
