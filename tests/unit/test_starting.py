@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from byokeep.cli.terminal import TerminalSession, current
 from byokeep.core.errors import Unavailable
 from byokeep.demo import Broken
 from byokeep.process import Progress
+from byokeep.processes import wiring
 from byokeep.processes.supervisor import started
 from byokeep.settings import Settings
 
@@ -114,3 +116,11 @@ async def test_the_demo_tells_a_slow_machine_from_a_broken_claim(
     monkeypatch.setattr(demo, "STEPS", {step: "a claim"})
     monkeypatch.setattr(demo, "scene", lambda *_, **__: Stage())
     assert await demo.run(as_json=True) == code
+
+
+def test_a_leak_check_looks_where_each_part_logs(tmp_path: Path) -> None:
+    """The engines log in the home, wherever ours do: otherwise no key would ever pass the check."""
+    logs = wiring._log_files(replace(Settings(), home=tmp_path, log_dir=str(tmp_path / "other"))).logs
+    engines = {tmp_path / "logs" / "openbao.log", tmp_path / "logs" / "postgres.log"}
+    assert engines <= set(logs)
+    assert {one.parent for one in set(logs) - engines} == {tmp_path / "other"}

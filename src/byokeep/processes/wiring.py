@@ -499,9 +499,9 @@ def _log_files(settings: Settings) -> LogFiles:
     kill_runs = settings.embedded_store or (place / "killswitch.log").exists()  # one's own servers may do without
     names += ["killswitch.log"] if kill_runs else []
     names += ["breakglass.log"] if (place / "breakglass.log").exists() else []
-    names += ["openbao.log"] if settings.embedded_store else []
-    names += ["postgres.log"] if settings.embedded_database else []
-    return LogFiles(logs=[place / name for name in names], spans=[place / "spans.jsonl"])
+    engines = ["openbao.log"] * settings.embedded_store + ["postgres.log"] * settings.embedded_database
+    logs = [*(place / name for name in names), *(settings.home / "logs" / name for name in engines)]
+    return LogFiles(logs=logs, spans=[place / "spans.jsonl"])
 
 
 async def _login(stack: AsyncExitStack, settings: Settings, machine: str) -> AppRoleLogin:
