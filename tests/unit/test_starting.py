@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from byokeep.cli.terminal import TerminalSession, current
 from byokeep.core.errors import Unavailable
 from byokeep.demo import Broken
 from byokeep.process import Progress
-from byokeep.processes import wiring
+from byokeep.processes import supervisor, wiring
 from byokeep.processes.supervisor import started
 from byokeep.settings import Settings
 
@@ -116,6 +117,46 @@ async def test_the_demo_tells_a_slow_machine_from_a_broken_claim(
     monkeypatch.setattr(demo, "STEPS", {step: "a claim"})
     monkeypatch.setattr(demo, "scene", lambda *_, **__: Stage())
     assert await demo.run(as_json=True) == code
+
+
+@pytest.mark.parametrize("where", ["log", "start"])
+async def test_a_start_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Whatever could not be written: exit code 4, and what the disk lacks."""
+
+    def full(*_: object, **__: object) -> None:
+        if where == "log":
+            raise OSError(errno.ENOSPC, "")
+
+    async def start(_: object) -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(supervisor.log, "configure", full)
+    monkeypatch.setattr(supervisor.Stack, "start", start)
+    with pytest.raises(Unavailable, match="home_unusable") as caught:
+        await supervisor.up(replace(Settings(), home=tmp_path / "home"), say=lambda _: None, ready=lambda _: None)
+    assert "has room" in caught.value.next_step
+
+
+async def test_what_engines_print_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full log is kept as NAME.1, closed to others, and emptied while its program holds it open; others stay."""
+    settings, elsewhere = replace(Settings(), home=tmp_path, log_dir=str(tmp_path / "other")), tmp_path / "other"
+    for place in (tmp_path / "logs", elsewhere):
+        place.mkdir()
+    full = [tmp_path / "logs" / "postgres.log", elsewhere / "web.err"]
+    monkeypatch.setattr(supervisor.log, "FULL", 8)
+    (tmp_path / "logs" / "openbao.log").write_text("short")
+    held = [file.open("a") for file in full]
+    for out in held:
+        out.write("a long line\n")
+        out.flush()
+    await supervisor._empty_logs(settings)
+    for out in held:
+        out.write("on\n")
+        out.close()
+    assert [file.read_text() for file in full] == ["on\n"] * 2
+    kept = [file.with_name(f"{file.name}.1") for file in full]
+    assert [(file.read_text(), file.stat().st_mode & 0o777) for file in kept] == [("a long line\n", 0o600)] * 2
+    assert (tmp_path / "logs" / "openbao.log").read_text() == "short"
 
 
 def test_a_leak_check_looks_where_each_part_logs(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -38,7 +39,7 @@ from byokeep import __version__
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable, refusing
-from byokeep.kernel.durable_write import durable_write
+from byokeep.kernel.durable_write import draft, durable_write
 from byokeep.process import WORKER_READY, Progress, clean_environment, end, hold, is_held, size_of, spawn, work_of
 from byokeep.processes import drill_place
 from byokeep.processes.backup import backup_if_due
@@ -63,7 +64,7 @@ _PORTS: Final = range(20_000, 32_000)  # below those that Linux gives to connect
 _PAUSE_S: Final = 0.2  # before the second attempt at what did not start; each pause is twice the one before
 _LONGEST_PAUSE_S: Final = 10.0
 _PART_PAUSE_S: Final = 1.0  # the longest for store and database: a kill that made room waits for them, for 8 s in all
-_OWN_ONE: Final = "Give a directory that you own with --home."
+_OWN_ONE: Final = "Give a directory that you own with --home. See that its disk has room and can be written to."
 Say = Callable[[str], None]
 
 
@@ -207,7 +208,7 @@ class Stack:
 
     async def _renew(self) -> None:
         """Renew this stack's tokens and secrets that are due, each by itself; what fails now is retried next time."""
-        for work in (renew_machines, rotate_if_due, backup_if_due, _clear_drill):
+        for work in (renew_machines, rotate_if_due, backup_if_due, _clear_drill, _empty_logs):
             try:
                 await work(self.settings)
             except Exception as error:
@@ -236,7 +237,7 @@ class Stack:
 
     def _take_home(self) -> None:
         home = self.settings.home
-        with refusing("home_unusable", Unavailable, on=OSError, next_step=_OWN_ONE):
+        with _usable():
             _make_home(home)
             found = home.stat()
             if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
@@ -363,8 +364,9 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
         say: Where progress lines go.
         ready: Called once when everything answers.
     """
-    _make_home(settings.home)  # before a log is opened in it, which would make it as open as the umask says
-    log.configure("up", path=settings.path("log_dir") / "up.log")
+    with _usable():
+        _make_home(settings.home)  # before a log is opened in it, which would make it as open as the umask says
+        log.configure("up", path=settings.path("log_dir") / "up.log")
     stack = Stack(settings, say=say)
     starting, loop = asyncio.create_task(stack.start()), asyncio.get_running_loop()
 
@@ -378,7 +380,8 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
     await asyncio.wait({starting})
     if starting.cancelled():
         return
-    starting.result()
+    with _usable():
+        starting.result()
     try:
         result = ready(stack)
         if result is not None:
@@ -389,10 +392,13 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
         await stack.stop()
 
 
+def _usable() -> contextlib.AbstractContextManager[None]:
+    return refusing("home_unusable", Unavailable, on=OSError, next_step=_OWN_ONE)
+
+
 def _make_home(home: Path) -> None:
-    with refusing("home_unusable", Unavailable, on=OSError, next_step=_OWN_ONE):
-        # Root's home must let the database's own user through to its data directory.
-        home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    # Root's home must let the database's own user through to its data directory.
+    home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
 
 
 def _with_ports(settings: Settings) -> Settings:
@@ -429,6 +435,16 @@ def _code(error: Exception) -> str:
 
 async def _clear_drill(settings: Settings) -> None:
     await asyncio.to_thread(drill_place.clear, settings.home.absolute())
+
+
+async def _empty_logs(settings: Settings) -> None:
+    """Keep a full log of what logs by being printed as NAME.1, and empty it: whoever prints holds the file open."""
+    logs = [settings.home / "logs" / f"{name}.log" for name in ("openbao", "postgres")]
+    for file in (*logs, *settings.path("log_dir").glob("*.err")):
+        if file.exists() and file.stat().st_size >= log.FULL:
+            with draft(file.with_name(f"{file.name}.1")) as kept, file.open("rb") as content:
+                await asyncio.to_thread(shutil.copyfileobj, content, kept)
+            os.truncate(file, 0)
 
 
 async def readiness(http: Transport, url: str) -> object:
