@@ -703,6 +703,7 @@ async def test_the_answer_to_a_stolen_broker_is_one_command(desk: Desk) -> None:
         provisioner, _ = await log_in(http, wiring.credentials(settings, "provisioner.approle"))
         live.touch(mode=0o600)
         root = await generate_root(http, provisioner, wiring.embedded_store(settings).recovery_keys())
+        await http.request("POST", "transit/keys/leases/rotate", token=root, body={})
         with platform_secrets._rotating(settings):
             await desk.no(6, "rotation_running", "incident", "rotate-leases", who="admin")
         await http.request("GET", "auth/token/lookup-self", token=root)
@@ -710,5 +711,7 @@ async def test_the_answer_to_a_stolen_broker_is_one_command(desk: Desk) -> None:
         await platform_secrets.rotate_if_due(settings)
         with pytest.raises(Denied):
             await http.request("GET", "auth/token/lookup-self", token=root)
+        told = (await http.request("GET", "kv/metadata/platform/provisioning", token=provisioner)).data
+        assert told["custom_metadata"]["leases_from"] == str(rotated["version"] + 1), "it is accepted before it signs"
     assert not live.exists()
     assert not platform_secrets.was_cut_off(settings)

@@ -23,6 +23,7 @@ from typing import Final
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.provisioning import (
     MACHINES,
+    accept_newest,
     generate_root,
     retire_roots,
     rotate_secret_ids,
@@ -144,11 +145,12 @@ async def rotate_if_due(settings: Settings) -> None:
         last = await internal.last(app)
         age = app.clock.now() - last.rotated_at
         if last.running is None and age.days < internal.EVERY_DAYS:
-            if was_cut_off(settings):  # `incident rotate-leases` was, which is no run: only its root token is left
+            # `incident rotate-leases` was, which is no run: it left a root, and perhaps a new key that is not accepted.
+            if was_cut_off(settings):
                 with _rotating(settings):
                     await bootstrap.store_provisioned(app, component="root-token")
-                    async with _store_admin(settings, None):
-                        pass
+                    async with _store_admin(settings, None) as (http, admin):
+                        await accept_newest(http, admin)
             return
     await rotate_internal(settings, public_keys=False)
 

@@ -456,8 +456,13 @@ async def rotate_leases(http: BaoHttp, admin_token: Secret) -> int:
     Raises:
         Unavailable: Not rotated, or not known whether; repeat it.
     """
+    await _Admin(http, admin_token)("POST", "transit/keys/leases/rotate", {})
+    return await accept_newest(http, admin_token)
+
+
+async def accept_newest(http: BaoHttp, admin_token: Secret) -> int:
+    """Let the store accept the newest key of leases alone, as a cut-off :func:`rotate_leases` left undone."""
     admin = _Admin(http, admin_token)
-    await admin("POST", "transit/keys/leases/rotate", {})
     newest = max(int(number) for number in (await admin("GET", "transit/keys/leases")).data["keys"])
     recorded = await _recorded(admin) | {"leases_from": str(newest)}
     await admin("POST", RECORD_PATH, {"custom_metadata": recorded})
