@@ -27,6 +27,7 @@ from byokeep.backup import archive
 from byokeep.backup.places import digest_of
 from byokeep.core import backup
 from byokeep.core.backup import BackupRefused
+from byokeep.core.checkpoint import PublicKeys
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
@@ -285,7 +286,14 @@ async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault, tm
     ran = await vault.run(*words, BYOKEEP_CREDENTIALS_DIR=str(away))
     assert (ran.code, json.loads(ran.out)["signature"]) == (4, "not checked"), ran.said
     ran = await Shell(nothing).run(*words)
-    assert (ran.code, json.loads(ran.out)["signature"]) == (0, "not checked"), ran.said
+    assert (ran.code, json.loads(ran.out)["signature"]) == (4, "not checked"), ran.said
+    public = tmp_path / "public-keys.txt"
+    async with wiring.broker_app(vault.settings) as app:
+        own = PublicKeys(log=(), evidence=await app.signer.public_keys("evidence"))
+    for keys, code in ((own, 0), (PublicKeys(log=(), evidence={"1": bytes(32)}), 5)):
+        public.write_text(str(keys))
+        ran = await Shell(nothing).run(*words, "--keys", str(public))
+        assert ran.code == code, ran.said
 
 
 async def test_old_backups_go_and_the_newest_that_was_opened_stays(vault: Vault) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import io
 import json
@@ -10,6 +11,8 @@ import os
 import random
 import tarfile
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -220,6 +223,64 @@ def test_a_backup_of_the_future_is_no_recent_one(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(backups, name, put)
     asyncio.run(backups.watch_backups(cast("Any", App)))
     assert raised == ["backup_overdue", "backup_unproved"]
+
+
+async def test_a_place_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are unknown, nobody looks for one there in vain, and nothing is removed; an empty one has none."""
+    copies, app = tmp_path / "copies", SimpleNamespace(clock=SimpleNamespace(now=lambda: datetime.now(UTC)))
+    copies.mkdir()
+    settings = replace(Settings(), home=tmp_path, backup_target=str(copies))
+    one = backups.Backup(
+        id=UUID(int=1), created_at=datetime(2026, 1, 7, tzinfo=UTC), digest="", size=1, parts=3,
+        verified_at=datetime(2026, 1, 7, tzinfo=UTC),
+    )  # fmt: skip
+
+    async def known(_: object) -> list[backups.Backup]:
+        return [one]
+
+    @asynccontextmanager
+    async def running(_: object) -> AsyncIterator[object]:
+        yield app
+
+    monkeypatch.setattr(processes_backup.backups, "backups", known)
+    monkeypatch.setattr(processes_backup.wiring, "broker_app", running)
+    listdir, scandir = os.listdir, os.scandir
+
+    def refusing(real: Any) -> Any:
+        def look(place: Any = ".") -> Any:
+            if Path(place) == copies:
+                raise PermissionError(errno.EACCES, "", str(place))
+            return real(place)
+
+        return look
+
+    assert (await processes_backup.listed(settings))[0]["counts"] is False
+    with monkeypatch.context() as closed:
+        closed.setattr(os, "listdir", refusing(listdir))
+        closed.setattr(os, "scandir", refusing(scandir))
+        (row,) = await processes_backup.listed(settings)
+        assert (row["unknown"], row["counts"]) == (str(copies), None)
+        for asked in (partial(processes_backup.find, settings, str(one.id)),
+                      partial(processes_backup.fetch, settings, str(one.id), tmp_path)):  # fmt: skip
+            with pytest.raises(Unavailable, match="backup_unreadable"):
+                asked()
+        with pytest.raises(Unavailable, match="backup_unreadable"):
+            await processes_backup._drop_old(settings, cast("Any", app))
+
+
+def test_a_copy_that_cannot_be_read_back_goes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is on no record, so that nothing would ever remove it."""
+    file, copies = tmp_path / "one.age", tmp_path / "copies"
+    file.write_bytes(b"x")
+    copies.mkdir()
+    broken = Mock(side_effect=OSError(errno.EIO, ""))
+    monkeypatch.setattr(Directory, "pieces", broken)
+    one = processes_backup.Made(manifest=Mock(), file=file, digest="", size=1)
+    with pytest.raises(Unavailable, match="backup_target_unavailable"):
+        processes_backup._copy_out(one, Directory(copies))
+    assert (broken.called, [*copies.iterdir()]) == (True, [])
 
 
 def test_only_a_file_of_its_size_counts_as_a_backup(tmp_path: Path) -> None:

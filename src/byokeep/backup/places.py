@@ -74,7 +74,9 @@ class Directory:
 
     def names(self) -> list[str]:
         """Return the files; a missing directory has none."""
-        return [path.name for path in self.path.glob("*")]
+        with contextlib.suppress(FileNotFoundError):
+            return [path.name for path in self.path.iterdir()]  # a glob would pass over what cannot be read
+        return []
 
     def has(self, name: str, size: int) -> bool:
         """Whether a file of that size is there, itself and not a link."""

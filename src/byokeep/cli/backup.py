@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -94,11 +93,11 @@ def fetch(backup: str, directory: Path) -> None:
 
 
 @app.command
-def verify(backup: str, *, identity_file: list[Path]) -> int:
+def verify(backup: str, *, identity_file: list[Path], keys: Path | None = None) -> int:
     """Open a backup and check everything in it, without changing any data. The result is on record.
 
-    If this home's installation cannot be reached, the signature is not compared, nothing is recorded, and the exit
-    code is 4.
+    If this home's installation cannot be reached, nothing is recorded. Without `--keys` nobody compares the signature
+    then, and the exit code is 4.
 
     Example: byokeep backup verify $BACKUP --identity-file /media/offline/backup.key
 
@@ -106,24 +105,23 @@ def verify(backup: str, *, identity_file: list[Path]) -> int:
         backup: The file, or the id that `byokeep backup list` shows.
         identity_file: The private key (mode 0600) that `age-keygen` wrote, or its shares: repeat the option. Remove
             it from this host afterwards.
+        keys: The installation's public keys, as `byokeep audit keys` wrote them, for where it is not running.
     """
     harden()
+    evidence = None if keys is None else read_keys(keys).evidence
     with busy("Opening ..."):
-        manifest, on_record = run(_host().verify(session().settings, backup, identity_file))
+        manifest, on_record = run(_host().verify(session().settings, backup, identity_file, evidence))
+    compared = on_record or evidence is not None
     told = {
         "id": str(manifest.id), "installation": str(manifest.installation), "environment": manifest.environment.value,
         "made_at": manifest.made_at.isoformat(), "parts": len(manifest.parts), "keks": len(manifest.markers),
-        "profiles": len(manifest.artifacts), "signature": "checked" if on_record else "not checked",
-        "on_record": bool(on_record),
+        "profiles": len(manifest.artifacts), "signature": "checked" if compared else "not checked",
+        "on_record": on_record,
     }  # fmt: skip
-    note = (
-        ""
-        if on_record
-        else "No installation of this home is running here: the signature was not compared, and nothing was recorded."
-    )
-    show(told, title="Opened", note=note)
-    away = not on_record and os.path.lexists(session().settings.path("credentials_dir"))
-    return Unavailable.exit_code if away else 0
+    note = "No installation of this home is running here: nothing was recorded"
+    note += "." if compared else ", and the signature was not compared: give its public keys (--keys)."
+    show(told, title="Opened", note="" if on_record else note)
+    return 0 if compared else Unavailable.exit_code
 
 
 @app.command

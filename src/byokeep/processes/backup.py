@@ -45,7 +45,7 @@ from byokeep.backup.places import BackupPlace, Directory, digest_of
 from byokeep.core import backup
 from byokeep.core.audit import ChainHead
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Environment
 from byokeep.kernel.app import BrokerApp
@@ -130,7 +130,8 @@ async def _create(settings: Settings, app: BrokerApp) -> Made:
             file.unlink(missing_ok=True)
             raise
     await _on_record(app, made, target)
-    await _drop_old(settings, app)
+    with contextlib.suppress(Unavailable):  # the next one tries again
+        await _drop_old(settings, app)
     return made
 
 
@@ -265,10 +266,11 @@ def _copy_out(made: Made, target: BackupPlace) -> None:
         with _at_bucket():
             target.put(name, made.file)
             if digest_of(target, name) != made.digest:
-                target.remove(name)
                 raise OSError("another content")
-    except OSError as error:
-        raise _no_room("backup_target", error) from None
+    except (OSError, Unavailable) as error:
+        with contextlib.suppress(OSError, ByokeepError):  # on no record, it would never be removed
+            target.remove(name)
+        raise (_no_room("backup_target", error) if isinstance(error, OSError) else error) from None
 
 
 @contextlib.contextmanager
@@ -307,12 +309,9 @@ def _new(file: Path) -> Iterator[BinaryIO]:
 
 async def _drop_old(settings: Settings, app: BrokerApp) -> None:
     """Remove backups that are kept no longer, here and elsewhere, on record. Only what is on record is a backup."""
-    found = await backups.backups(app)
-    there: list[Copy] = []
-    now = app.clock.now()
+    found, now = await backups.backups(app), app.clock.now()
     stays = backups.kept(found, settings.backup_keep, now - timedelta(days=settings.backup_keep_days), now)
-    with contextlib.suppress(Unavailable):  # the next one tries again
-        there = await asyncio.to_thread(_copies, *_places(settings))
+    there = await asyncio.to_thread(_copies, *_places(settings))
     for one in found:
         if one.id in stays or not (copies := await asyncio.to_thread(_let_go, _of(there, one))):
             continue
@@ -338,7 +337,8 @@ def _places(settings: Settings) -> list[BackupPlace]:
 
 def _copies(*places: BackupPlace) -> list[Copy]:
     """Return the backups in some places. Raises Unavailable."""
-    with _at_bucket():
+    step = "A directory of backups cannot be read: check that it is mounted, and that this user may."
+    with refusing("backup_unreadable", Unavailable, on=OSError, next_step=step), _at_bucket():
         return [(place, name) for place in places for name in place.names() if _NAMED.fullmatch(name)]
 
 
@@ -390,10 +390,12 @@ def _told(at: datetime) -> str:
 def find(settings: Settings, name: str) -> Path:
     """Return the file of a backup, by its path or by its id in this host's directories. Raises NotFound."""
     with contextlib.suppress(ValueError):
-        ending, target = f"-{UUID(name)}{ENDING}", backup_target(settings)
-        for place in (Directory(settings.path("backup_dir")), target):
-            if isinstance(place, Directory) and (found := [one for one in place.names() if one.endswith(ending)]):
-                return place.path / found[0]
+        ending = f"-{UUID(name)}{ENDING}"
+        for place in _places(settings):
+            if isinstance(place, Directory):
+                for _, found in _copies(place):
+                    if found.endswith(ending):
+                        return place.path / found
     file = Path(name)
     if not file.is_file():
         step = "Give the file, or an id that `byokeep backup list` shows. From a bucket: `byokeep backup fetch`."
@@ -415,8 +417,7 @@ def fetch(settings: Settings, name: str, directory: Path) -> tuple[str, Path]:
     place = backup_target(settings)
     if place is None:
         raise Rejected("backup_target_missing", next_step="Set backup_target, e.g. BYOKEEP_BACKUP_TARGET=s3://bucket.")
-    with _at_bucket():
-        there = [one for one in place.names() if _NAMED.fullmatch(one) and (one == name or f"-{name}." in one)]
+    there = [one for _, one in _copies(place) if one == name or f"-{name}." in one]
     if not there:
         raise NotFound("backup_not_found", next_step="Give its name at backup_target, or its id.")
     file = directory / there[0]
@@ -447,10 +448,13 @@ def _private(file: Path) -> bytes:
         raise Unavailable(error.code, next_step=step) from None
 
 
-async def verify(settings: Settings, name: str, identity: Path | Sequence[Path]) -> tuple[BackupManifest, bool]:
+async def verify(
+    settings: Settings, name: str, identity: Path | Sequence[Path], evidence: Mapping[str, bytes] | None = None
+) -> tuple[BackupManifest, bool]:
     """Open a backup and check all that can be checked; return its manifest, and whether the result is on record.
 
-    If this home's installation is running, the signature is compared and the result is recorded there.
+    If this home's installation is running, the signature is compared and the result is recorded there. If it is not,
+    the signature is compared with ``evidence``, the installation's public keys, if they are given.
 
     Raises:
         Integrity: ``backup_refused``, ``backup_incomplete``.
@@ -469,7 +473,7 @@ async def verify(settings: Settings, name: str, identity: Path | Sequence[Path])
                 await backups.say(app, EventName.BACKUP_VERIFIED, said, Outcome.REJECTED)
             raise
         try:
-            ours = None if app is None else await app.signer.public_keys(backups.PURPOSE)
+            ours = evidence if app is None else await app.signer.public_keys(backups.PURPOSE)
             manifest, _, _ = await asyncio.to_thread(opened, file, keys, evidence=ours)
             archive.must_be_of(manifest, settings.environment)
         except ByokeepError as error:
