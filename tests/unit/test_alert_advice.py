@@ -13,6 +13,7 @@ SRC = Path(__file__).parents[2] / "src" / "byokeep"
 RAISES = {
     "alert": "reason",
     "raise_alert": "reason",
+    "tell_state": "reason",
     "open_alert": "reason",
     "LogFinding": "reason",
     "record_refusal": "alerted",

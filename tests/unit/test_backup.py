@@ -200,8 +200,8 @@ def test_a_backup_of_the_future_is_no_recent_one(monkeypatch: pytest.MonkeyPatch
     now, raised = datetime(2026, 1, 7, tzinfo=UTC), []
     old, future = now - timedelta(days=100), now + timedelta(days=365)
 
-    async def nothing(*_: object, **said: str) -> None:
-        raised.extend([said["reason"]] if said else [])
+    async def told(_: object, lasts: object, **said: str) -> None:
+        raised.extend([said["reason"]] if lasts else [])
 
     async def made(_: object) -> list[backups.Backup]:
         return [
@@ -219,7 +219,7 @@ def test_a_backup_of_the_future_is_no_recent_one(monkeypatch: pytest.MonkeyPatch
             async def read(_row: object, name: str, *_: object, **__: object) -> list[tuple[datetime, ...]]:
                 return [(old,)] if name == "backups_since" else [(old, old)]
 
-    for name, put in (("backups", made), ("raise_alert", nothing), ("state_over", nothing)):
+    for name, put in (("backups", made), ("tell_state", told)):
         monkeypatch.setattr(backups, name, put)
     asyncio.run(backups.watch_backups(cast("Any", App)))
     assert raised == ["backup_overdue", "backup_unproved"]

@@ -26,7 +26,7 @@ from byokeep.core.errors import ByokeepError, Integrity
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise_every_client
-from byokeep.kernel.alarm import raise_alert, state_over
+from byokeep.kernel.alarm import raise_alert, state_over, tell_state
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import command
 from byokeep.kernel.record import record
@@ -167,11 +167,8 @@ async def told(app: BrokerApp, name: EventName, manifest: BackupManifest) -> Non
     why = "backup_failed" if name is EventName.BACKUP_CREATED else "backup_not_opened"
     await state_over(app, f"{_FAILED_KEY}/{why}")
     if name is EventName.BACKUP_CREATED:
-        why, key = "backup_incomplete", f"{_FAILED_KEY}/backup_incomplete"
-        if manifest.missing:
-            await raise_alert(app, reason=why, key=key, severity="critical", object_id=app.installation_id)
-        else:
-            await state_over(app, key)
+        why = "backup_incomplete"
+        await tell_state(app, manifest.missing, reason=why, key=f"{_FAILED_KEY}/{why}", object_id=app.installation_id)
 
 
 def must_be_signed(keys: Mapping[str, bytes], manifest: bytes, signature: bytes, key_id: str) -> None:
@@ -208,10 +205,7 @@ async def watch_backups(app: BrokerApp) -> None:
         (_UNPROVED_KEY, "backup_unproved", now - proved > QUARTER),
         (_DRILL_KEY, "recovery_drill_overdue", app.limits.drills and now - (drilled or first) > QUARTER),
     ):
-        if late:
-            await raise_alert(app, reason=reason, key=key, severity="critical", object_id=app.installation_id)
-        else:
-            await state_over(app, key)
+        await tell_state(app, late, reason=reason, key=key, object_id=app.installation_id)
 
 
 def _passed(row: Row) -> tuple[datetime | None, datetime]:

@@ -33,7 +33,7 @@ from byokeep.core.ref import parse_provider
 from byokeep.core.secret import Secret
 from byokeep.jobs.lease import claims
 from byokeep.kernel import approvals, procedures
-from byokeep.kernel.alarm import raise_alert, state_over
+from byokeep.kernel.alarm import state_over, tell_state
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import Trail, command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, WrappedToken
@@ -253,12 +253,10 @@ async def require_alone(app: BrokerApp) -> None:
     except Denied:
         step = "Update the store's set-up: `byokeep up`, or `byokeep init` for your own store."
         raise Unavailable("break_glass_not_set_up", next_step=step) from None
-    if not strangers:
-        await state_over(app, ROLE_KEY)
-        return
-    await raise_alert(app, reason=NOT_ALONE, key=ROLE_KEY, severity="critical")
-    step = "Another role at the store grants what only break glass may. Remove it, or set up the store again."
-    raise Conflict(NOT_ALONE, next_step=step, count=len(strangers))
+    await tell_state(app, strangers, reason=NOT_ALONE, key=ROLE_KEY)
+    if strangers:
+        step = "Another role at the store grants what only break glass may. Remove it, or set up the store again."
+        raise Conflict(NOT_ALONE, next_step=step, count=len(strangers))
 
 
 async def _announce(app: BrokerApp, actor: Actor, grant: Grant) -> int:

@@ -29,7 +29,7 @@ from byokeep.jobs.gatekeep import closing
 from byokeep.jobs.jobs import expire
 from byokeep.jobs.scheduled import move_scheduled
 from byokeep.jobs.switches import cut_off_again
-from byokeep.kernel.alarm import raise_alert, state_over
+from byokeep.kernel.alarm import raise_alert, state_over, tell_state
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.store_recording import probe
 from byokeep.kernel.worker_rounds import LATE_S, watch_worker
@@ -119,19 +119,15 @@ class Rounds:
         if since >= self._app.clock.now() - SETTLE:
             return
         found = await reconcile(self._app, self._app.system(), since=since, own=self._reconciled)
-        if found.state == "unknown":
-            await raise_alert(self._app, reason="reconcile_unknown", key="state/reconcile", severity="warning")
-        else:
-            await state_over(self._app, "state/reconcile")
+        unknown = found.state == "unknown"
+        await tell_state(self._app, unknown, reason="reconcile_unknown", key="state/reconcile", severity="warning")
 
     async def _probe(self) -> None:
         devices = await probe(self._app)
         if not devices:
             await raise_alert(self._app, reason="no_audit_device", key="audit/devices", severity="critical")
-        if any(device.records for device in devices):
-            await state_over(self._app, "state/recording")
-        else:
-            await raise_alert(self._app, reason="store_not_recording", key="state/recording", severity="critical")
+        silent = not any(device.records for device in devices)
+        await tell_state(self._app, silent, reason="store_not_recording", key="state/recording")
         for device in devices:
             state = f"state/device/{device.name}"
             if device.healthy:
@@ -158,10 +154,8 @@ class Rounds:
         await gatekeep.hold(self._app)
 
     async def _hold(self) -> None:
-        if await asyncio.to_thread(self._reserve.hold):
-            await state_over(self._app, "state/reserve")
-        else:
-            await raise_alert(self._app, reason="disk_reserve_missing", key="state/reserve", severity="critical")
+        missing = not await asyncio.to_thread(self._reserve.hold)
+        await tell_state(self._app, missing, reason="disk_reserve_missing", key="state/reserve")
 
     async def _every(self, name: str, every_s: float, work: Callable[[], Awaitable[object]], first_s: float) -> None:
         await asyncio.sleep(first_s)

@@ -76,6 +76,17 @@ async def _tell(app: KillApp, scope: str, ended: Ended) -> None:
             await raise_alert(app, reason="switch_lock_held", key=f"switch/{scope}", severity="critical")
 
 
+async def tell_state(
+    app: BrokerApp, lasts: object, *, reason: str, key: str, severity: Severity = "critical",
+    object_id: UUID | None = None,
+) -> None:  # fmt: skip
+    """Raise the alert about a state while it lasts, and close it once it is over. Raises as these do."""
+    if lasts:
+        await raise_alert(app, reason=reason, key=key, severity=severity, object_id=object_id)
+    else:
+        await state_over(app, key)
+
+
 async def state_over(app: BrokerApp, key: str) -> None:
     """Close the alert about a state that has ended.
 

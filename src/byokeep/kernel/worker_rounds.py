@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from byokeep.kernel.alarm import raise_alert, state_over
+from byokeep.kernel.alarm import tell_state
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.ports import Database
 from byokeep.kernel.rows import Row
@@ -25,7 +25,6 @@ WORKER_ROUNDS: Final = (
     "retry_stalled", "sweep_orphans", "sweep_webhooks", "watch_checkpoints", "watch_usage",
 )  # fmt: skip
 LATE_S: Final = 300.0
-_KEY: Final = "state/worker_rounds"
 
 
 async def late_rounds(db: Database) -> dict[str, bool]:
@@ -37,7 +36,4 @@ async def late_rounds(db: Database) -> dict[str, bool]:
 
 async def watch_worker(app: BrokerApp) -> None:
     """Raise the alert ``worker_rounds_late`` while a round is late. Raises Unavailable."""
-    if await late_rounds(app.db):
-        await raise_alert(app, reason="worker_rounds_late", key=_KEY, severity="critical")
-    else:
-        await state_over(app, _KEY)
+    await tell_state(app, await late_rounds(app.db), reason="worker_rounds_late", key="state/worker_rounds")

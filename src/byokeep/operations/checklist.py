@@ -27,7 +27,7 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor
 from byokeep.core.plain_text import check_ticket
 from byokeep.core.policy import Verb, authorise_every_client
-from byokeep.kernel.alarm import raise_alert, state_over
+from byokeep.kernel.alarm import tell_state
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import Trail, command, open_alert, permit
 from byokeep.kernel.ports import Tx
@@ -265,10 +265,8 @@ async def watch_checklists(app: BrokerApp) -> None:
     """Tell people of a checklist that was missed, until one of its kind is signed. Raises Unavailable."""
     for kind in Checklist:
         key, (present, *past) = f"state/checklist/{kind}", await _periods(app, kind, 1)
-        if present.state != "signed" and past and past[0].state == "missed":
-            await raise_alert(app, reason="checklist_missed", key=key, severity="warning")
-        else:
-            await state_over(app, key)
+        missed = present.state != "signed" and past and past[0].state == "missed"
+        await tell_state(app, missed, reason="checklist_missed", key=key, severity="warning")
 
 
 async def record_scan(app: App, actor: Actor, scan: ScanResult) -> None:

@@ -35,7 +35,7 @@ from byokeep.core.backup import BackupRefused
 from byokeep.core.drill import FAILED, NOT_RUN, PASSED, VERIFY, DrillReport, DrillStep
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import EventName, FieldValue, Outcome
-from byokeep.kernel.alarm import raise_alert, state_over
+from byokeep.kernel.alarm import tell_state
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import durable_write
 from byokeep.process import alone, to_its_end
@@ -212,10 +212,8 @@ async def _kept(settings: Settings, report: DrillReport) -> Done:
         if failed is not None:
             said |= {"stage": failed.name, "reason": failed.reason}
         await backups.say(app, EventName.DRILL_COMPLETED, said, Outcome.OK if report.passed else Outcome.FAILED)
+        about = app.installation_id
+        await tell_state(app, failed, reason="recovery_drill_failed", key=_FAILED_KEY, object_id=about)
         if report.passed:
-            await state_over(app, _FAILED_KEY)
             await backups.watch_backups(app)
-        else:
-            await raise_alert(app, reason="recovery_drill_failed", key=_FAILED_KEY, severity="critical",
-                              object_id=app.installation_id)  # fmt: skip
     return Done(report=report, file=file, digest=digest)
