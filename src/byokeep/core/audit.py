@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -69,19 +69,24 @@ def canonical_payload(event: Event) -> bytes:
     Raises:
         ValueError: The event holds something that canonical JSON cannot express.
     """
+    actor = event.actor
     return canonical_json(
-        {
-            "v": 1,
-            "event": event.name.value,
-            "outcome": event.outcome.value,
-            "actor": str(event.actor.id),
-            "roles": sorted(role.value for role in event.actor.roles),
-            "client": None if event.client_id is None else str(event.client_id),
-            "object": None if event.object_id is None else str(event.object_id),
-            "request": str(event.actor.request_id),
-            "fields": dict(event.fields),
-        }
-    )
+        _payload(
+            event.name.value, event.outcome.value, actor.id, sorted(role.value for role in actor.roles),
+            event.client_id, event.object_id, actor.request_id, event.fields,
+        )
+    )  # fmt: skip
+
+
+def _payload(
+    event: str, outcome: str, actor: UUID, roles: Sequence[str], client: UUID | None, about: UUID | None, request: UUID,
+    fields: Mapping[str, str | int],
+) -> dict[str, object]:  # fmt: skip
+    return {
+        "v": 1, "event": event, "outcome": outcome, "actor": str(actor), "roles": list(roles),
+        "client": None if client is None else str(client), "object": None if about is None else str(about),
+        "request": str(request), "fields": dict(fields),
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,21 +110,18 @@ def read_payload(payload: bytes) -> Facts:
         Integrity: ``bad_audit_payload``.
     """
     with refusing("bad_audit_payload", on=(ValueError, KeyError, TypeError, AttributeError), next_step=_NEXT):
-        found = parse_canonical(payload)
-        if not isinstance(found, dict) or found.pop("v") != 1:
-            raise ValueError("version")
+        found: Any = parse_canonical(payload)
+        client, about, roles, fields = found["client"], found["object"], found["roles"], found["fields"]
         facts = Facts(
-            event=_text(found.pop("event")),
-            outcome=_text(found.pop("outcome")),
-            actor=_uuid(found.pop("actor")),
-            roles=_texts(found.pop("roles")),
-            client=_uuid_or_none(found.pop("client")),
-            object=_uuid_or_none(found.pop("object")),
-            request=_uuid(found.pop("request")),
-            fields={_text(name): _plain(value) for name, value in found.pop("fields").items()},
-        )
-        if found:
-            raise ValueError("unknown member")
+            event=found["event"], outcome=found["outcome"], actor=UUID(found["actor"]), roles=tuple(roles),
+            client=None if client is None else UUID(client), object=None if about is None else UUID(about),
+            request=UUID(found["request"]), fields=fields,
+        )  # fmt: skip
+        plain = all(isinstance(one, str) for one in (facts.event, facts.outcome, *roles))
+        plain = plain and all(isinstance(one, str | int) for one in fields.values())
+        said = (facts.event, facts.outcome, facts.actor, roles, facts.client, facts.object, facts.request, fields)
+        if not plain or _payload(*said) != found:
+            raise ValueError("not as it is written")
     return facts
 
 
@@ -295,32 +297,3 @@ def parse_lines(lines: Iterable[bytes]) -> Iterator[Record]:
 @lru_cache(maxsize=4096)
 def _chain(text: str) -> UUID:
     return UUID(text)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("not text")
-    return value
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise ValueError("not a list")
-    return tuple(_text(item) for item in value)
-
-
-def _plain(value: Any) -> str | int:
-    if isinstance(value, str | int):
-        return value
-    raise ValueError("neither text nor integer")
-
-
-def _uuid(value: Any) -> UUID:
-    found = UUID(_text(value))
-    if str(found) != value:
-        raise ValueError("not a canonical UUID")
-    return found
-
-
-def _uuid_or_none(value: Any) -> UUID | None:
-    return None if value is None else _uuid(value)
