@@ -18,7 +18,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final
 
 import pyrage
 
@@ -32,15 +32,8 @@ _HEAD: Final = re.compile(rb"byokeep-backup/1 ([0-9]{1,9}) ([A-Za-z0-9+/]{86}==)
 _MOST_HEAD: Final = 200  # bytes
 _IDENTITY: Final = re.compile(rb"^AGE-SECRET-KEY-1[0-9A-Z]{58}$", re.MULTILINE)
 Sink = Callable[[bytes], object]
+Sinks = Callable[[Part], Sink]  # of each part when it begins, what takes its bytes
 Proof = Callable[[bytes, bytes, str], object]  # of a manifest, its signature and the number of the key; or raises
-
-
-class Sinks(Protocol):
-    """Where parts go: called with each part when it begins."""
-
-    def __call__(self, part: Part, /) -> Sink:
-        """Return what takes the bytes of a part."""
-        ...
 
 
 def signed_bytes(manifest: bytes) -> bytes:
