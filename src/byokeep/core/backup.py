@@ -16,12 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from byokeep.core.audit import ChainHead
-from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.canonical import canonical_json, from_stamp, parse_canonical, stamp
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.model import Environment
 from byokeep.core.sealed_record import parse_artifact_key
@@ -42,7 +42,6 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _KEY: Final = re.compile(r"[a-z]+-[0-9a-f-]{36}\Z")
 _MARKER: Final = re.compile(r"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/=]{1,400}\Z")
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}\Z")
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _DAMAGED: Final = (
     "The file is damaged: it is not as it was written. Keep it, and open its other copy (in backup_dir or"
     " backup_target) or another backup."
@@ -128,7 +127,7 @@ class BackupManifest:
         """Return the one spelling of this manifest."""
         return canonical_json({
             "format": FORMAT, "id": str(self.id), "installation": str(self.installation),
-            "environment": self.environment.value, "made_at": self.made_at.astimezone(UTC).strftime(_TIME),
+            "environment": self.environment.value, "made_at": stamp(self.made_at),
             "versions": dict(self.versions), "epochs": self.epochs, "root": self.root,
             "heads": [[str(head.chain), head.seq, head.hash.hex()] for head in self.heads],
             "markers": [[one.key, one.version, one.made_at, one.ciphertext] for one in self.markers],
@@ -163,7 +162,7 @@ def parse(data: bytes) -> BackupManifest:
         manifest = BackupManifest(
             id=UUID(found["id"]), installation=UUID(found["installation"]),
             environment=Environment(found["environment"]),
-            made_at=datetime.strptime(found["made_at"], _TIME).replace(tzinfo=UTC),
+            made_at=from_stamp(found["made_at"]),
             versions={str(name): str(found["versions"][name]) for name in sorted(found["versions"])},
             epochs=found["epochs"], root=found["root"],
             heads=tuple(ChainHead(UUID(chain), seq, bytes.fromhex(digest)) for chain, seq, digest in found["heads"]),

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 MAX_INT: Final = 2**53 - 1
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _text: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -42,6 +44,16 @@ def parse_canonical(data: bytes) -> object:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return value
+
+
+def stamp(at: datetime) -> str:
+    """Return the one spelling of a time: whole seconds of UTC."""
+    return at.astimezone(UTC).strftime(_TIME)
+
+
+def from_stamp(text: str) -> datetime:
+    """Read what :func:`stamp` wrote. Raises ValueError or TypeError."""
+    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
 
 
 def check_texts(document: object) -> None:

@@ -13,9 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+from byokeep.core.canonical import from_stamp, stamp
 
 FORMAT: Final = 1
 RESTORE: Final = "restore_secrets"
@@ -28,7 +30,6 @@ PASSED: Final = "passed"
 FAILED: Final = "failed"
 NOT_RUN: Final = "not_run"
 CLIENTS: Final = 3
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 _WORD: Final = re.compile(r"[a-z0-9][A-Za-z0-9_.:/,+ -]{0,199}\Z")
 NETWORKS: Final = ("none", "shared", "unknown")
@@ -88,7 +89,7 @@ class DrillReport:
         """Return the one spelling of this report, as an object."""
         return {
             "v": FORMAT, "origin": self.origin, "id": str(self.id), "backup": str(self.backup) if self.backup else None,
-            "started_at": _told(self.started_at), "ended_at": _told(self.ended_at),
+            "started_at": stamp(self.started_at), "ended_at": stamp(self.ended_at),
             "run_by": self.run_by, "network": self.network,
             "outcome": PASSED if self.passed else FAILED, "seed": self.seed,
             "clients": [str(one) for one in self.clients], "rto_s": self.rto_s, "rpo_s": self.rpo_s,
@@ -103,8 +104,8 @@ def parse(found: Mapping[str, Any]) -> DrillReport:
         raise ValueError("version or network")
     report = DrillReport(
         origin=found["origin"], id=UUID(found["id"]),
-        backup=None if found["backup"] is None else UUID(found["backup"]), started_at=_time(found["started_at"]),
-        ended_at=_time(found["ended_at"]), run_by=found["run_by"], network=found["network"], seed=found["seed"],
+        backup=None if found["backup"] is None else UUID(found["backup"]), started_at=from_stamp(found["started_at"]),
+        ended_at=from_stamp(found["ended_at"]), run_by=found["run_by"], network=found["network"], seed=found["seed"],
         clients=[UUID(one) for one in found["clients"]], rto_s=found["rto_s"], rpo_s=found["rpo_s"],
         steps=[DrillStep(name=one["step"], state=one["state"], reason=one["reason"], evidence=one["evidence"])
                for one in found["steps"]],
@@ -152,11 +153,3 @@ def _fact(found: object) -> bool:
 
 def _whole(found: object) -> bool:
     return type(found) is int and 0 <= found < 2**53
-
-
-def _told(at: datetime) -> str:
-    return at.astimezone(UTC).strftime(_TIME)
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)

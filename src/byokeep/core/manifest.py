@@ -17,12 +17,12 @@ import hashlib
 import re
 import unicodedata
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.canonical import canonical_json, from_stamp, parse_canonical, stamp
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.identity import Fingerprint
 from byokeep.core.model import PLATFORMS, ClientId, Environment, ProfileId, Provider
@@ -36,7 +36,6 @@ BROWSER_APP: Final = "browser"
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _ACCOUNT_ID: Final = re.compile(r"[!-~]{1,256}\Z")
 _BROWSER: Final = re.compile(r"(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){3}\Z")
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _NAME: Final = 400  # characters
 _NOT_SHOWN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
@@ -137,7 +136,7 @@ class Manifest:
     def canonical(self) -> bytes:
         """The bytes that are hashed and stored."""
         ids = {"client_id": str(self.client_id), "profile_id": str(self.profile_id), "created_by": str(self.created_by)}
-        return canonical_json(asdict(self) | ids | {"format": FORMAT, "created_at": self.created_at.strftime(_TIME)})
+        return canonical_json(asdict(self) | ids | {"format": FORMAT, "created_at": stamp(self.created_at)})
 
     @property
     def hash(self) -> bytes:
@@ -177,7 +176,7 @@ def _manifest_of(fields: Any) -> Manifest:
         platforms=tuple(map(Provider, fields["platforms"])),
         accounts=tuple(ExpectedAccount(**one | {"platform": Provider(one["platform"])}) for one in fields["accounts"]),
         created_by=UUID(fields["created_by"]), packing=Packing(fields["packing"]),
-        created_at=datetime.strptime(fields["created_at"], _TIME).replace(tzinfo=UTC),
+        created_at=from_stamp(fields["created_at"]),
         browser_version=fields["browser_version"],
     )  # fmt: skip
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Self
 from uuid import UUID
 
+from byokeep.core.canonical import from_stamp, stamp
 from byokeep.core.errors import Integrity, Rejected, refusing
 from byokeep.core.secret import Secret
 
@@ -30,7 +31,6 @@ _PLATFORM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _ISSUER: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}[A-Za-z0-9._~/-]{0,200}\Z")
 _LABEL: Final = re.compile(r"[!-~]{1,256}\Z")
 _SCOPE: Final = re.compile(r"[!-+\--~]{1,200}\Z")
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _NONE: Final = "none"
 _ENDS: Final = ("access_expires_at", "refresh_expires_at", "consent_expires_at")
 
@@ -208,13 +208,13 @@ def token_set_from(fields: Mapping[str, object]) -> TokenSet:
     """
     with refusing("token_set_unreadable", on=(ValueError, KeyError, Rejected), next_step="Connect the account again."):
         text = {name: value for name, value in fields.items() if isinstance(value, str) and value.isascii()}
-        ends = {name: None if text[name] == _NONE else _time(text[name]) for name in _ENDS}
+        ends = {name: None if text[name] == _NONE else from_stamp(text[name]) for name in _ENDS}
         refresh = text["refresh_token"]
         made = TokenSet(
             platform=text["platform"], issuer=text["issuer"], app_id=text["app_id"],
             account_id=text["account_id"] or None, access=token(text["access_token"]),
             refresh=None if refresh == _NONE else token(refresh), scopes=_scopes(text["scopes"]),
-            obtained_at=_time(text["obtained_at"]), obtained_by=UUID(text["obtained_by"]), **ends,
+            obtained_at=from_stamp(text["obtained_at"]), obtained_by=UUID(text["obtained_by"]), **ends,
         )  # fmt: skip
         stored = fields_of(made)
         if text.keys() != fields.keys() or stored.keys() != text.keys():
@@ -243,8 +243,4 @@ def _scopes(text: str) -> tuple[str, ...] | None:
 
 
 def _stamp(moment: datetime | None) -> str:
-    return _NONE if moment is None else moment.strftime(_TIME)
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+    return _NONE if moment is None else stamp(moment)

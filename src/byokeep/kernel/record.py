@@ -13,23 +13,20 @@ from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
+from byokeep.core import canonical
 from byokeep.core.audit import canonical_payload
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.kernel.ports import Receipt, Tx
 
 Said: TypeAlias = FieldValue | UUID | datetime | bytes | None
+stamp = canonical.stamp  # a time as a record carries it
 
 
 def record_params(event: Event) -> dict[str, object]:
     """Return the parameters ``event, actor, object, request, outcome, payload``; the chain is the row's client."""
     who = {"actor": event.actor.id, "request": event.actor.request_id, "object": event.object_id}
     return {**who, "event": event.name.value, "outcome": event.outcome.value, "payload": canonical_payload(event)}
-
-
-def stamp(at: datetime) -> str:
-    """Return a time as a record carries it."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def plain(fields: Mapping[str, Said]) -> dict[str, FieldValue]:

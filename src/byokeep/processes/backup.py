@@ -27,7 +27,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
@@ -45,6 +45,7 @@ from byokeep.backup.places import BackupPlace, Directory, digest_of
 from byokeep.core import backup
 from byokeep.core.audit import ChainHead
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
+from byokeep.core.canonical import stamp
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Environment
@@ -377,14 +378,10 @@ def _row(found: list[Copy], one: Backup, unknown: str) -> dict[str, Any]:
     verified = one.verified_at
     found = [(place, name) for place, name in found if not isinstance(place, Directory) or place.has(name, one.size)]
     return {
-        "id": str(one.id), "created_at": _told(one.created_at), "verified_at": _told(verified) if verified else None,
+        "id": str(one.id), "created_at": stamp(one.created_at), "verified_at": stamp(verified) if verified else None,
         "counts": None if verified and unknown and not found else bool(verified and found), "size": one.size,
         "files": [place.told(name) for place, name in found], "unknown": unknown,
     }  # fmt: skip
-
-
-def _told(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def find(settings: Settings, name: str) -> Path:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
-from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.canonical import canonical_json, from_stamp, parse_canonical, stamp
 from byokeep.core.errors import refusing
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, fields_of, token_set_from
@@ -60,7 +60,7 @@ def pack_reply(reply: LandedReply) -> Secret:
     fields = {
         "format": LANDED_FORMAT,
         "base": str(reply.base),
-        "at": reply.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "at": stamp(reply.at),
         "status": str(reply.status),
         "body": b64encode(reply.body.reveal()).decode(),
     }
@@ -78,7 +78,7 @@ def unpack_reply(value: Secret) -> LandedReply:
         text = {name: str(field) for name, field in fields.items() if isinstance(field, str)}
         if text["format"] != LANDED_FORMAT or set(text) != {"format", "base", "at", "status", "body"} != set(fields):
             raise ValueError("fields")
-        at = datetime.strptime(text["at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        at = from_stamp(text["at"])
         body = Secret(b64decode(text["body"], validate=True))
         return LandedReply(base=int(text["base"]), at=at, status=int(text["status"]), body=body)
 
