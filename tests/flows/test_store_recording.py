@@ -16,6 +16,7 @@ from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import APPENDED_FOR_S, RECORDED_FOR_S
+from byokeep.kernel.restored import watch_store_age
 from byokeep.kernel.worker_rounds import late_rounds, watch_worker
 from byokeep.processes.doctor import _rounds
 from tests.support.queue import known
@@ -83,6 +84,21 @@ async def test_without_proof_that_the_store_records_nothing_is_leased_or_taken_i
     await sighted._probe()
     third = await stand.client()
     assert (await desk.put(third, desk.canary()))[0] == 202
+
+
+async def test_a_store_that_is_older_than_the_database_is_told(desk: Desk) -> None:
+    """It lacks the version of the key that was stored last; once that is there, the alert is over."""
+    stand = desk.stand
+    await watch_store_age(stand.app)
+    client = await stand.client("openai")
+    await watch_store_age(stand.app)
+    assert stand.alerts() == []
+    stand.db.sql("UPDATE byokeep.credential_ref SET version = 2")
+    await watch_store_age(stand.app)
+    assert stand.alerts() == ["store_behind"]
+    await stand.key(client, "openai", version=2)
+    await watch_store_age(stand.app)
+    assert stand.alerts() == []
 
 
 async def test_a_new_broker_has_no_proof(desk: Desk) -> None:

@@ -31,6 +31,7 @@ from byokeep.jobs.scheduled import move_scheduled
 from byokeep.jobs.switches import cut_off_again
 from byokeep.kernel.alarm import raise_alert, state_over, tell_state
 from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.restored import watch_store_age
 from byokeep.kernel.store_recording import probe
 from byokeep.kernel.worker_rounds import LATE_S, watch_worker
 from byokeep.operations.checklist import watch_checklists
@@ -103,6 +104,7 @@ class Rounds:
                 ("backups", TOKENS_S, lambda: watch_backups(app)),
                 ("checklists", TOKENS_S, lambda: watch_checklists(app)),
                 ("admins", TOKENS_S, lambda: watch_admins(app)),
+                ("store_age", TOKENS_S, lambda: watch_store_age(app)),
                 ("worker", WORKER_S, lambda: watch_worker(app)),
                 ("break_glass", GLASS_S, lambda: watch(app, self._glass)),
                 ("break_glass_role", GLASS_ROLE_S, lambda: watch_role(app)),

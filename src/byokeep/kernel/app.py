@@ -172,7 +172,7 @@ class BrokerApp(KillApp):
     checkpoints: ports.CheckpointStore
     store_address: str
     artifacts: ports.ArtifactStore
-    records: ports.ProfileRecords
+    records: ports.BrokerRecords
     tombstones: ports.Tombstones
     glass: ports.BreakGlassRole
     store_recording: Freshness = field(default_factory=lambda: Freshness(RECORDED_FOR_S, not_recording))

@@ -325,6 +325,13 @@ class ProfileRecords(Protocol):
         """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable."""
 
 
+class BrokerRecords(ProfileRecords, Protocol):
+    """And of a key: its newest version's number."""
+
+    async def newest(self, ref: ProfileRef | SecretRef) -> int:
+        """Return the newest version's number, 0 when the path was never written. Raises Unavailable."""
+
+
 class ScanKey(Protocol):
     """The key of the leak fingerprints: what it makes may be kept, the key itself may not."""
 

@@ -1,8 +1,9 @@
-"""Since when this database may know less than the store holds: the time at which an older database last replaced it.
+"""Which of database and store knows less than the other, because an older one was put back.
 
 Rules
-- What was written to the store before that may have had a row that the older database lacks. A sweep keeps it and
-  notifies people.
+- What was written to the store before an older database replaced this one may have had a row that it lacks. A sweep
+  keeps it and notifies people.
+- A store that lacks the key that was stored last was set back. A row is written after what it names, never before.
 
 It may not destroy anything.
 """
@@ -11,7 +12,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from byokeep.kernel.app import App
+from byokeep.core.model import ClientId, Provider
+from byokeep.core.ref import SecretRef
+from byokeep.kernel.alarm import tell_state
+from byokeep.kernel.app import App, BrokerApp
 
 
 async def restored_at(app: App) -> datetime | None:
@@ -27,3 +31,10 @@ async def restored_at(app: App) -> datetime | None:
 def was_before(restored: datetime | None, written_at: datetime | None) -> bool:
     """Whether something was written before a restore; ``written_at`` None: nobody knows when it was."""
     return restored is not None and (written_at is None or written_at <= restored)
+
+
+async def watch_store_age(app: BrokerApp) -> None:
+    """Tell people while the store's data is older than the database. Raises Unavailable."""
+    for row in await app.db.read(dict, "newest_stored", {}, every_client=True):
+        newest = await app.records.newest(SecretRef(ClientId(row["client_id"]), Provider(row["provider"])))
+        await tell_state(app, newest < row["version"], reason="store_behind", key="state/store_behind")

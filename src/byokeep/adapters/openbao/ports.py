@@ -203,7 +203,7 @@ class BaoScanKey(_Kv):
 class BaoProfileRecords(_Kv):
     """Reads and writes as the identity ``broker``, under no lease."""
 
-    async def newest(self, ref: ProfileRef) -> int:
+    async def newest(self, ref: ProfileRef | SecretRef) -> int:
         """Return the newest version's number, 0 if the path was never written. Raises Unavailable."""
         return (await self._versions(ref.path))[0]
 

@@ -120,3 +120,9 @@ SELECT r.*, c.name AS client_name,
   JOIN byokeep.client c ON c.id = r.client_id
  WHERE CAST(:ids AS uuid[]) IS NULL OR r.client_id = ANY(CAST(:ids AS uuid[]))
  ORDER BY c.name, r.provider, r.created_at LIMIT :limit;
+
+-- name: newest_stored
+-- The key that was stored last.
+SELECT client_id, provider, version FROM byokeep.credential_ref
+ WHERE purpose = 'default' AND account_id IS NULL AND version > 0 AND state IN ('active', 'suspended')
+ ORDER BY created_at DESC LIMIT 1;
