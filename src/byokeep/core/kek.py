@@ -405,16 +405,6 @@ def check_rotation_days(days: int | None) -> int:
     return days
 
 
-def check_strength(bits: int) -> None:
-    """Check that a KEK is strong enough for our DEKs of 256 bits (S-NIST-11).
-
-    Raises:
-        Rejected: ``kek_too_weak``.
-    """
-    if bits < KEK_BITS:
-        raise Rejected("kek_too_weak", next_step="A wrapping key is never weaker than what it wraps.", bits=bits)
-
-
 def rotation_due(made_at: datetime, days: int, protect_until: datetime) -> datetime:
     """Return when a version must be rotated: by the policy, and no later than it stops protecting."""
     return min(made_at + timedelta(days=check_rotation_days(days)), protect_until)

@@ -32,7 +32,6 @@ from byokeep.core.kek import (
     TRANSIT,
     Periods,
     Suspension,
-    check_strength,
     default_periods,
     may_process,
     may_protect,
@@ -168,12 +167,7 @@ async def under_way(tx: Tx, *, kek_id: str | None = None) -> list[Rotation]:
 
 
 async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int, client_id: UUID) -> Kek:
-    """Enter a version in the inventory before it is made. One that was announced before is returned as it is.
-
-    Raises:
-        Rejected: ``kek_too_weak``.
-    """
-    check_strength(KEK_BITS)
+    """Enter a version in the inventory before it is made. One that was announced before is returned as it is."""
     periods = default_periods(await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by
     place: dict[str, object] = {"holder": TRANSIT, "kek_id": kek_id, "version": version}
     made = await tx.maybe(
