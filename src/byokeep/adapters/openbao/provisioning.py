@@ -224,13 +224,14 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
     Raises:
         Rejected: ``lease_policy_too_wide``, ``lease_policy_unreadable``: a lease's policy reaches beyond its client.
     """
-    sources = files(__package__) / "policies"
-    found = {name: (sources / f"{name}.hcl").read_text("utf-8") for name in MACHINES}
+
+    def source(name: str) -> str:
+        text = (files(__package__) / "policies" / f"{name}.hcl").read_text("utf-8")
+        return text.replace("<<lease_accessor>>", lease_accessor).replace("<<environment>>", environment.value)
+
+    found = {name: source(name) for name in MACHINES}
     for kind in LeaseKind:
-        text = (sources / f"{kind.value}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
-        accounts = (sources / f"{kind.value}-account.hcl").read_text("utf-8")
-        accounts = accounts.replace("<<lease_accessor>>", lease_accessor)
-        identity = (sources / "identity.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
+        text, accounts, identity = source(kind.value), source(f"{kind.value}-account"), source("identity")
         for provider in Provider:
             stored = (text + accounts if provider in PLATFORMS else text).replace("<<provider>>", provider.value)
             one = stored + identity.replace("<<provider>>", provider.value)
@@ -239,10 +240,8 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
                 found[f"{GLASS_POLICY}-{provider.value}"] = _narrow(stored, lease_accessor, provider)
     found[f"{GLASS_POLICY}-{DRILL}"] = f'path "{DRILL_PATH}" {{\n  capabilities = ["read"]\n}}\n'
     for name in (*(f"{kind.value}-{PROFILE}" for kind in LeaseKind), _SEALING):
-        text = (sources / f"{name}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
-        text = text.replace("<<environment>>", environment.value)
         records = name == f"{LeaseKind.CUSTODY.value}-{PROFILE}"
-        found[name] = _narrow_profile(text, lease_accessor, environment, records=records)
+        found[name] = _narrow_profile(source(name), lease_accessor, environment, records=records)
     return found
 
 
