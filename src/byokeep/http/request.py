@@ -16,8 +16,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final, Protocol, TypeVar, cast
@@ -79,19 +79,13 @@ async def read_bytes(request: Request, *, limit: int = MAX_BODY) -> bytes:
     Raises:
         Rejected: ``body_too_large``, ``content_encoding``, ``body_too_slow``, ``body_cut_off``.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise _refused("content_encoding", "Send the body as it is, without compression.")
     raw = bytearray()
-    try:
+    with _read(request, "Send the whole body at once."):
         async with asyncio.timeout(BODY_WITHIN_S):
             async for chunk in request.stream():
                 raw += chunk
                 if len(raw) > limit:
                     raise Rejected("body_too_large", next_step="Send a smaller body.", limit=limit)
-    except TimeoutError:
-        raise _refused("body_too_slow", "Send the whole body at once.") from None
-    except ClientDisconnect:
-        raise _refused("body_cut_off", "Send the whole body.") from None
     return bytes(raw)
 
 
@@ -104,18 +98,25 @@ async def stream_bytes(request: Request, *, media: str) -> AsyncIterator[bytes]:
     """
     if request.headers.get("content-type", "") != media:
         raise _refused("unsupported_media_type", f"Send Content-Type: {media}.")
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise _refused("content_encoding", "Send the body as it is, without compression.")
     chunks = request.stream()
-    try:
+    with _read(request, "Send the body without long pauses."):
         while True:
             async with asyncio.timeout(BODY_WITHIN_S):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 return
             yield chunk
+
+
+@contextmanager
+def _read(request: Request, pace: str) -> Iterator[None]:
+    """Refuse a packed body before a byte of it is taken, and name what keeps it from coming whole."""
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise _refused("content_encoding", "Send the body as it is, without compression.")
+    try:
+        yield
     except TimeoutError:
-        raise _refused("body_too_slow", "Send the body without long pauses.") from None
+        raise _refused("body_too_slow", pace) from None
     except ClientDisconnect:
         raise _refused("body_cut_off", "Send the whole body.") from None
 
