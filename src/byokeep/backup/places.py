@@ -28,31 +28,24 @@ class BackupPlace(Protocol):
 
     def put(self, name: str, file: Path) -> None:
         """Write a file that does not exist yet."""
-        ...
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """Yield the content under a name."""
-        ...
 
     def names(self) -> list[str]:
         """Return the names of what is there."""
-        ...
 
     def told(self, name: str) -> str:
         """Return how people name a file there."""
-        ...
 
     def held(self, name: str) -> bool:
         """Whether the place keeps a file for now, whoever wants it gone."""
-        ...
 
     def remove(self, name: str) -> None:
         """Remove a file, as far as the place lets anybody."""
-        ...
 
     def probe(self) -> None:
         """Raise unless a file could be written there now."""
-        ...
 
 
 class Directory:

@@ -20,7 +20,7 @@ from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict, query_of
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App
-from byokeep.kernel.procedures import RunStatus, StepRecord
+from byokeep.kernel.procedures import RunFilter, RunStatus, StepRecord
 
 _NEXT: Mapping[str, str] = {
     "person": "Do the next step: `byokeep procedure resume {id}`.",
@@ -80,7 +80,8 @@ def router(app: App, auth: Authenticator) -> APIRouter:
         """List the runs, or those of one client, open ones first."""
         named = query_of(request, "client_id").get("client_id")
         client_id = None if named is None else parse_client_id(named)
-        return {"procedures": [run_out(one) for one in await procedures.runs(app, actor, client_id=client_id)]}
+        found, _ = await procedures.found_runs(app, actor, RunFilter(client_id=client_id))
+        return {"procedures": [run_out(one) for one in await procedures.statuses(app, found)]}
 
     @routes.get("/{run_id}", response_model=ProcedureReply, responses=refusals(404))
     async def show(run_id: PathId, actor: Actor) -> dict[str, Any]:

@@ -403,11 +403,6 @@ async def statuses(app: App, found: Iterable[Run]) -> list[RunStatus]:
         return [await status_of(tx, app, app.procedures[run.procedure], run) for run in found]
 
 
-async def runs(app: App, actor: Actor, *, client_id: ClientId | None = None) -> list[RunStatus]:
-    """Return the newest runs of the actor's clients, or of one of them, open ones first. Raises as found_runs."""
-    return await statuses(app, (await found_runs(app, actor, RunFilter(client_id=client_id)))[0])
-
-
 async def to_approve(app: App, actor: Actor, *, client_id: ClientId | None = None) -> tuple[list[RunStatus], int]:
     """Return the runs whose next step waits for a second person, and how many runs were not looked at."""
     names = [name for name, procedure in app.procedures.items() if procedure.approved]
