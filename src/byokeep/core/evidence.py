@@ -156,9 +156,12 @@ def _written(about: Onboarding, pieces: Sequence[EvidencePiece], *, digest: str,
         "v": version, "origin": about.origin, "sop": str(about.sop), "client": str(about.client),
         "ref": str(about.ref), **_named(about), "items": dict(about.items),
     } | (carried[0] if version == 1 else {"pieces": carried})  # fmt: skip
-    subject = [{"name": f"{_SUBJECTS[about.kind]}:{about.ref}", "digest": {"sha256": digest}}]
-    kind = _TYPE_OF[about.kind, version]
-    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": kind, "predicate": said})
+    return _said(_TYPE_OF[about.kind, version], f"{_SUBJECTS[about.kind]}:{about.ref}", digest, said)
+
+
+def _said(kind: str, subject: str, digest: str, said: Mapping[str, Any]) -> bytes:
+    subjects = [{"name": subject, "digest": {"sha256": digest}}]
+    return canonical_json({"_type": STATEMENT, "subject": subjects, "predicateType": kind, "predicate": said})
 
 
 def _named(about: Onboarding) -> dict[str, Any]:
@@ -178,8 +181,7 @@ EXPOSURE: Final = "https://byokeep.dev/evidence/exposure/v1"
 
 def exposure_statement(report: Mapping[str, Any]) -> bytes:
     """Return the statement of an exposure report. Its subject is the client's chain as it stood then."""
-    subject = [{"name": f"client:{report['client']}", "digest": {"sha256": report["chain"]["hash"]}}]
-    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": EXPOSURE, "predicate": report})
+    return _said(EXPOSURE, f"client:{report['client']}", report["chain"]["hash"], report)
 
 
 DUE: Final = "https://byokeep.dev/evidence/due-list/v1"
@@ -187,8 +189,7 @@ DUE: Final = "https://byokeep.dev/evidence/due-list/v1"
 
 def due_statement(report: Mapping[str, Any]) -> bytes:
     """Return the statement of a due list. Its subject is the list, by its digest."""
-    subject = [{"name": f"due:{report['origin']}", "digest": {"sha256": report["digest"]}}]
-    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": DUE, "predicate": report})
+    return _said(DUE, f"due:{report['origin']}", report["digest"], report)
 
 
 LIST: Final = "https://byokeep.dev/evidence/list/v1"
@@ -198,9 +199,7 @@ def list_statement(report: Mapping[str, Any]) -> tuple[bytes, str]:
     """Return the statement of a list and the digest of its table as CSV, which is the statement's subject."""
     rows = [dict(zip(report["columns"], row, strict=True)) for row in report["rows"]]
     digest = hashlib.sha256(sheet(report["columns"], rows)).hexdigest()
-    subject = [{"name": f"list:{report['list']}", "digest": {"sha256": digest}}]
-    said = {"_type": STATEMENT, "subject": subject, "predicateType": LIST, "predicate": report}
-    return canonical_json(said), digest
+    return _said(LIST, f"list:{report['list']}", digest, report), digest
 
 
 DRILL: Final = "https://byokeep.dev/evidence/recovery-drill/v1"
@@ -213,8 +212,7 @@ def drill_statement(report: Mapping[str, Any]) -> bytes:
         ValueError, KeyError, TypeError, AttributeError: It is not a report of a drill.
     """
     said = drill.parse(report).members()
-    subject = [{"name": f"drill:{said['id']}", "digest": {"sha256": hashlib.sha256(canonical_json(said)).hexdigest()}}]
-    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": DRILL, "predicate": said})
+    return _said(DRILL, f"drill:{said['id']}", hashlib.sha256(canonical_json(said)).hexdigest(), said)
 
 
 _WRITTEN: Final[Mapping[str, Callable[[Mapping[str, Any]], bytes]]] = {
