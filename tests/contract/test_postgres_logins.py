@@ -111,7 +111,7 @@ async def test_postgres_logins_are_replaced_while_they_are_in_use(settings: Sett
     done, failed, used, over = 0, [], set(), asyncio.Event()
     async with wiring.database(settings, role) as db, wiring.database(settings, role, pool_size=1) as one:
         async with one.begin() as held:  # a transaction that is under way all along
-            await held.reach()
+            await held.one(None, "clock_now")
 
             async def work() -> None:
                 nonlocal done

@@ -243,8 +243,7 @@ class PostgresDatabase:
 
     async def ping(self) -> None:
         """Raise Unavailable unless the database answers a transaction."""
-        async with self.begin() as transaction:
-            await transaction.reach()
+        await self.read(None, "clock_now", {})
 
     async def close(self) -> None:
         """Close all connections."""
@@ -349,10 +348,6 @@ class PostgresTransaction:
     async def last(self, shape: Shape[T], statement: str, /, **params: object) -> list[T]:
         """Do as :meth:`all` does, and commit with it. Also raises Unavailable: ``commit_outcome_unknown``."""
         return list(map(reader(shape), await self._send(self._asked(statement, params), ends=True)))
-
-    async def reach(self) -> None:
-        """Send what waits, even if that is only the opening."""
-        await self._send()
 
     async def commit(self) -> None:
         """Commit; for :meth:`PostgresDatabase.begin`."""
