@@ -463,14 +463,13 @@ async def accept_newest(http: BaoHttp, admin_token: Secret) -> int:
     """Let the store accept the newest key of leases alone, as a cut-off :func:`rotate_leases` left undone."""
     admin = _Admin(http, admin_token)
     newest = max(int(number) for number in (await admin("GET", "transit/keys/leases")).data["keys"])
-    recorded = await _recorded(admin) | {"leases_from": str(newest)}
-    await admin("POST", RECORD_PATH, {"custom_metadata": recorded})
-    await _believe(admin)
+    await _believe(admin, newest)
     return newest
 
 
-async def _believe(admin: _Admin) -> None:
-    """Let the store accept the keys of leases that count. It forgets what is not named here."""
+async def _believe(admin: _Admin, first: int) -> None:
+    """Let the store accept the keys of leases from a version on. It forgets what is not named here."""
+    await admin("POST", RECORD_PATH, {"custom_metadata": await _recorded(admin) | {"leases_from": str(first)}})
     found = (await admin("GET", "auth/lease/config")).data
     kept = {name: found[name] for name in ("jwt_supported_algs", "bound_issuer", "default_role")}
     await admin("POST", "auth/lease/config", kept | {"jwt_validation_pubkeys": await _lease_keys(admin)})
@@ -494,10 +493,7 @@ async def rotate_signing_keys(http: BaoHttp, admin_token: Secret, *, public: boo
     before = time.time() - SETTLE_S
     settled = [int(n) for n, key in versions.items()
                if datetime.fromisoformat(key["creation_time"]).timestamp() <= before]  # fmt: skip
-    known = await _recorded(admin)
-    first = max(int(known.get("leases_from", "1")), *settled, 1)
-    await admin("POST", RECORD_PATH, {"custom_metadata": known | {"leases_from": str(first)}})
-    await _believe(admin)
+    await _believe(admin, max(int((await _recorded(admin)).get("leases_from", "1")), *settled, 1))
     others = ("checkpoints", "evidence") if public else ()
     for name in others:
         await admin("POST", f"transit/keys/{name}/rotate", {})
