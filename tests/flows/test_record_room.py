@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from byokeep.adapters.openbao.provisioning import KV_MAX_VERSIONS
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import FOR_ROTATION, KEPT, check_rewrap, check_seal
+from byokeep.core.sealed_record import FOR_ROTATION, KEPT, check_seal
 from byokeep.profiles import kek_tasks, openings
 from tests.flows.test_kek import finish, rotated
 from tests.support.keks import keys_on
@@ -107,7 +108,7 @@ async def test_a_rotation_pushes_no_record_out_either(vault: Vault, monkeypatch:
 def test_the_bound_is_the_store_s() -> None:
     """The last version that still leaves the one that must stay, and the first that would not; no bound, no refusal."""
     assert KV_MAX_VERSIONS == KEPT == 20
-    for check, kept in ((check_seal, KEPT - FOR_ROTATION), (check_rewrap, KEPT)):
+    for check, kept in ((check_seal, KEPT - FOR_ROTATION), (partial(check_seal, rotates=True), KEPT)):
         check(newest=kept - 1, stays=1)
         check(newest=1000, stays=0)
         with pytest.raises(Conflict, match="record_history_full"):

@@ -97,35 +97,25 @@ LOW: Final = (KEPT - FOR_ROTATION) // 2  # this many versions after the oldest t
 FULL: Final = "record_history_full"
 
 
-def check_seal(*, newest: int, stays: int) -> None:
-    """Check that a seal may write the version after ``newest``.
+def check_seal(*, newest: int, stays: int, rotates: bool = False) -> None:
+    """Check that a seal, or a key rotation, may write the version after ``newest``.
 
     Args:
         newest: The newest version in the store.
         stays: The oldest version that must stay; 0 = none.
+        rotates: It may use what is left for a rotation.
 
     Raises:
         Conflict: ``record_history_full``.
     """
-    _check(newest, stays, KEPT - FOR_ROTATION)
-
-
-def check_rewrap(*, newest: int, stays: int) -> None:
-    """Check that a rotation may write the version after ``newest``. Arguments and errors as for :func:`check_seal`."""
-    _check(newest, stays, KEPT)
+    if stays and newest + 1 - stays >= (KEPT if rotates else KEPT - FOR_ROTATION):
+        step = "Too many seals were cut off. Find out why. `byokeep kek rotate CLIENT` rewrites the records."
+        raise Conflict(FULL, next_step=step)
 
 
 def is_low(*, newest: int, stays: int) -> bool:
     """Whether so many seals were interrupted that people must be told. Arguments as for :func:`check_seal`."""
     return bool(stays) and newest + 1 - stays >= LOW
-
-
-def _check(newest: int, stays: int, kept: int) -> None:
-    if stays and newest + 1 - stays >= kept:
-        raise Conflict(
-            FULL,
-            next_step="Too many seals were cut off. Find out why. `byokeep kek rotate CLIENT` rewrites the records.",
-        )
 
 
 MAGIC: Final = b"BYOKSEAL"  # how a sealed profile begins

@@ -57,7 +57,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import FULL, check_rewrap, parse_record
+from byokeep.core.sealed_record import FULL, check_seal, parse_record
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import EVERY_MINUTE, App
 from byokeep.kernel.asking import digest_of, require_asked
@@ -201,14 +201,14 @@ async def _rewritten(
     if fresh.kek_version != rotation.to_version:
         raise Conflict("kek_version_moved", expected=rotation.to_version, newest=fresh.kek_version)
     after = replace(before, wrapped_dek=fresh.ciphertext, kek=fresh.key_ref, kek_version=fresh.kek_version)
-    check_rewrap(newest=cas, stays=stays)
+    check_seal(newest=cas, stays=stays, rotates=True)
     try:
         return await custody.write(ref, after.canonical, cas=cas)
     except Conflict as error:
         if error.code != "stale_version":
             raise
     cas = await custody.newest(ref)
-    check_rewrap(newest=cas, stays=stays)
+    check_seal(newest=cas, stays=stays, rotates=True)
     return await custody.write(ref, after.canonical, cas=cas)
 
 
