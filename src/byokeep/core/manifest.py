@@ -78,9 +78,9 @@ class ExpectedAccount:
     display_name: str | None
 
     def __post_init__(self) -> None:
-        require_fields(platform=self.platform in PLATFORMS, account=bool(_ACCOUNT.match(self.account)))
-        require_fields(account_id=bool(_ACCOUNT_ID.match(self.account_id)))
-        require_fields(username=_is_name(self.username), display_name=_is_name(self.display_name))
+        _require(platform=self.platform in PLATFORMS, account=bool(_ACCOUNT.match(self.account)))
+        _require(account_id=bool(_ACCOUNT_ID.match(self.account_id)))
+        _require(username=_is_name(self.username), display_name=_is_name(self.display_name))
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -119,7 +119,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         keys = [(one.platform.value, one.account) for one in self.accounts]
-        require_fields(
+        _require(
             generation=type(self.generation) is int and 1 <= self.generation <= MAX_GENERATION,
             platforms=bool(self.platforms)
             and set(self.platforms) <= PLATFORMS
@@ -130,7 +130,7 @@ class Manifest:
             created_at=self.created_at.utcoffset() == timedelta(0) and not self.created_at.microsecond,
             browser_version=bool(_BROWSER.match(self.browser_version)),
         )
-        require_fields(size=len(self.canonical) <= MAX_SIZE)
+        _require(size=len(self.canonical) <= MAX_SIZE)
 
     @property
     def canonical(self) -> bytes:
@@ -192,8 +192,7 @@ def _is_name(text: object) -> bool:
     )
 
 
-def require_fields(code: str = "bad_manifest", /, **holds: bool) -> None:
-    """Refuse what does not hold, by the name of its field. Raises Rejected."""
+def _require(**holds: bool) -> None:
     for field, held in holds.items():
         if not held:
-            raise Rejected(code, next_step="See docs/spec/manifest.md.", field=field)
+            raise Rejected("bad_manifest", next_step="See docs/spec/manifest.md.", field=field)

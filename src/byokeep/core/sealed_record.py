@@ -25,7 +25,7 @@ from uuid import UUID
 
 from byokeep.core.canonical import canonical_json, parse_canonical
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, refusing
-from byokeep.core.manifest import MAX_SIZE, Manifest, parse_manifest, require_fields
+from byokeep.core.manifest import MAX_SIZE, Manifest, parse_manifest
 from byokeep.core.ref import KeyRef, parse
 
 LARGEST_GENERATION: Final = 2**31 - 1
@@ -152,11 +152,17 @@ class SealedRecord:
     packed_size: int
 
     def __post_init__(self) -> None:
-        require_fields(
-            "bad_sealed_record", wrapped_dek=bool(_WRAPPED.match(self.wrapped_dek)), kek=_is_kek(self.kek),
-            kek_version=1 <= self.kek_version < 2**31, blob_sha256=len(self.blob_sha256) == 32,
-            blob_size=1 <= self.blob_size <= MAX_BLOB, packed_size=1 <= self.packed_size <= MAX_BLOB,
-        )  # fmt: skip
+        holds = {
+            "wrapped_dek": bool(_WRAPPED.match(self.wrapped_dek)),
+            "kek": _is_kek(self.kek),
+            "kek_version": 1 <= self.kek_version < 2**31,
+            "blob_sha256": len(self.blob_sha256) == 32,
+            "blob_size": 1 <= self.blob_size <= MAX_BLOB,
+            "packed_size": 1 <= self.packed_size <= MAX_BLOB,
+        }
+        for field, held in holds.items():
+            if not held:
+                raise Rejected("bad_sealed_record", next_step="See docs/spec/manifest.md.", field=field)
 
     @property
     def blob_key(self) -> str:
