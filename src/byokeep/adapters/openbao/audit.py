@@ -31,6 +31,7 @@ import re
 import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -128,17 +129,11 @@ def _opened(path: Path) -> Any:
 
 def _entries(device: str, line: bytes, last: datetime | None) -> list[StoreEntry]:
     """Parse one line: one entry, or a torn one and the entry written behind it."""
-    try:
-        return [_entry(device, line)]
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        pass
-    start = line.rfind(_START)
-    if start > 0:
-        try:
+    for start in (0, line.rfind(_START)):
+        with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
             whole = _entry(device, line[start:])
-            return [StoreEntry(device=device, at=last or whole.at, kind="torn", status_error=True), whole]
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            pass
+            torn = StoreEntry(device=device, at=last or whole.at, kind="torn", status_error=True)
+            return [torn, whole] if start else [whole]
     raise Unavailable("store_audit_unreadable", device=device)
 
 
