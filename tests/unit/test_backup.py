@@ -229,7 +229,8 @@ async def test_a_place_that_cannot_be_read_is_not_taken_for_an_empty_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its files are unknown, nobody looks for one there in vain, and nothing is removed; an empty one has none."""
-    copies, app = tmp_path / "copies", SimpleNamespace(clock=SimpleNamespace(now=lambda: datetime.now(UTC)))
+    copies, clock = tmp_path / "copies", SimpleNamespace(now=lambda: datetime.now(UTC))
+    app = SimpleNamespace(db=None, clock=clock)
     copies.mkdir()
     settings = replace(Settings(), home=tmp_path, backup_target=str(copies))
     one = backups.Backup(

@@ -29,6 +29,7 @@ from byokeep.core.policy import Verb, authorise_every_client
 from byokeep.kernel.alarm import raise_alert, state_over, tell_state
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import command
+from byokeep.kernel.ports import Database
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
@@ -110,12 +111,12 @@ async def list_recovery(app: App, actor: Actor) -> tuple[list[Backup], list[Dril
         authorise_every_client(actor, Verb.CHECKLIST_READ)
     drills = await app.db.read(Drill, "drills", {"installation_id": app.installation_id}, every_client=True)
     restores = await app.db.read(Restore, "restores", {"installation_id": app.installation_id}, every_client=True)
-    return await backups(app), drills, restores
+    return await backups(app.db), drills, restores
 
 
-async def backups(app: App) -> list[Backup]:
+async def backups(db: Database) -> list[Backup]:
     """Return every backup that was made, the newest first. Raises Unavailable."""
-    return await app.db.read(Backup, "backups", {"installation_id": app.installation_id}, every_client=True)
+    return await db.read(Backup, "backups", {}, every_client=True)
 
 
 def newest_proved(found: Iterable[Backup], now: datetime) -> Backup | Literal["none_opened", "clock_ahead"]:
@@ -194,7 +195,7 @@ async def watch_backups(app: BrokerApp) -> None:
     """
     if not (hours := app.limits.backup_hours):
         return
-    found, now = await backups(app), app.clock.now()
+    found, now = await backups(app.db), app.clock.now()
     ((since,),) = await app.db.read(lambda row: (row["at"],), "backups_since", {}, every_client=True)
     made = max((one.created_at for one in found if not is_ahead(one.created_at, now)), default=since)
     opened = [one.verified_at for one in found if one.verified_at and not is_ahead(one.verified_at, now)]

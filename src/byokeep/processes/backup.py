@@ -310,7 +310,7 @@ def _new(file: Path) -> Iterator[BinaryIO]:
 
 async def _drop_old(settings: Settings, app: BrokerApp) -> None:
     """Remove backups that are kept no longer, here and elsewhere, on record. Only what is on record is a backup."""
-    found, now = await backups.backups(app), app.clock.now()
+    found, now = await backups.backups(app.db), app.clock.now()
     stays = backups.kept(found, settings.backup_keep, now - timedelta(days=settings.backup_keep_days), now)
     there = await asyncio.to_thread(_copies, *_places(settings))
     for one in found:
@@ -371,7 +371,7 @@ async def listed(settings: Settings) -> list[dict[str, Any]]:
             copies += await asyncio.to_thread(_copies, *target)
         except Unavailable:
             unknown = settings.backup_target
-        return [_row(_of(copies, one), one, unknown) for one in await backups.backups(app)]
+        return [_row(_of(copies, one), one, unknown) for one in await backups.backups(app.db)]
 
 
 def _row(found: list[Copy], one: Backup, unknown: str) -> dict[str, Any]:
@@ -479,7 +479,7 @@ async def verify(
                 if app is not None:
                     said = {"reason": error.reason, "digest": digest}
                     await backups.say(app, EventName.BACKUP_VERIFIED, said, Outcome.REJECTED)
-                    whole = any(one.digest == digest for one in await backups.backups(app))
+                    whole = any(one.digest == digest for one in await backups.backups(app.db))
                 raise not_its_key(whole=whole) from None
             if app is not None:
                 await backups.failed(app, EventName.BACKUP_VERIFIED, error, digest=digest)
@@ -600,7 +600,7 @@ async def backup_if_due(settings: Settings) -> Made | None:
         return None
     async with wiring.broker_app(settings) as app:
         now, every = app.clock.now(), timedelta(hours=settings.backup_hours)
-        made = [one.created_at for one in await backups.backups(app) if not backups.is_ahead(one.created_at, now)]
+        made = [one.created_at for one in await backups.backups(app.db) if not backups.is_ahead(one.created_at, now)]
         if made and now - max(made) < every:
             return None
     return await create(settings)

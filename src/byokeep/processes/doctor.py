@@ -36,7 +36,7 @@ from byokeep import __version__
 from byokeep.adapters.openbao.provisioning import require_version
 from byokeep.adapters.postgres.embedded import require_release
 from byokeep.adapters.postgres.logins import ROLES
-from byokeep.backup.backups import Backup, newest_proved
+from byokeep.backup.backups import backups, newest_proved
 from byokeep.breakglass.model import DRILL_EVERY
 from byokeep.browser.ephemeral import foreseen
 from byokeep.chromium import find_chromium
@@ -426,9 +426,7 @@ async def _clock(db: Database) -> ProbeOutcome:
 async def _backup(db: Database, *, strict: bool) -> ProbeOutcome:
     """When the newest backup that has been opened since was made: only that one counts."""
     step = "Make one, and have it opened: `byokeep backup create`, `byokeep backup verify`."
-    [installation] = await db.read(lambda row: row["id"], "installation_get", {}, every_client=True)
-    made = await db.read(Backup, "backups", {"installation_id": installation}, every_client=True)
-    now = datetime.now(UTC)
+    made, now = await backups(db), datetime.now(UTC)
     if isinstance(newest := newest_proved(made, now), str):
         return weak(strict, "backup", newest, step, made=len(made))
     age = now - newest.created_at

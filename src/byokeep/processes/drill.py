@@ -141,7 +141,7 @@ async def _chosen(settings: Settings, app: BrokerApp, name: str) -> Path:
     """Return the file of a backup; by default the newest that was opened. Raises NotFound."""
     if name:
         return find(settings, name)
-    now, opened = app.clock.now(), [one for one in await backups.backups(app) if one.verified_at is not None]
+    now, opened = app.clock.now(), [one for one in await backups.backups(app.db) if one.verified_at is not None]
     for one in sorted(opened, key=lambda one: backups.is_ahead(one.created_at, now)):  # those are the last choice
         with contextlib.suppress(NotFound):
             return find(settings, str(one.id))

@@ -23,7 +23,7 @@ from byokeep.adapters.openbao.provisioning import require_version
 from byokeep.adapters.postgres.embedded import ROLES, require_release
 from byokeep.adapters.postgres.fit import RUNS_FROM, is_later, revisions
 from byokeep.adapters.system import SystemClock
-from byokeep.backup.backups import Backup, newest_proved
+from byokeep.backup.backups import backups, newest_proved
 from byokeep.cli.api import stack
 from byokeep.core.errors import Conflict
 from byokeep.kernel.ports import Database
@@ -115,9 +115,7 @@ async def _disk(settings: Settings, db: Database) -> ProbeOutcome:
 
 
 async def _backup(_: Settings, db: Database) -> ProbeOutcome:
-    (installation,) = await db.read(lambda row: row["id"], "installation_get", {})
-    found = await db.read(Backup, "backups", {"installation_id": installation}, every_client=True)
-    now = SystemClock().now()
+    found, now = await backups(db), SystemClock().now()
     if isinstance(proved := newest_proved(found, now), str):
         return failed("backup", proved, _BACK_UP, made=len(found))
     hours = (now - proved.created_at) / timedelta(hours=1)

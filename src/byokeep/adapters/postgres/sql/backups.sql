@@ -6,7 +6,7 @@ WITH said AS (
            CAST(f.fields ->> 'size' AS bigint) AS size, CAST(f.fields ->> 'count' AS integer) AS parts
       FROM byokeep.audit_record r
      CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS fields) f
-     WHERE r.chain = CAST(:installation_id AS uuid) AND r.object_id = CAST(:installation_id AS uuid)
+     WHERE r.chain = (SELECT i.id FROM byokeep.installation i) AND r.object_id = r.chain
        AND r.event IN ('backup.created', 'backup.verified') AND r.outcome = 'ok')
 SELECT c.id, c.at AS created_at, c.digest, c.size, c.parts, max(v.at) AS verified_at
   FROM said c
