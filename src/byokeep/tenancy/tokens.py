@@ -11,8 +11,8 @@ Rules
   passwords, and sessions by a password or a code, see :mod:`byokeep.tenancy.logins`.
 - Every hour the broker looks for machines whose last token ends within 14 days, or has ended: one open alert for each.
   It does the same for people's API tokens, except those issued for 14 days or less. If no admin can sign in, that is an
-  alert, too, until one can. A custodian, which is a process of ours, renews its own token; no other is renewed
-  automatically.
+  alert, too, until one can. A custodian, which is a process of ours, renews its own token; no other
+  machine issues or asks for one of its own.
 - A renewal ends the token that is shown after at least a day, so that whoever else holds it is not locked out at once.
   A token that is renewed a second time has two holders, or a renewal was interrupted: it is renewed, because hosts may
   share one, and people are told (``machine_token_forked``). A machine with ``MOST_LIVE`` working tokens renews none.
@@ -34,7 +34,7 @@ from uuid import UUID
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import NotFound, Rejected, Unauthenticated
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.model import Actor, Role
+from byokeep.core.model import HUMAN_ROLES, Actor, Role
 from byokeep.core.policy import Verb, require_proof
 from byokeep.core.secret import Secret
 from byokeep.kernel import approvals
@@ -233,8 +233,9 @@ async def issue_token(
         Rejected: ``bad_token_days``, ``bad_overlap``, ``subject_disabled``, ``too_many_tokens``.
         Unauthenticated: ``step_up_required``; as :func:`still_in`.
     """
-    own = subject_id == actor.id and Role.INVITED not in actor.roles
-    if not own:
+    renewal = subject_id == actor.id and Role.CUSTODIAN in actor.roles and _is_long(actor)
+    own = subject_id == actor.id and bool(actor.roles & HUMAN_ROLES)
+    if not (own or renewal):
         await permit(app, actor, Verb.TOKEN_ISSUE)
     trail = recorded(app, actor, Verb.TOKEN_ISSUE, object_id=subject_id, refused_as=EventName.TOKEN_ISSUED)
     async with trail, app.db.begin(every_client=True) as tx:
@@ -255,7 +256,6 @@ async def issue_token(
         kind = "api" if own or subject.kind == "machine" else "invitation"
         if kind == "invitation":
             await _tell_of_invitation(tx, app, actor, subject)
-        renewal = own and Role.CUSTODIAN in actor.roles and _is_long(actor)
         approval = None if renewal else await _approval(tx, app, actor, subject, days)
         if isinstance(approval, Approval):
             return approval
