@@ -231,6 +231,20 @@ async def test_a_flood_of_refusals_writes_a_bounded_log(monkeypatch: pytest.Monk
     assert sum(line.get("count") or 0 for line in lines) == 10_000 - refused
 
 
+@pytest.mark.parametrize("hosts", [(b"keep.example",) * 2, (b"keep.example/console/you?",), (b"[",), (b"",), (b"a b",)])
+async def test_a_request_names_one_host(hosts: tuple[bytes, ...]) -> None:
+    """Two, or one that is no host and would be read as part of an address: refused, whatever the path."""
+    statuses: list[int] = []
+
+    async def send(message: Any) -> None:
+        statuses.extend(message[name] for name in message if name == "status")
+
+    for names, status in ((hosts, 400), ((b"keep.example:8420",), 200), ((b"[::1]:8420",), 200), ((), 200)):
+        scope = {"type": "http", "method": "GET", "path": "/200", "headers": [(b"host", one) for one in names]}
+        await guard.Guard(_Refuser())(scope, send, send)  # type: ignore[arg-type]
+        assert statuses.pop() == status, names
+
+
 def test_a_bucket_is_one_keys_own_and_bounded() -> None:
     """A key's tokens come back with time, another's are its own, and no number of keys fills the memory."""
     buckets = Buckets(per_minute=60, size=2)

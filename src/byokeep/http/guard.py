@@ -37,7 +37,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from byokeep.core.bucket import Buckets
-from byokeep.core.errors import ByokeepError, NotFound, Unavailable
+from byokeep.core.errors import ByokeepError, NotFound, Rejected, Unavailable
 from byokeep.http.request import (
     INTERNAL,
     PathId,
@@ -58,6 +58,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 _ODD_PATH: Final = re.compile(
     rb"%(?:2[d-fD-F]|5[cCfF]|3[bB]|[46][1-9a-fA-F]|[57][0-9aA]|3[0-9]|00)|[\\;]|//|/\.{1,2}(?:/|\Z)"
 )
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
 _HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"server", b"byokeep"),  # otherwise the HTTP server gives its own name
@@ -66,6 +67,8 @@ _HEADERS: Final = (
     (b"strict-transport-security", b"max-age=31536000"),  # takes effect only behind a reverse proxy's TLS
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+
+_ONE_HOST: Final = Rejected("bad_request", next_step="Send one Host header, with a name or address and a port.")
 
 # The framework's own spans would put paths and addresses in our span file; only spans that we open may go there.
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
@@ -103,7 +106,11 @@ class Guard:
 
         error = ""
         try:
-            if _ODD_PATH.search(scope.get("raw_path", b"").partition(b"?")[0] or scope["path"].encode()):
+            hosts = [value for name, value in scope.get("headers", ()) if name == b"host"]
+            if len(hosts) > 1 or not all(map(_HOST.match, hosts)):
+                state["code"] = "bad_request"
+                await problem(_ONE_HOST, request_id, status=400)(scope, receive, guarded)
+            elif _ODD_PATH.search(scope.get("raw_path", b"").partition(b"?")[0] or scope["path"].encode()):
                 reply = await unserved(Request(scope), NotFound("not_found"), 404)
                 await reply(scope, receive, guarded)
             else:
