@@ -256,12 +256,14 @@ async def test_only_a_form_of_ours_acts(desk: Desk) -> None:
         ({"data": form, "Origin": "https://evil.example", "Sec_Fetch_Site": "cross-site"}, "other site"),
         ({"data": form, "Origin": "https://byokeep.example", "Sec_Fetch_Site": "same-site"}, "other site"),
         ({"data": form, "Origin": "null", "Sec_Fetch_Site": "same-origin"}, "other site"),
+        ({"data": form, "Origin": "https://[", "Sec_Fetch_Site": "same-origin"}, "other site"),
         ({"data": form}, "other site"),
         ({"data": {"form": stranger.word}, **SAME}, "old form"),
         ({"data": {"form": ""}, **SAME}, "old form"),
         ({"data": {"everywhere": "yes"}, **SAME}, "old form"),
         ({"data": [("form", visit.word), ("form", visit.word)], **SAME}, "bad request"),
         ({"data": form | {"role": "admin"}, **SAME}, "bad request"),
+        ({"data": form | {"everywhere": "\0"}, **SAME}, "bad request"),
         ({"data": json.dumps(form), said: "text/plain", **SAME}, "unsupported media type"),
     ]
     for given, why in refused:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from byokeep.tenancy import clients
+from tests.support.broker import Person
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -33,6 +34,22 @@ async def test_ids_that_are_known_get_their_names(desk: Desk) -> None:
     assert set(await names(narrow)) == {ids[0], *ids[2:5]}
     assert (await desk.call("POST", "/v1/names", "runner", {"ids": ids}))[0] == 401
     assert (await desk.call("POST", "/v1/names", "auditor", {"ids": ids * 51}))[0] == 422
+
+
+async def test_what_no_database_holds_is_refused_where_it_comes_in(desk: Desk) -> None:
+    """A NUL in an address is the caller's mistake: nobody is told that the database is away."""
+    for path, who in (("/v1/alerts?reason=%00", "operator"), ("/v1/audit?event=a%00", "auditor")):
+        status, reply = await desk.call("GET", path, who)
+        assert (status, reply["code"]) == (422, "unexpected_query"), (path, reply)
+
+
+async def test_a_machine_is_told_where_its_token_works(desk: Desk) -> None:
+    """Web cannot know whose it is: it says that a machine calls the broker, and nothing of whether the token lives."""
+    told = {(await desk.call("GET", "/v1/self", who))[1]["next_step"]
+            for who in ("runner", Person(desk.people["runner"].id, "bkr_" + "A" * 43))}  # fmt: skip
+    assert told == {"A machine's token counts at the broker alone; here, use a person's."}
+    status, reply = await desk.call("GET", "/v1/self", Person(uuid4(), "bko_" + "A" * 43))
+    assert (status, "has ended or is unknown" in reply["next_step"]) == (401, True)
 
 
 async def test_a_name_leads_to_an_id_among_what_the_caller_may_see(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

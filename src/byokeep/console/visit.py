@@ -129,7 +129,7 @@ def check_origin(request: Request) -> None:
         Denied: ``other_site``.
     """
     site, origin = request.headers.get("sec-fetch-site", ""), request.headers.get("origin", "")
-    ours = origin != "" and urlsplit(origin).netloc == request.headers.get("host", "")
+    ours = origin.partition("://")[2] == request.headers.get("host", "")
     if site not in ("", "same-origin") or (origin and not ours) or not (site or origin):
         raise Denied("other_site", next_step="Open the page in the console itself, and send it from there.")
 
@@ -153,7 +153,7 @@ async def secret_form_of(
         raise Rejected("unsupported_media_type", next_step="Send the form as the page does.")
     pairs, value = _taken_apart(await read_bytes(request), secret)
     found = dict(pairs)
-    if not pairs or len(found) != len(pairs) or not set(found) <= {"form", *allowed}:
+    if not pairs or len(found) != len(pairs) or not set(found) <= {"form", *allowed} or "\0" in "".join(found.values()):
         raise Rejected("bad_request", next_step="Send the form as the page does.")
     word = found.pop("form", "").encode()
     cookies = filter(None, (request.cookies.get(session), request.cookies.get(STRANGER)))

@@ -198,14 +198,14 @@ def json_body(model: type[M], *, limit: int = MAX_BODY, optional: bool = False) 
 
 
 def query_of(request: Request, *allowed: str) -> dict[str, str]:
-    """Return the query, of which every name is allowed and occurs once.
+    """Return the query, of which every name is allowed and occurs once, and no text holds what a database cannot.
 
     Raises:
         Rejected: ``unexpected_query``.
     """
     found = request.query_params.multi_items()
     names = [name for name, _ in found]
-    if len(set(names)) != len(names) or not set(names) <= set(allowed):
+    if len(set(names)) != len(names) or not set(names) <= set(allowed) or any("\0" in text for _, text in found):
         takes = f"This route takes: {', '.join(allowed)}; each once." if allowed else _NO_QUERY
         raise Rejected("unexpected_query", next_step=takes)
     return dict(found)

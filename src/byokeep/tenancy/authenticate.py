@@ -37,6 +37,7 @@ _ENTRY: Final = (
     "This token has ended or is unknown. A person: `byokeep operator login NAME`; a locked-out admin, on the host:"
     " `byokeep operator recover NAME`; a machine: an admin issues another."
 )
+_ELSEWHERE: Final = "A machine's token counts at the broker alone; here, use a person's."
 MAX_TOKEN: Final = 128  # characters that are read
 _SHAPE: Final = re.compile(r"bk[a-z]_[A-Za-z0-9_-]{43}\Z")
 _CODES: Final = ("code", "cli_code", "mailed")
@@ -86,6 +87,8 @@ async def authenticate(
     if found is not None and not await _recorded(app, found):
         found = None
     contact = found is not None and Role.CONTACT in found["roles"]
+    if found is None and token[:4] in _MACHINE_PREFIX and not isinstance(app, KillApp):  # only they can know it
+        raise Unauthenticated("bad_token", next_step=_ELSEWHERE)
     if found is None or found["kind"] in _CODES or not _SHAPE.match(token) or contact is not portal:
         raise Unauthenticated("bad_token", next_step=_ENTRY)
     if portal:
