@@ -819,6 +819,17 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk, monkeypat
     assert swept in (await visit.get(f"/console/clients/{client}")).raw  # the search would have found it
 
 
+async def test_a_report_of_more_hours_than_there_were_is_refused(desk: Desk) -> None:
+    """What no calendar holds is the visitor's mistake, as anywhere else."""
+    visit, client = Visit(desk), await desk.stand.client("openai")
+    await visit.sign_in("operator")
+    await visit.get("/console/incidents/new")
+    about = "key:" + desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}'")
+    opened = await visit.send("/console/incidents/new", kind="suspected_leak", client=str(client), about=about)
+    assert (await visit.get(opened.at)).status == 200
+    assert (await visit.send(f"{opened.at}/report", hours="999999999")).status == 422
+
+
 async def test_lists_are_paged_and_filtered_by_their_address(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty rows a page, none lost between two; a wrong filter says so; what is kept in the address is escaped.
 

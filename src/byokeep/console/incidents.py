@@ -65,6 +65,7 @@ STEPS: Final[Mapping[str, tuple[str, str, str]]] = {  # by name: the title, what
                "It is open again"),
 }  # fmt: skip
 _LOST: Final = {"token_revoked": "revoked", "lockout": "lockout"}
+_MOST_HOURS: Final = 24 * 366
 _TWO: Final = ("lower_severity", "no_playbook")
 
 
@@ -115,7 +116,7 @@ def _opening(console: Console) -> None:
         )  # fmt: skip
         try:
             if (hours := whole_number("hours", given["hours"] or None)) is not None:
-                wish = replace(wish, began_at=now - timedelta(hours=min(hours, 24 * 366)))
+                wish = replace(wish, began_at=now - timedelta(hours=min(hours, _MOST_HOURS)))
             made = await incidents.open_incident(console.app, who.actor, wish)
         except ByokeepError as error:
             return await new_incident(request, who, given, error)
@@ -205,7 +206,7 @@ async def _reported(console: Console, who: Visitor, one: Incident, hours: int | 
     elif one.client_id:
         body["client_id"] = str(one.client_id)
     if hours is not None:
-        body["since"] = (console.app.clock.now() - timedelta(hours=hours)).isoformat()
+        body["since"] = (console.app.clock.now() - timedelta(hours=min(hours, _MOST_HOURS))).isoformat()
     return await console.ask(who, "POST", "/v1/exposure", body)
 
 
