@@ -28,3 +28,12 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path, words: tuple[st
     assert ended.returncode in (1, 141)
     assert b"Traceback" not in (ended.stderr or b"")
     assert b"BrokenPipe" not in (ended.stderr or b"")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_whoever_closed_a_stream_is_answered_all_the_same(tmp_path: Path, closed: str) -> None:
+    """The exit code is the command's: 1 would be a finding. And no file of ours takes the stream's number."""
+    words = "--json key state 7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e destroyed --reason not_used"
+    line = f'"{sys.executable}" -m byokeep.cli {words} --home "{tmp_path}" {closed}'
+    ended = subprocess.run(["sh", "-c", line], check=False, capture_output=True, timeout=60)
+    assert (ended.returncode, b"internal_error" in ended.stderr + ended.stdout) == (4, False), ended

@@ -41,7 +41,7 @@ def read_secret(*, prompt: str, fd: int | None = None, what: str = "value", chos
     Raises:
         Rejected: ``empty_value``, ``too_long``, ``bad_descriptor``, ``not_the_same``, ``several_lines``.
     """
-    if fd is None and sys.stdin is not None and sys.stdin.isatty():
+    if fd is None and sys.stdin.isatty():
         raw = _prompt(f"{prompt} (not shown): ")
         if chosen and raw != _prompt(f"{prompt} again: "):
             raise Rejected("not_the_same", next_step="The two entries differ; nothing was changed. Try again.")

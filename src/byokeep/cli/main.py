@@ -154,6 +154,9 @@ def _launch(
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit the process. If the reader has gone, it ends silently, as a signal would end it."""
+    for at, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # it was closed: no file or socket of ours is to take its number
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if at else "r"))
     try:
         code = run(sys.argv[1:] if argv is None else argv)
         for stream in filter(None, (sys.stdout, sys.stderr)):
