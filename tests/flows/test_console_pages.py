@@ -33,6 +33,10 @@ async def test_the_pages_of_a_session(screen: Screen) -> None:
     await screen.sign_in()
     await page.goto(f"{screen.url}/console/you")
     faults += await screen.judged("you")
+    await page.set_viewport_size({"width": 375, "height": 700})
+    menu = await page.locator("nav[aria-label=Pages]").bounding_box()
+    assert menu is not None
+    assert menu["height"] < 60, "on a phone it leaves room for the page"
     await page.goto(f"{screen.url}/console/sign-in?next=/console/you")
     faults += await screen.judged("prove")
     await page.goto(f"{screen.url}/console/you")
