@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.accounts import accounts
 from byokeep.adapters.postgres.database import PostgresTransaction
 from byokeep.backup import backups
 from byokeep.console.pages import ENDED, Console
@@ -24,7 +25,7 @@ from byokeep.kernel import procedures
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.record import record
 from byokeep.kernel.views import MOST_OF_TOKEN
-from byokeep.tenancy import authenticate
+from byokeep.tenancy import authenticate, clients
 from tests.flows.test_drills import moved
 from tests.flows.test_procedures import EXERCISE, started
 from tests.support.broker import Person
@@ -856,6 +857,15 @@ async def test_lists_are_paged_and_filtered_by_their_address(desk: Desk, monkeyp
     sent = {"form": visit.word, "id": about, "act": "take"}
     taken = await visit.ask("POST", "/console/alerts", data=sent, **SAME, Referer=f"{ORIGIN}{at}")
     assert (taken.status, taken.at, "taken by" in (await visit.get(at)).text) == (303, at, True)  # the filter stays
+    client = await desk.stand.client("openai")
+    for number in range(2):
+        desk.stand.account(client, account=f"acme{number}")
+    page = f"/console/clients/{client}"
+    assert "There may be more" not in (await visit.get(page)).text
+    with monkeypatch.context() as few:
+        for place in (accounts, clients):
+            few.setattr(place, "MAX_ROWS", 2)
+        assert "There may be more than these 2" in (await visit.get(page)).text, "a list that was cut says so"
     admin = Visit(desk)
     await admin.sign_in("admin")
     await admin.get("/console/new-client")

@@ -73,8 +73,8 @@ def add(console: Console) -> None:
     """Add the pages."""
 
     async def incident_list(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
-        found, _ = await lists.incidents_of(console.app, who.actor, asked)
-        more = paged(found, asked, "/console/incidents")
+        found, left = await lists.incidents_of(console.app, who.actor, asked)
+        more = paged(found, asked, "/console/incidents", more=left)
         ids = {one for row in more["rows"] for one in (row.client_id, row.object_id) if one}
         return console.page(
             request, "incidents.html", who=who, asked=asked, kinds=list(IncidentKind), severities=list(Severity),

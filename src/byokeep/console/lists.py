@@ -89,7 +89,7 @@ def paged(rows: Sequence[T], asked: Mapping[str, str], path: str, *, more: int =
         rows: All rows.
         asked: The query of this page.
         path: The path of the page.
-        more: How many more there are that the flow did not return.
+        more: How many more there are that the flow did not return; -1: nobody counted.
 
     Raises:
         Rejected: ``bad_number``.

@@ -51,6 +51,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import LateRoute
 from byokeep.http.request import STATUS, Authenticator, Budget, answer, query_of, request_id
 from byokeep.kernel.app import WebApp
+from byokeep.tenancy import clients
 
 ENDED: Final = "event: ended\ndata: {}\n\n"  # a stream's last event: its session is over
 HEADERS: Final = {
@@ -115,7 +116,8 @@ def _templates(package: str) -> Environment:
         lstrip_blocks=True, finalize=_printable,
     )  # fmt: skip
     made.filters |= {"at": _at, "words": _words, "said": _said, "title": titled, "seconds": _seconds,
-                     "since": _since, "sentence": _sentence}  # fmt: skip
+                     "since": _since, "sentence": _sentence,
+                     "cut": lambda rows: len(rows) == clients.MAX_ROWS}  # fmt: skip
     made.globals["Verb"] = Verb  # a page links only to what its visitor may open
     return made
 

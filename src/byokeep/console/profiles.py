@@ -21,6 +21,7 @@ from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileTask, next_step_of_work
 from byokeep.http.request import spend
+from byokeep.jobs.jobs import MAX_JOBS
 from byokeep.profiles import profiles
 from byokeep.tenancy import clients
 
@@ -85,7 +86,7 @@ def _lists(console: Console) -> None:
     async def gallery(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         about = client_of(request)
         found = await profiles.list_profiles(console.app, who.actor, about)
-        more = paged(found, asked, f"/console/clients/{about}/profiles")
+        more = paged(found, asked, f"/console/clients/{about}/profiles", more=-(len(found) == clients.MAX_ROWS))
         return console.page(
             request, "profiles.html", who=who, client=await clients.get_client(console.app, who.actor, about),
             proofs=await profiles.proofs_of(console.app, about, more["rows"]), **more,
@@ -95,7 +96,7 @@ def _lists(console: Console) -> None:
         about = client_of(request)
         found = (await console.ask(who, "GET", "/v1/clients/{client_id}/jobs", ids={"client_id": about}))["jobs"]
         fits = [one for one in found if asked.get("state") in (None, one["state"])]
-        more = paged(fits, asked, f"/console/clients/{about}/jobs")
+        more = paged(fits, asked, f"/console/clients/{about}/jobs", more=-(len(found) == MAX_JOBS))
         names = await clients.names_of(console.app, who.actor, {UUID(one["runner_id"]) for one in more["rows"]})
         return console.page(
             request, "jobs.html", who=who, asked=asked, export=exported_as("jobs", asked | {"client": str(about)}),

@@ -124,6 +124,7 @@ _SLOW_S: Final = {  # what waits for the store or its turn at a password, or rea
 KILLS: Final = frozenset({"/v1/switches", "/v1/switches/close", "/v1/switches/preview"})
 _PASSED_ON: Final = ("content-type",)
 _PASSED_BACK: Final = ("content-type", "retry-after", "www-authenticate")
+_FEWER: Final = "Ask for fewer results. These write what is longer: `byokeep audit proof`, `byokeep audit export`."
 _BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError)
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -160,7 +161,7 @@ class BrokerDoor:
             )
             return Response(content, status, {name: said[name] for name in _PASSED_BACK if name in said})
         except TooLarge:
-            raise Unavailable("broker_reply_too_large", next_step="Ask for fewer results.") from None
+            raise Unavailable("broker_reply_too_large", next_step=_FEWER) from None
         except _BROKEN:
             raise _unreachable() from None
 
