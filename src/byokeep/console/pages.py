@@ -52,6 +52,7 @@ from byokeep.http.openapi import LateRoute
 from byokeep.http.request import STATUS, Authenticator, Budget, answer, query_of, request_id
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import clients
+from byokeep.tenancy.schemas import login_from
 
 ENDED: Final = "event: ended\ndata: {}\n\n"  # a stream's last event: its session is over
 HEADERS: Final = {
@@ -260,27 +261,28 @@ class Console:
         return await visitor_of(self.app, self.auth, request, self.site.session, used=used)
 
     async def ask(
-        self, who: Visitor | None, method: str, path: str, body: Mapping[str, Any] | None = None, *,
-        headers: Mapping[str, str] | None = None, ids: Mapping[str, UUID] | None = None,
+        self, who: Visitor | Request, method: str, path: str, body: Mapping[str, Any] | None = None, *,
+        ids: Mapping[str, UUID] | None = None,
     ) -> Any:  # fmt: skip
         """Forward a call with the visitor's own token; returns the content of the reply. ``ids`` are those of the path.
+
+        Args:
+            who: The request of somebody without a session, which tells where a login comes from.
 
         Raises:
             ByokeepError: The refusal of the other process, which has recorded it.
             Unavailable: ``other_release``, later, when something is read that it lacks.
         """
-        reply = await self.fetch(who, method, path, body, headers=headers, ids=ids)
+        reply = await self.fetch(who, method, path, body, ids=ids)
         with refusing("broker_unreachable", Unavailable, on=ValueError):
             return json.loads(reply or b"{}", object_hook=_Reply)
 
     async def fetch(
-        self, who: Visitor | None, method: str, path: str, body: Mapping[str, Any] | None = None, *,
-        headers: Mapping[str, str] | None = None, ids: Mapping[str, UUID] | None = None,
+        self, who: Visitor | Request, method: str, path: str, body: Mapping[str, Any] | None = None, *,
+        ids: Mapping[str, UUID] | None = None,
     ) -> bytes:  # fmt: skip
         """As :meth:`ask`, but returns the reply as it came, such as a signed file."""
-        sent = dict(headers or {})
-        if who is not None:
-            sent["Authorization"] = f"Bearer {who.token}"
+        sent = {"Authorization": f"Bearer {who.token}"} if isinstance(who, Visitor) else login_from(who)
         if body is not None:
             sent["Content-Type"] = "application/json"
         content = Secret(b"" if body is None else json.dumps(body))

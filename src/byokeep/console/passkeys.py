@@ -15,7 +15,6 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor, browser_of, form_of
-from byokeep.tenancy.schemas import SOURCE
 
 
 def add(console: Console) -> None:
@@ -24,9 +23,8 @@ def add(console: Console) -> None:
 
     async def asked(request: Request) -> Response:
         await form_of(console.app, request, session=site.session)
-        source = {SOURCE: request.client.host} if request.client else {}
         body = {"browser": browser_of(request, site.session)}
-        return _options(await console.ask(None, "POST", f"{site.api}/session/passkey", body, headers=source))
+        return _options(await console.ask(request, "POST", f"{site.api}/session/passkey", body))
 
     async def asked_to_add(_: Request, who: Visitor, _given: dict[str, str]) -> Response:
         return _options(await console.ask(who, "POST", f"{site.api}/passkeys/options"))

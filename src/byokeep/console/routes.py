@@ -50,7 +50,6 @@ from byokeep.http.request import STATUS, Authenticator, Budget, query_of, read_b
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
 from byokeep.tenancy.passkeys import mine
-from byokeep.tenancy.schemas import SOURCE
 from byokeep.tenancy.sso import REDIRECT, linked_at
 
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is removed separately
@@ -85,7 +84,7 @@ def _sessions(console: Console) -> None:
         body = {name: given[name] for name in ("name", "password", "code", "passkey")}
         body["browser"] = browser_of(request) if given["passkey"] else ""
         try:
-            issued = await console.ask(None, "POST", "/v1/session/console", body, headers=_source(request))
+            issued = await console.ask(request, "POST", "/v1/session/console", body)
         except (Unauthenticated, RateLimited) as error:
             return _asked(console, request, before, next_page(given["next"]), error)
         return await _entered(console, issued["token"], next_page(given["next"]), before)
@@ -122,7 +121,7 @@ def _sso(console: Console) -> None:
         given = await form_of(console.app, request, "next", "invitation")
         body = {"browser": browser_of(request), "to": next_page(given["next"]), "invitation": given["invitation"]}
         try:
-            said = await console.ask(None, "POST", "/v1/session/sso", body, headers=_source(request))
+            said = await console.ask(request, "POST", "/v1/session/sso", body)
         except ByokeepError as error:
             if not error.on_record:
                 raise
@@ -147,7 +146,7 @@ def _sso(console: Console) -> None:
         before = await _known(console, request)
         body = {"browser": browser_of(request), "issuer": given.pop("iss"), **given}
         try:
-            issued = await console.ask(None, "POST", "/v1/session/sso/answer", body, headers=_source(request))
+            issued = await console.ask(request, "POST", "/v1/session/sso/answer", body)
         except ByokeepError as error:
             if not error.on_record:
                 raise
@@ -159,7 +158,7 @@ def _sso(console: Console) -> None:
         try:
             sent = dict(parse_qsl((await read_bytes(request)).decode("ascii", "replace"), max_num_fields=20))
             body = {"token": sent.get("logout_token", "")}
-            await console.ask(None, "POST", "/v1/session/sso/logout", body, headers=_source(request))
+            await console.ask(request, "POST", "/v1/session/sso/logout", body)
         except (ByokeepError, ValueError):
             return Response(status_code=400, headers=HEADERS)
         return Response(status_code=200, headers=HEADERS)
@@ -174,10 +173,6 @@ def _sso(console: Console) -> None:
     console.add_open("POST", "/sso/logout", logged_out)
     console.add_open("GET", "/sso", back)
     console.add_open("POST", "/sso", end_sso)
-
-
-def _source(request: Request) -> dict[str, str]:
-    return {SOURCE: request.client.host} if request.client else {}
 
 
 async def _known(console: Console, request: Request) -> Visitor | None:

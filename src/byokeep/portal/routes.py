@@ -29,7 +29,6 @@ from byokeep.portal import accounts, keys
 from byokeep.portal.keys import SESSION, client_of, wrong
 from byokeep.tenancy import look, passkeys
 from byokeep.tenancy.authenticate import authenticate
-from byokeep.tenancy.schemas import SOURCE
 
 HOME: Final = "/portal"
 _NO_SCRIPT: Final = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none';"
@@ -57,10 +56,6 @@ def router(app: WebApp, send: Send, writes: Budget, emergency: Emergency) -> Con
     return console
 
 
-def _from(request: Request) -> dict[str, str]:
-    return {SOURCE: request.client.host} if request.client else {}
-
-
 async def _opened(console: Console, request: Request, token: str) -> Response:
     """Let somebody in with a new session; the browser's earlier one ends."""
     if request.cookies.get(SESSION):
@@ -78,7 +73,7 @@ def _invitations(console: Console) -> None:
         """Show what an invitation says, and ask for the address."""
         found = _INVITATION.search(link)
         token, told = found[0] if found else "", {} if error is None else wrong(request, error)
-        said = await console.ask(None, "POST", "/v1/portal/invitation", {"invitation": token}, headers=_from(request))
+        said = await console.ask(request, "POST", "/v1/portal/invitation", {"invitation": token})
         return console.page(
             request, "invited.html", invitation=said, link=token, address=address, **({"error": None} | told)
         )
@@ -97,7 +92,7 @@ def _invitations(console: Console) -> None:
         body = {"invitation": given["link"][:64], "address": given["address"][:320]}
         try:
             path = "/v1/portal/invitation/code"
-            asked = await console.ask(None, "POST", path, body, headers=_from(request))
+            asked = await console.ask(request, "POST", path, body)
         except (Rejected, RateLimited, Conflict) as error:
             return await shown(request, given["link"], given["address"], error)
         return console.page(request, "code.html", error=None, link=given["link"][:64], **asked)
@@ -108,7 +103,7 @@ def _invitations(console: Console) -> None:
         body = {"invitation": link, "address": address, "code": given["code"][:32]}
         try:
             path = "/v1/portal/invitation/redeem"
-            issued = await console.ask(None, "POST", path, body, headers=_from(request))
+            issued = await console.ask(request, "POST", path, body)
         except (Unauthenticated, Rejected, RateLimited) as error:
             if error.code == "bad_invitation":
                 raise
@@ -132,7 +127,7 @@ def _sessions(console: Console) -> None:
         given = await form_of(console.app, request, "address", session=SESSION)
         try:
             body = {"address": given["address"][:320]}
-            asked = await console.ask(None, "POST", "/v1/portal/code", body, headers=_from(request))
+            asked = await console.ask(request, "POST", "/v1/portal/code", body)
         except (Rejected, RateLimited) as error:
             more = {"address": given["address"], "origin": origin} | wrong(request, error)
             return _scripted(console.page(request, "sign-in.html", **more))
@@ -143,7 +138,7 @@ def _sessions(console: Console) -> None:
         body = {"address": given["address"][:320], "code": given["code"][:32], "passkey": given["passkey"]}
         body["browser"] = browser_of(request, SESSION) if given["passkey"] else ""
         try:
-            issued = await console.ask(None, "POST", "/v1/portal/session", body, headers=_from(request))
+            issued = await console.ask(request, "POST", "/v1/portal/session", body)
         except (Unauthenticated, Rejected, RateLimited) as error:
             if given["passkey"]:
                 more = {"address": "", "origin": origin} | wrong(request, error)

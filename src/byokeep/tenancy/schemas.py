@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import Field
+from starlette.requests import Request
 
 from byokeep.core.model import Client, Role
 from byokeep.http.reply import Reply
@@ -20,6 +21,11 @@ class ClientReply(Reply, of=Client, shows="id name state risk created_at created
 
 # Where a login comes from, as web saw it; used only for the brake on guessing.
 SOURCE: Final = "Byokeep-Login-From"
+
+
+def login_from(request: Request) -> dict[str, str]:
+    """Return the header that tells the broker where a login comes from."""
+    return {SOURCE: request.client.host} if request.client else {}
 
 
 class SubjectReply(

@@ -30,7 +30,7 @@ from byokeep.core.errors import Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import LateRoute, operation_id
 from byokeep.http.request import MAX_BODY, bearer, canonical_id, no_query, read_bytes
-from byokeep.tenancy.schemas import SOURCE
+from byokeep.tenancy.schemas import login_from
 from byokeep.wire.transport import PIECE, TooLarge, Transport
 
 MAX_REPLY: Final = 64 * 1024 * 1024  # bytes of a reply that is passed on whole
@@ -227,11 +227,6 @@ def router(forwarder: Forwarder) -> APIRouter:
     for method, path in ROUTES:
         routes.add_api_route(path, _handler(forwarder, method, path), methods=[method], include_in_schema=False)
     return routes
-
-
-def login_from(request: Request) -> dict[str, str]:
-    """Return the header that tells the broker where a login comes from."""
-    return {SOURCE: request.client.host} if request.client else {}
 
 
 def _handler(forwarder: Forwarder, method: str, path: str) -> Handler:
