@@ -820,6 +820,32 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk, monkeypat
     assert swept in (await visit.get(f"/console/clients/{client}")).raw  # the search would have found it
 
 
+async def test_a_form_that_is_refused_is_shown_again_with_what_to_do(desk: Desk) -> None:
+    """Each form comes back as it was filled in, with the refusal above it, which is on record once."""
+    client, account = await desk.stand.client("openai"), "acme"
+    desk.stand.account(client, account=account)
+    ref = desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}'")
+    at = f"/console/clients/{client}"
+    for who, path, fields in (
+        ("operator", f"{at}/accounts/x/{account}", {"act": "lane", "policy": "fast"}),
+        ("operator", f"{at}/new-account", {"platform": "x", "account": "../.."}),
+        ("operator", f"{at}/consents", {"login": "myspace", "account": "a"}),
+        ("operator", f"{at}/contacts", {"name": "Ada", "days": "99"}),
+        ("operator", f"{at}/colour", {"colour": "#zzzzzz"}),
+        ("operator", f"{at}/new-key", {"provider": "openai", "value": "x"}),
+        ("operator", f"/console/keys/{ref}/rotate", {"old_ends": "never"}),
+        ("operator", "/console/incidents/new", {"kind": "suspected_leak", "client": str(client)}),
+        ("admin", "/console/new-client", {"name": "", "risk": "standard"}),
+    ):  # fmt: skip
+        visit = Visit(desk)
+        await visit.sign_in(who)
+        await visit.get("/console/you")
+        shown = await visit.send(path, **fields)
+        assert (shown.status, "This was not done: " in shown.text) == (422, True), (path, shown.text)
+        assert all(text in shown.raw for text in fields.values() if text in ("Ada", "../..")), path
+    assert desk.not_once_on_record() == []
+
+
 async def test_a_report_of_more_hours_than_there_were_is_refused(desk: Desk) -> None:
     """What no calendar holds is the visitor's mistake, as anywhere else."""
     visit, client = Visit(desk), await desk.stand.client("openai")

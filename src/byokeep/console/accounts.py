@@ -18,9 +18,9 @@ from byokeep.accounts import accounts, connect
 from byokeep.accounts.accounts import AccountState
 from byokeep.accounts.connect import ConsentAnswer
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Console
+from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, keep
-from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.errors import Rejected
 from byokeep.core.identity import shown
 from byokeep.core.model import PLATFORMS, ClientId, LanePolicy
 from byokeep.core.next_steps import no_reauth, of_connection, of_consent, of_look, of_loss
@@ -37,7 +37,7 @@ def add(console: Console) -> None:
     _new(console)
     _consents(console)
 
-    async def account(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
+    async def account(request: Request, who: Visitor, _: Any = None, error: Refusal | None = None) -> Response:
         about, path = client_of(request), request.path_params
         found = await accounts.get_state(
             console.app, who.actor, about, where=path["where"], account=path["account"]
@@ -56,25 +56,22 @@ def add(console: Console) -> None:
         at = {"where": path["where"], "account": path["account"]}
         app, actor, act = console.app, who.actor, given["act"]
         spend(request, console.writes, actor, about)
-        try:
-            if act == "verify":
-                await accounts.ask_look(app, actor, about, **at)
-            elif act == "confirm":
-                names = {name: given[name] for name in ("username", "display_name")}
-                await accounts.confirm_name(app, actor, about, **at, **names)
-            elif act == "disconnect":
-                await accounts.disconnect(app, actor, about, **at, also=given["also"] == "yes")
-            elif act == "lane" and given["policy"] in set(LanePolicy):
-                await accounts.set_policy(app, actor, about, **at, policy=LanePolicy(given["policy"]))
-            else:
-                raise Rejected("bad_request", next_step="Send the form as the page does.")
-        except ByokeepError as error:
-            return await account(request, who, error)
+        if act == "verify":
+            await accounts.ask_look(app, actor, about, **at)
+        elif act == "confirm":
+            names = {name: given[name] for name in ("username", "display_name")}
+            await accounts.confirm_name(app, actor, about, **at, **names)
+        elif act == "disconnect":
+            await accounts.disconnect(app, actor, about, **at, also=given["also"] == "yes")
+        elif act == "lane" and given["policy"] in set(LanePolicy):
+            await accounts.set_policy(app, actor, about, **at, policy=LanePolicy(given["policy"]))
+        else:
+            raise Rejected("bad_request", next_step="Send the form as the page does.")
         return RedirectResponse(request.url.path, 303, HEADERS)
 
     path = "/clients/{client_id}/accounts/{where}/{account}"
     console.add("GET", path, account)
-    console.post(path, account_moved, "act", "policy", "username", "display_name", "also")
+    console.post(path, account_moved, "act", "policy", "username", "display_name", "also", again=account)
 
 
 def client_of(request: Request) -> ClientId:
@@ -94,54 +91,47 @@ def _advice(found: AccountState) -> str:
 
 
 def _new(console: Console) -> None:
-    async def new_account(request: Request, who: Visitor) -> Response:
+    async def new_account(
+        request: Request, who: Visitor, given: dict[str, str] | None = None, error: Refusal | None = None
+    ) -> Response:
         authorise(who.actor, Verb.ACCOUNT_REGISTER, client_id=client_of(request))
-        return console.page(request, "new-account.html", who=who, error=None, given={}, **await about_of(request, who))
-
-    async def about_of(request: Request, who: Visitor) -> dict[str, Any]:
         ours = {one.login for one in await connect.list_apps(console.app, who.actor)}
         logins = [one for one in await connect.list_logins(console.app, who.actor) if one.oauth is not None]
-        return {
-            "client": await clients.get_client(console.app, who.actor, client_of(request)),
-            "platforms": sorted(PLATFORMS), "logins": [one for one in logins if one.id in ours],
-            "missing": [one.id for one in logins if one.id not in ours],
-        }  # fmt: skip
+        return await console.form(
+            request, error, "new-account.html", who=who, given=given or {}, platforms=sorted(PLATFORMS),
+            client=await clients.get_client(console.app, who.actor, client_of(request)),
+            logins=[one for one in logins if one.id in ours], missing=[one.id for one in logins if one.id not in ours],
+        )  # fmt: skip
 
     async def account_made(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about = client_of(request)
-        try:
-            spend(request, console.writes, who.actor, about)
-            made = await accounts.register_account(console.app, who.actor, about, **given)
-        except ByokeepError as error:
-            more = await about_of(request, who)
-            return await console.form(request, error, "new-account.html", who=who, given=given, **more)
+        spend(request, console.writes, who.actor, about)
+        made = await accounts.register_account(console.app, who.actor, about, **given)
         to = f"/console/clients/{about}/accounts/{made.platform.value}/{quote(made.account, safe='')}"
         return RedirectResponse(to, 303, HEADERS)
 
     async def begun(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about = client_of(request)
         wanted = None if given["again"] else [name for name in ("publish", "engage") if given[name]]
-        try:
-            spend(request, console.writes, who.actor, about)
-            started = await connect.start(
-                console.app, who.actor, about, login=given["login"], account=given["account"], purposes=wanted,
-                wanted=given["pick"] or None,
-            )  # fmt: skip
-        except ByokeepError as error:
-            more = await about_of(request, who)
-            return await console.form(request, error, "new-account.html", who=who, given=given, **more)
+        spend(request, console.writes, who.actor, about)
+        started = await connect.start(
+            console.app, who.actor, about, login=given["login"], account=given["account"], purposes=wanted,
+            wanted=given["pick"] or None,
+        )  # fmt: skip
         client = await clients.get_client(console.app, who.actor, about)
         reply = console.page(request, "consent.html", who=who, error=None, client=client, started=started, given=given)
         keep(reply, BINDING, f"{started.id}.{started.binding}")
         return reply
 
     console.add("GET", "/clients/{client_id}/new-account", new_account)
-    console.post("/clients/{client_id}/new-account", account_made, "platform", "account", "username", "display_name")
-    console.post("/clients/{client_id}/consents", begun, "login", "account", "publish", "engage", "pick", "again")
+    names = ("platform", "account", "username", "display_name")
+    console.post("/clients/{client_id}/new-account", account_made, *names, again=new_account)
+    asked = ("login", "account", "publish", "engage", "pick", "again")
+    console.post("/clients/{client_id}/consents", begun, *asked, again=new_account)
 
 
 def _consents(console: Console) -> None:
-    async def consent(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
+    async def consent(request: Request, who: Visitor, _: Any = None, error: Refusal | None = None) -> Response:
         about = client_of(request)
         one = await connect.look(console.app, who.actor, about, given_id(request.path_params["consent_id"]))
         every = await accounts.list_states(console.app, who.actor, about)
@@ -161,20 +151,15 @@ def _consents(console: Console) -> None:
         about, consent_id = client_of(request), given_id(request.path_params["consent_id"])
         spend(request, console.writes, who.actor, about)
         named, _, binding = request.cookies.get(BINDING, "").partition(".")
-        try:
-            if named != str(consent_id):
-                raise Rejected(
-                    "wrong_binding", next_step="Finish it in the browser in which you began, or begin again."
-                )
-            await connect.answer(console.app, who.actor, about, consent_id, answer_of(given["address"], binding))
-        except ByokeepError as error:
-            return await consent(request, who, error)
+        if named != str(consent_id):
+            raise Rejected("wrong_binding", next_step="Finish it in the browser in which you began, or begin again.")
+        await connect.answer(console.app, who.actor, about, consent_id, answer_of(given["address"], binding))
         reply = RedirectResponse(request.url.path, 303, HEADERS)
         keep(reply, BINDING, "")
         return reply
 
     console.add("GET", "/clients/{client_id}/consents/{consent_id}", consent)
-    console.post("/clients/{client_id}/consents/{consent_id}", answered, "address")
+    console.post("/clients/{client_id}/consents/{consent_id}", answered, "address", again=consent)
 
 
 def answer_of(address: str, binding: str) -> ConsentAnswer:

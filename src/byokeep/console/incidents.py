@@ -23,10 +23,10 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.accounts import accounts
 from byokeep.console import vault
 from byokeep.console.lists import attached, exported_as, given_id, paged
-from byokeep.console.pages import HEADERS, Console
+from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor
-from byokeep.core.errors import ByokeepError, Conflict, Unavailable
+from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.incident import MUST_TELL, IncidentKind, Severity
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
@@ -94,7 +94,7 @@ def add(console: Console) -> None:
 
 def _opening(console: Console) -> None:
     async def new_incident(
-        request: Request, who: Visitor, asked: Mapping[str, str], error: ByokeepError | None = None
+        request: Request, who: Visitor, asked: Mapping[str, str], error: Refusal | None = None
     ) -> Response:
         chosen = parse_client_id(asked["client"]) if asked.get("client") else None
         more: dict[str, Any] = {
@@ -114,16 +114,13 @@ def _opening(console: Console) -> None:
             severity=given["severity"] or None, object_kind=what, object_id=given_id(about) if about else None,
             noticed_at=now,
         )  # fmt: skip
-        try:
-            if (hours := whole_number("hours", given["hours"] or None)) is not None:
-                wish = replace(wish, began_at=now - timedelta(hours=min(hours, _MOST_HOURS)))
-            made = await incidents.open_incident(console.app, who.actor, wish)
-        except ByokeepError as error:
-            return await new_incident(request, who, given, error)
+        if (hours := whole_number("hours", given["hours"] or None)) is not None:
+            wish = replace(wish, began_at=now - timedelta(hours=min(hours, _MOST_HOURS)))
+        made = await incidents.open_incident(console.app, who.actor, wish)
         return _to(made.incident.id)
 
     console.asking("/incidents/new", new_incident, "client", "kind", "about")
-    console.post("/incidents/new", opened, "kind", "client", "about", "severity", "hours", "show")
+    console.post("/incidents/new", opened, "kind", "client", "about", "severity", "hours", "show", again=new_incident)
 
 
 def _acts(console: Console) -> None:

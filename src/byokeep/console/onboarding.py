@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Console
+from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, secret_form_of
-from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Rejected
 from byokeep.core.model import API_PROVIDERS, Client, ClientId, Risk
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
@@ -40,15 +40,14 @@ _KEY_FIELDS: Final = ("provider", "risk", "rotation_days", "old_ends", "skip_reh
 def add(console: Console) -> None:
     """Add the pages."""
 
-    async def new_client(request: Request, who: Visitor) -> Response:
+    async def new_client(
+        request: Request, who: Visitor, given: dict[str, str] | None = None, error: Refusal | None = None
+    ) -> Response:
         authorise(who.actor, Verb.CLIENT_CREATE)
-        return console.page(request, "new-client.html", who=who, given={}, error=None)
+        return await console.form(request, error, "new-client.html", who=who, given=given or {})
 
     async def client_made(request: Request, who: Visitor, given: dict[str, str]) -> Response:
-        try:
-            made = await clients.create_client(console.app, who.actor, name=given["name"], risk=_risk(given["risk"]))
-        except ByokeepError as error:
-            return await console.form(request, error, "new-client.html", who=who, given=given)
+        made = await clients.create_client(console.app, who.actor, name=given["name"], risk=_risk(given["risk"]))
         with suppress(ByokeepError):  # it exists: its page offers to finish what could not be done now
             await console.ask(who, "POST", "/v1/clients/{client_id}/enroll", ids={"client_id": made.id})
         return RedirectResponse(f"/console/clients/{made.id}", 303, HEADERS)
@@ -69,12 +68,12 @@ def add(console: Console) -> None:
         more = await _about(console, who, request)
         try:
             done = await _take_in(console, request, who, more, given, value)
-        except ByokeepError as error:
+        except (Rejected, Conflict) as error:
             return await console.form(request, error, "new-key.html", who=who, given=given, **more)
         return RedirectResponse(f"/console/keys/{done.ref_id}?sop={done.sop_id}", 303, HEADERS)
 
     console.add("GET", "/new-client", new_client)
-    console.post("/new-client", client_made, "name", "risk")
+    console.post("/new-client", client_made, "name", "risk", again=new_client)
     console.post("/clients/{client_id}", client_moved, "act")
     console.asking("/clients/{client_id}/new-key", new_key, "provider")
     console.add("POST", "/clients/{client_id}/new-key", key_taken_in)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from importlib.resources import files
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, TypeAlias
 from urllib.parse import quote
 from uuid import UUID
 
@@ -105,8 +105,10 @@ class Send(Protocol):
         """Send one call; ``given`` are the ids of its path."""
 
 
+Refusal: TypeAlias = Rejected | Conflict  # what a form can correct
 Show = Callable[[Request, Visitor], Awaitable[Response]]
 Act = Callable[[Request, Visitor, dict[str, str]], Awaitable[Response]]  # with the fields of its query or form
+Again = Callable[[Request, Visitor, dict[str, str], Refusal], Awaitable[Response]]  # and what was refused
 
 
 @cache
@@ -317,17 +319,11 @@ class Console:
         return reply
 
     async def form(
-        self, request: Request, error: ByokeepError | None, template: str, *, who: Visitor, **more: Any
+        self, request: Request, error: Refusal | None, template: str, *, who: Visitor, **more: Any
     ) -> Response:
-        """Show a form; after its refusal, which is recorded, with what to do and without what was secret in it.
-
-        Raises:
-            ByokeepError: ``error``, if the form cannot correct it.
-        """
+        """Show a form; after its refusal, which is recorded, with what to do and without what was secret in it."""
         if error is None:
             return self.page(request, template, who=who, error=None, **more)
-        if not isinstance(error, Rejected | Conflict):
-            raise error
         await answer(request, error)
         status = STATUS.get(error.code, error.http_status)
         return self.page(request, template, status=status, who=who, error=error, **more)
@@ -420,17 +416,23 @@ class Console:
         asked.__name__ = show.__name__
         self.add("GET", path, asked, query=True)
 
-    def post(self, path: str, act: Act, *fields: str, stops: bool = False) -> None:
+    def post(self, path: str, act: Act, *fields: str, stops: bool = False, again: Again | None = None) -> None:
         """Add what a form does, for visitors with a session. It gets the fields of a form that a page of ours sent.
 
         Args:
             path, act, stops: As those of :meth:`add`.
             fields: Which the form may have; one that is missing is empty.
+            again: The page with the form, which shows what can be corrected there; ``None`` = a page of its own does.
         """
 
         async def sent(request: Request, who: Visitor) -> Response:
             given = await form_of(self.app, request, *fields, session=self.site.session)
-            return await act(request, who, given)
+            try:
+                return await act(request, who, given)
+            except (Rejected, Conflict) as error:
+                if again is None:
+                    raise
+                return await again(request, who, given, error)
 
         sent.__name__ = act.__name__
         self.add("POST", path, sent, stops=stops)

@@ -15,9 +15,10 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.accounts import client_of
 from byokeep.console.lists import exported_as, given_id, paged
-from byokeep.console.pages import HEADERS, Console
-from byokeep.console.visit import Visitor, form_of
-from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.console.pages import HEADERS, Console, Refusal
+from byokeep.console.visit import Visitor
+from byokeep.core.errors import Rejected
+from byokeep.core.model import PLATFORMS
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileTask, next_step_of_work
 from byokeep.http.request import spend
@@ -43,7 +44,7 @@ def add(console: Console) -> None:
         )  # fmt: skip
         return RedirectResponse(f"/console/profiles/{made.id}", 303, HEADERS)
 
-    async def profile(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
+    async def profile(request: Request, who: Visitor, _: Any = None, error: Refusal | None = None) -> Response:
         one, proofs, work = await profiles.look(console.app, who.actor, given_id(request.path_params["profile_id"]))
         step = next_step_of_work(work.state, work.reason, result=work.result, profile=str(one.id)) if work else ""
         busy = work is not None and not work.ended_at
@@ -57,29 +58,24 @@ def add(console: Console) -> None:
         }  # fmt: skip
         return await console.form(request, error, "profile.html", who=who, **more)
 
-    async def profile_moved(request: Request, who: Visitor) -> Response:
-        profile_id = given_id(request.path_params["profile_id"])
+    async def profile_moved(request: Request, who: Visitor, given: dict[str, str]) -> Response:
+        profile_id, act = given_id(request.path_params["profile_id"]), given["act"]
         one = await profiles.find(console.app, who.actor, Verb.PROFILE_WORK, profile_id)
-        given = await form_of(console.app, request, "act", *one.platforms)
-        act = given["act"]
         spend(request, console.writes, who.actor, one.client_id)
-        try:
-            if act == "confirm":
-                seen = {platform.value: given[platform] for platform in one.platforms}
-                await profiles.confirm(console.app, who.actor, one, seen=seen)
-            elif act == "cancel":
-                await profiles.cancel_work(console.app, who.actor, one)
-            elif act in set(_WORK):
-                await profiles.ask_work(console.app, who.actor, one, ProfileTask(act))
-            else:
-                raise Rejected("bad_request", next_step="Send the form as the page does.")
-        except ByokeepError as error:
-            return await profile(request, who, error)
+        if act == "confirm":
+            seen = {platform.value: given[platform] for platform in one.platforms}
+            await profiles.confirm(console.app, who.actor, one, seen=seen)
+        elif act == "cancel":
+            await profiles.cancel_work(console.app, who.actor, one)
+        elif act in set(_WORK):
+            await profiles.ask_work(console.app, who.actor, one, ProfileTask(act))
+        else:
+            raise Rejected("bad_request", next_step="Send the form as the page does.")
         return RedirectResponse(f"/console/profiles/{profile_id}", 303, HEADERS)
 
     console.post("/clients/{client_id}/profiles", profile_made, "platform", "account")
     console.add("GET", "/profiles/{profile_id}", profile)
-    console.add("POST", "/profiles/{profile_id}", profile_moved)
+    console.post("/profiles/{profile_id}", profile_moved, "act", *PLATFORMS, again=profile)
 
 
 def _lists(console: Console) -> None:

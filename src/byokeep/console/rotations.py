@@ -16,11 +16,10 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.console.keys import leak_of
 from byokeep.console.lists import given_id
 from byokeep.console.onboarding import GRACES, ends_of
-from byokeep.console.pages import HEADERS, Console
+from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor
-from byokeep.core.errors import ByokeepError, Rejected
-from byokeep.core.model import CredentialRef
+from byokeep.core.errors import Rejected
 from byokeep.core.policy import Verb, authorise
 from byokeep.keys import refs, rotation, rotation_view
 from byokeep.keys.rotation import ACCEPTABLE, LEAKED, STAYS_ALIVE, UNUSED, VALUE_GONE, KeyRotation
@@ -86,19 +85,14 @@ def add(console: Console) -> None:
 
 
 def _starts(console: Console) -> None:
-    async def rotate(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
+    async def rotate(request: Request, who: Visitor, asked: dict[str, str], error: Refusal | None = None) -> Response:
+        limits = console.app.limits
         ref = await refs.get_ref(console.app, who.actor, given_id(request.path_params["ref_id"]))
         authorise(who.actor, Verb.KEY_WRITE, client_id=ref.client_id)
-        return await show_form(request, who, ref, leaked="leaked" in asked)
-
-    async def show_form(
-        request: Request, who: Visitor, ref: CredentialRef, error: ByokeepError | None = None, *, leaked: bool = False
-    ) -> Response:
-        limits = console.app.limits
         is_key = (ref.kind, ref.purpose) == ("provider_api_key", "default")
         stored = not ref.provider_place or ref.id in await rotation_view.running(console.app, who.actor, ref.client_id)
         more: dict[str, Any] = {
-            "leaked": leaked, "rotates": is_key and stored and ref.state in ("active", "suspended"),
+            "leaked": bool(asked.get("leaked")), "rotates": is_key and stored and ref.state in ("active", "suspended"),
             "page_of": limits.provider_pages.get(ref.provider.value, "the provider's page"),
             "ref": ref, "client": await clients.get_client(console.app, who.actor, ref.client_id), "graces": GRACES,
             "pauses": limits.rotation_modes.get(ref.provider.value) == "cutover",
@@ -112,14 +106,12 @@ def _starts(console: Console) -> None:
             grace=given["old_ends"] or None, skip_rehearsal=given["skip_rehearsal"] == "yes",
             mint=given["mint"] == "yes", leaked=given["leaked"] == "yes",
         )  # fmt: skip
-        try:
-            begun = await rotation.start(console.app, who.actor, ref.id, wish)
-        except ByokeepError as error:
-            return await show_form(request, who, ref, error, leaked=wish.leaked)
+        begun = await rotation.start(console.app, who.actor, ref.id, wish)
         return RedirectResponse(f"/console/rotations/{begun.run.id}", 303, HEADERS)
 
     console.asking("/keys/{ref_id}/rotate", rotate, "leaked")
-    console.post("/keys/{ref_id}/rotate", rotation_begun, "old_ends", "skip_rehearsal", "mint", "leaked")
+    fields = ("old_ends", "skip_rehearsal", "mint", "leaked")
+    console.post("/keys/{ref_id}/rotate", rotation_begun, *fields, again=rotate)
 
 
 def _buttons(run: KeyRotation, *, brings: str, may_end: bool) -> dict[str, str]:
