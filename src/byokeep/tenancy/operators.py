@@ -253,8 +253,7 @@ async def _change(tx: Tx, app: BrokerApp, actor: Actor, before: Subject, wanted:
     if machine and wanted.roles != before.roles:
         raise Rejected("role_is_fixed", next_step="Create another machine identity for another role.")
     await tokens.require_clients(tx, wanted.clients)
-    if _is_admin(before) and not _is_admin(wanted) and not await tx.one(int, "admins_left", id=before.id):
-        raise Conflict("last_admin", next_step="Make somebody else an admin first.", subject=before.id)
+    await _keep_an_admin(tx, before, wanted)
     if await _takes_two(tx, app, before, wanted):
         return await _ask(tx, app, actor, before, wanted, reason="change")
     return await _apply(tx, app, actor, before, wanted)
@@ -303,8 +302,7 @@ async def follow(
         wanted = replace(subject, state="disabled")
     if wanted == subject:
         return subject
-    if _is_admin(subject) and not _is_admin(wanted) and not await tx.one(int, "admins_left", id=subject.id):
-        raise Conflict("last_admin", next_step="Make somebody else an admin first.", subject=subject.id)
+    await _keep_an_admin(tx, subject, wanted)
     return await _apply(tx, app, app.system(), subject, wanted, reason="groups")
 
 
@@ -321,6 +319,11 @@ async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) 
     if before is not None and before.kind == "machine" and not before.all_clients:  # by a client, active or not
         gains = gains or wanted.all_clients or bool(wanted.clients - before.clients)
     return gains and await approvals.takes_two(tx)
+
+
+async def _keep_an_admin(tx: Tx, before: Subject, wanted: Subject) -> None:
+    if _is_admin(before) and not _is_admin(wanted) and not await tx.one(int, "admins_left", id=before.id):
+        raise Conflict("last_admin", next_step="Make somebody else an admin first.", subject=before.id)
 
 
 def _is_admin(one: Subject) -> bool:

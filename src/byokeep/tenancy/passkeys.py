@@ -21,7 +21,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from byokeep.core.errors import Denied, Rejected, Unauthenticated
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb, require_proof
 from byokeep.kernel.alarm import raise_alert, unblocked
@@ -37,6 +37,7 @@ from byokeep.tenancy.tokens import (
     Subject,
     SubjectToken,
     end_passkey,
+    event_of,
     new_token,
     passkeys_of,
     revoke_all,
@@ -201,11 +202,9 @@ async def add(app: BrokerApp, check: PasskeyCheck, given: Challenges, actor: Act
             if len(known) >= MOST:
                 raise Rejected("too_many_passkeys", next_step="Remove one that you do not use.", maximum=MOST)
             added = app.ids.uuid()
-            fields = {"subject": str(actor.id), "passkey": str(added), "digest": digest}
-            said_of = Event(name=event, actor=actor, outcome=Outcome.OK, object_id=actor.id, fields=fields)
             await tx.all(
                 None, "passkey_put", id=added, identifier=identifier, public_half=public_half, uses=uses, name=name,
-                **record_params(said_of),
+                **record_params(event_of(event, actor, actor.id, passkey=str(added), digest=digest)),
             )  # fmt: skip
             await open_alert(
                 tx, app, actor, reason="passkey_added", severity="warning", object_id=actor.id,

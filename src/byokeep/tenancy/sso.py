@@ -31,7 +31,7 @@ from uuid import UUID
 
 from byokeep.core.canonical import canonical_json, parse_canonical
 from byokeep.core.errors import Conflict, Denied, NotFound, Rejected, Unavailable
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName
 from byokeep.core.model import HUMAN_ROLES, Actor, Role
 from byokeep.core.policy import Verb
 from byokeep.kernel.alarm import unblocked
@@ -48,6 +48,7 @@ from byokeep.tenancy.tokens import (
     Subject,
     SubjectToken,
     end_older,
+    event_of,
     new_token,
     revoke_all,
     unlink,
@@ -259,9 +260,8 @@ async def _link(tx: Tx, app: BrokerApp, actor: Actor, identity: bytes) -> None:
 
     People are told, as of a new passkey, because it is another way in.
     """
-    fields = {"subject": str(actor.id), "digest": identity.hex()}
-    said = Event(name=EventName.SSO_LINKED, actor=actor, outcome=Outcome.OK, object_id=actor.id, fields=fields)
-    await tx.all(None, "sso_link", identity=identity, **record_params(said))
+    said = record_params(event_of(EventName.SSO_LINKED, actor, actor.id, digest=identity.hex()))
+    await tx.all(None, "sso_link", identity=identity, **said)
     key = f"sso_linked:{actor.id}:{identity.hex()[:16]}"
     await open_alert(tx, app, actor, reason="sso_linked", severity="warning", object_id=actor.id, key=key)
     await end_older(tx, actor, actor.id, passkeys=True)

@@ -199,7 +199,7 @@ def subject_event(actor: Actor, subject: Subject, outcome: Outcome, *, new: bool
     else:
         name = EventName.OPERATOR_CREATED if new else EventName.OPERATOR_CHANGED
     fields = {"roles": subject.roles_text, "rights": subject.rights} | ({"reason": reason} if reason else {})
-    return _event(name, actor, subject.id, outcome, **fields)
+    return event_of(name, actor, subject.id, outcome, **fields)
 
 
 SESSION_S: Final = 8 * 3600  # absolute life of a session
@@ -315,7 +315,7 @@ async def _approval(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject, days
 def intended(actor: Actor, subject: Subject) -> Event:
     """Return the record of asking for, or approving, a machine's token or an admin's recovery."""
     kind = "api" if subject.kind == "machine" else "invitation"
-    return _event(EventName.TOKEN_ISSUED, actor, subject.id, Outcome.INTENDED, kind=kind)
+    return event_of(EventName.TOKEN_ISSUED, actor, subject.id, Outcome.INTENDED, kind=kind)
 
 
 async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
@@ -404,9 +404,8 @@ async def unlink(tx: Tx, actor: Actor, subject_id: UUID) -> None:
     """End a person's link to the OpenID provider, with its record; do nothing if there is none."""
     digest = await tx.maybe(str, "sso_digest", subject_id=subject_id)
     if digest is not None:
-        fields = {"subject": str(subject_id), "digest": digest}
-        said = Event(name=EventName.SSO_UNLINKED, actor=actor, outcome=Outcome.OK, object_id=subject_id, fields=fields)
-        await tx.all(None, "sso_unlink", subject=subject_id, **record_params(said))
+        said = record_params(event_of(EventName.SSO_UNLINKED, actor, subject_id, digest=digest))
+        await tx.all(None, "sso_unlink", subject=subject_id, **said)
 
 
 async def new_token(
@@ -436,7 +435,7 @@ async def new_token(
     key = app.machine_key if subject.kind == "machine" else app.token_key
     token_id, keyed_hash = app.ids.uuid(), keyed_hash or key(value.encode())
     digest = sha256(keyed_hash).hexdigest()
-    said = _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s, digest=digest, **by)
+    said = event_of(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s, digest=digest, **by)
     token = await tx.one(
         SubjectToken, "token_issue", id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind,
         life_s=life_s, approval=approval, hold_s=app.limits.approval_hold_s, shown=shown,
@@ -459,7 +458,7 @@ async def end_token(
     """
     more: dict[str, FieldValue] = {"life_s": in_s} if in_s else {}
     more |= {"reason": reason} if reason else {}
-    said = record_params(_event(event, actor, token.subject_id, token=str(token.id), **more))
+    said = record_params(event_of(event, actor, token.subject_id, token=str(token.id), **more))
     return await tx.maybe(SubjectToken, "token_end", id=token.id, in_s=in_s, **said)
 
 
@@ -488,13 +487,14 @@ async def passkeys_of(tx: Tx, subject_id: UUID) -> list[Passkey]:
 
 async def end_passkey(tx: Tx, actor: Actor, passkey: UUID) -> None:
     """End one of the actor's passkeys in the caller's transaction, with its record. Raises NotFound(``not_found``)."""
-    said = record_params(_event(EventName.PASSKEY_REMOVED, actor, actor.id, passkey=str(passkey)))
+    said = record_params(event_of(EventName.PASSKEY_REMOVED, actor, actor.id, passkey=str(passkey)))
     await tx.one(UUID, "passkey_end", id=passkey, **said)
 
 
-def _event(
+def event_of(
     name: EventName, actor: Actor, subject_id: UUID, outcome: Outcome = Outcome.OK, /, **fields: FieldValue
 ) -> Event:
+    """Return a record about a person or machine."""
     said = {"subject": str(subject_id), **fields}
     return Event(name=name, actor=actor, outcome=outcome, object_id=subject_id, fields=said)
 
