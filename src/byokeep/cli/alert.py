@@ -10,7 +10,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, run, tell
 from byokeep.cli.names import Client
-from byokeep.cli.terminal import again, say, session, show
+from byokeep.cli.terminal import again, say
 from byokeep.cli.times import moment
 from byokeep.core.errors import Rejected
 from byokeep.core.next_steps import of_alert
@@ -54,9 +54,6 @@ def show_(alert: UUID) -> None:
     Example: byokeep alert show $ALERT
     """
     reply = run(call("GET", f"/v1/alerts/{alert}"))
-    if session().as_json:
-        show(reply)
-        return
     one = reply["alert"]
     chain = f" --client {one['client_id']}" if one["client_id"] else ""
     about = again(f"audit list{chain} --since {one['opened_at']}", own_token=False)
@@ -64,7 +61,7 @@ def show_(alert: UUID) -> None:
     if one["closed_at"] is None:
         steps.append(f"To take it: {again(f'alert ack {alert}')}")
         steps.append(f"When it is dealt with: {again(f'alert close {alert}')}")
-    tell(one, title="Alert", note="\n".join(filter(None, steps)))
+    tell(one, title="Alert", note="\n".join(filter(None, steps)), whole=reply)
 
 
 @app.command
@@ -171,10 +168,7 @@ def _act(
         tell(run(call("POST", f"/v1/alerts/{alert}/{act}")), title="Alert")
         return
     reply = run(call("POST", f"/v1/alerts/{act}", body=body))
-    if session().as_json:
-        show(reply)
-        return
-    tell(reply["alerts"], title="Closed" if act == "close" else "Taken", columns=_COLUMNS)
+    tell(reply["alerts"], title="Closed" if act == "close" else "Taken", columns=_COLUMNS, whole=reply)
     if reply["left"]:
         why = "another operator or admin must close alerts about you or your own acts, or one call cannot close so many"
         say(f"{reply['left']} matching alerts are left: {why}.")

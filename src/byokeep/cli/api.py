@@ -92,15 +92,7 @@ async def call_kill(method: str, path: str, **sent: Any) -> Any:
     """Do as :func:`call` does with the kill process if it is known; if that does not answer, with `byokeep web`."""
     settings = session().settings
     at = settings.killswitch_url or ("" if settings.web_url else str(stack(settings.home).get("killswitch_url", "")))
-    if at:
-        check_address("killswitch_url", at)
-        try:
-            return _document(await fetch(method, path, at=at, **sent))
-        except Unavailable as error:
-            if error.code not in _ON_THE_WAY:
-                raise
-        sent["within_s"] = _AT_LAST_S
-    return await call(method, path, **sent)
+    return await _first("killswitch", (at,), method, path, sent | ({"within_s": _AT_LAST_S} if at else {}))
 
 
 async def call_broker(method: str, path: str, **sent: Any) -> Any:
@@ -110,10 +102,15 @@ async def call_broker(method: str, path: str, **sent: Any) -> Any:
     here = not settings.web_url
     on_host = f"unix://{socket}" if here and socket.exists() else ""
     broker = settings.broker_url or (str(stack(settings.home).get("broker_url", "")) if here else "")
-    for at in filter(None, (on_host, broker)):
-        check_address("broker_url", at)
+    return await _first("broker", (on_host, broker), method, path, sent)
+
+
+async def _first(who: str, places: Sequence[str], method: str, path: str, sent: Mapping[str, Any]) -> Any:
+    """Return the answer of the first of these places that answers, or that of `byokeep web`; an empty one is none."""
+    for at in filter(None, places):
+        check_address(f"{who}_url", at)
         try:
-            return _document(await fetch(method, path, at=at, ca_file="broker_ca_file", **sent))
+            return _document(await fetch(method, path, at=at, ca_file=f"{who}_ca_file", **sent))
         except Unavailable as error:
             if error.code not in _ON_THE_WAY:
                 raise
@@ -135,7 +132,7 @@ async def call(method: str, path: str, **sent: Any) -> Any:
 async def fetch(
     method: str, path: str, *, body: Any = None, raw: Secret | None = None, token: Secret | None = None,
     anonymous: bool = False, params: Mapping[str, object] | None = None, at: str = "",
-    ca_file: str = "killswitch_ca_file", within_s: float = _ANSWER_S, take: Callable[[bytes], object] | None = None,
+    ca_file: str = "web_ca_file", within_s: float = _ANSWER_S, take: Callable[[bytes], object] | None = None,
 ) -> bytes:  # fmt: skip
     """Call the server and return the reply's bytes as they came.
 
@@ -148,7 +145,7 @@ async def fetch(
         anonymous: Send no token.
         params: Query, without what is None; never a value.
         at: Address of another process; empty = that of `byokeep web`, which has ``within_s`` seconds to answer.
-        ca_file: The setting that names the issuer of the certificate at ``at``.
+        ca_file: The setting that names the issuer of the certificate there.
         take: Gets the reply piece by piece, however long it is; nothing is returned then. ``within_s`` is for a piece.
 
     Raises:
@@ -164,7 +161,7 @@ async def fetch(
     if at or base.startswith("unix:"):
         socket, base = parse_address(base, "http://byokeep", "bad_address", "insecure_address")
     data, headers = _sent(body, raw, None if anonymous else own_token() if token is None else token)
-    within, ca_file = (_AT_ONCE_S, ca_file) if at else (within_s, "web_ca_file")
+    within = _AT_ONCE_S if at else within_s
     timeout = aiohttp.ClientTimeout(total=None if take else within, connect=3, sock_read=within)
     try:
         asked = {name: str(given) for name, given in (params or {}).items() if given is not None}
@@ -256,16 +253,17 @@ OF_MACHINES: Final = (b"bkd_", b"bkr_", b"bkc_")
 
 def tell(
     data: Any, *, title: str = "", columns: Sequence[str] = (), note: str = "", token: Secret | None = None,
-    known: Mapping[str, str] | None = None,
+    known: Mapping[str, str] | None = None, whole: Any = None,
 ) -> None:  # fmt: skip
     """Print a result as :func:`byokeep.cli.terminal.show` does, with names. ``columns`` are those of the result.
 
     Args:
+        whole: What programs get in its place; default: the result.
         token: Asks for the names; default: the caller's own.
         known: Names that were already asked for; then nothing is asked.
     """
     if session().as_json:
-        show(data)
+        show(data if whole is None else whole)
         return
     rows = [data] if isinstance(data, Mapping) else list(data)
     known = names(ids_of(rows), token) if known is None else known

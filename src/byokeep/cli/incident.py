@@ -112,14 +112,11 @@ def timeline(incident: Incident, *, after: str | None = None, limit: int = 100) 
     """
     params = {"after": after if after and "/" in after else moment(after), "limit": limit}
     found = run(call("GET", f"/v1/incidents/{incident}/timeline", params=params))
-    if session().as_json:
-        show(found)
-        return
     rows = [one | {"event": _what(one)} for one in found["records"]]
     more = f"Next: {again(f'incident show {incident}')}"
     if found["next"]:
         more = f"There may be more: {again(f'incident timeline {incident} --after ' + found['next'])}"
-    tell(rows, title="Timeline", columns=_RECORDS, note=more)
+    tell(rows, title="Timeline", columns=_RECORDS, note=more, whole=found)
 
 
 def _what(one: dict[str, Any]) -> str:
