@@ -48,8 +48,8 @@ _PAGING: Final = ("page", "before", "record")
 T = TypeVar("T")
 _DECIDED: Final[Mapping[str, str]] = {
     "release": "/v1/switches/open-requests/{request_id}/approve", "rights": "/v1/approvals/{request_id}/approve",
-    "step": "/v1/procedures/{request_id}/approve", "glass": "/v1/breakglass/{request_id}/approve",
-    "glass-no": "/v1/breakglass/{request_id}/deny",
+    "step": "/v1/procedures/{run_id}/approve", "glass": "/v1/breakglass/{grant_id}/approve",
+    "glass-no": "/v1/breakglass/{grant_id}/deny",
 }  # fmt: skip
 # Who may approve what, and the actions of its requests; a step of a run names its verb itself.
 APPROVED_BY: Final[Mapping[str, tuple[Verb, tuple[str, ...]]]] = {
@@ -175,12 +175,11 @@ def add(console: Console) -> None:
         return console.page(request, "approvals.html", who=who, rows=rows, left=left, export=export)
 
     async def decided(_: Request, who: Visitor, given: dict[str, str]) -> Response:
-        path, about = _DECIDED.get(given["kind"]), given_id(given["id"])
-        if path is None:
+        kind, about = given["kind"], given_id(given["id"])
+        if kind not in _DECIDED:
             raise Rejected("bad_request", next_step="Send the form as the page does.")
-        kind = given["kind"]
-        part = {"release": "request_id", "rights": "request_id", "step": "run_id"}.get(kind, "grant_id")
-        done = await console.ask(who, "POST", path.replace("request_id", part), ids={part: about})
+        path = _DECIDED[kind]
+        done = await console.ask(who, "POST", path, ids={path.partition("{")[2].partition("}")[0]: about})
         to = {  # where to see the result
             "release": f"/kill?{urlencode({'released': done.get('scope', '')})}", "step": f"/procedures/{about}",
             "rights": f"/people/{done.get('id', '')}",

@@ -47,10 +47,8 @@ def add(console: Console) -> None:
 
     async def person(request: Request, who: Visitor) -> Response:
         about = given_id(request.path_params["subject_id"])
-        for one in await operators.list_subjects(console.app, who.actor):
-            if one.id == about:
-                break
-        else:
+        one = next((it for it in await operators.list_subjects(console.app, who.actor) if it.id == about), None)
+        if one is None:
             raise NotFound("not_found")
         held = await tokens.list_tokens(console.app, who.actor, about)
         ids = set(one.clients) | ({one.created_by} if one.created_by else set())

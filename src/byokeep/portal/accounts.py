@@ -10,7 +10,7 @@ Rules
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from byokeep.accounts import accounts, connect
 from byokeep.accounts.accounts import AccountState
 from byokeep.console.accounts import OPEN, answer_of
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Console
+from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, keep
 from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
@@ -57,26 +57,21 @@ def _one(console: Console) -> None:
         one = await _own(console, request, who)
         return console.page(request, "account.html", who=who, one=one, named=provider_name, login=_login_of(one))
 
-    async def sure(request: Request, who: Visitor) -> Response:
+    async def sure(request: Request, who: Visitor, _: Any = None, error: Refusal | None = None) -> Response:
         one = await _own(console, request, who)
-        return console.page(request, "account-end.html", who=who, one=one, named=provider_name, error=None)
+        return await console.form(request, error, "account-end.html", who=who, one=one, named=provider_name)
 
     async def done(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         one = await _own(console, request, who)
-        try:
-            await accounts.disconnect(
-                console.app, who.actor, client_of(who), where=one.login or one.platform, account=one.account,
-                also=bool(given["also"]),
-            )  # fmt: skip
-        except Conflict as error:
-            return console.page(
-                request, "account-end.html", who=who, one=one, named=provider_name, **wrong(request, error)
-            )
+        await accounts.disconnect(
+            console.app, who.actor, client_of(who), where=one.login or one.platform, account=one.account,
+            also=bool(given["also"]),
+        )  # fmt: skip
         return RedirectResponse(f"/portal/accounts/{one.id}", 303, HEADERS)
 
     console.add("GET", "/accounts/{account_id}", account)
     console.add("GET", "/accounts/{account_id}/end", sure)
-    console.post("/accounts/{account_id}/end", done, "also")
+    console.post("/accounts/{account_id}/end", done, "also", again=sure)
 
 
 def _consent(console: Console) -> None:

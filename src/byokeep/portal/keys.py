@@ -24,7 +24,7 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts
 from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Console
+from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, secret_form_of
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.keystate import KeyState
@@ -222,22 +222,21 @@ async def _own(console: Console, request: Request, who: Visitor) -> CredentialRe
 
 
 def _ending(console: Console) -> None:
-    async def sure(request: Request, who: Visitor) -> Response:
+    async def sure(request: Request, who: Visitor, _: Any = None, error: Refusal | None = None) -> Response:
         ref = await _own(console, request, who)
-        return console.page(request, "key-end.html", who=who, ref=ref, named=provider_name, error=None, missing=False)
+        return await console.form(request, error, "key-end.html", who=who, ref=ref, named=provider_name, missing=False)
 
     async def done(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         ref = await _own(console, request, who)
-        shown: dict[str, Any] = {"who": who, "ref": ref, "named": provider_name}
         if given["why"] not in _WHY:
-            return console.page(request, "key-end.html", status=422, error=None, missing=True, **shown)
+            return console.page(
+                request, "key-end.html", status=422, who=who, ref=ref, named=provider_name, error=None, missing=True
+            )
         to, reason = _WHY[given["why"]]
-        try:
-            end = partial(refs.change_state, console.app, who.actor, ref.id, to=to, reason=reason)
-            await console.emergency.stopping(end)
-        except (Rejected, Conflict) as error:
-            return console.page(request, "key-end.html", missing=False, **shown, **wrong(request, error))
+        await console.emergency.stopping(
+            partial(refs.change_state, console.app, who.actor, ref.id, to=to, reason=reason)
+        )
         return RedirectResponse(f"/portal/keys/{ref.id}", 303, HEADERS)
 
     console.add("GET", "/keys/{ref_id}/end", sure)
-    console.post("/keys/{ref_id}/end", done, "why", stops=True)
+    console.post("/keys/{ref_id}/end", done, "why", stops=True, again=sure)
