@@ -17,10 +17,12 @@ import pytest
 from byokeep.accounts import accounts
 from byokeep.adapters.postgres.database import PostgresTransaction
 from byokeep.backup import backups
+from byokeep.console import profiles
 from byokeep.console.pages import ENDED, Console
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import EventName, FieldValue
 from byokeep.core.model import ClientId
+from byokeep.jobs.jobs import MAX_JOBS
 from byokeep.kernel import procedures
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.record import record
@@ -892,6 +894,7 @@ async def test_lists_are_paged_and_filtered_by_their_address(desk: Desk, monkeyp
         for place in (accounts, clients):
             few.setattr(place, "MAX_ROWS", 2)
         assert "There may be more than these 2" in (await visit.get(page)).text, "a list that was cut says so"
+    assert profiles.MOST_JOBS == MAX_JOBS
     admin = Visit(desk)
     await admin.sign_in("admin")
     await admin.get("/console/new-client")

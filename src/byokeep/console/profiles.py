@@ -22,10 +22,10 @@ from byokeep.core.model import PLATFORMS
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileTask, next_step_of_work
 from byokeep.http.request import spend
-from byokeep.jobs.jobs import MAX_JOBS
 from byokeep.profiles import profiles
 from byokeep.tenancy import clients
 
+MOST_JOBS: Final = 100  # the newest, which the broker lists: jobs/jobs.py, MAX_JOBS
 _WORK: Final = {
     ProfileTask.LOGIN: "Open a browser to log in", ProfileTask.VALIDATE: "Prove it",
     ProfileTask.REKEY: "Seal it under a new key", ProfileTask.SHRED: "Ask for its destruction",
@@ -92,7 +92,7 @@ def _lists(console: Console) -> None:
         about = client_of(request)
         found = (await console.ask(who, "GET", "/v1/clients/{client_id}/jobs", ids={"client_id": about}))["jobs"]
         fits = [one for one in found if asked.get("state") in (None, one["state"])]
-        more = paged(fits, asked, f"/console/clients/{about}/jobs", more=-(len(found) == MAX_JOBS))
+        more = paged(fits, asked, f"/console/clients/{about}/jobs", more=-(len(found) == MOST_JOBS))
         names = await clients.names_of(console.app, who.actor, {UUID(one["runner_id"]) for one in more["rows"]})
         return console.page(
             request, "jobs.html", who=who, asked=asked, export=exported_as("jobs", asked | {"client": str(about)}),
