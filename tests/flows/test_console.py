@@ -825,12 +825,13 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk, monkeypat
 async def test_a_form_that_is_refused_is_shown_again_with_what_to_do(desk: Desk) -> None:
     """Each form comes back as it was filled in, with the refusal above it, which is on record once."""
     client, account = await desk.stand.client("openai"), "acme"
-    desk.stand.account(client, account=account)
+    profile = put_profile(desk.stand, client, desk.stand.account(client, account=account)).id
     ref = desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}'")
     at = f"/console/clients/{client}"
     for who, path, fields in (
         ("operator", f"{at}/accounts/x/{account}", {"act": "lane", "policy": "fast"}),
         ("operator", f"{at}/new-account", {"platform": "x", "account": "../.."}),
+        ("operator", f"/console/profiles/{profile}", {"act": "open", "x": "acme"}),
         ("operator", f"{at}/consents", {"login": "myspace", "account": "a"}),
         ("operator", f"{at}/contacts", {"name": "Ada", "days": "99"}),
         ("operator", f"{at}/colour", {"colour": "#zzzzzz"}),
