@@ -364,11 +364,7 @@ async def _upstream(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         await tx.all(None, "revocation_again", run_id=run.id)
     pending = await app.db.read(dict, "revocation_pending", {"run_id": run.id}, every_client=True)
     for row in pending:
-        if row["kind"] == "account":
-            said = _of_account(row)
-        else:
-            await _tried(app, row, row["cause"])  # before it hangs: the next look begins with the others
-            said = await _of_key(app, actor, run, row)
+        said = _of_account(row) if row["kind"] == "account" else await _of_key(app, actor, run, row)
         if said[0] != "pending":
             await _say(app, actor, run, row, *said)
         elif said[1] != row["cause"]:
@@ -414,6 +410,7 @@ async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]
     )  # fmt: skip
     try:
         await _require_free(app, key.client_id)
+        await _tried(app, row, row["cause"])  # before it hangs: the next look begins with the others
         if row["settled_by"] is None and not await _ended(app, actor, key):
             return await _not_ended(app, key)
         await old_version.proved_dead(app, actor, key, row["version"])
