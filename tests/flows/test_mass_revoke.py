@@ -278,6 +278,27 @@ async def test_what_failed_is_tried_again_when_its_run_is_resumed(desk: Desk) ->
     assert (await one_of(desk, made)) == ("revoked", "refused_by_provider")
 
 
+async def test_what_is_settled_tries_nothing_else_again(desk: Desk) -> None:
+    """A person's word about one item of a run that stopped leaves what failed of another to whoever resumes it."""
+    client = await with_admin(desk)
+    admin = f"admin-openrouter-{client.hex}"
+    desk.sim.book.keys.put("openrouter", admin, SimKeyState.REVOKED, "acme")
+    keyless = await desk.stand.client("openrouter")
+    item = desk.sql(
+        f"UPDATE byokeep.credential_ref SET provider_place = 'resource=one' WHERE client_id = '{keyless}' RETURNING id"
+    ).split()[0]
+    state_rows(desk.stand.db)
+    made = await ask(desk, provider="openrouter")
+    await go_on(desk.worker)
+    await desk.work()
+    assert states(await shown(desk, made)) == {"failed": 1, "unsupported": 1}
+    desk.sim.book.keys.put("openrouter", admin, SimKeyState.MANAGEMENT, "acme")
+    assert (await desk.call("POST", f"{PATH}/{made['run']['id']}/items/{item}/settle", "operator"))[0] == 200
+    await desk.retry_now()
+    found = await shown(desk, made)
+    assert (states(found), found["run"]["state"], found["left"]) == ({"failed": 1, "unsupported": 1}, "failed", 1)
+
+
 async def test_a_provider_that_was_not_called_refused_nothing(desk: Desk) -> None:
     """A value that somebody else works with is left to a person, and nothing says that its provider was told."""
     client, other = await with_admin(desk), await desk.stand.client()

@@ -332,25 +332,20 @@ async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revoc
             raise Conflict("nothing_to_settle", next_step=step, state=one.state)
         said = {"run": str(run_id), "stage": "settled", "cause": one.state}
         await record(tx, actor, EventName.PROCEDURE_STEPPED, said, client_id=one.client_id, object_id=object_id)
+        counts = await tx.one(dict, "revocation_counts", run_id=run_id)
         run = await tx.one(Run, "procedure_get", id=run_id)
-        # A worker that is about to stop it, because it saw nothing pending, is told that it moved.
-        run = await procedures.note(tx, actor, MASS_REVOKE, run)
-    await _nothing_by_hand(app, actor, run_id)
-    if run.state == "failed":
+        if goes_on := counts["pending"] or not counts["remaining"]:
+            # A worker that is about to stop it, because of what it saw before, is told that it moved.
+            run = await procedures.note(tx, actor, MASS_REVOKE, run)
+        if not counts["remaining"]:  # a key that still works then raises it again
+            for row in await tx.all(dict, "alert_over", key=f"{BY_HAND}:{run_id}", by=actor.id):
+                over = {"alert": str(row["id"]), "reason": BY_HAND}
+                await record(tx, actor, EventName.ALERT_CLOSED, over, client_id=row["client_id"], object_id=run_id)
+    if goes_on and run.state == "failed":
         await procedures.resume(app, actor, run_id)
-    else:
+    elif goes_on:
         await procedures.wake(app, run)
     return await status(app, actor, run_id)
-
-
-async def _nothing_by_hand(app: App, actor: Actor, run_id: UUID) -> None:
-    """Close a run's alert once its last item is settled; a key that still works then raises it again."""
-    async with app.db.begin(every_client=True) as tx:
-        if (await tx.one(dict, "revocation_counts", run_id=run_id))["remaining"]:
-            return
-        for row in await tx.all(dict, "alert_over", key=f"{BY_HAND}:{run_id}", by=actor.id):
-            said = {"alert": str(row["id"]), "reason": BY_HAND}
-            await record(tx, actor, EventName.ALERT_CLOSED, said, client_id=row["client_id"], object_id=run_id)
 
 
 async def _done_at_once(app: App, actor: Actor, run: Run) -> Fields | None:
