@@ -1,5 +1,7 @@
 """SOP 5.1 cut off at its worst moments: between the store's write and the database's commit, and around it."""
 
+# ruff: noqa: S608 - statements are put together from made-up ids
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -14,6 +16,7 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
+from byokeep.keys import verify_key as verifying
 from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard, open_custody, sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key
 from byokeep.worker.ports import LeasedValues
@@ -199,7 +202,7 @@ async def test_after_a_restore_nothing_goes_without_a_second_person(
     assert (shown["waits_for"], shown["facts"]) == ("approval", {"provider": "openai", "version_1": 1})
     visit = Visit(desk)
     await visit.sign_in("approver")
-    name = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")  # noqa: S608
+    name = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")
     for page in ("approvals", f"procedures/{asked['id']}"):  # what is approved stands where it is approved
         text = (await visit.get(f"/console/{page}")).text
         assert all(one in text for one in (name, "provider openai", "version 1")), page
@@ -277,3 +280,24 @@ async def test_a_task_that_runs_twice_changes_nothing_the_second_time(desk: Desk
     assert await verify_key(desk.worker, replace(task, version=2), last_attempt=True) == "superseded"
     assert await verify_key(desk.worker, replace(task, client_id=ClientId(uuid4())), last_attempt=True) == "superseded"
     assert len(desk.stand.events("client_key_onboarded")) == 1
+
+
+async def test_a_run_whose_version_serves_again_meanwhile_calls_it_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of a version that neither serves nor waits ends where that is seen: no verification that looked at nothing
+    is on record of the key, should it serve again by then."""
+    client, real = await desk.stand.client(), verifying._record
+    status, reply = await desk.put(client, desk.canary())
+    assert status == 202
+    moved = f"UPDATE byokeep.credential_ref SET version = {{}} WHERE client_id = '{client}'"
+
+    async def later(*given: Any) -> str:
+        desk.sql(moved.format(1))
+        return await real(*given)
+
+    desk.sql(moved.format(2))
+    monkeypatch.setattr(verifying, "_record", later)
+    await desk.work()
+    run = await desk.sop(reply["sop"])
+    assert (run["state"], run["reason"], desk.stand.events("key.verified")) == ("failed", "superseded", [])

@@ -123,14 +123,11 @@ async def verify_key(app: WorkerApp, task: Task, *, last_attempt: bool) -> str:
             database itself is away.
     """
     async with app.db.begin(client_id=task.client_id) as tx:
-        run = await tx.maybe(SopRun, "sop_get", id=task.sop_id)
-        ref = await tx.maybe(ref_from, "ref_get", id=task.ref_id)
-    if run is None or ref is None or run.state != "running" or not _belongs(task, run, ref):
-        return "superseded"
-    if task.version not in (ref.version, ref.candidate):
-        return await _record(app, task, _Seen(None, None, "superseded"))
+        if isinstance(book := await _book(tx, app, task), str):
+            return book
+    ref = book.ref
     await find_shared_value(app, task)
-    seen = await _look(app, task, ref, run, last_attempt=last_attempt)
+    seen = await _look(app, task, ref, book.run, last_attempt=last_attempt)
     result = await _record(app, task, seen)
     if task.version == ref.candidate:
         with suppress(ByokeepError):  # it looks by itself within a minute
@@ -203,13 +200,9 @@ def _refusal(ref: CredentialRef, error: ByokeepError) -> CheckOutcome | None:
 async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
     """Write down what was seen and everything that follows from it, in one transaction."""
     async with app.db.begin(client_id=task.client_id) as tx:
-        ref = await tx.maybe(ref_from, "ref_lock_row", client_id=task.client_id, id=task.ref_id)
-        run = await tx.maybe(SopRun, "sop_lock", client_id=task.client_id, id=task.sop_id)
-        if ref is None or run is None or run.state != "running" or not _belongs(task, run, ref):
-            return "superseded"
-        book = _Book(tx, app, task, run, ref)
-        if task.version not in (ref.version, ref.candidate):  # taken back meanwhile: else its run would never end
-            return await book.fail("superseded" if ref.state in _LIVE else "reference_ended")
+        if isinstance(book := await _book(tx, app, task), str):
+            return book
+        ref = book.ref
         verify_seq = await book.verification(seen)
         leak = LeakVerdict.UNKNOWN if seen.count is None else verdict(seen.count)
         # What becomes of the row comes before a record that says what the row is.
@@ -219,7 +212,7 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
             await book.mark(Verification.VERIFIED)
         leak_seq = await book.leak(seen.count, leak)
         seqs = {VERIFICATION: verify_seq, LEAK_CHECK: leak_seq}
-        run = await proved(tx, run, {step: seq for step, seq in seqs.items() if seq is not None})
+        run = await proved(tx, book.run, {step: seq for step, seq in seqs.items() if seq is not None})
         if leak is LeakVerdict.FOUND:
             await book.alarm("secret_in_logs")
             return await book.fail("secret_in_logs")
@@ -240,12 +233,24 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
         return await book.complete(run)
 
 
+async def _book(tx: Tx, app: WorkerApp, task: Task) -> _Book | str:
+    """Return the book of a run that is about what serves or waits, and hold both; else end it, and return how."""
+    ref = await tx.maybe(ref_from, "ref_lock_row", client_id=task.client_id, id=task.ref_id)
+    run = await tx.maybe(SopRun, "sop_lock", client_id=task.client_id, id=task.sop_id)
+    if ref is None or run is None or run.state != "running" or not _belongs(task, run, ref):
+        return "superseded"
+    book = _Book(tx, app, task, run, ref)
+    if task.version not in (ref.version, ref.candidate):  # replaced or taken back: else its run would never end
+        return await book.fail("superseded" if ref.state in _LIVE else "reference_ended")
+    return book
+
+
 class _Book:
     """The entries of one recording transaction."""
 
     def __init__(self, tx: Tx, app: WorkerApp, task: Task, run: SopRun, ref: CredentialRef) -> None:
         self.actor = app.system(task.request_id)
-        self._tx, self._app, self._task, self._run, self._ref = tx, app, task, run, ref
+        self._tx, self._app, self._task, self.run, self.ref = tx, app, task, run, ref
         self._place = {"client_id": ref.client_id, "id": ref.id, "version": task.version}
         self.candidate = task.version == ref.candidate
 
@@ -273,7 +278,7 @@ class _Book:
     async def not_verified(self, seen: _Seen) -> str:
         """Close a run whose key was not verified: failed for good, or pending when nobody could tell."""
         note = seen.note
-        serves = _serves(self._task, self._ref)
+        serves = _serves(self._task, self.ref)
         waits = _SERVES_ON if serves else _WAITS if self.candidate else frozenset()
         refused = note is not None and note.status is OutcomeStatus.EXCHANGE_REFUSED and serves
         if note is not None and not (note.again or note.status in waits or (refused and not seen.clear)):
@@ -284,8 +289,8 @@ class _Book:
             await self.alarm(f"key_{note.status}")
             if note.status is OutcomeStatus.LEAKED and not self.candidate:
                 await incidents.opened(
-                    self._tx, self._app, self.actor, IncidentKind.SUSPECTED_LEAK, client_id=self._ref.client_id,
-                    source=IncidentSource.PROVIDER, object_kind="key", object_id=self._ref.id,
+                    self._tx, self._app, self.actor, IncidentKind.SUSPECTED_LEAK, client_id=self.ref.client_id,
+                    source=IncidentSource.PROVIDER, object_kind="key", object_id=self.ref.id,
                 )  # fmt: skip
         return await self.fail(note.status.value if note is not None else seen.failure)
 
@@ -299,14 +304,14 @@ class _Book:
     async def alarm(self, reason: str, severity: Severity = "critical") -> None:
         """Raise an alert about the reference."""
         await open_alert(
-            self._tx, self._app, self.actor, reason=reason, severity=severity, client_id=self._ref.client_id,
-            object_id=self._ref.id,
+            self._tx, self._app, self.actor, reason=reason, severity=severity, client_id=self.ref.client_id,
+            object_id=self.ref.id,
         )  # fmt: skip
 
     async def fail(self, reason: str) -> str:
         """End the run without success."""
         await self._append(EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, reason=reason)
-        await self._tx.one(SopRun, "sop_fail", client_id=self._run.client_id, id=self._run.id, reason=reason)
+        await self._tx.one(SopRun, "sop_fail", client_id=self.run.client_id, id=self.run.id, reason=reason)
         return reason
 
     async def complete(self, run: SopRun) -> str:
@@ -314,18 +319,18 @@ class _Book:
         if not await ready(self._tx, run, {}):
             await self.alarm("evidence_missing")
             return "evidence_missing"
-        if self.candidate and await rotation.in_flight(self._tx, self._ref.client_id, self._ref.id) is None:
+        if self.candidate and await rotation.in_flight(self._tx, self.ref.client_id, self.ref.id) is None:
             # A value that an earlier release left waiting, without a rotation.
             await self._tx.one(refs.ref_from, "ref_pin_candidate", **self._place)
-            await self._append(EventName.KEY_PINNED, Outcome.OK, from_version=self._ref.version)
+            await self._append(EventName.KEY_PINNED, Outcome.OK, from_version=self.ref.version)
         seq = await self._append(EventName.KEY_ONBOARDED, Outcome.OK)
         await proved(self._tx, run, {DONE: seq}, complete=True)
         return "complete"
 
     async def _append(self, name: EventName, outcome: Outcome, **fields: Said) -> int:
         receipt = await record(
-            self._tx, self.actor, name, fields, outcome=outcome, client_id=self._ref.client_id, object_id=self._ref.id,
-            provider=self._ref.provider.value, version=self._task.version, sop=str(self._run.id),
+            self._tx, self.actor, name, fields, outcome=outcome, client_id=self.ref.client_id, object_id=self.ref.id,
+            provider=self.ref.provider.value, version=self._task.version, sop=str(self.run.id),
             job=str(self._task.job_id),
         )  # fmt: skip
         return receipt.seq
