@@ -371,12 +371,28 @@ async def test_a_value_that_is_being_stored_is_not_swept(desk: Desk, monkeypatch
     assert await held(desk, client, "x") == [3]
 
 
-@pytest.mark.req("R9.2-3")
-async def test_a_write_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret that reached the store and no record: while it may be on its way it is left alone, then it is destroyed,
-    also when it was the first of its sender; what holds stays. One from before a restore goes by approval alone."""
+async def test_a_secret_that_came_meanwhile_stays_findable(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another was stored between the look at the store and the announcement: this one is refused, and the fingerprint
+    by which a leak of the other is found stays."""
     client = await client_with(desk, "x", made_up())
-    other = await desk.stand.client()
+    look, kept = desk.web.intake.current_version, list[str]()
+    found = "SELECT version, digests FROM byokeep.leak_fingerprint ORDER BY version"
+
+    async def meanwhile(ref: SecretRef) -> int:
+        current = await look(ref)
+        monkeypatch.undo()
+        assert (await put(desk, client, "x", made_up()))[0] == 201
+        kept.append(desk.sql(found))
+        return current
+
+    monkeypatch.setattr(desk.web.intake, "current_version", meanwhile)
+    status, refused = await put(desk, client, "x", made_up())
+    assert (status, refused["code"]) == (409, "stale_version")
+    assert [desk.sql(found)] == kept
+
+
+def cut_off_after(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store takes every secret from now on, and nobody hears of it."""
     intake = desk.web.intake
     put_ = type(intake).put
 
@@ -385,6 +401,15 @@ async def test_a_write_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch: 
         raise Unavailable("store_unreachable")
 
     monkeypatch.setattr(intake, "put", cut_off)
+
+
+@pytest.mark.req("R9.2-3")
+async def test_a_write_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that reached the store and no record: while it may be on its way it is left alone, then it is destroyed,
+    also when it was the first of its sender; what holds stays. One from before a restore goes by approval alone."""
+    client = await client_with(desk, "x", made_up())
+    other = await desk.stand.client()
+    cut_off_after(desk, monkeypatch)
     for one in (client, other):
         assert (await put(desk, one, "x", made_up()))[0] == 503
     monkeypatch.undo()
@@ -400,7 +425,7 @@ async def test_a_write_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch: 
     assert (await held(desk, client, "x"), await held(desk, other, "x")) == ([1], [2])
 
     # An older restore: what may have had a row then is kept and told, what was cut off after it goes as ever.
-    monkeypatch.setattr(intake, "put", cut_off)
+    cut_off_after(desk, monkeypatch)
     assert (await put(desk, client, "x", made_up()))[0] == 503
     restored: dict[str, Any] = {"backup": str(uuid4()), "epoch": 0, "count": 0, "found": 0}
     await backups.say(desk.stand.app, EventName.BACKUP_RESTORED, restored)

@@ -207,6 +207,9 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
         client = await require_active(tx, place.client_id)
         live = await tx.maybe(secret_from, "webhook_live", **_at(place))
+        if live is not None and live.ref.version >= version:  # one came meanwhile
+            step = "A later secret is valid. See `byokeep account webhook list`."
+            raise Conflict("stale_version", next_step=step, version=live.ref.version)
         plan = _WebhookPlan(
             place=place, ref_id=live.ref.id if live else app.ids.uuid(), version=version, risk=client.risk,
             fingerprint=fingerprint, digests=digests,
