@@ -403,6 +403,15 @@ def cut_off_after(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "put", cut_off)
 
 
+async def test_a_sweep_that_may_not_begin_opens_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a write may be on its way no custody is asked for, to destroy what holds no more."""
+    client = await client_with(desk, "x", made_up(), made_up(), keep_s=0)
+    cut_off_after(desk, monkeypatch)
+    assert (await put(desk, client, "x", made_up()))[0] == 503
+    assert await sweep_webhooks(desk.worker) == 0
+    assert desk.sql("SELECT count(*) FROM byokeep.job WHERE kind = 'custody'") == "0"
+
+
 @pytest.mark.req("R9.2-3")
 async def test_a_write_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A secret that reached the store and no record: while it may be on its way it is left alone, then it is destroyed,

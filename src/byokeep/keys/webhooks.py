@@ -317,9 +317,16 @@ async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> in
 async def _clean(
     app: WorkerApp, place: SecretRef, lost: list[_Lost], older_than_s: int, restored: datetime | None
 ) -> int:
+    async with app.db.begin(client_id=place.client_id) as tx:
+        if await _on_its_way(tx, place, older_than_s):
+            return 0
     job = custody_job(app, app.custodian.close, place.client_id, place.provider.value)
     async with job as job_id, app.custodian.open(job_id) as custody:
         return await _destroy(app, place, lost, custody, restored, older_than_s)
+
+
+async def _on_its_way(tx: Tx, place: SecretRef, older_than_s: int) -> bool:
+    return await tx.one(bool, "webhook_in_flight", client_id=place.client_id, older_than_s=older_than_s)
 
 
 async def _destroy(
@@ -330,8 +337,7 @@ async def _destroy(
     begun = {one.version: one.at for one in lost}
     async with app.db.begin(client_id=place.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
-        # After the list: what is in it and not on record was announced before.
-        if await tx.one(bool, "webhook_in_flight", client_id=place.client_id, older_than_s=older_than_s):
+        if await _on_its_way(tx, place, older_than_s):  # after the list: what is in it was announced before
             return 0
         refs = await tx.all(secret_from, "webhook_refs", **_at(place))
         over = sorted(set(live) - _holding(refs))
