@@ -106,7 +106,8 @@ async def test_twenty_versions_are_kept(bao: Bao) -> None:
 
 
 async def test_of_a_key_more_versions_are_kept_and_nothing_else_is_changed(bao: Bao) -> None:
-    """Web and custody may have the store keep a thousand: no fewer, none for a while only, and of no other place."""
+    """Web and custody may have the store keep a thousand: no fewer, none for a while only; of a secret of a webhook, of
+    an administrator or of our app web alone, and nobody of any other place."""
     ref, intake = _ref(), BaoIntake(bao.web)
     await intake.put(ref, Secret("v0"), cas=0)
     part = f"kv/metadata/{ref.path[3:]}"
@@ -114,7 +115,11 @@ async def test_of_a_key_more_versions_are_kept_and_nothing_else_is_changed(bao: 
         for body in ({"max_versions": "1"}, {"max_versions": "1000", "delete_version_after": "1s"},
                      {"cas_required": False}):  # fmt: skip
             assert (await bao.raw("POST", part, token, json=body))[0] == 403, body
-        assert (await bao.raw("POST", f"{part}/webhook", token, json={"max_versions": "1000"}))[0] == 403
+    web, custody, more = await bao.web.token(), token, {"max_versions": "1000"}
+    for place in (f"{part}/webhook", f"{part}/admin", "kv/metadata/platform/apps/x/x"):
+        assert [(await bao.raw("POST", place, one, json=more))[0] for one in (web, custody)] == [204, 403], place
+    for place in ("kv/metadata/platform/token-key", f"{part}/accounts/{uuid.uuid4()}/tokens"):
+        assert (await bao.raw("POST", place, web, json=more))[0] == 403, place
     await intake.keep_more(ref)
     for number in range(1, 22):
         await intake.put(ref, Secret(f"v{number}"), cas=number)

@@ -28,6 +28,7 @@ from byokeep.core.errors import ByokeepError, Denied, Unauthenticated, Unavailab
 from byokeep.core.events import EventName
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.core.sealed_record import KEPT
 from byokeep.core.secret import Secret
 from byokeep.keys.webhooks import sweep_webhooks
 from byokeep.reconciliation.reconcile import reconcile
@@ -410,6 +411,22 @@ async def test_a_sweep_that_may_not_begin_opens_nothing(desk: Desk, monkeypatch:
     assert (await put(desk, client, "x", made_up()))[0] == 503
     assert await sweep_webhooks(desk.worker) == 0
     assert desk.sql("SELECT count(*) FROM byokeep.job WHERE kind = 'custody'") == "0"
+
+
+@pytest.mark.parametrize("part", ["webhook", "admin"])
+async def test_what_was_cut_off_pushes_no_secret_out_of_the_store(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """More secrets than the store keeps of a place, none of them recorded: the one that holds is still there."""
+    client, sender = await desk.stand.client(), "x" if part == "webhook" else "openrouter"
+    path = f"/v1/clients/{client}/providers/{sender}/{part}"
+    assert (await desk.call("PUT", path, "operator", raw=made_up().encode()))[0] == 201
+    with monkeypatch.context() as patched:
+        cut_off_after(desk, patched)
+        for _ in range(KEPT + 1):
+            assert (await desk.call("PUT", path, "operator", raw=made_up().encode()))[0] == 503
+    place = SecretRef(ClientId(client), Provider(sender), SecretPart(part))
+    assert 1 in await desk.web.intake.live_versions(place)
 
 
 @pytest.mark.req("R9.2-3")

@@ -18,7 +18,6 @@ It may not learn what a platform says about an account: that is for the refreshe
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import re
 from collections.abc import Sequence
@@ -42,7 +41,7 @@ from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import begin_sop
 from byokeep.kernel.store_recording import require_recorded
-from byokeep.keys.onboard import open_custody
+from byokeep.keys.onboard import make_room_for, open_custody
 from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier, oauth_of
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, ClientAuth, OAuth, Pkce, PlatformDescriptor, ScopePurpose
 from byokeep.tenancy.clients import require_active
@@ -127,7 +126,7 @@ async def set_app(
         Denied: ``not_permitted``.
         Rejected: ``unknown_login``, ``platform_without_oauth``, ``bad_app_id``, ``bad_redirect_uri``,
             ``app_without_secret``.
-        Conflict: ``redirect_uri_taken``, ``app_in_use``, ``stale_version``.
+        Conflict: ``redirect_uri_taken``, ``app_in_use``, ``stale_version``, ``key_history_full``.
         Unavailable: Store or database; repeating the same call is safe.
     """
     try:
@@ -139,7 +138,7 @@ async def set_app(
             async with app.db.begin(every_client=True) as tx:
                 await tx.all(None, "app_lock")
                 await _check_others(tx, login, app_id, redirect_uri)
-                written = await _store(app, oauth, secret)
+                written = await _store(tx, app, oauth, secret)
                 row = await tx.one(
                     OurApp, "app_put", login=login, provider=oauth.provider.value, environment=app.environment.value,
                     app_id=app_id, redirect_uri=redirect_uri, secret_version=written.version, set_by=actor.id,
@@ -175,11 +174,13 @@ async def _check_others(tx: Tx, login: str, app_id: str, redirect_uri: str) -> N
         raise Conflict("app_in_use", login=login, next_step=first)
 
 
-async def _store(app: WebApp, oauth: OAuth, secret: Secret | None) -> Written:
+async def _store(tx: Tx, app: WebApp, oauth: OAuth, secret: Secret | None) -> Written:
     if secret is None:
         return Written(version=0, request_id="")
-    place = AppRef(oauth.provider, oauth.id)
-    return await app.intake.put(place, secret, cas=await app.intake.current_version(place))
+    place, ours = AppRef(oauth.provider, oauth.id), await tx.maybe(OurApp, "app_get", login=oauth.id)
+    newest = await app.intake.current_version(place)
+    await make_room_for(place, newest, (ours and ours.secret_version) or None, app.intake.keep_more)
+    return await app.intake.put(place, secret, cas=newest)
 
 
 LIFE_S: Final = 600  # seconds within which the person must answer

@@ -299,7 +299,7 @@ class Intake(Protocol):
     async def live_versions(self, ref: SecretRef | AppRef) -> list[int]:
         """Return versions neither deleted nor destroyed."""
 
-    async def keep_more(self, ref: SecretRef) -> None:
+    async def keep_more(self, ref: SecretRef | AppRef) -> None:
         """Have the store keep more versions of a place. Raises Unavailable, Denied: an earlier set-up."""
 
     async def value_fingerprint(self, value: Secret) -> str:

@@ -30,7 +30,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable, refusing
@@ -75,6 +75,7 @@ from byokeep.keys.rotation import (
 from byokeep.tenancy.clients import require_active
 from byokeep_redact.fingerprint import VERSION
 
+P = TypeVar("P")
 DEFAULT_DAYS: Final = 90
 HISTORY_FULL: Final = "key_history_full"
 UNDER_WAY_S: Final = 30  # how long a stored value that is being verified keeps another one waiting
@@ -274,8 +275,16 @@ async def make_room(
     """
     if newest < KEPT:
         return
+    at = {"client_id": ref.client_id, "provider": ref.provider.value, "purpose": ref.part or "default"}
     async with app.db.begin(client_id=ref.client_id) as tx:
-        oldest = await tx.maybe(int, "oldest_needed", client_id=ref.client_id, provider=ref.provider.value)
+        oldest = await tx.maybe(int, "oldest_needed", **at)
+    await make_room_for(ref, newest, oldest, keep_more)
+
+
+async def make_room_for(
+    place: P, newest: int, oldest: int | None, keep_more: Callable[[P], Awaitable[None]]
+) -> None:  # fmt: skip
+    """As :func:`make_room`, of any place, where ``oldest`` is the oldest version that is still needed."""
     if oldest is None or newest + 1 - oldest < KEPT:
         return
     if newest + 1 - oldest >= MOST_KEPT:
@@ -283,7 +292,7 @@ async def make_room(
         raise Conflict(HISTORY_FULL, next_step=step, version=oldest)
     step = "Update the store's set-up: `byokeep up`, or `byokeep init` for your own store."
     with refusing(HISTORY_FULL, Conflict, on=Denied, next_step=step, version=oldest):
-        await keep_more(ref)
+        await keep_more(place)
 
 
 async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:

@@ -42,7 +42,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.restored import restored_at, was_before
 from byokeep.kernel.rows import Row
 from byokeep.kernel.store_recording import require_recorded
-from byokeep.keys.onboard import CUT_OFF_S, DEFAULT_DAYS
+from byokeep.keys.onboard import CUT_OFF_S, DEFAULT_DAYS, make_room
 from byokeep.keys.refs import listed, move, ref_from, rotation_due
 from byokeep.tenancy.clients import require_active
 from byokeep_redact.fingerprint import VERSION
@@ -113,7 +113,8 @@ async def store_secret(
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_provider``, ``no_webhooks``, ``no_admin_keys``, ``bad_provider_place``,
             ``admin_key_serves``, ``keep_previous_out_of_range``, ``client_not_active``, a code of ``check``.
-        Conflict: ``stale_version``, ``superseded``: somebody stored another one meanwhile; theirs holds.
+        Conflict: ``stale_version``, ``superseded``: somebody stored another one meanwhile; theirs holds;
+            ``key_history_full``.
         Unavailable: Store or database. Repeating the same call is safe.
     """
     with value:
@@ -203,6 +204,7 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
     fingerprint = await app.intake.value_fingerprint(value)
     digests = await app.scan_key.digests(value)
     version = await app.intake.current_version(place) + 1
+    await make_room(app, place, version - 1, app.intake.keep_more)
     async with app.db.begin(client_id=place.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
         client = await require_active(tx, place.client_id)

@@ -75,6 +75,7 @@ _OURS: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
     for machines, what in (
         ("broker", r"update transit/sign/(leases|checkpoints|evidence)"),  # a signed lease shows as a login
         ("web", r"update transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of an incoming value
+        ("web", r"update kv/metadata/platform/apps/[a-z]+/[a-z0-9_]+"),  # has the store keep more versions
         ("web broker killswitch", r"read kv/data/platform/token-key"),  # pepper of the hashes of people's tokens
         ("broker killswitch", r"read kv/data/platform/machine-key"),  # of machines' tokens
         ("web", r"read kv/data/platform/scan-key"),  # keys the fingerprints with which leaks are found
@@ -418,8 +419,8 @@ def _explain_value(request: Request, known: KnownToUs, client_id: UUID, provider
         own = grant.client_id == client_id and provider in grant.secrets
         return None if own else finding("use_outside_lease", request, client_id, grant.id)
     if not reads and not request.lease_header:
-        if request.machine == "web" and not below and request.path.startswith("kv/metadata/"):
-            return None  # it has the store keep more versions of a key: its policy lets it change nothing else there
+        if request.machine == "web" and "/accounts" not in below and request.path.startswith("kv/metadata/"):
+            return None  # it has the store keep more versions: its policy lets it change nothing else there
         if known.writes.get(request.id) == (client_id, f"kv/clients/{client_id}/providers/{provider}{below}"):
             return None
         return finding("write_unexplained", request, client_id)

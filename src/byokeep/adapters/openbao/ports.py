@@ -115,7 +115,7 @@ class BaoIntake(_Kv):
         """Return the versions that are neither deleted nor destroyed. Raises Unavailable."""
         return (await self._versions(ref.path))[1]
 
-    async def keep_more(self, ref: SecretRef) -> None:
+    async def keep_more(self, ref: SecretRef | AppRef) -> None:
         """Have the store keep more versions of a place. Raises Unavailable, Denied: an earlier set-up."""
         await self._login.retrying(lambda token: keep_more(self._login.http, token, ref.path, MOST_KEPT))
 

@@ -2,7 +2,8 @@
 path "kv/data/clients/+/providers/+" {
   capabilities = ["create", "update"]
 }
-# It may have the store keep more versions of a key, so that no value pushes out the one in use; that many, and no fewer.
+# Of what it writes here, but for consents, it may have the store keep more versions, so that no value pushes out the one
+# in use; that many, and no fewer.
 path "kv/metadata/clients/+/providers/+" {
   capabilities       = ["read", "update"]
   allowed_parameters = {
@@ -14,14 +15,20 @@ path "kv/data/clients/+/providers/+/webhook" {
   capabilities = ["create", "update"]
 }
 path "kv/metadata/clients/+/providers/+/webhook" {
-  capabilities = ["read"]
+  capabilities       = ["read", "update"]
+  allowed_parameters = {
+    "max_versions" = ["1000"]
+  }
 }
 # The key that administers a client's account at a provider: written here, read under custody and under nothing else.
 path "kv/data/clients/+/providers/+/admin" {
   capabilities = ["create", "update"]
 }
 path "kv/metadata/clients/+/providers/+/admin" {
-  capabilities = ["read"]
+  capabilities       = ["read", "update"]
+  allowed_parameters = {
+    "max_versions" = ["1000"]
+  }
 }
 # How many versions of a token set there are, for the inventory.
 path "kv/metadata/clients/+/providers/+/accounts/+/tokens" {
@@ -44,7 +51,10 @@ path "kv/data/platform/apps/+/+" {
   capabilities = ["create", "update"]
 }
 path "kv/metadata/platform/apps/+/+" {
-  capabilities = ["read"]
+  capabilities       = ["read", "update"]
+  allowed_parameters = {
+    "max_versions" = ["1000"]
+  }
 }
 path "kv/data/platform/token-key" {
   capabilities = ["read"]

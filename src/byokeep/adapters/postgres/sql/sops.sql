@@ -65,20 +65,21 @@ SELECT DISTINCT (facts ->> 'version')::integer AS version FROM byokeep.procedure
    AND (evidence -> 'vault_write_event' IS NOT NULL OR state = 'running');
 
 -- name: oldest_needed
--- The oldest version of a place that serves, or that an open run or a mass revocation has yet to end.
+-- The oldest version of a place that serves or still holds, or that an open run or a mass revocation has yet to end.
 SELECT min(needed.version) FROM (
-    SELECT r.version FROM byokeep.credential_ref r
-     WHERE r.client_id = :client_id AND r.provider = :provider AND r.kind = 'provider_api_key'
+    SELECT least(r.version, CASE WHEN r.previous_until > clock_timestamp() THEN r.previous_version END)
+      FROM byokeep.credential_ref r
+     WHERE r.client_id = :client_id AND r.provider = :provider AND r.purpose = :purpose
        AND r.state IN ('pre_activation', 'active', 'suspended')
     UNION ALL
     SELECT CAST(p.facts ->> fact.name AS integer) FROM byokeep.procedure_run p
      CROSS JOIN (VALUES ('version'), ('from_version'), ('also_version')) AS fact (name)
-     WHERE p.client_id = :client_id AND p.facts ->> 'provider' = :provider AND p.closed_at IS NULL
+     WHERE p.client_id = :client_id AND p.facts ->> 'provider' = :provider AND p.closed_at IS NULL AND :purpose = 'default'
        AND (p.procedure LIKE 'rotate\_key%' OR p.procedure = 'end_unused_key')
     UNION ALL
     SELECT i.version FROM byokeep.revocation_item i
      WHERE i.client_id = :client_id AND i.kind = 'key' AND i.provider = :provider AND i.state <> 'revoked'
-       AND i.settled_by IS NULL) AS needed (version)
+       AND i.settled_by IS NULL AND :purpose = 'default') AS needed (version)
  WHERE needed.version > 0 HAVING count(*) > 0;
 
 -- name: custody_job_open
