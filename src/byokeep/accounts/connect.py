@@ -28,7 +28,7 @@ from uuid import UUID
 
 from byokeep.accounts.accounts import ACCOUNT, check_new_account, check_shape
 from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, end_consent, record_consent
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected
+from byokeep.core.errors import Conflict, Denied, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import CONNECT
 from byokeep.core.model import Actor, ClientId, Provider
@@ -42,6 +42,7 @@ from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import begin_sop
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import make_room_for, open_custody
+from byokeep.keys.refs import held, live_at
 from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier, oauth_of
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, ClientAuth, OAuth, Pkce, PlatformDescriptor, ScopePurpose
 from byokeep.tenancy.clients import require_active
@@ -99,19 +100,15 @@ class AppSecret:
 async def app_secrets(app: WebApp, actor: Actor) -> list[AppSecret]:
     """Return the secrets of our apps, compared with the store. Raises as :func:`list_apps`."""
     every = timedelta(days=app.limits.app_secret_rotation_days)
-
-    async def compared(one: OurApp) -> AppSecret:
-        try:
-            live = await app.intake.live_versions(AppRef(one.provider, one.login))
-            store = "present" if one.secret_version in live else "missing"
-        except ByokeepError:
-            store = "unknown"
-        return AppSecret(
+    ours = {AppRef(one.provider, one.login): one for one in await list_apps(app, actor) if one.secret_version}
+    live = await live_at(app, ours)
+    return [
+        AppSecret(
             login=one.login, provider=one.provider, version=one.secret_version, set_at=one.set_at,
-            due_at=one.set_at + every, store=store,
-        )  # fmt: skip
-
-    return await asyncio.gather(*(compared(one) for one in await list_apps(app, actor) if one.secret_version))
+            due_at=one.set_at + every, store=held(one.secret_version, live[place]),
+        )
+        for place, one in ours.items()
+    ]  # fmt: skip
 
 
 async def set_app(

@@ -20,6 +20,7 @@ It may not see a value: a value stored before there were fingerprints gets none 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -37,7 +38,7 @@ from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Pr
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, require_proof
 from byokeep.core.procedure import Run
-from byokeep.core.ref import SecretRef, parse
+from byokeep.core.ref import AppRef, SecretRef, parse
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, ServiceLimits, WebApp
 from byokeep.kernel.command import command, find, open_alert
@@ -48,6 +49,7 @@ from byokeep.tenancy.clients import MAX_ROWS, scope_of
 from byokeep_redact.fingerprint import VERSION
 
 T = TypeVar("T")
+Place = TypeVar("Place", SecretRef, AppRef)
 _AT_ONCE: Final = 8  # questions to the store in flight
 LEAK_SUSPECTED: Final = "suspected_leak"  # why a key is paused, and the jobs that hold it end
 
@@ -340,10 +342,9 @@ async def inventory(app: WebApp, actor: Actor) -> Inventory:
         items = await tx.all(_item, "inventory", ids=scope_of(actor), limit=None)
         clients = await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=scope_of(actor))
         await record(tx, actor, EventName.KEY_LISTED, count=len(items))
-    slots = asyncio.Semaphore(_AT_ONCE)
     places = [SecretRef(client, provider) for client in clients for provider in sorted(API_PROVIDERS)]
     places += sorted({_place(item) for item in items} - set(places), key=str)
-    live = dict(zip(places, await asyncio.gather(*(_live(app, slots, place) for place in places)), strict=True))
+    live = await live_at(app, places)
     keys = [(place, versions) for place, versions in live.items() if place.part is None]
     orphans = [orphan for place, versions in keys if (orphan := await orphan_of(app, place, versions))]
     compared = tuple(_compared(item, live[_place(item)]) for item in items)
@@ -365,12 +366,23 @@ def _parsed(secret_ref: str, ref_id: UUID) -> SecretRef:
     return place
 
 
-async def _live(app: WebApp, slots: asyncio.Semaphore, place: SecretRef) -> list[int] | None:
-    async with slots:
-        try:
-            return await app.intake.live_versions(place)
-        except ByokeepError:
-            return None
+async def live_at(app: WebApp, places: Iterable[Place]) -> dict[Place, list[int] | None]:
+    """Return the versions that the store holds of places; None: it cannot be asked."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def look(place: Place) -> tuple[Place, list[int] | None]:
+        async with slots:
+            try:
+                return place, await app.intake.live_versions(place)
+            except ByokeepError:
+                return place, None
+
+    return dict(await asyncio.gather(*map(look, places)))
+
+
+def held(version: int, live: list[int] | None, *, gone: str = "missing") -> str:
+    """Return whether the store holds a version: ``present``, ``gone`` or ``unknown``."""
+    return "unknown" if live is None else "present" if version in live else gone
 
 
 async def orphan_of(app: App, place: SecretRef, live: list[int] | None) -> Orphan | None:
@@ -392,11 +404,9 @@ async def orphan_of(app: App, place: SecretRef, live: list[int] | None) -> Orpha
 
 
 def _compared(item: InventoryItem, live: list[int] | None) -> InventoryItem:
-    if live is None:
-        return item
     over = item.ref.state in (KeyState.COMPROMISED, KeyState.DEACTIVATED) and item.destroyed
     gone = "destroyed" if over or item.ref.state == KeyState.DESTROYED else "missing"
-    return replace(item, store="present" if item.ref.version in live else gone)
+    return replace(item, store=held(item.ref.version, live, gone=gone))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
