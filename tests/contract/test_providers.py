@@ -124,10 +124,16 @@ ORDINARY = {
     "billing_blocked": S.NO_CREDIT,
 }
 STATES: dict[str, dict[str, OutcomeStatus]] = {
-    "anthropic": {**ORDINARY, "disabled": S.DISABLED},
-    "openai": {**ORDINARY, "restricted": S.RESTRICTED_BUT_LIVE, "geo_blocked": S.GEO_BLOCKED},
+    "anthropic": {**ORDINARY, "disabled": S.DISABLED, "management": S.INVALID_KEY},
+    "openai": {
+        **ORDINARY,
+        "restricted": S.RESTRICTED_BUT_LIVE,
+        "management": S.RESTRICTED_BUT_LIVE,
+        "geo_blocked": S.GEO_BLOCKED,
+    },
     "google": {
         **ORDINARY,
+        "management": S.INVALID_KEY,
         "leaked": S.LEAKED,
         "restricted": S.RESTRICTED_BUT_LIVE,
         "geo_blocked": S.GEO_BLOCKED,

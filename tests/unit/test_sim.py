@@ -200,10 +200,25 @@ async def test_faults_match_count_and_vanish(desk: Desk) -> None:
     assert (await desk.call("GET", "/heygen/v3/users/me", headers={"x-api-key": KEY}))[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("provider", "path"),
+    [("anthropic", "/v1/organizations/api_keys"), ("google", "/v2/projects/p/locations/global/keys"),
+     ("openai", "/v1/organization/projects/p/api_keys"), ("openrouter", "/api/v1/keys")],
+)  # fmt: skip
+async def test_a_key_that_administers_can_be_made_known(desk: Desk, provider: str, path: str) -> None:
+    """Whoever tries a rotation on the simulator registers one by a call; it lists keys, and does no job's work."""
+    administers = {"Authorization": f"Bearer {KEY}"}
+    assert (await desk.call("GET", f"/{provider}{path}", headers=administers))[0] == 401
+    await desk.know(provider, "management")
+    assert (await desk.call("GET", f"/{provider}{path}", headers=administers))[0] == 200
+    auth, job, extra = USES[provider]
+    assert (await desk.call("POST", f"/{provider}{job}", json={}, headers={**auth, **extra}))[0] in (400, 401, 403)
+
+
 BAD: list[tuple[str, Any]] = [
     ("/_sim/keys", {"provider": "open-router", "key": KEY}),
     ("/_sim/keys", {"provider": "openai"}),
-    ("/_sim/keys", {"provider": "openai", "key": KEY, "state": "management"}),
+    ("/_sim/keys", {"provider": "kie", "key": KEY, "state": "management"}),
     ("/_sim/keys", {"provider": "openai", "key": 5}),
     ("/_sim/keys", {"provider": "openai", "key": KEY, "extra": 1}),
     ("/_sim/keys", [KEY]),
