@@ -23,7 +23,7 @@ from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.ref import SecretPart
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import custody_job
-from byokeep.kernel.app import WorkerApp
+from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx, ValueCustody
 from byokeep.kernel.record import Said, record
@@ -107,9 +107,21 @@ async def called(
     app: WorkerApp, actor: Actor, run: KeyRotation, act: str, key_id: str, outcome: Outcome, **more: Said
 ) -> None:
     """Put a call to the provider's administration on record: before it, and when it was answered."""
-    said: dict[str, Said] = {"run": run.id, "stage": f"{act}_call", "provider": run.provider.value, **more}
     async with app.db.begin(client_id=run.client_id) as tx:
-        await record(
-            tx, actor, EventName.KEY_ROTATION, said | {"provider_key": key_id or None}, outcome=outcome,
-            client_id=run.client_id, object_id=run.object_id,
-        )  # fmt: skip
+        await say(tx, actor, run, f"{act}_call", outcome, **more, provider_key=key_id or None)
+
+
+async def say(
+    tx: Tx, actor: Actor, run: KeyRotation, stage: str, outcome: Outcome = Outcome.OK, /, **said: Said
+) -> None:  # fmt: skip
+    """Put on record what was done or decided in a run."""
+    about: dict[str, Said] = {"run": run.id, "stage": stage, "provider": run.provider.value, **said}
+    await record(
+        tx, actor, EventName.KEY_ROTATION, about, outcome=outcome, client_id=run.client_id, object_id=run.object_id
+    )
+
+
+async def tell(app: App, actor: Actor, run: KeyRotation, reason: str) -> None:
+    """Open an alert about a run's key."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        await open_alert(tx, app, actor, reason=reason, client_id=run.client_id, object_id=run.object_id)

@@ -26,7 +26,6 @@ from byokeep.core.model import Actor
 from byokeep.core.procedure import Fields, Procedure, Step
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import WorkerApp
-from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import MintedKey, ValueCustody
 from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
@@ -57,7 +56,7 @@ async def _minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | No
             try:
                 version = await _stored(app, actor, run, custody, made, ends)
             except Rejected:  # nobody gets it
-                await _tell_refused(app, actor, run)
+                await administration.tell(app, actor, run, "minted_key_refused")
                 await _end_strays(app, actor, run, admin, secret)
                 raise
     return {"provider": run.provider.value, "version": version, "from_version": run.from_version}
@@ -68,7 +67,7 @@ async def _may_try(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
     async with app.db.begin(client_id=run.client_id) as tx:
         if await administration.calls_of(tx, run, "mint_call", Outcome.INTENDED) < administration.CALLS:
             return
-        await open_alert(tx, app, actor, reason="mint_gave_up", client_id=run.client_id, object_id=run.object_id)
+    await administration.tell(app, actor, run, "mint_gave_up")
     step = f"Check the keys on the provider's page, and end this rotation: `byokeep rotate abort {run.id}`."
     raise Conflict("mint_gave_up", next_step=step)
 
@@ -176,14 +175,8 @@ async def _verified(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | 
         if error.code not in _REFUSED:
             raise
         await take_back(app, actor, run)
-        await _tell_refused(app, actor, run)
+        await administration.tell(app, actor, run, "minted_key_refused")
         raise
-
-
-async def _tell_refused(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
-    async with app.db.begin(client_id=run.client_id) as tx:
-        reason = "minted_key_refused"
-        await open_alert(tx, app, actor, reason=reason, client_id=run.client_id, object_id=run.object_id)
 
 
 async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:

@@ -62,9 +62,7 @@ async def revoked_at_once(app: WorkerApp, actor: Actor, run: KeyRotation) -> dic
     notes = [await rotation_steps.asked(app, run, version) for version in alive]
     if all(note is not None and note.status in rotation.DEAD for note in notes):
         return {"cause": "dead_already", **said}
-    async with app.db.begin(client_id=run.client_id) as tx:
-        reason = "revocation_refused"
-        await open_alert(tx, app, actor, reason=reason, client_id=run.client_id, object_id=run.object_id)
+    await administration.tell(app, actor, run, "revocation_refused")
     raise Conflict("revoke_by_hand", next_step="A person ends the leaked key on the provider's page, at once.")
 
 
@@ -86,8 +84,7 @@ async def not_ended(app: WorkerApp, actor: Actor, run: KeyRotation, error: Byoke
         raise error
     if await administration.not_answered(app, actor, run, "revoke", error.code, **said) < administration.CALLS and away:
         raise error
-    async with app.db.begin(client_id=run.client_id) as tx:
-        await open_alert(tx, app, actor, reason="revocation_refused", client_id=run.client_id, object_id=run.object_id)
+    await administration.tell(app, actor, run, "revocation_refused")
     return False
 
 
@@ -142,10 +139,7 @@ async def dead(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     said = [await proved_dead(app, actor, run, version) for version in run.old]
     for also in said[1:]:  # the step's own record is of the first
         async with app.db.begin(client_id=run.client_id) as tx:
-            await record(
-                tx, actor, EventName.KEY_ROTATION, {"run": run.id, "stage": "prove_dead", **also},
-                client_id=run.client_id, object_id=run.object_id,
-            )  # fmt: skip
+            await administration.say(tx, actor, run, "prove_dead", **also)
     return said[0]
 
 
@@ -161,9 +155,7 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
     if note is None and await rotation.accepted(app, found, rotation.VALUE_GONE):
         return {"from_version": version, "cause": rotation.VALUE_GONE}
     if note is None:
-        async with app.db.begin(client_id=found.client_id) as tx:
-            reason = "old_key_not_proved"
-            await open_alert(tx, app, actor, reason=reason, client_id=found.client_id, object_id=found.object_id)
+        await administration.tell(app, actor, found, "old_key_not_proved")
         step = "The old value is gone from the store, so the provider cannot be asked. Make sure that the key is dead."
         raise Conflict(rotation.VALUE_GONE, next_step=step, version=version)
     again = Unavailable("old_key_not_proved", next_step="This is retried automatically.", status=note.status.value)
@@ -173,9 +165,9 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
         code = "old_key_alive" if note.status in rotation.ALIVE else "old_key_not_proved"
         async with app.db.begin(client_id=found.client_id) as tx:
             just = await tx.one(bool, "rotation_told_lately", **found.at, version=version, within_s=LATE_S)
-            if just and note.status in rotation.ALIVE:
-                raise again
-            await open_alert(tx, app, actor, reason=code, client_id=found.client_id, object_id=found.object_id)
+        if just and note.status in rotation.ALIVE:
+            raise again
+        await administration.tell(app, actor, found, code)
         step = "Revoke the old key at the provider, then resume."
         raise Conflict(code, next_step=step, status=note.status.value, version=version)
     said: dict[str, str | int] = {
@@ -224,10 +216,7 @@ async def dropped(app: WorkerApp, actor: Actor, run: KeyRotation, *, keep: bool 
     if run.version not in (0, *run.old):
         async with app.db.begin(client_id=run.client_id) as tx:
             if await tx.maybe(ref_from, "ref_drop_candidate", **run.at, version=run.version):
-                said: dict[str, Said] = {
-                    "run": run.id, "stage": "drop", "provider": run.provider.value, "version": run.version
-                }
-                await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
+                await administration.say(tx, actor, run, "drop", version=run.version)
         if not keep:
             await destroy(app, actor, run, {run.version} - await _of_others(app, run))
     return {"version": run.version}

@@ -20,7 +20,6 @@ from byokeep.core.model import Actor
 from byokeep.core.procedure import Fields, Run
 from byokeep.kernel import procedures
 from byokeep.kernel.app import WorkerApp
-from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
 from byokeep.keys import administration, rotation, rotation_steps
 from byokeep.keys.refs import ref_from
@@ -100,9 +99,7 @@ async def _asked(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome
         return note
     unknown = note is not None and note.status not in _REFUSED
     if note is None or not note.again:
-        code = "old_key_not_proved" if unknown else "rollback_impossible"
-        async with app.db.begin(client_id=run.client_id) as tx:
-            await open_alert(tx, app, actor, reason=code, client_id=run.client_id, object_id=run.object_id)
+        await administration.tell(app, actor, run, "old_key_not_proved" if unknown else "rollback_impossible")
     if note is not None and unknown:
         tries = await administration.not_answered(
             app, actor, run, "ask", "old_key_not_proved", version=run.from_version

@@ -47,7 +47,7 @@ from byokeep.kernel.ports import OutcomeStatus, Tx
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
-from byokeep.keys.administration import REFUSED, admin_of
+from byokeep.keys.administration import REFUSED, admin_of, say
 from byokeep.keys.refs import LEAK_SUSPECTED, end_jobs, get_ref, move, ref_from
 
 GRACE_S: Final = {"now": 0, "1h": 3600, "24h": 86_400}  # how long the old version stays good after the cutover
@@ -231,10 +231,7 @@ async def _end_at_once(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: 
 
 async def end_old_now(tx: Tx, app: App, actor: Actor, run: KeyRotation, ended: int | None = None) -> Run:
     """Have a rotation that has cut over end the old version at once: it leaked, and ``ended`` jobs that held it."""
-    said: dict[str, Said] = {
-        "run": run.id, "stage": "leaked", "provider": run.provider.value, "version": run.from_version, "count": ended
-    }  # fmt: skip
-    await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
+    await say(tx, actor, run, "leaked", version=run.from_version, count=ended)
     return await procedures.revive(tx, actor, app.procedures[run.procedure], run, grace_s=0, leaked=1)
 
 
@@ -308,10 +305,7 @@ async def end_unused(
         tx, app, actor, app.procedures[UNUSED], client_id=client_id, object_id=ref_id, run_id=about,
         facts={"provider": provider, "mode": mode, "from_version": version, **facts},
     )  # fmt: skip
-    await record(
-        tx, actor, EventName.KEY_ROTATION, client_id=client_id, object_id=ref_id, run=about, stage="left_alive",
-        provider=provider, version=version,
-    )  # fmt: skip
+    await say(tx, actor, of(begun), "left_alive", version=version)
     reason = "unused_key_alive"
     await open_alert(tx, app, actor, reason=reason, severity="warning", client_id=client_id, object_id=ref_id)
     return begun
@@ -503,10 +497,7 @@ async def resume(app: WebApp, actor: Actor, run_id: UUID, *, accept: str = "") -
 
 async def _accept(tx: Tx, actor: Actor, run: KeyRotation, code: str) -> None:
     """Put on record that a person accepts what a run stops for; of its new version, once there is one."""
-    said: dict[str, Said] = {
-        "run": run.id, "stage": "accept", "provider": run.provider.value, "cause": code, "version": run.version
-    }  # fmt: skip
-    await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
+    await say(tx, actor, run, "accept", cause=code, version=run.version)
 
 
 async def accepted(app: App, run: KeyRotation, code: str) -> bool:

@@ -20,12 +20,11 @@ from byokeep.core.model import Actor, CredentialRef
 from byokeep.core.procedure import Fields
 from byokeep.jobs.dry_runs import MOST
 from byokeep.kernel.app import App, WorkerApp
-from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import CheckOutcome, Tx
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
 from byokeep.keys import rotation
-from byokeep.keys.administration import custody_of
+from byokeep.keys.administration import custody_of, say, tell
 from byokeep.keys.refs import end_jobs, move, ref_from
 from byokeep.keys.rotation import KeyRotation, accepted, is_leaked, note_pin, pinned_at, rehearsal_needed
 
@@ -93,16 +92,11 @@ async def rehearsed(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
         raise Conflict("not_rehearsed", next_step="No dry run with the new version has passed yet.")
     if not all(one["over"] for one in told):
         return None
-    said: dict[str, Said] = {
-        "run": run.id, "stage": "dry_run", "version": run.version, "provider": run.provider.value
-    }  # fmt: skip
     async with app.db.begin(client_id=run.client_id) as tx:
         for one in told:
             outcome = Outcome.OK if one["passed"] else Outcome.FAILED
-            await record(
-                tx, actor, EventName.KEY_ROTATION, said | {"job": one["job_id"], "count": one["number"]},
-                outcome=outcome, client_id=run.client_id, object_id=run.object_id,
-            )  # fmt: skip
+            about: dict[str, Said] = {"version": run.version, "job": one["job_id"], "count": one["number"]}
+            await say(tx, actor, run, "dry_run", outcome, **about)
     failed = sum(not one["passed"] for one in told)
     if failed or len(told) > MOST:
         raise Conflict("dry_run_failed", next_step="A dry run with the new version failed.", failed=failed)
@@ -144,9 +138,8 @@ async def soaked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | Non
             return {"cause": "not_measured"}
         since = await pinned_at(tx, run)
         told = await tx.one(dict, "rotation_outcomes", **asked, since=since)
-        if told["failed"] > told["count"] * ERROR_BUDGET:
-            await open_alert(tx, app, actor, reason="soak_spike", client_id=run.client_id, object_id=run.object_id)
     if told["failed"] > told["count"] * ERROR_BUDGET:
+        await tell(app, actor, run, "soak_spike")
         raise Conflict("soak_spike", next_step="Calls with the new version fail.", failed=told["failed"])
     if told["count"]:
         return {"count": told["count"], "failed": told["failed"], "cause": "within_budget"}
