@@ -14,7 +14,6 @@ It may not use the administrator key for any other call, nor hand it to a job.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -23,7 +22,7 @@ from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import ONBOARD, WRITE
 from byokeep.core.model import Actor
-from byokeep.core.procedure import Fields, Procedure, Step
+from byokeep.core.procedure import Fields
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import WorkerApp
 from byokeep.kernel.ports import MintedKey, ValueCustody
@@ -40,7 +39,7 @@ _PREFIX: Final = "byokeep-"
 _REFUSED: Final = frozenset({*rotation.DEAD, "forbidden", "leaked", "wrong_key_kind", "secret_in_logs", "reflected"})
 
 
-async def _minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
+async def minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Make a key at the provider and store it as the candidate."""
     async with administering(app, actor, run) as (custody, admin, secret):
         await _end_strays(app, actor, run, admin, secret)
@@ -167,7 +166,7 @@ async def take_back(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | 
     return await old_version.dropped(app, actor, run)
 
 
-async def _verified(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
+async def verified(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """As of a pasted key; one that is refused is ended at the provider, and people are told."""
     try:
         return await rotation_steps.verified(app, actor, run)
@@ -179,7 +178,7 @@ async def _verified(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | 
         raise
 
 
-async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
+async def revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """As of any leaked key; and what the rotation made that the leak took the place of is ended as well."""
     if run.facts.get("minted_before"):
         try:
@@ -187,19 +186,3 @@ async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | N
         except (Conflict, Rejected, Unavailable) as error:
             await old_version.not_ended(app, actor, run, error)
     return await old_version.revoked_at_once(app, actor, run)
-
-
-_SAME: Final = old_version.ROTATE_KEY
-ROTATE_KEY_MINTED: Final = Procedure(
-    name=rotation.MINTED, shape=KeyRotation, verb=_SAME.verb, abortable=_SAME.abortable, no_return=_SAME.no_return,
-    ends=_SAME.ends, look=_SAME.look,
-    steps=(
-        Step(name="create", act=_minted, undo=take_back, evidence=EventName.KEY_ROTATION),
-        Step(name="verify", act=_verified, evidence=EventName.KEY_ROTATION),
-        *_SAME.steps[2:],
-    ),
-)  # fmt: skip
-_LEAKED: Final = old_version.ROTATE_KEY_LEAKED
-ROTATE_KEY_LEAKED: Final = replace(
-    _LEAKED, steps=tuple(replace(step, act=_revoked) if step.name == "revoke" else step for step in _LEAKED.steps)
-)

@@ -1,4 +1,4 @@
-"""How the old version of a key ends, and the order of a rotation's steps for each way to rotate.
+"""How the old version of a key ends.
 
 Rules
 - It is revoked once no job holds it: by a call if the provider has one, otherwise by a person. A call proves that it is
@@ -13,23 +13,21 @@ It may not decide which version serves: :mod:`byokeep.keys.rotation` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor
-from byokeep.core.policy import Verb
-from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.core.procedure import Fields
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.record import Said, record
-from byokeep.keys import administration, rollback, rotation, rotation_steps
+from byokeep.keys import administration, rotation, rotation_steps
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import KeyRotation
 
@@ -170,9 +168,8 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
         await administration.tell(app, actor, found, code)
         step = "Revoke the old key at the provider, then resume."
         raise Conflict(code, next_step=step, status=note.status.value, version=version)
-    said: dict[str, str | int] = {
-        "from_version": version, "endpoint": note.endpoint.replace(".", "_"), "cause": note.status.value
-    }
+    endpoint = note.endpoint.replace(".", "_")
+    said: dict[str, str | int] = {"from_version": version, "endpoint": endpoint, "cause": note.status.value}
     return said | ({} if note.http_status is None else {"http_status": note.http_status})
 
 
@@ -238,42 +235,3 @@ async def destroyed(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | 
     left = set(range(1, run.version)) - await _of_others(app, run)
     await destroy(app, actor, run, {*run.old, *left})
     return {"from_version": run.from_version}
-
-
-def _of_versions(run: Run, fields: Mapping[str, Any]) -> bool:
-    """Whether a record speaks of the versions that the row goes by."""
-    return all(fields[name] == run.facts.get(name) for name in ("version", "from_version") if name in fields)
-
-
-_EVENT: Final = EventName.KEY_ROTATION
-ROTATE_KEY: Final = Procedure(
-    name=rotation.ROTATE, shape=KeyRotation, verb=Verb.KEY_WRITE, abortable=lambda run: not run.facts.get("leaked"),
-    no_return="revoke", ends=rotation.may_go_back, look=rotation.look,
-    steps=(
-        Step(name="create", act=rotation_steps.created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT,
-             proves=_of_versions),
-        Step(name="verify", act=rotation_steps.verified, evidence=_EVENT),
-        Step(name="rehearse", act=rotation_steps.rehearsed, evidence=_EVENT),
-        Step(name="cutover", act=rotation_steps.cutting, apply=rotation_steps.pin, undo=rollback.unpin, evidence=_EVENT,
-             proves=_of_versions),
-        Step(name="soak", act=rotation_steps.soaked, wait=rotation.grace_of, evidence=_EVENT),
-        Step(name="revoke", act=revoked, evidence=_EVENT, proves=_of_versions),
-        Step(name="prove_dead", act=dead, evidence=_EVENT),
-        Step(name="destroy", act=destroyed, evidence=_EVENT),
-    ),
-)  # fmt: skip
-_CREATE, _VERIFY, _, _CUT, _, _REVOKE, _PROVE, _DESTROY = ROTATE_KEY.steps
-_STOP: Final = Step(
-    name="stop", act=rotation_steps.stopped, undo=rollback.serve_old, verb=Verb.KEY_WRITE, evidence=_EVENT
-)
-_SERVE: Final = Step(name="serve", act=rotation_steps.served, evidence=_EVENT)
-# Where a new key ends the old one at once: nobody gets it while the client makes another one.
-ROTATE_KEY_CUTOVER: Final = replace(
-    ROTATE_KEY, name=rotation.CUTOVER, no_return="cutover",
-    steps=(_STOP, _CREATE, _VERIFY, _CUT, _SERVE, _PROVE, _DESTROY),
-)  # fmt: skip
-# It leaked: served to nobody from now on, revoked, and then replaced. What was begun is not taken back.
-ROTATE_KEY_LEAKED: Final = replace(
-    ROTATE_KEY, name=rotation.LEAKED, abortable=False,
-    steps=(_STOP, replace(_REVOKE, act=revoked_at_once), _CREATE, _VERIFY, _CUT, _SERVE, _PROVE, _DESTROY),
-)  # fmt: skip

@@ -1,5 +1,5 @@
 """The end of a key that serves nobody and may be alive at its provider: a new one that its rotation gave up, and the
-one that an incident called compromised.
+one that an incident called compromised; and the order of the steps of this and of each way to rotate.
 
 Rules
 - A rotation gives a new key up when it is aborted or rolled back, when another value takes its place, and when a leak
@@ -17,22 +17,24 @@ It may not end a key that serves or waits anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from functools import partial
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor
+from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.ports import Tx
-from byokeep.keys import mint, old_version, rotation, rotation_steps
+from byokeep.keys import mint, old_version, rollback, rotation, rotation_steps
 from byokeep.keys.refs import ref_from
-from byokeep.keys.rotation import DEAD, STAYS_ALIVE, UNUSED, KeyRotation
+from byokeep.keys.rotation import DEAD, STAYS_ALIVE, KeyRotation
 
 
 async def _dropped(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
@@ -103,22 +105,6 @@ async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | N
     return await old_version.proved_dead(app, actor, run, run.from_version)  # its value is gone
 
 
-_EVENT: Final = EventName.KEY_ROTATION
-END_UNUSED_KEY: Final = Procedure(
-    name=UNUSED, shape=KeyRotation, verb=old_version.ROTATE_KEY.verb, look=old_version.ROTATE_KEY.look,
-    steps=(
-        Step(name="revoke", act=_unless_kept(_revoked), evidence=_EVENT),
-        Step(name="prove_dead", act=_unless_kept(old_version.dead), evidence=_EVENT),
-        Step(name="destroy", act=old_version.destroyed, evidence=_EVENT),
-    ),
-)  # fmt: skip
-
-
-def _keeping(procedure: Procedure) -> Procedure:
-    steps = (replace(step, undo=_dropped) if step.undo is old_version.dropped else step for step in procedure.steps)
-    return replace(procedure, steps=tuple(steps))
-
-
 async def _taken_back(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """As :func:`mint.take_back`; without an administrator's key people are told, and the key gets a run of its own."""
     try:
@@ -128,12 +114,6 @@ async def _taken_back(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields 
             raise
         await old_version.not_ended(app, actor, run, error)
     return await _dropped(app, actor, run)
-
-
-_CREATE, *_REST = mint.ROTATE_KEY_MINTED.steps
-ROTATE_KEY_MINTED: Final = replace(mint.ROTATE_KEY_MINTED, steps=(replace(_CREATE, undo=_taken_back), *_REST))
-ROTATE_KEY: Final = _keeping(old_version.ROTATE_KEY)
-ROTATE_KEY_CUTOVER: Final = _keeping(old_version.ROTATE_KEY_CUTOVER)
 
 
 def _unless_over(step: Step) -> Step:
@@ -161,8 +141,46 @@ async def _is_over(tx: Tx, run: KeyRotation) -> bool:
     return (await tx.one(ref_from, "ref_get", id=run.object_id)).state in rotation.OVER
 
 
-_ONWARD: Final = ("create", "verify", "cutover", "serve")
-ROTATE_KEY_LEAKED: Final = replace(
-    mint.ROTATE_KEY_LEAKED,
-    steps=tuple(_unless_over(step) if step.name in _ONWARD else step for step in mint.ROTATE_KEY_LEAKED.steps),
+def _of_versions(run: Run, fields: Mapping[str, Any]) -> bool:
+    """Whether a record speaks of the versions that the row goes by."""
+    return all(fields[name] == run.facts.get(name) for name in ("version", "from_version") if name in fields)
+
+
+_step: Final = partial(Step, evidence=EventName.KEY_ROTATION)
+_CREATE: Final = _step(
+    name="create", act=rotation_steps.created, undo=_dropped, verb=Verb.KEY_WRITE, proves=_of_versions
 )
+_VERIFY: Final = _step(name="verify", act=rotation_steps.verified)
+_CUT: Final = _step(
+    name="cutover", act=rotation_steps.cutting, apply=rotation_steps.pin, undo=rollback.unpin, proves=_of_versions
+)
+_REVOKE: Final = _step(name="revoke", act=old_version.revoked, proves=_of_versions)
+_END: Final = (_step(name="prove_dead", act=old_version.dead), _step(name="destroy", act=old_version.destroyed))
+_STOP: Final = _step(name="stop", act=rotation_steps.stopped, undo=rollback.serve_old, verb=Verb.KEY_WRITE)
+_SERVE: Final = _step(name="serve", act=rotation_steps.served)
+ROTATE_KEY: Final = Procedure(
+    name=rotation.ROTATE, shape=KeyRotation, verb=Verb.KEY_WRITE, abortable=lambda run: not run.facts.get("leaked"),
+    no_return="revoke", ends=rotation.may_go_back, look=rotation.look,
+    steps=(_CREATE, _VERIFY, _step(name="rehearse", act=rotation_steps.rehearsed), _CUT,
+           _step(name="soak", act=rotation_steps.soaked, wait=rotation.grace_of), _REVOKE, *_END),
+)  # fmt: skip
+# A worker makes the new key.
+ROTATE_KEY_MINTED: Final = replace(
+    ROTATE_KEY, name=rotation.MINTED,
+    steps=(_step(name="create", act=mint.minted, undo=_taken_back), _step(name="verify", act=mint.verified),
+           *ROTATE_KEY.steps[2:]),
+)  # fmt: skip
+# Where a new key ends the old one at once: nobody gets it while the client makes another one.
+ROTATE_KEY_CUTOVER: Final = replace(
+    ROTATE_KEY, name=rotation.CUTOVER, no_return="cutover", steps=(_STOP, _CREATE, _VERIFY, _CUT, _SERVE, *_END)
+)
+# It leaked: served to nobody from now on, revoked, and then replaced. What was begun is not taken back.
+ROTATE_KEY_LEAKED: Final = replace(
+    ROTATE_KEY, name=rotation.LEAKED, abortable=False,
+    steps=(_STOP, replace(_REVOKE, act=mint.revoked), *map(_unless_over, (_CREATE, _VERIFY, _CUT, _SERVE)), *_END),
+)  # fmt: skip
+END_UNUSED_KEY: Final = Procedure(
+    name=rotation.UNUSED, shape=KeyRotation, verb=Verb.KEY_WRITE, look=rotation.look,
+    steps=(_step(name="revoke", act=_unless_kept(_revoked)),
+           _step(name="prove_dead", act=_unless_kept(old_version.dead)), _END[1]),
+)  # fmt: skip
