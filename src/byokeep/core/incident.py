@@ -59,6 +59,7 @@ LEAKED_KEY: Final = "provider_key_leaked"
 LOST_TOKEN: Final = "social_token_lost"  # noqa: S105 - a playbook
 VAULT: Final = "profile_incident"
 NO_PLAYBOOK: Final = "no_playbook"  # two people agree that none applies
+ALONE: Final = "none_applies"  # one person says so
 # Which playbook handles an incident, by what it is about: 7.1, 7.2 and 7.3.
 _OF_KEYS: Final = frozenset({IncidentKind.SUSPECTED_LEAK, IncidentKind.USAGE_ANOMALY})
 _OF_TOKENS: Final = frozenset({IncidentKind.LOCKOUT, IncidentKind.TOKEN_REVOKED, IncidentKind.TOKEN_COMPROMISED})

@@ -17,7 +17,8 @@ It may not run a playbook: :mod:`byokeep.incidents.playbooks` does.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -37,11 +38,10 @@ from byokeep.kernel.command import command, find, permit, recorded
 from byokeep.kernel.incidents import Incident
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus, status_of
-from byokeep.kernel.record import record
+from byokeep.kernel.record import Said, record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
-ALONE: Final = "none_applies"  # one person says that no playbook applies
 MOST_RECORDS: Final = 500
 OBJECTS: Final = ("key", "account", "profile")
 _EVENTS: Final = sorted(event.value for event in EventName if "incident" in event.fields)
@@ -222,7 +222,7 @@ async def _undecided(tx: Tx, found: Incident) -> bool:
         tx, found.client_id, found.id, rules.NO_PLAYBOOK
     ):
         return False
-    return found.severity in rules.MUST_TELL or not await incidents.accepted(tx, found.client_id, found.id, ALONE)
+    return found.severity in rules.MUST_TELL or not await incidents.accepted(tx, found.client_id, found.id, rules.ALONE)
 
 
 async def list_incidents(app: App, actor: Actor, *, client_id: ClientId | None, only_open: bool) -> list[Incident]:
@@ -278,25 +278,15 @@ async def write_postmortem(app: App, actor: Actor, incident_id: UUID, *, referen
         Rejected: ``postmortem_missing``: neither of the two; ``secret_like_content``, ``bad_reference``.
         Conflict: ``incident_closed``.
     """
-    found = await find_incident(app, actor, incident_id, Verb.INCIDENT_STEP)
-    async with command(
-        app, actor, Verb.INCIDENT_STEP, client_id=found.client_id, object_id=found.id,
-        refused_as=EventName.INCIDENT_CHANGED, on_client=True,
-    ) as tx:  # fmt: skip
+    async with changing(app, actor, incident_id) as (tx, found):
         if not reference and not sha256:
             raise Rejected("postmortem_missing", next_step="Give the document (--file) or its address (--link).")
         if sha256 and not _SHA256.match(sha256):
             raise Rejected("bad_reference", next_step="Give the digest as 64 hex digits.", field="sha256")
         if reference:
             rules.check_reference("postmortem", reference)
-        await incidents.hold_chain(tx, found.client_id)
-        told = await tx.maybe(Incident, "incident_told", id=found.id, postmortem=reference, sha256=sha256)
-        if told is None:
-            raise over(found)
-        await record(
-            tx, actor, EventName.INCIDENT_CHANGED, client_id=found.client_id, object_id=found.id, incident=found.id,
-            stage="postmortem", digest=sha256 or None,
-        )  # fmt: skip
+        told = await tx.one(Incident, "incident_told", id=found.id, postmortem=reference, sha256=sha256)
+        await noted(tx, actor, found, "postmortem", digest=sha256 or None)
         return await state_of(tx, app, told)
 
 
@@ -309,15 +299,8 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
         Conflict: ``incident_closed``; ``playbook_not_done``; ``playbook_not_begun``: at P0 and P1 no step may be left
             out; ``playbook_not_chosen``; ``postmortem_missing``.
     """
-    found = await find_incident(app, actor, incident_id, Verb.INCIDENT_CLOSE)
-    async with command(
-        app, actor, Verb.INCIDENT_CLOSE, client_id=found.client_id, object_id=found.id,
-        refused_as=EventName.INCIDENT_CLOSED, on_client=True,
-    ) as tx:  # fmt: skip
-        found = await incidents.held(tx, found.client_id, found.id)
+    async with changing(app, actor, incident_id, Verb.INCIDENT_CLOSE, EventName.INCIDENT_CLOSED) as (tx, found):
         state, grave = await state_of(tx, app, found), found.severity in rules.MUST_TELL
-        if found.closed_at is not None:
-            raise over(found)
         of_glass = found.kind is IncidentKind.BREAK_GLASS
         if of_glass and await tx.maybe(bool, "incident_held_by", id=found.id, by=actor.id):
             raise Denied("same_person", next_step="It is about your own grant. Another person must close it.")
@@ -345,3 +328,30 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
 def over(found: Incident) -> Conflict:
     """Return the refusal to change an incident that is closed."""
     return Conflict("incident_closed", next_step=f"It is already closed: {look_at(found.id)}.", incident=found.id)
+
+
+@asynccontextmanager
+async def changing(
+    app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.INCIDENT_STEP,
+    refused_as: EventName = EventName.INCIDENT_CHANGED,
+) -> AsyncIterator[tuple[Tx, Incident]]:  # fmt: skip
+    """Hold an open incident for what is to be changed of it; what is refused is on record of it.
+
+    Raises:
+        Denied, NotFound: As :func:`find_incident`.
+        Conflict: ``incident_closed``.
+    """
+    found = await find_incident(app, actor, incident_id, verb)
+    async with command(
+        app, actor, verb, client_id=found.client_id, object_id=found.id, refused_as=refused_as, on_client=True
+    ) as tx:
+        found = await incidents.held(tx, found.client_id, found.id)
+        if found.closed_at is not None:
+            raise over(found)
+        yield tx, found
+
+
+async def noted(tx: Tx, actor: Actor, found: Incident, stage: str, **said: Said) -> None:
+    """Put on record what was changed of an incident."""
+    about = {"client_id": found.client_id, "object_id": found.id}
+    await record(tx, actor, EventName.INCIDENT_CHANGED, {"incident": found.id, "stage": stage, **said}, **about)

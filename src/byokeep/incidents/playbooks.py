@@ -34,10 +34,10 @@ from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.core.reenable import Stage
-from byokeep.incidents.incidents import ALONE, IncidentState, find_incident, look, over, severity_of, state_of
+from byokeep.incidents.incidents import IncidentState, changing, find_incident, look, noted, over, severity_of, state_of
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import command, recorded
+from byokeep.kernel.command import recorded
 from byokeep.kernel.incidents import UNPROVED, Incident
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus
@@ -81,9 +81,12 @@ class PlatformAnswer:
     closed_at: datetime
 
 
-async def _about(app: App, run: Run) -> Incident:
+async def _about(app: App, run: Run, *, only_open: bool = False) -> Incident:
     async with app.db.begin(client_id=run.client_id) as tx:
-        return await tx.one(Incident, "incident_get", id=run.object_id)
+        found = await tx.one(Incident, "incident_get", id=run.object_id)
+    if only_open and found.closed_at is not None:
+        raise over(found)
+    return found
 
 
 def _not_yet(code: str, step: str, run: Run, **more: str) -> Conflict:
@@ -317,10 +320,8 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
             if ticket:
                 await tx.one(UUID, "incident_ticket", id=found.id, ticket=ticket)
             if accept_gaps and name in _ACCEPTED:
-                said = {"incident": str(found.id), "stage": _ACCEPTED[name]}
-                if name == REPORT and (report := await _newest_report(tx, run)) is not None:
-                    said["digest"] = report["digest"]
-                await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
+                report = await _newest_report(tx, run) if name == REPORT else None
+                await noted(tx, actor, found, _ACCEPTED[name], digest=report and report["digest"])
         await procedures.resume(app, actor, found.id, seen=run)
     return await look(app, actor, incident_id)
 
@@ -330,8 +331,7 @@ async def _ticket_added(tx: Tx, actor: Actor, found: Incident, run: Run, ticket:
     if TICKET not in run.evidence or (await incidents.held(tx, found.client_id, found.id)).ticket:
         return False
     await tx.one(UUID, "incident_ticket", id=found.id, ticket=ticket)
-    said = {"incident": str(found.id), "stage": TICKET}
-    await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
+    await noted(tx, actor, found, TICKET)
     return True
 
 
@@ -350,19 +350,14 @@ async def _begun(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: In
 
 
 async def _lower(app: App, _actor: Actor, run: Run) -> Fields:
-    found = await _about(app, run)
-    if found.closed_at is not None:
-        raise over(found)
+    found = await _about(app, run, only_open=True)
     if found.severity.lower() != run.facts.get("severity_from"):
         raise Denied("approval_changed", next_step="It has changed since it was asked for. Look, then ask again.")
     return {"incident": str(run.object_id), "severity": str(run.facts["severity"])}
 
 
 async def _no_playbook(app: App, _actor: Actor, run: Run) -> Fields:
-    found = await _about(app, run)
-    if found.closed_at is not None:
-        raise over(found)
-    if found.kind is not IncidentKind.OTHER:
+    if (await _about(app, run, only_open=True)).kind is not IncidentKind.OTHER:
         raise Denied("approval_changed", next_step="It has a playbook now. Look at it.")
     return {"incident": str(run.object_id), "reason": str(run.facts["reason"])}
 
@@ -402,21 +397,13 @@ async def set_severity(
         Rejected: ``unknown_severity``.
         Conflict: ``incident_closed``; ``severity_same``.
     """
-    found = await find_incident(app, actor, incident_id, Verb.INCIDENT_STEP)
-    async with command(
-        app, actor, Verb.INCIDENT_STEP, client_id=found.client_id, object_id=found.id,
-        refused_as=EventName.INCIDENT_CHANGED, on_client=True,
-    ) as tx:  # fmt: skip
+    async with changing(app, actor, incident_id) as (tx, found):
         wanted = severity_of(severity)
-        found = await incidents.held(tx, found.client_id, found.id)
-        if found.closed_at is not None:
-            raise over(found)
         if wanted == found.severity:
             raise Conflict("severity_same", next_step=f"Nothing to do: {look_at(found.id)}.", incident=found.id)
         if wanted < found.severity:
             await tx.one(UUID, "incident_severity", id=found.id, severity=wanted.value, was=found.severity.value)
-            said = {"incident": str(found.id), "stage": "severity", "severity": wanted.lower()}
-            await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
+            await noted(tx, actor, found, "severity", severity=wanted.lower())
             return await state_of(tx, app, await tx.one(Incident, "incident_get", id=found.id)), None
         facts = {"severity": wanted.lower(), "severity_from": found.severity.lower()}
         asked = await _ask(tx, app, actor, LOWER_SEVERITY, found, facts)
@@ -457,30 +444,21 @@ async def choose_playbook(
         Conflict: ``incident_closed``; ``playbook_chosen``; ``incident_open``: one of its new kind about the same object
             is open.
     """
-    found = await find_incident(app, actor, incident_id, Verb.INCIDENT_STEP)
     asked: Run | None = None
-    async with command(
-        app, actor, Verb.INCIDENT_STEP, client_id=found.client_id, object_id=found.id,
-        refused_as=EventName.INCIDENT_CHANGED, on_client=True,
-    ) as tx:  # fmt: skip
+    async with changing(app, actor, incident_id) as (tx, found):
         if name not in (NONE, *PLAYBOOKS):
             raise Rejected("unknown_playbook", next_step="Use one of: " + ", ".join((*PLAYBOOKS, NONE)) + ".")
-        found = await incidents.held(tx, found.client_id, found.id)
-        if found.closed_at is not None:
-            raise over(found)
         if found.kind is not IncidentKind.OTHER:
             raise Conflict("playbook_chosen", next_step=f"Continue with it: {look_at(found.id)}.", incident=found.id)
-        said: dict[str, str] = {"incident": str(found.id)}
-        if name == NONE:
+        if name != NONE:
+            now = await _reclassified(tx, found, name)
+            await noted(tx, actor, now, "playbook", severity=now.severity.lower(), reason=now.kind.value)
+        else:
             check_reason(reason, example="no_credential_involved")
-            said |= {"stage": ALONE, "reason": reason}
             if found.severity in rules.MUST_TELL:
                 asked = await _ask(tx, app, actor, NO_PLAYBOOK, found, {"reason": reason})
-        else:
-            found = await _reclassified(tx, found, name)
-            said |= {"stage": "playbook", "severity": found.severity.lower(), "reason": found.kind.value}
-        if asked is None:
-            await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
+            else:
+                await noted(tx, actor, found, rules.ALONE, reason=reason)
     if asked is not None:
         await procedures.wake(app, asked)
     state = await look(app, actor, incident_id)
