@@ -25,24 +25,13 @@ from aiohttp import web
 
 from byokeep_sim.book import Book, SimKeyState
 from byokeep_sim.reply import SimReply
+from byokeep_sim.vendors import VENDORS
 
 _JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
 _ID: Final = "urn:ietf:params:oauth:token-type:id_token"
-_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_SWAP: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-_BETA: Final = {"anthropic": "oauth-2025-04-20"}
-_FEDERATION_BETA: Final = "oidc-federation-2026-04-01"
 _SHA256_INFO: Final = bytes.fromhex("3031300d060960864801650304020105000420")
-# vendor -> path, grant, field of the token, is a form, ids, longest life in seconds, status of a mismatch
-_VENDORS: Final[Mapping[str, tuple[str, str, str, bool, frozenset[str], int, int]]] = {
-    "anthropic": ("/v1/oauth/token", _BEARER, "assertion", False,
-                  frozenset({"organization_id", "federation_rule_id", "service_account_id", "workspace_id"}), 600, 401),
-    "openai": ("/oauth/token", _SWAP, "subject_token", False,
-               frozenset({"identity_provider_id", "service_account_id"}), 3600, 400),
-    "openrouter": ("/api/v1/oauth/token", _SWAP, "subject_token", True, frozenset({"resource"}), 900, 400),
-}  # fmt: skip
-
-TRUSTING: Final = tuple(_VENDORS)
+_SWAPS: Final[Mapping[str, Any]] = {name: one.table["swap"] for name, one in VENDORS.items() if "swap" in one.table}
+TRUSTING: Final = tuple(_SWAPS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +66,12 @@ class Federation:
 
     def serves(self, vendor: str, method: str, path: str) -> bool:
         """Whether a call is an exchange."""
-        return vendor in _VENDORS and (method, path) == ("POST", _VENDORS[vendor][0])
+        return vendor in _SWAPS and (method, path) == ("POST", _SWAPS[vendor]["path"])
 
     def refuses(self, vendor: str, key: str, headers: Mapping[str, str]) -> bool:
         """Whether a presented key is not shown as its vendor wants it, or is a short-lived token that has expired."""
         end = self._ends.get(self._book.keys.digest(key)) if key else None
-        beta = _BETA.get(vendor, "")
+        *_, beta = _SWAPS.get(vendor, {}).get("betas", [""])
         if end is None:  # a key, which Anthropic takes in a header of its own
             return bool(beta) and "x-api-key" not in headers
         shown = "authorization" in headers and beta in headers.get("anthropic-beta", "")
@@ -90,8 +79,9 @@ class Federation:
 
     async def keys(self, vendor: str, request: web.Request) -> tuple[TrustRule | None, dict[str, str], list[Any]]:
         """Return the rule that a call names, its fields, and the keys that the rule's issuer publishes."""
-        fields = await _fields(request, form=_VENDORS[vendor][3])
-        named = {name: text for name, text in fields.items() if name in _VENDORS[vendor][4]}
+        swap = _SWAPS[vendor]
+        fields = await _fields(request, form=swap.get("form", False))
+        named = {name: text for name, text in fields.items() if name in swap["ids"]}
         rule = next((one for of, one in self.rules if of == vendor and one.ids == named), None)
         if rule is None:
             return None, fields, []
@@ -107,17 +97,15 @@ class Federation:
         keys: list[Any],
     ) -> SimReply:
         """Answer an exchange."""
-        _, grant, name, _, _, most_s, status = _VENDORS[vendor]
-        betas = headers.get("anthropic-beta", "")
-        if vendor == "anthropic" and not (_FEDERATION_BETA in betas and _BETA[vendor] in betas):
+        swap, most_s = _SWAPS[vendor], _SWAPS[vendor]["most_s"]
+        if any(beta not in headers.get("anthropic-beta", "") for beta in swap.get("betas", ())):
             return _refused(400, "invalid_request")
-        if fields.get("grant_type") != grant or (
-            grant == _SWAP and fields.get("subject_token_type") not in (_JWT, _ID)
-        ):
+        typed = swap["field"] != "subject_token" or fields.get("subject_token_type") in (_JWT, _ID)
+        if fields.get("grant_type") != swap["grant"] or not typed:
             return _refused(400, "unsupported_grant_type")
-        claims = verified(fields.get(name, ""), keys)
+        claims = verified(fields.get(swap["field"], ""), keys)
         if rule is None or claims is None or not _fits(claims, rule):
-            return _refused(status, "invalid_grant")
+            return _refused(swap["mismatch"], "invalid_grant")
         life_s, token = min(rule.life_s or most_s, most_s), "st_" + secrets.token_urlsafe(48)
         known = self._book.keys.put(vendor, token, SimKeyState.VALID, rule.account)
         self._ends[self._book.keys.digest(token)] = time.time() + life_s

@@ -4,6 +4,8 @@ A key of the state *management* administers its account's keys. A vendor lists a
 value once, when it is minted. Only Google shows it again (`keyString`), and answers a mint with an operation: the key
 is there a moment later.
 
+The calls, and what is said of a key, are in the table ``admin`` of a vendor. ``key`` is the form of a new one.
+
 Rules
 - Google's key without a service account is a standard one, which Gemini refuses. An empty list is left out.
 - Anthropic mints nothing and sets a status instead of deleting; HeyGen and kie have no such calls.
@@ -13,70 +15,35 @@ Rules
 from __future__ import annotations
 
 import re
-import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from byokeep_sim.book import Book, KnownKey, SimKeyState
-from byokeep_sim.reply import SimReply
+from byokeep_sim.platforms.world import made
+from byokeep_sim.reply import SimReply, filled, ok
+from byokeep_sim.vendors import Vendor
 
 _LONGEST_S: Final = 31_536_000
-_PROJECT: Final = r"/projects/[A-Za-z0-9_-]+"
-_GOOGLE: Final = rf"/v2{_PROJECT}/locations/global/keys"
-_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
-    "openrouter": {
-        "usage": r"GET /api/v1/activity",
-        "list": r"GET /api/v1/keys", "mint": r"POST /api/v1/keys", "revoke": r"DELETE /api/v1/keys/(.+)",
-    },
-    "openai": {
-        "usage": r"GET /v1/organization/usage/completions",
-        "list": rf"GET /v1/organization{_PROJECT}/api_keys",
-        "mint": rf"POST /v1/organization{_PROJECT}/service_accounts/[A-Za-z0-9_-]+/api_keys",
-        "revoke": rf"DELETE /v1/organization{_PROJECT}/api_keys/(.+)",
-    },
-    "anthropic": {
-        "usage": r"GET /v1/organizations/usage_report/messages",
-        "list": r"GET /v1/organizations/api_keys", "revoke": r"POST /v1/organizations/api_keys/(.+)",
-    },
-    "google": {
-        "list": rf"GET {_GOOGLE}", "mint": rf"POST {_GOOGLE}", "value": rf"GET {_GOOGLE}/([^/]+)/keyString",
-        "revoke": rf"DELETE {_GOOGLE}/([^/]+)",
-    },
-}  # fmt: skip
 
 
-def _new_value(vendor: str) -> str:
-    text = "".join(secrets.choice("ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz23456789") for _ in range(64))
-    made = {
-        "openrouter": f"sk-or-v1-{secrets.token_hex(32)}", "openai": f"sk-svcacct-{text[:20]}T3BlbkFJ{text[20:40]}",
-        "google": f"AQ.Ab8RN6{text[:44]}", "standard": f"AIza{text[:35]}",
-    }  # fmt: skip
-    return made[vendor]
+def _shown(vendor: Vendor, known: KnownKey, what: str = "row", **more: str) -> dict[str, Any]:
+    """Return what a vendor says of a key, or of one that was minted."""
+    status = "active" if known.state is SimKeyState.VALID else "inactive"
+    values = {"id": known.id, "name": known.name, "hint": known.hint, "status": status, **more}
+    shown: dict[str, Any] = filled(vendor.table["admin"][what], values)
+    return shown
 
 
-def _row(vendor: str, key_id: str, key: KnownKey) -> dict[str, Any]:
-    shown: dict[str, dict[str, Any]] = {
-        "openrouter": {"hash": key_id, "name": key.name, "label": key.hint, "disabled": False},
-        "openai": {"id": key_id, "name": key.name, "redacted_value": key.hint},
-        "anthropic": {
-            "id": key_id, "type": "api_key", "name": key.name, "partial_key_hint": key.hint,
-            "status": "active" if key.state is SimKeyState.VALID else "inactive",
-        },
-        "google": {"name": f"projects/1/locations/global/keys/{key_id}", "uid": key_id, "displayName": key.name},
-    }  # fmt: skip
-    return shown[vendor]
-
-
-def _page(vendor: str, mine: Mapping[str, KnownKey], query: Mapping[str, str], size: int) -> dict[str, Any]:
+def _page(vendor: Vendor, mine: Mapping[str, KnownKey], query: Mapping[str, str], size: int) -> dict[str, Any]:
     ids = [name for name, one in mine.items() if one.state is not SimKeyState.REVOKED]
     after = query.get("after") or query.get("after_id")
     begin = ids.index(after) + 1 if after else int(query.get("offset") or query.get("pageToken") or 0)
-    rows, end = [_row(vendor, name, mine[name]) for name in ids[begin : begin + size]], begin + size
-    if vendor == "google":
+    rows, end = [_shown(vendor, mine[name]) for name in ids[begin : begin + size]], begin + size
+    if vendor.name == "google":
         return ({"keys": rows} if rows else {}) | ({"nextPageToken": str(end)} if end < len(ids) else {})
-    return {"data": rows} | ({} if vendor == "openrouter" else {"has_more": end < len(ids)})
+    return {"data": rows} | ({} if vendor.name == "openrouter" else {"has_more": end < len(ids)})
 
 
 def _usage(book: Book, vendor: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -114,9 +81,9 @@ def _hour(vendor: str, at: int, models: Mapping[str, int]) -> dict[str, Any]:
     return {"starting_at": begins, "ending_at": ends, "results": rows}
 
 
-def route(vendor: str, method: str, path: str) -> tuple[str, str]:
+def route(vendor: Vendor, method: str, path: str) -> tuple[str, str]:
     """Return which administration call this is and the key that it names; empty for none."""
-    for name, pattern in _PATHS.get(vendor, {}).items():
+    for name, pattern in vendor.table.get("admin", {}).get("calls", {}).items():
         if found := re.fullmatch(pattern, f"{method} {path}"):
             return name, found.group(1) if found.groups() else ""
     return "", ""
@@ -128,46 +95,44 @@ def presented(headers: Mapping[str, str]) -> str:
 
 
 def answer(
-    book: Book, vendor: str, call: tuple[str, str], key: str, body: Mapping[str, Any],
-    query: Mapping[str, str], error: Callable[[int], SimReply],
-) -> SimReply:  # fmt: skip
+    book: Book, vendor: Vendor, call: tuple[str, str], key: str, body: Mapping[str, Any], query: Mapping[str, str]
+) -> SimReply:
     """Answer one administration call."""
-    admin = book.keys.find(vendor, key)
+    admin, (act, about) = book.keys.find(vendor.name, key), call
     if admin is None or admin.state is not SimKeyState.MANAGEMENT:
-        return error(401 if admin is None or admin.state is SimKeyState.REVOKED else 403)
-    act, about = call
-    mine = {one.id: one for one in book.keys.of_account(vendor, admin.account)}
+        return vendor.error(401 if admin is None or admin.state is SimKeyState.REVOKED else 403)
+    mine = {one.id: one for one in book.keys.of_account(vendor.name, admin.account)}
     if act == "list":
-        return SimReply(status=200, body=_page(vendor, mine, query, book.page))
+        return ok(_page(vendor, mine, query, book.page))
     if act == "usage":
-        return SimReply(status=200, body=_usage(book, vendor, query))
+        return ok(_usage(book, vendor.name, query))
     if act == "mint":
-        lives_s = body.get("expires_in_seconds", 1)
-        if vendor == "openai" and not (type(lives_s) is int and 1 <= lives_s <= _LONGEST_S):
-            return error(400)
-        bound = vendor != "google" or (body.get("serviceAccountEmail") and body.get("restrictions"))
-        value = _new_value(vendor if bound else "standard")
-        name, state = str(body.get("name") or body.get("displayName", "")), SimKeyState.VALID
-        state = state if bound else SimKeyState.RESTRICTED
-        made = book.keys.put(vendor, value, state, admin.account, name=name, id_=query.get("keyId", ""))
-        if "expires_in_seconds" in body:
-            book.lives_s[made.id] = lives_s
-        book.minted += 1
-        if vendor == "google":
-            book.values[made.id] = value
-            return SimReply(status=200, body={"name": f"operations/akmf.{made.id}", "done": False})
-        row = _row(vendor, made.id, made)
-        shown = {"key": value, "data": row} if vendor == "openrouter" else {**row, "value": value}
-        return SimReply(status=201 if vendor == "openrouter" else 200, body=shown)
+        return _minted(book, vendor, admin.account, body, query.get("keyId", ""))
     if about not in mine or mine[about].state is SimKeyState.REVOKED:
-        return error(404)
+        return vendor.error(404)
     if act == "value" and about in book.values and about not in book.asked:
         book.asked.add(about)
-        return error(404)
+        return vendor.error(404)
     if act == "value":
-        return SimReply(status=200, body={"keyString": book.values[about]}) if about in book.values else error(403)
-    gone = SimKeyState.DISABLED if vendor == "anthropic" else SimKeyState.REVOKED
-    if vendor == "anthropic" and body.get("status") not in ("inactive", "archived"):
-        return error(400)
-    book.keys.change(vendor, about, gone)
-    return SimReply(status=200, body={"id": about, "deleted": True})
+        return ok({"keyString": book.values[about]}) if about in book.values else vendor.error(403)
+    gone = SimKeyState.DISABLED if vendor.name == "anthropic" else SimKeyState.REVOKED
+    if vendor.name == "anthropic" and body.get("status") not in ("inactive", "archived"):
+        return vendor.error(400)
+    book.keys.change(vendor.name, about, gone)
+    return ok({"id": about, "deleted": True})
+
+
+def _minted(book: Book, vendor: Vendor, account: str, body: Mapping[str, Any], id_: str) -> SimReply:
+    lives_s, table = body.get("expires_in_seconds", 1), vendor.table["admin"]
+    if vendor.name == "openai" and not (type(lives_s) is int and 1 <= lives_s <= _LONGEST_S):
+        return vendor.error(400)
+    bound = vendor.name != "google" or (body.get("serviceAccountEmail") and body.get("restrictions"))
+    value, state = made(table["key" if bound else "standard"]), SimKeyState.VALID if bound else SimKeyState.RESTRICTED
+    name = str(body.get("name") or body.get("displayName", ""))
+    known = book.keys.put(vendor.name, value, state, account, name=name, id_=id_)
+    if "expires_in_seconds" in body:
+        book.lives_s[known.id] = lives_s
+    book.minted += 1
+    if "value" in table["calls"]:
+        book.values[known.id] = value
+    return SimReply(status=table.get("minted_status", 200), body=_shown(vendor, known, "minted", value=value))

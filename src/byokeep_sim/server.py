@@ -95,13 +95,13 @@ class _Desk:
         over = self.federation.refuses(vendor.name, key, lower)
         known = None if over else self.book.keys.find(vendor.name, key)
         own = {name for name, _ in vendor.key_headers}
-        issues = issuing.route(vendor.name, request.method, path)
+        issues = issuing.route(vendor, request.method, path)
         body = await _json(request) if issues[0] else {}
 
         def answer(account: str = known.account if known else "") -> SimReply:
             if issues[0]:
                 admin = issuing.presented(request.headers)
-                return issuing.answer(self.book, vendor.name, issues, admin, body, request.query, vendor.error)
+                return issuing.answer(self.book, vendor, issues, admin, body, request.query)
             call = SimCall(
                 route=vendor.route(request.method, path),
                 state=self.book.state_of(known) if known else "unknown",

@@ -8,7 +8,7 @@ Rules
   page keeps, in localStorage and in IndexedDB. They are handed out once, at the login, and kept as salted hashes. A
   session that has ended never comes back, whatever is shown.
 - Nothing of a session is in a page's source: the page asks for it, as real ones do. Each platform has its own place for
-  an account in a page; :data:`_FACES` shows it as the platforms' pages do, or as reports about them say.
+  an account in a page; ``pages/faces.toml`` shows it as the platforms' pages do, or as reports about them say.
 - A lie is a complete page that a careless reader takes for the right account's. Lies are switched on under
   ``/_sim/site``.
 - Pressing a button is an effect and counts; looking is not.
@@ -20,6 +20,7 @@ import hmac
 import json
 import re
 import secrets
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -346,40 +347,7 @@ def _page(request: web.Request, name: str, status: int = 200, **words: str) -> w
     return _html(filled, status)
 
 
-# How an account shows itself on a platform's page: what precedes the data, the data, what follows it.
-_FACES: Final[Mapping[str, tuple[str, Any, str]]] = {
-    "skool": (
-        '<script type="application/json" id="__NEXT_DATA__">',
-        {
-            "props": {
-                "pageProps": {"self": {"id": "id", "name": "username", "first_name": "first", "last_name": "last"}}
-            }
-        },
-        "",
-    ),
-    "tiktok": (
-        '<script type="application/json" id="__UNIVERSAL_DATA_FOR_REHYDRATION__">',
-        {
-            "__DEFAULT_SCOPE__": {
-                "webapp.app-context": {"user": {"uid": "id", "uniqueId": "username", "nickName": "display_name"}}
-            }
-        },
-        "",
-    ),
-    # JSON inside a program, as in pages that are built in the browser.
-    "x": ("<script type=text/plain>window.__INITIAL_STATE__=", {"session": {"user_id": "id"}}, ";"),
-    "meta": (
-        '<script type=text/plain>["CurrentUserInitialData",[],',
-        {"USER_ID": "id", "NAME": "display_name"},
-        ",270]",
-    ),
-    "instagram": (
-        '<script type=text/plain>["PolarisViewer",[],',
-        {"data": {"id": "id", "username": "username", "full_name": "display_name"}},
-        ",7365]",
-    ),
-    "youtube": ('<script type=text/plain>{"externalChannelId":', "id", "}"),
-}
+_FACES: Final[Mapping[str, Mapping[str, Any]]] = tomllib.loads(_PAGES["faces.toml"])
 
 
 def face(platform: str, one: Mapping[str, str]) -> str:
@@ -390,11 +358,11 @@ def face(platform: str, one: Mapping[str, str]) -> str:
             f'<div class="account" data-account-id="{kept["id"]}"><b class="display-name">{kept["display_name"]}</b> '
             f'<span class="username">{kept["username"]}</span></div>'
         )
-    before, data, after = _FACES[platform]
+    shape = _FACES[platform]
     first, _, last = one["display_name"].partition(" ")
-    shown = json.dumps(_filled(data, {**one, "first": first, "last": last})).replace("<", "\\u003c")
+    shown = json.dumps(_filled(shape["data"], {**one, "first": first, "last": last})).replace("<", "\\u003c")
     name = f"<p>{escape(one['display_name'])} (@{escape(one['username'])})</p>"
-    return f"{before}{shown}{after}</script>{name}"
+    return f"{shape['before']}{shown}{shape.get('after', '')}</script>{name}"
 
 
 def _filled(data: Any, one: Mapping[str, str]) -> Any:
