@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -44,7 +44,7 @@ from byokeep.kernel.command import command, open_alert, permit
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
-from byokeep.keys import administration, old_version
+from byokeep.keys import administration, old_version, rotation
 from byokeep.keys.rotation import KeyRotation
 from byokeep.tenancy.clients import scope_of
 from byokeep.tenancy.scopes import client_scopes, require_working
@@ -397,12 +397,8 @@ async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]
     """End a key at its provider and prove it by a call; pending if nobody may ask now, or the provider is away."""
     if row["keyless"]:
         return "unsupported", "keyless"
-    key = KeyRotation(
-        id=run.id, client_id=row["client_id"], procedure=run.procedure, object_id=row["object_id"], revision=0,
-        state=run.state, reason="", evidence={}, facts={"provider": row["provider"], "from_version": row["version"]},
-        due_at=None, asked_by=run.asked_by, started_by=run.started_by, started_at=run.started_at, closed_at=None,
-        closed_by=None,
-    )  # fmt: skip
+    facts = {"provider": row["provider"], "from_version": row["version"]}
+    key = rotation.of(replace(run, client_id=row["client_id"], object_id=row["object_id"], facts=facts))
     try:
         await _require_free(app, key.client_id)
         await _tried(app, row, row["cause"])  # before it hangs: the next look begins with the others

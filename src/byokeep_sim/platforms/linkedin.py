@@ -86,10 +86,10 @@ def _revoke(turn: Turn) -> SimReply:
 
 
 def _signed_in(turn: Turn, *scopes: str) -> tuple[SimToken, SimAccount]:
-    token = turn.world.usable(turn.ask.bearer(), TokenKind.ACCESS, scopes=scopes)
+    token, own = turn.signed_in(*scopes)
     if turn.world.now - token.issued_at < turn.world.number("false_revoked_s"):
         raise SimRefusal(SimCase.REVOKED)
-    return token, turn.world.account_of(token.family)
+    return token, own
 
 
 @LINKEDIN.answers("identity")

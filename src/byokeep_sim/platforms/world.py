@@ -107,6 +107,13 @@ class Family(Consented):
     dead: SimCase | None = None
     tokens: list[SimToken] = field(default_factory=list)
 
+    def report(self, now: float) -> dict[str, Any]:
+        """Return the family and its tokens as JSON-ready fields, as hashes."""
+        names = ("id", "client_id", "account", "owner", "scopes", "generation")
+        shown = {name: getattr(self, name) for name in names} | {"created_at": round(self.created_at)}
+        state = {"state": "dead" if self.dead else "live", "why": self.dead}
+        return shown | state | {"tokens": [token.report(now) for token in self.tokens]}
+
 
 @dataclass(slots=True, kw_only=True)
 class SimToken:
@@ -138,16 +145,10 @@ class SimToken:
         """Return the token as JSON-ready fields."""
         why = self.death(now)
         state = "consumed" if why is None and self.consumed_at is not None else "dead" if why else "live"
-        return {
-            "hash": self.digest,
-            "kind": self.kind,
-            "generation": self.generation,
-            "state": state,
-            "why": why,
-            "issued_at": round(self.issued_at),
-            "expires_at": None if self.expires_at is None else round(self.expires_at),
-            "uses": self.uses,
-        }
+        shown = {name: getattr(self, name) for name in ("kind", "generation", "uses")}
+        ends = None if self.expires_at is None else round(self.expires_at)
+        times = {"issued_at": round(self.issued_at), "expires_at": ends}
+        return {"hash": self.digest, **shown, "state": state, "why": why, **times}
 
 
 @dataclass(slots=True)
@@ -196,22 +197,7 @@ class Ledger:
 
     def report(self, now: float, account: str = "") -> list[dict[str, Any]]:
         """Return the families and their tokens, as hashes."""
-        return [
-            {
-                "id": family.id,
-                "client_id": family.client_id,
-                "account": family.account,
-                "owner": family.owner,
-                "scopes": family.scopes,
-                "generation": family.generation,
-                "state": "dead" if family.dead else "live",
-                "why": family.dead,
-                "created_at": round(family.created_at),
-                "tokens": [token.report(now) for token in family.tokens],
-            }
-            for family in self.families
-            if account in ("", family.account)
-        ]
+        return [one.report(now) for one in self.families if account in ("", one.account)]
 
 
 class World:

@@ -81,10 +81,10 @@ def _revoke(turn: Turn) -> SimReply:
 def _signed_in(turn: Turn, *scopes: str) -> tuple[SimToken, SimAccount]:
     if turn.ask.basic() is not None:
         raise SimRefusal(SimCase.WRONG_AUTH)
-    token = turn.world.usable(turn.ask.bearer(), TokenKind.ACCESS, scopes=scopes)
+    found = turn.signed_in(*scopes)
     if not turn.world.on("credit"):
         raise SimRefusal(SimCase.QUOTA)
-    return token, turn.world.account_of(token.family)
+    return found
 
 
 @X.answers("identity")

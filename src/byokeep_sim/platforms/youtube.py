@@ -107,11 +107,9 @@ def _tokeninfo(turn: Turn) -> SimReply:
 
 
 def _signed_in(turn: Turn) -> SimAccount:
-    world = turn.world
-    token = world.usable(turn.ask.bearer(), TokenKind.ACCESS)
+    world, (token, account) = turn.world, turn.signed_in()
     if not _READ & set(token.family.scopes):
         raise SimRefusal(SimCase.MISSING_SCOPE)
-    account = world.account_of(token.family)
     used, _ = world.used("quota_units", token.family.client_id, DAY)
     if used > world.number("quota_units_per_day"):
         raise SimRefusal(SimCase.QUOTA)

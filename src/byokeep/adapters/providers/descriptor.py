@@ -139,7 +139,6 @@ class ProviderDescriptor:
     extra_headers: Mapping[str, str]
     shape: CheckShape
     rotation_days: int
-    rotate_by_api: bool
     rotation: RotationShape
     docs_url: str
     keyless: Exchange | None = None
