@@ -10,7 +10,6 @@ Rules
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -115,9 +114,8 @@ async def _take_in(
         rotation=rotation.RotationRequest() if given["provider"] in about["continues"] else asked,
     )
     return await onboard.onboard(
-        console.app, who.actor, client_id=client.id, provider=given["provider"], value=value, wish=wish,
-        check=partial(console.app.check_format, given["provider"], value),
-    )  # fmt: skip
+        console.app, who.actor, client_id=client.id, provider=given["provider"], value=value, wish=wish
+    )
 
 
 def _risk(text: str) -> Risk:

@@ -353,5 +353,5 @@ async def changing(
 
 async def noted(tx: Tx, actor: Actor, found: Incident, stage: str, **said: Said) -> None:
     """Put on record what was changed of an incident."""
-    about = {"client_id": found.client_id, "object_id": found.id}
-    await record(tx, actor, EventName.INCIDENT_CHANGED, {"incident": found.id, "stage": stage, **said}, **about)
+    about: dict[str, Said] = {"incident": found.id, "stage": stage, **said}
+    await record(tx, actor, EventName.INCIDENT_CHANGED, about, client_id=found.client_id, object_id=found.id)

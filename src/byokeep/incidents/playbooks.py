@@ -321,7 +321,7 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
                 await tx.one(UUID, "incident_ticket", id=found.id, ticket=ticket)
             if accept_gaps and name in _ACCEPTED:
                 report = await _newest_report(tx, run) if name == REPORT else None
-                await noted(tx, actor, found, _ACCEPTED[name], digest=report and report["digest"])
+                await noted(tx, actor, found, _ACCEPTED[name], digest=report["digest"] if report else None)
         await procedures.resume(app, actor, found.id, seen=run)
     return await look(app, actor, incident_id)
 

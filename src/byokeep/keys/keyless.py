@@ -13,9 +13,8 @@ It may not see a token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 from byokeep.core.errors import Rejected
 from byokeep.core.events import EventName
@@ -83,7 +82,7 @@ async def declare(
     await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
     issuer = str((await app.intake.discovery("openid-configuration")).get("issuer", ""))
     value = Secret(b"")
-    check: Callable[[], None] = _nothing
+    refused: Rejected | None = None
     try:
         exchange = _exchange(app, provider)
         _public(issuer)
@@ -95,8 +94,8 @@ async def declare(
     except Rejected as problem:
         if problem.on_record:
             raise
-        check = partial(_refuse, problem)
-    return await onboard(app, actor, client_id=client_id, provider=provider, value=value, check=check, wish=wish)
+        refused = problem
+    return await onboard(app, actor, client_id=client_id, provider=provider, value=value, wish=wish, problem=refused)
 
 
 async def _again(app: WebApp, actor: Actor, place: SecretRef, wish: OnboardRequest) -> Onboarded | None:
@@ -134,11 +133,3 @@ def _public(issuer: str) -> str:
         step = "Set `oidc_issuer` to the https address of web, and provision the store: docs/keyless.md."
         raise Rejected("oidc_issuer_missing", next_step=step)
     return issuer
-
-
-def _nothing() -> None:
-    return
-
-
-def _refuse(problem: Rejected) -> None:
-    raise problem

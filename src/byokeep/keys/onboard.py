@@ -136,20 +136,20 @@ class _OnboardPlan:
 
 
 async def onboard(
-    app: WebApp, actor: Actor, *, client_id: ClientId, provider: str, value: Secret, check: Callable[[], None],
-    wish: OnboardRequest,
+    app: WebApp, actor: Actor, *, client_id: ClientId, provider: str, value: Secret, wish: OnboardRequest,
+    problem: Rejected | None = None,
 ) -> Onboarded:  # fmt: skip
     """Store a key and queue its verification. Wipes ``value``.
 
     Args:
         provider: The provider's published name.
-        check: Looks at the form of the value; raises :class:`Rejected`. Called before anything is stored.
+        problem: What was refused of the value before; it is raised, on record, once the actor is known to be allowed.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_provider``, ``not_an_api_provider``, ``client_not_active``,
             ``rotation_days_out_of_range``, ``unchanged``: it is the key in use; ``serves_keyless``;
-            ``admin_key_serves``: it administers the client's account; a code of ``check``.
+            ``admin_key_serves``: it administers the client's account; why its form is refused; ``problem``.
         Conflict: ``onboarding_in_progress``, ``rotation_in_flight``, ``stale_version``, ``superseded``,
             ``key_history_full``; the value is stored nowhere or was destroyed.
         Unavailable: Store or database; ``no_custodian``. Repeating the same call is safe.
@@ -165,7 +165,10 @@ async def onboard(
                 raise Rejected(
                     "not_an_api_provider", next_step="Connect the account instead: `byokeep account connect`."
                 )
-            check()
+            if problem is not None:
+                raise problem
+            if not wish.place:
+                app.check_format(provider, value)
             wish.rotation.facts()
             plan = await _announce(app, actor, SecretRef(client_id, known), value, wish)
         written = await _write(app, actor, plan, value)

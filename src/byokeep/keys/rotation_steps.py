@@ -95,8 +95,8 @@ async def rehearsed(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
     async with app.db.begin(client_id=run.client_id) as tx:
         for one in told:
             outcome = Outcome.OK if one["passed"] else Outcome.FAILED
-            about: dict[str, Said] = {"version": run.version, "job": one["job_id"], "count": one["number"]}
-            await say(tx, actor, run, "dry_run", outcome, **about)
+            of = {"version": run.version, "job": one["job_id"], "count": one["number"]}
+            await say(tx, actor, run, "dry_run", outcome, **of)
     failed = sum(not one["passed"] for one in told)
     if failed or len(told) > MOST:
         raise Conflict("dry_run_failed", next_step="A dry run with the new version failed.", failed=failed)

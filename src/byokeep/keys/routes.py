@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -147,19 +147,18 @@ def _wish(request: Request) -> onboard.OnboardRequest:
     )
 
 
-def refuse(error: Rejected) -> None:
-    """Raise a refusal that was kept."""
-    raise error
-
-
-async def submitted(request: Request) -> tuple[bytes, Rejected | None]:
-    """Read the value; a refusal is kept, so that it is decided and recorded in its place."""
+async def submitted(
+    request: Request, check: Callable[[bytes], None] = lambda _: None
+) -> tuple[Secret, Rejected | None]:  # fmt: skip
+    """Read the value and look at its form; a refusal is kept, so that it is decided and recorded in its place."""
     try:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/octet-stream":
             raise Rejected("unsupported_media_type", next_step="Send the value as application/octet-stream.")
-        return await read_bytes(request, limit=MAX_VALUE), None
+        raw = await read_bytes(request, limit=MAX_VALUE)
+        check(raw)
+        return Secret(raw), None
     except Rejected as error:
-        return b"", error
+        return Secret(b""), error.with_traceback(None)  # whose frames hold it in the clear
 
 
 def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
@@ -174,13 +173,10 @@ def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         """Store a client's key; the whole body is the key. Verification follows by itself."""
         spend(request, writes, actor, ClientId(client_id))
         wish = _wish(request)
-        raw, problem = await submitted(request)
-        value = Secret(raw)
-        del raw  # from here on no frame holds it in the clear
+        value, problem = await submitted(request)
         return await onboard.onboard(
-            app, actor, client_id=ClientId(client_id), provider=provider, value=value, wish=wish,
-            check=partial(refuse, problem) if problem else partial(app.check_format, provider, value),
-        )  # fmt: skip
+            app, actor, client_id=ClientId(client_id), provider=provider, value=value, wish=wish, problem=problem
+        )
 
     return routes
 
@@ -441,10 +437,10 @@ def webhook_values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
         """Store a client's webhook secret; the whole body is the secret."""
         spend(request, writes, actor, ClientId(client_id))
         keep = whole_number("keep_previous_s", query_of(request, "keep_previous_s").get("keep_previous_s"))
-        raw, problem = await submitted(request)
+        value, problem = await submitted(request, webhooks.check_form)
         done = await webhooks.store_secret(
-            app, actor, client_id=ClientId(client_id), provider=provider, value=Secret(raw), keep_previous_s=keep or 0,
-            check=partial(refuse, problem) if problem else partial(webhooks.check_form, raw),
+            app, actor, client_id=ClientId(client_id), provider=provider, value=value, problem=problem,
+            keep_previous_s=keep or 0,
         )  # fmt: skip
         return secret_out(done)
 
@@ -456,10 +452,10 @@ def webhook_values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
         """Store the key that administers a client's account at a provider; the whole body is the key."""
         spend(request, writes, actor, ClientId(client_id))
         where = query_of(request, "at").get("at") or ""
-        raw, problem = await submitted(request)
+        value, problem = await submitted(request, webhooks.check_form)
         done = await webhooks.store_secret(
-            app, actor, client_id=ClientId(client_id), provider=provider, value=Secret(raw), part=SecretPart.ADMIN,
-            provider_place=where, check=partial(refuse, problem) if problem else partial(webhooks.check_form, raw),
+            app, actor, client_id=ClientId(client_id), provider=provider, value=value, problem=problem,
+            part=SecretPart.ADMIN, provider_place=where,
         )  # fmt: skip
         return done.ref
 

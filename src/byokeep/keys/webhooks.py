@@ -19,7 +19,6 @@ It may not read a value back.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -97,14 +96,14 @@ def check_form(value: bytes) -> None:
 
 
 async def store_secret(
-    app: WebApp, actor: Actor, *, client_id: ClientId, provider: str, value: Secret, check: Callable[[], None],
+    app: WebApp, actor: Actor, *, client_id: ClientId, provider: str, value: Secret, problem: Rejected | None = None,
     keep_previous_s: int = 0, part: SecretPart = SecretPart.WEBHOOK, provider_place: str = "",
 ) -> WebhookSecret:  # fmt: skip
     """Store a signing secret. Wipes ``value``.
 
     Args:
         provider: Who signs; a name of :data:`byokeep.core.webhook.SCHEMES`.
-        check: Looks at the form of the value; raises :class:`Rejected`. Called before anything is stored.
+        problem: What was refused of the value before, as by :func:`check_form`; it is raised, on record.
         keep_previous_s: For how many seconds the one before it holds as well, 0 to :data:`MAX_KEEP_S`.
         part: ``ADMIN``: it is a key that administers the account.
         provider_place: Of such a key: where in the account the client's keys are, ``project=ID,account=ID``.
@@ -112,7 +111,7 @@ async def store_secret(
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_provider``, ``no_webhooks``, ``no_admin_keys``, ``bad_provider_place``,
-            ``admin_key_serves``, ``keep_previous_out_of_range``, ``client_not_active``, a code of ``check``.
+            ``admin_key_serves``, ``keep_previous_out_of_range``, ``client_not_active``, ``problem``.
         Conflict: ``stale_version``, ``superseded``: somebody stored another one meanwhile; theirs holds;
             ``key_history_full``.
         Unavailable: Store or database. Repeating the same call is safe.
@@ -127,7 +126,8 @@ async def store_secret(
             if not 0 <= keep_previous_s <= MAX_KEEP_S:
                 raise Rejected("keep_previous_out_of_range", next_step="Keep the previous secret for at most 30 days.",
                                maximum_s=MAX_KEEP_S)  # fmt: skip
-            check()
+            if problem is not None:
+                raise problem
             plan = await _announce(app, actor, place, value)
             written = await app.intake.put(place, value, cas=plan.version - 1)
             return await _record(app, actor, plan, written.request_id, keep_previous_s, provider_place)

@@ -151,7 +151,7 @@ def _entering(console: Console, brake: LoginBrake, waits: deque[UUID]) -> None:
             console.writes.spend(str(client_id))
             done = await onboard.onboard(
                 console.app, who.actor, client_id=client_id, provider=provider, value=value,
-                wish=onboard.OnboardRequest(), check=partial(console.app.check_format, provider, value),
+                wish=onboard.OnboardRequest(),
             )  # fmt: skip
         except (Rejected, Conflict, RateLimited) as error:
             return console.page(
