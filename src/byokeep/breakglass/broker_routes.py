@@ -17,7 +17,7 @@ from pydantic import Field
 from byokeep.breakglass import grants, watch
 from byokeep.breakglass.model import DRILL, WRAPPED, Grant
 from byokeep.breakglass.watch import GlassUse
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.model import Actor
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import Routes, refusals
 from byokeep.http.reply import Reply
@@ -116,10 +116,7 @@ def router(app: BrokerApp, auth: Authenticator, room: Emergency) -> APIRouter:
     async def request(actor: Actor, body: GlassBody) -> dict[str, Any]:
         """Ask for a grant; one at a time."""
         room.require_room()
-        client_id = ClientId(body.client_id)
-        return _out(await grants.request(
-            app, actor, client_id, scope=body.scope, reason=body.reason, ticket=body.ticket, life_s=body.life_s
-        ))  # fmt: skip
+        return _out(await grants.request(app, actor, **body.model_dump()))
 
     @routes.get("", response_model=GlassListReply)
     async def list_(actor: Actor) -> dict[str, Any]:

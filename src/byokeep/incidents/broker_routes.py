@@ -64,12 +64,8 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
             ProviderFigure(model=one.model, since=time_of("provider_usage", one.since), requests=tuple(one.requests))
             for one in body.provider_usage
         )
-        asked = ExposureRequest(
-            client_id=body.client_id, ref_id=body.ref_id, account_id=body.account_id, profile_id=body.profile_id,
-            since=time_of("since", body.since) if body.since else None,
-            until=time_of("until", body.until) if body.until else None,
-            any_span=body.any_span, figures=figures, incident_id=body.incident_id,
-        )  # fmt: skip
+        span = {name: time_of(name, at) if at else None for name, at in (("since", body.since), ("until", body.until))}
+        asked = ExposureRequest(**body.model_dump(exclude={"provider_usage"}) | span, figures=figures)
         if room.locked():
             step = f"The broker makes {AT_ONCE} reports at once, because each reads whole logs. Try again in a minute."
             raise Unavailable("broker_busy", next_step=step, limit=AT_ONCE, retry_after_s=RETRY_AFTER_S)

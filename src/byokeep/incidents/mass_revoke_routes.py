@@ -89,12 +89,8 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
 
 
 def _asked(body: RevocationBody) -> RevocationRequest:
-    return RevocationRequest(
-        reason=body.reason, provider=body.provider, runner_id=body.runner_id,
-        since=time_of("since", body.since) if body.since else None,
-        until=time_of("until", body.until) if body.until else None, client_id=body.client_id,
-        incident_id=body.incident_id,
-    )  # fmt: skip
+    span = {name: time_of(name, at) if at else None for name, at in (("since", body.since), ("until", body.until))}
+    return RevocationRequest(**body.model_dump() | span)
 
 
 def _out(found: Revocation) -> dict[str, Any]:

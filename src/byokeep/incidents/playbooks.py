@@ -244,12 +244,8 @@ def _step(name: str, act: Any, **more: Any) -> Step:
     return Step(name=name, act=act, verb=Verb.INCIDENT_STEP, evidence=EventName.INCIDENT_STEPPED, **more)
 
 
-def _look(incident_id: UUID) -> str:
-    return look_at(incident_id)
-
-
 PROVIDER_KEY_LEAKED: Final = Procedure(
-    name=LEAKED_KEY, verb=Verb.INCIDENT_STEP, run_field="incident", look=_look, named=True,
+    name=LEAKED_KEY, verb=Verb.INCIDENT_STEP, run_field="incident", look=look_at, named=True,
     steps=(
         _step(KILL, _kill, proves=lambda _, said: said["epoch"] > 0),
         _step(ROTATE, _rotate, proves=lambda run, said: said["rotation"] == run.facts["rotation"]),
@@ -260,7 +256,7 @@ PROVIDER_KEY_LEAKED: Final = Procedure(
     ),
 )  # fmt: skip
 SOCIAL_TOKEN_LOST: Final = Procedure(
-    name=LOST_TOKEN, verb=Verb.INCIDENT_STEP, run_field="incident", look=_look, named=True,
+    name=LOST_TOKEN, verb=Verb.INCIDENT_STEP, run_field="incident", look=look_at, named=True,
     steps=(
         _step(CLOSE, _close),
         _step(REAUTH, _comes_back(Stage.REAUTHORISED, "A person logs in: `byokeep account connect {where} ACCOUNT`.")),
