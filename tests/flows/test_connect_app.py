@@ -11,10 +11,13 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import maintenance
+from byokeep.accounts import connect, maintenance
 from byokeep.accounts.model import OAuthGrant
 from byokeep.accounts.refresher_app import opened
-from byokeep.core.errors import Denied
+from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.model import Provider
+from byokeep.core.ref import AppRef
+from byokeep.core.sealed_record import KEPT
 from tests.support.connect import Office, back
 from tests.support.social import SECRET
 
@@ -94,3 +97,21 @@ async def test_no_secret_is_shown_with_the_id_of_another_app(office: Office) -> 
     assert not any((await office.live(client, "x", done["account_id"])).values())
     assert shown == []
     assert SECRET not in office.sql("SELECT * FROM byokeep.account_grant")
+
+
+async def test_what_was_not_recorded_pushes_no_secret_out_of_the_store(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More secrets than the store keeps of a place reach it, none of them recorded: the one in use is still there."""
+    assert (await name_app(office, "app"))[0] == 200
+    place = AppRef(Provider.X, "x")
+    used = await office.desk.web.intake.current_version(place)
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise Unavailable("database_unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(connect, "record", away)
+        for _ in range(KEPT + 1):
+            assert (await name_app(office, "app"))[0] == 503
+    assert used in await office.desk.web.intake.live_versions(place)

@@ -18,6 +18,7 @@ APP = "kv/data/platform/apps/x/x"
 OWN = [
     *[("update", f"transit/sign/{key}") for key in ("leases", "checkpoints", "evidence")],
     ("update", "transit/hmac/fingerprints/sha2-256"),
+    ("update", "kv/metadata/platform/apps/x/x"),
     *[("read", f"kv/data/platform/{key}-key") for key in ("token", "machine", "scan")],
 ]
 
@@ -73,3 +74,12 @@ def test_the_secret_of_our_app_is_read_under_custody_of_its_platform() -> None:
     assert reason(*known(secret="tiktok")) == "lease_header_forged"
     assert reason(*known(kind="use")) == "use_outside_lease"
     assert reason(found, replace(one, path=APP.replace("/data/", "/metadata/"), lease_header="")) == ""
+
+
+def test_web_alone_has_the_store_keep_more_versions_of_what_it_writes() -> None:
+    """Of a key, a webhook's secret and an administrator's key; of an account's tokens nobody, and no other machine."""
+    known = KnownToUs(leases={}, token_ttl=timedelta(seconds=2))
+    for below in ("", "/webhook", "/admin", f"/accounts/{uuid4()}/tokens"):
+        one = request("update", f"kv/metadata/clients/{uuid4()}/providers/x{below}", machine="web")
+        assert reason(known, one) == ("write_unexplained" if "accounts" in below else "")
+        assert reason(known, replace(one, machine="broker")) == "write_unexplained"
