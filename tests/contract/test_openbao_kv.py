@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -12,7 +13,7 @@ import pytest_asyncio
 from byokeep.adapters.openbao.ports import BaoIntake
 from byokeep.core.errors import Conflict, Denied, NotFound, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
-from byokeep.core.ref import SecretRef
+from byokeep.core.ref import AppRef, SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import destroy_versions, live_versions, read_secret, write_secret
 from tests.support.openbao import Bao
@@ -116,7 +117,10 @@ async def test_of_a_key_more_versions_are_kept_and_nothing_else_is_changed(bao: 
                      {"cas_required": False}):  # fmt: skip
             assert (await bao.raw("POST", part, token, json=body))[0] == 403, body
     web, custody, more = await bao.web.token(), token, {"max_versions": "1000"}
-    for place in (f"{part}/webhook", f"{part}/admin", "kv/metadata/platform/apps/x/x"):
+    for at in (replace(ref, part=SecretPart.WEBHOOK), replace(ref, part=SecretPart.ADMIN), AppRef(Provider.X, "x")):
+        place = f"kv/metadata/{at.path[3:]}"
+        assert (await bao.raw("POST", place, web, json=more))[0] == 403, place  # none is there yet
+        await intake.put(at, Secret("v0"), cas=0)
         assert [(await bao.raw("POST", place, one, json=more))[0] for one in (web, custody)] == [204, 403], place
     for place in ("kv/metadata/platform/token-key", f"{part}/accounts/{uuid.uuid4()}/tokens"):
         assert (await bao.raw("POST", place, web, json=more))[0] == 403, place
