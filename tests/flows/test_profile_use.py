@@ -340,6 +340,8 @@ async def test_the_gate_asks_for_this_job_s_own_open_profile(stand: Stand) -> No
     assert await run.act() == "profile_not_open"
     epoch = await run.opened()
     assert await run.act() == "identity_unproven"
+    run.known("match")  # as a look of ours by API, or another job's
+    assert await run.act() == "identity_unproven"
     await run.identified("unknown")
     assert await run.act() == "identity_unproven"
     run.known("mismatch")

@@ -49,8 +49,10 @@ def account_facts(row: Row) -> dict[str, Any]:
     grant: Mapping[str, Any] | None = row["account_grant"]
     identity, identity_at = row["identity"], row["identified_at"]
     profile: Mapping[str, Any] | None = row["profile"]
-    if profile is not None:
-        identity, identity_at = _since(profile["opened_at"], identity, identity_at)
+    if identity == "mismatch":
+        pass  # it stays until somebody has looked
+    elif profile is not None:
+        identity, identity_at = _in_browser(profile["seen"])
     elif grant is not None:
         identity, identity_at = _newest(grant, identity, identity_at)
     announced: Mapping[str, Any] | None = row["announced"]
@@ -107,23 +109,16 @@ def _stage(way_back: Row | None) -> tuple[str | None, bool | None]:
     return state.stage.value, state.taken < state.acts
 
 
-def _since(
-    opened_at: str | None, identity: str | None, identified_at: datetime | None
-) -> tuple[str | None, datetime | None]:
-    """Return what a job saw in the open profile; another lane's proof does not count in this one. A mismatch stays."""
-    if identity == "mismatch":
-        return identity, identified_at
-    if opened_at is None or identified_at is None or identified_at < datetime.fromisoformat(opened_at):
-        return "unchecked", None
-    return identity, identified_at
+def _in_browser(seen: Mapping[str, Any] | None) -> tuple[str, datetime | None]:
+    """Return what this job reported last since it opened the profile: no one else looked into its browser."""
+    return ("unchecked", None) if seen is None else (seen["identity"], datetime.fromisoformat(seen["at"]))
 
 
 def _newest(
     grant: Mapping[str, Any], identity: str | None, identified_at: datetime | None
 ) -> tuple[str | None, datetime | None]:
-    """Return the later of what a job saw and what our verification found. A mismatch stays until somebody has looked.
-    """
-    if identity == "mismatch" or grant["verified_at"] is None:
+    """Return the later of what a job saw and what our verification found."""
+    if grant["verified_at"] is None:
         return identity, identified_at
     verified_at = datetime.fromisoformat(grant["verified_at"])
     if identified_at is not None and identified_at > verified_at:

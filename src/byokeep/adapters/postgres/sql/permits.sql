@@ -24,10 +24,17 @@ SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > 
           FROM unnest(j.secrets) AS asked (name)
          WHERE (asked.name = :platform OR asked.name <> ALL (CAST(:platforms AS text[])))
            AND (asked.name <> 'profile' OR :lane = 'browser')) AS credentials_usable,
-       -- In the browser lane the profile is the credential, and what was compared before it was opened says nothing.
+       -- In the browser lane the profile is the credential. What counts is what this job reported since it opened it:
+       -- what others saw, such as our own look by API, was not in this browser.
        CASE WHEN :lane = 'browser' THEN (
            SELECT jsonb_build_object('usable', byokeep.profile_usable(o.client_id, o.profile_id),
-                      'open', h.job_id IS NOT NULL, 'opened_at', h.opened_at)
+                      'open', h.job_id IS NOT NULL,
+                      'seen', (SELECT jsonb_build_object('identity', r.said ->> 'reason', 'at', r.at)
+                                 FROM (SELECT r.seq, r.at, convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS said
+                                         FROM byokeep.audit_record r
+                                        WHERE r.chain = o.client_id AND r.object_id = a.id
+                                          AND r.event = 'account.identified' AND r.at >= h.opened_at) r
+                                WHERE r.said ->> 'job' = CAST(j.id AS text) ORDER BY r.seq DESC LIMIT 1))
              FROM byokeep.profile_account o
              LEFT JOIN byokeep.profile_opening h
                ON h.client_id = o.client_id AND h.profile_id = o.profile_id AND h.job_id = j.id AND h.until > t.now
