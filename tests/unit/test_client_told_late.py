@@ -6,10 +6,11 @@ import asyncio
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import AsyncMock
 from uuid import uuid4
 
+import anyio
 import pytest
 
 from byokeep.client import browser, lease
@@ -17,7 +18,8 @@ from byokeep.client.http import Broker
 from byokeep.client.job import Job, Keep
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings
-from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.errors import Conflict, Denied, Unavailable
+from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
 
 SETTINGS = ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=Path("none"))
@@ -84,6 +86,32 @@ async def test_the_block_ends_whatever_the_end_of_its_browser_raises(monkeypatch
     with pytest.raises(Denied, match="switch_closed"):
         async with asyncio.timeout(5), browser.watched(opening):
             await asyncio.sleep(5)
+
+
+@pytest.mark.parametrize("then", ["silence", "busy", "broken"])
+async def test_a_browser_is_gone_before_the_brokers_last_yes_has_run_out(
+    then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer, an answer that is put off again and again, and a question that fails here: none of them is a yes."""
+    began, closed = browser.now(), list[float]()
+
+    async def beat() -> float:
+        if then == "broken":
+            raise ValueError("secret was wiped")
+        await asyncio.sleep(0.1 if then == "silence" else 5)
+        raise Unavailable("broker_timeout")
+
+    async def close(_: object) -> None:
+        closed.append(browser.now())
+
+    monkeypatch.setattr(browser, "CLOSING_S", 0.3)
+    monkeypatch.setattr(browser, "LAST_ASK_S", 0.05)
+    monkeypatch.setattr(browser.OpeningWatch, "_close", close)
+    opening: Any = SimpleNamespace(beat_s=0.1, life_s=0.6, beat=beat)
+    with pytest.raises(Unavailable, match="broker_timeout"):
+        async with browser.watched(opening):
+            await asyncio.sleep(2)
+    assert closed[0] - began < 0.6
 
 
 async def test_a_runners_token_is_wiped_by_whoever_is_cut_off_at_the_end(

@@ -16,10 +16,11 @@ Rules
   for why.
 - The context is handed out after the account was compared with what is bound to the blob, and with what the broker
   knows. What could not be checked counts as another's (R5.3-17).
-- It asks again and again whether the browser may stay open (R7.3-1). A no closes it at once. So does a silence of
-  ``life_s``, because the silence may hide a kill switch. A browser told to close has ``CLOSE_S``; then its processes
-  are killed. From the switch to the last process it takes less than five seconds. The block is cancelled after the
-  browser is gone, and ends with what the broker said. A browser that starts late is stopped as well.
+- It asks again and again whether the browser may stay open (R7.3-1). A no closes it at once. So does a silence, because
+  it may hide a kill switch: soon enough that the browser is gone within ``life_s`` of the broker's last yes. A browser
+  told to close has ``CLOSE_S``; then its processes are killed. From the switch to the last process it takes less than
+  five seconds. The block is cancelled after the browser is gone, and ends with what the broker said. A browser that
+  starts late is stopped as well.
 - Changes are sealed only if the browser closed cleanly and still showed the right account. Otherwise the last good
   generation stays, and the changes are lost.
 - Nothing is recorded, and the session is not handed out: traces, network archives, videos, the storage as a file or
@@ -270,6 +271,8 @@ async def _refuse(*_arguments: object, **_named: object) -> NoReturn:
     raise Denied("profile_stays_sealed", next_step="A sealed profile's browser is not recorded and not exported.")
 
 
+CLOSING_S: Final = 2.2  # seconds of the broker's last yes that closing a browser may need, its kill included
+LAST_ASK_S: Final = 0.3  # seconds for the last question of a silence
 CLOSE_S: Final = 1.5
 
 
@@ -281,7 +284,8 @@ class OpeningWatch:
         self.killed = False
         self._opening = opening
         self._running: Running | None = None
-        self._may_until = now() + opening.life_s
+        self._asked_at = now()
+        self._may_until = self._asked_at + opening.life_s
         self._over = False
 
     def guard(self, running: Running) -> None:
@@ -297,8 +301,9 @@ class OpeningWatch:
     async def until_stopped(self) -> bool:
         """Return True once the browser was closed because it had to be; False if the watch ended before."""
         while True:
-            await asyncio.sleep(self._opening.beat_s)
-            stopped = await self._asked()
+            close_at = self._may_until - min(CLOSING_S, self._opening.life_s / 2)
+            await asyncio.sleep(min(self._asked_at + self._opening.beat_s, close_at) - now())
+            stopped = await self._asked(close_at)
             if self._over:
                 return False
             if stopped is not None:
@@ -309,15 +314,17 @@ class OpeningWatch:
                     self.killed = True
                 return True
 
-    async def _asked(self) -> ByokeepError | None:
-        """Ask once; returns why the browser must close."""
-        asked_at = now()
+    async def _asked(self, close_at: float) -> ByokeepError | None:
+        """Ask once; returns why the browser must close. Without an answer it is asked again until ``close_at``."""
+        self._asked_at = now()
         try:
-            self._may_until = asked_at + await self._opening.beat()
-        except Unavailable as error:
-            return error if now() + self._opening.beat_s >= self._may_until else None
-        except ByokeepError as error:
-            return error
+            async with asyncio.timeout(max(close_at - self._asked_at, LAST_ASK_S)):
+                self._may_until = self._asked_at + await self._opening.beat()
+        except Exception as error:  # whatever it is, it is no yes
+            silent = isinstance(error, TimeoutError | Unavailable)
+            if silent and now() < close_at:
+                return None
+            return error if isinstance(error, ByokeepError) else Unavailable("broker_timeout")
         return None
 
     async def _close(self) -> None:
