@@ -114,6 +114,21 @@ async def test_a_browser_is_gone_before_the_brokers_last_yes_has_run_out(
     assert closed[0] - began < 0.6
 
 
+async def test_an_opening_whose_session_is_lost_does_not_end_as_closed() -> None:
+    """The browser closed cleanly with changes, and they could not be sealed."""
+    opening: Any = SimpleNamespace(begin_sealing=AsyncMock(side_effect=Conflict("opening_lost")))
+    job, none, named = cast("Job", None), cast("Any", None), (Provider.TIKTOK, "acme")
+    run = browser._Run(job, Broker(SETTINGS), Secret(b"t"), opening, named, uuid4(), none)
+    run._prove = AsyncMock()  # type: ignore[method-assign]
+    page: Any = SimpleNamespace(
+        running=SimpleNamespace(context=SimpleNamespace(pages=["one"])), pack=AsyncMock(return_value=True)
+    )
+    await run._leave(page)
+    with pytest.raises(Unavailable, match="profile_not_sealed"):
+        await run.seal(none, none)
+    assert run.cause == "failed"
+
+
 async def test_a_runners_token_is_wiped_by_whoever_is_cut_off_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

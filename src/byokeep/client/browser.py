@@ -524,7 +524,7 @@ class _Run:
             await self._prove(browser)
             self.cause = "crashed"
             self._moved = await browser.pack()
-            self.cause = "closed"
+            self.cause = "failed" if self._moved else "closed"  # a session that is sealed ends its opening by itself
         except ByokeepError as error:
             if not self._failed:
                 raise _not_sealed(error) from None
