@@ -181,13 +181,17 @@ def pids() -> list[int]:
     return [int(place.name) for place in _PROC.iterdir() if place.name.isdigit()] if _PROC.is_dir() else []
 
 
-def below(pid: int) -> list[int]:
-    """Return the processes that a process started, and those that they did, without the ones that have ended."""
-    parents = {one.pid: one.parent for one in map(running, pids()) if one is not None}
-    found = [pid]
-    for over in found:
-        found += [one for one, parent in parents.items() if parent == over]
-    return found[1:]
+def living_processes() -> list[LivingProcess]:
+    """Return all processes that have not ended."""
+    return [one for one in map(running, pids()) if one is not None]
+
+
+def below(*over: int, among: Sequence[LivingProcess] | None = None) -> list[int]:
+    """Return the processes that these started, and those that they did, without the ones that have ended."""
+    living, found = living_processes() if among is None else among, list(over)
+    for parent in found:
+        found += [one.pid for one in living if one.parent == parent]
+    return found[len(over) :]
 
 
 def adopt_orphans() -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -175,7 +176,7 @@ async def test_a_browser_that_will_not_close_is_killed_whole(place: Path) -> Non
     assert browser.ended is not None
     assert not browser.ended.clean
     assert browser.ended.killed >= len(family) - 1
-    assert launch.under(place) == frozenset()
+    assert launch.of_directory(place) == frozenset()
 
 
 async def test_a_second_browser_on_a_directory_is_refused(place: Path) -> None:
@@ -323,7 +324,35 @@ async def test_a_cancelled_job_leaves_no_browser(place: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert launch.under(place) == frozenset()
+        assert launch.of_directory(place / "p") == frozenset()
+
+
+@pytest.mark.usefixtures("own_drivers")
+async def test_a_job_that_is_cancelled_again_and_again_leaves_no_browser(place: Path) -> None:
+    """As anyio does, while the browser starts: when the job has ended, so has the browser, and its driver."""
+    before, task = {*process.below(os.getpid())}, asyncio.ensure_future(_sleeps(place))
+    while not launch.of_directory(place / "p"):
+        await asyncio.sleep(0.01)
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0)
+    assert task.cancelled()
+    assert {*process.below(os.getpid())} <= before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+async def test_another_users_process_that_names_the_directory_counts_for_nothing(place: Path) -> None:
+    """It keeps no profile in use, is not waited for, and is not ended."""
+    named = ["sh", "-c", "read nothing", "sh", f"--user-data-dir={place / 'p'}"]
+    other, own = (subprocess.Popen(named, stdin=subprocess.PIPE, user=user) for user in (65534, None))
+    try:
+        assert launch.of_directory(place / "p") == {own.pid}
+        assert await launch.end_all(place) == 1
+        assert (own.wait(), other.poll()) == (-signal.SIGKILL, None)
+    finally:
+        other.kill()
+        other.communicate()
+        own.communicate()
 
 
 async def _sleeps(place: Path) -> None:
@@ -360,9 +389,9 @@ async def test_a_killed_job_takes_its_browser_along(place: Path) -> None:
     )
     assert job.stdout is not None
     assert await asyncio.wait_for(job.stdout.readline(), 60) == b"ready\n"
-    family = launch.under(place)
+    family = launch.of_directory(place)
     assert len(family) > 2
     job.kill()
     await job.wait()
     assert await launch.gone(place / "p", within_s=10)
-    assert await launch.end_all(lambda: launch.under(place)) == 0
+    assert await launch.end_all(place) == 0

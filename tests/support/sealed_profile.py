@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -122,7 +121,7 @@ class Sealed:
 
     def browsers(self) -> frozenset[int]:
         """Processes of the browsers in this test's rooms."""
-        return launch.under(self.rooms)
+        return launch.of_directory(self.rooms)
 
     @property
     def page(self) -> str:
@@ -173,7 +172,7 @@ async def sealed(stand: Stand, site: Site, taken: Taken) -> AsyncIterator[Sealed
     try:
         yield Sealed(stand, site, client, account, profile, taken, rooms)
     finally:
-        await launch.end_all(partial(launch.under, rooms))
+        await launch.end_all(rooms)
         shutil.rmtree(rooms, ignore_errors=True)
 
 

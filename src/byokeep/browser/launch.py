@@ -34,7 +34,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any, Final
@@ -44,8 +43,7 @@ from playwright.async_api import BrowserContext, Frame, Page, Playwright, async_
 
 from byokeep.chromium import find_chromium
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable, refusing
-from byokeep.process import clean_environment, pids, to_its_end
-from byokeep.process import running as running_process
+from byokeep.process import below, clean_environment, living_processes, to_its_end
 
 
 def resource(name: str) -> str:
@@ -76,7 +74,7 @@ async def driver() -> AsyncIterator[Playwright]:
             _short.reset(before)
         yield playwright
     finally:
-        await manager.__aexit__(None, None, None)
+        await to_its_end(manager.__aexit__(None, None, None))
 
 
 class _Environment:
@@ -178,20 +176,27 @@ _LOOK_EVERY_S: Final = 0.05
 _GONE_WITHIN_S: Final = 10.0
 
 
-def of_directory(directory: Path) -> frozenset[int]:
-    """Return the ids of all living processes of the browser on `directory`."""
-    wanted = os.path.realpath(directory)
-    return _with_children(lambda found: os.path.realpath(found) == wanted)
+def of_directory(place: Path) -> frozenset[int]:
+    """Return the ids of all living processes of our browsers on directories at or below `place`."""
+    wanted, living = os.path.realpath(place), living_processes()
+    found = {one.pid for one in living if (directory := _directory(one.arguments)) and
+             f"{os.path.realpath(directory)}/".startswith(f"{wanted}/") and _ours(one.pid)}  # fmt: skip
+    # Playwright makes the browser the leader of its own group; helpers stay in it even when their parent is gone.
+    groups = {one.group for one in living if one.pid in found and one.group == one.pid}
+    found |= {one.pid for one in living if one.group in groups}
+    return frozenset(found.union(below(*found, among=living)) - {os.getpid()})
 
 
-def under(root: Path) -> frozenset[int]:
-    """Return the ids of all living processes of browsers on directories under `root`: what a crash left running."""
-    beginning = os.path.realpath(root) + os.sep
-    return _with_children(lambda found: os.path.realpath(found).startswith(beginning))
+def _ours(pid: int) -> bool:
+    """Whether a process is our user's: another's may name any directory, and is neither waited for nor ended."""
+    try:
+        return f"\nUid:\t{os.geteuid()}\t" in Path(f"/proc/{pid}/status").read_text("latin-1")
+    except OSError:  # it has ended
+        return False
 
 
-async def end_all(find: Callable[[], frozenset[int]]) -> int:
-    """Kill what `find` finds until it finds nothing; return how many were killed.
+async def end_all(place: Path) -> int:
+    """Kill the browsers at or below `place` until none is left; return how many processes were killed.
 
     Raises:
         Unavailable: ``browser_not_ended``: something still runs after ten seconds.
@@ -199,9 +204,9 @@ async def end_all(find: Callable[[], frozenset[int]]) -> int:
     ended: set[int] = set()
     clock = asyncio.get_running_loop()
     until = clock.time() + _GONE_WITHIN_S
-    while found := await asyncio.to_thread(find):
+    while found := await asyncio.to_thread(of_directory, place):
         for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # another user's keeps no other one alive
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # one of them keeps no other alive
                 os.kill(pid, signal.SIGKILL)
         ended |= found
         if clock.time() > until:
@@ -219,17 +224,6 @@ async def gone(directory: Path, *, within_s: float) -> bool:
             return False
         await asyncio.sleep(_LOOK_EVERY_S)
     return True
-
-
-def _with_children(named: Callable[[str], bool]) -> frozenset[int]:
-    living = [one for pid in pids() if (one := running_process(pid)) is not None]
-    found = {one.pid for one in living if (directory := _directory(one.arguments)) and named(directory)}
-    # Playwright makes the browser the leader of its own group; helpers stay in it even when their parent is gone.
-    groups = {one.group for one in living if one.pid in found and one.group == one.pid}
-    found |= {one.pid for one in living if one.group in groups}
-    while more := {one.pid for one in living if one.parent in found} - found:
-        found |= more
-    return frozenset(found - {os.getpid()})
 
 
 def _directory(arguments: Iterable[bytes]) -> str:
@@ -305,7 +299,7 @@ class Running:
         if self.ended is None:
             asked = await _asked_to_close(self.context)
             asked = await gone(self.start.directory, within_s=_LEFTOVERS_S if asked else 0) and asked
-            killed = await end_all(partial(of_directory, self.start.directory))
+            killed = await end_all(self.start.directory)
             clean = asked and not killed and await asyncio.to_thread(ended_cleanly, self.start.directory)
             self.ended = BrowserEnd(clean=clean, killed=killed)
         return self.ended
@@ -330,7 +324,7 @@ async def running(start: Start) -> AsyncIterator[Running]:
         try:
             context = await _launched(playwright, start)
         except BaseException as failed:
-            await end_all(partial(of_directory, start.directory))
+            await to_its_end(end_all(start.directory))  # nobody else would
             if isinstance(failed, Exception):  # Playwright's text holds arguments, paths and output of the browser
                 raise Unavailable("browser_not_started") from None
             raise

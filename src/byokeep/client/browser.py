@@ -39,7 +39,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 from uuid import UUID, uuid4
 
@@ -271,9 +270,9 @@ async def _refuse(*_arguments: object, **_named: object) -> NoReturn:
     raise Denied("profile_stays_sealed", next_step="A sealed profile's browser is not recorded and not exported.")
 
 
+CLOSE_S: Final = 1.5
 CLOSING_S: Final = 2.2  # seconds of the broker's last yes that closing a browser may need, its kill included
 LAST_ASK_S: Final = 0.3  # seconds for the last question of a silence
-CLOSE_S: Final = 1.5
 
 
 class OpeningWatch:
@@ -334,9 +333,8 @@ class OpeningWatch:
         with suppress(Exception):  # it crashed, or does not answer: the next steps check for themselves
             async with asyncio.timeout(CLOSE_S):
                 await running.context.close()
-        find = partial(launch.of_directory, running.start.directory)
         if not await launch.gone(running.start.directory, within_s=0.2):
-            self.killed = await launch.end_all(find) > 0
+            self.killed = await launch.end_all(running.start.directory) > 0
 
 
 @asynccontextmanager
