@@ -79,6 +79,33 @@ async def test_a_lease_that_ended_while_it_was_renewed_reads_nothing(monkeypatch
     assert not held.holds
 
 
+async def test_signing_secrets_are_those_of_one_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are replaced while the second is read, which takes a new lease: the first was wiped, and is read again."""
+    broker, versions = Broker(SETTINGS), iter([(3, 2), (4, 3)])
+
+    async def call(*_: Any, **__: Any) -> dict[str, Any]:
+        now, before = next(versions)
+        pins = {name: {"path": "p", "version": version} for name, version in
+                (("meta/webhook", now), ("meta/webhook/previous", before))}  # fmt: skip
+        store = {"address": "unix:///s", "roles": dict.fromkeys(pins, "use-meta")}
+        return {"lease_id": str(uuid4()), "jwt": "a.b.c", "life_s": 5, "store": store, "secrets": pins}
+
+    async def read(_: object, __: Secret, ___: str, version: int, ____: str) -> Secret:
+        if version == 2:  # the store is slow
+            held._asked_at -= lease.LOGIN_WITHIN_S + 1
+            raise Unavailable("store_timeout")
+        return Secret(f"version-{version}-of-the-signing-secret")
+
+    monkeypatch.setattr(broker, "call", call)
+    monkeypatch.setattr(broker, "store", lambda _: SimpleNamespace(may_be_behind=False))
+    monkeypatch.setattr(lease, "lease_login", AsyncMock(side_effect=lambda *_, **__: Secret(b"t")))
+    monkeypatch.setattr(lease, "read_secret", read)
+    held = HeldLease(broker, Secret(b"t"), uuid4())
+    found = await held.signing("meta", fresh_s=60)
+    assert [secret.reveal()[:9] for secret in found] == [b"version-4", b"version-3"]
+    await held.close()
+
+
 async def test_the_block_ends_whatever_the_end_of_its_browser_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker says no, and the browser cannot be ended: the block does not go on."""
     opening: Any = SimpleNamespace(beat_s=0.01, life_s=5.0, beat=AsyncMock(side_effect=Denied("switch_closed")))

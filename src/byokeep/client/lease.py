@@ -192,8 +192,11 @@ class HeldLease:
         """
         if not self.holds or now() - self._asked_at > fresh_s:
             await self._broker.persist(lambda: self._take_again(fresh_s))
-        names = [name for name in (f"{provider}/webhook", f"{provider}/webhook/previous") if name in self._pins]
-        return tuple([await self.secret(name) for name in names])
+        names = (f"{provider}/webhook", f"{provider}/webhook/previous")
+        # Reading one may take a new lease, which wipes what it pins no longer.
+        while missing := [name for name in names if name in self._pins and self._cached(name) is None]:
+            await self.secret(missing[0])
+        return tuple(self.cached[name] for name in names if name in self.cached)
 
     async def _take_again(self, fresh_s: float) -> None:
         async with self._turn:
