@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -25,6 +27,7 @@ from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.jobs import switches
 from byokeep.jobs.scheduled import move_scheduled
 from byokeep.kernel import views
+from byokeep.killswitch import app as process
 from tests.flows.test_scheduled import announce, listed
 from tests.flows.test_switches import close, holding, names_its_switch, ready, reopen, store_serves, told
 from tests.support.broker import Stand, killswitch
@@ -437,3 +440,23 @@ async def test_a_stream_tells_each_what_it_may_see(stand: Stand, kill: Stand, mo
     assert not kill.app.views._following
     for who, status in ((None, 401), ("custodian", 403)):
         assert (await kill.call("GET", "/v1/switches/stream", who))[0] == status
+
+
+async def test_its_rounds_go_on_whatever_one_look_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours, too: a cut-off that the store has not confirmed is tried until it is, and a kill is pushed."""
+    looks = Counter[str]()
+
+    async def read(_: object, name: str, *__: Any, **___: Any) -> list[Any]:
+        looks[name] += 1
+        if looks[name] == 1:
+            raise ValueError("not enough values to unpack")
+        return []
+
+    app: Any = SimpleNamespace(
+        db=SimpleNamespace(read=read), installation_id=uuid4(), views=views.Views(), telling=set()
+    )
+    monkeypatch.setattr(process, "RETRY_CUT_OFF_S", 0.01)
+    monkeypatch.setattr(process, "BEAT_S", 0.01)
+    async with asyncio.timeout(1), process.cutting_off(app):
+        while sorted(looks.values()) < [2, 2]:
+            await asyncio.sleep(0.01)

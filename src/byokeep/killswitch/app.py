@@ -33,8 +33,8 @@ async def keep_cutting_off(app: KillApp) -> None:
         try:
             if done := await cut_off_pending(app, older_s=older_s):
                 get_log().warning("cut_off_finished", count=done)
-        except ByokeepError as error:
-            get_log().error("cut_off_pending", code=error.code)
+        except Exception as error:  # whatever it is, the next look comes
+            get_log().error("cut_off_pending", code=error.code if isinstance(error, ByokeepError) else "internal_error")
         older_s = UNDER_WAY_S
         await asyncio.sleep(RETRY_CUT_OFF_S)
 
@@ -44,7 +44,7 @@ async def keep_looking(app: KillApp) -> None:
     asked = {"installation_id": app.installation_id}
     while True:
         app.views.due.clear()
-        with suppress(ByokeepError):
+        with suppress(Exception):  # whatever it is, the next look comes
             app.views.publish(await app.db.read(Engaged, "switch_engaged", asked, every_client=True))
         with suppress(TimeoutError):
             async with asyncio.timeout(BEAT_S):
