@@ -106,6 +106,32 @@ async def test_signing_secrets_are_those_of_one_lease(monkeypatch: pytest.Monkey
     await held.close()
 
 
+async def test_a_job_is_closed_also_by_whom_anyio_cancels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """anyio cancels whoever waits in a cancelled scope again at each await."""
+    files = [tmp_path / "runner.token", tmp_path / "dispatcher.token"]
+    for file in files:
+        file.touch(0o600)
+        file.write_text(f"bkr_{'a' * 43}\n")
+    keep = Keep(ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=files[0],
+                               dispatcher_token_file=files[1]))  # fmt: skip
+    job, said = str(uuid4()), asyncio.Queue[str]()
+
+    async def call(_: str, path: str, *__: Any) -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        said.put_nowait(path)
+        return {"id": job, "client_id": str(uuid4())}
+
+    monkeypatch.setattr(keep._broker, "call", call)
+    monkeypatch.setattr(HeldLease, "open", AsyncMock())
+    async with keep:
+        with anyio.CancelScope() as scope:
+            async with keep.job(client=uuid4(), runner_id=uuid4(), secrets=["openai"]):
+                scope.cancel()
+                await asyncio.sleep(5)
+        async with asyncio.timeout(1):
+            assert [await said.get() for _ in range(3)][-1] == f"/v1/jobs/{job}/close"
+
+
 async def test_the_block_ends_whatever_the_end_of_its_browser_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker says no, and the browser cannot be ended: the block does not go on."""
     opening: Any = SimpleNamespace(beat_s=0.01, life_s=5.0, beat=AsyncMock(side_effect=Denied("switch_closed")))

@@ -487,17 +487,21 @@ class Keep:
 
     @asynccontextmanager
     async def _opened(self, path: str, body: dict[str, Any]) -> AsyncIterator[Job]:
+        job_id = _id(await self._dispatched(path, body))
+        try:
+            async with self.attach(job_id) as job:
+                yield job
+        finally:
+            # If it cannot be closed now, it closes when its hour is over. Shielded: anyio cancels again at each await.
+            with suppress(ByokeepError):
+                await asyncio.shield(self._dispatched(f"/v1/jobs/{job_id}/close"))
+
+    async def _dispatched(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Make a call as the dispatcher."""
         if self._settings.dispatcher_token_file is None:
             raise Denied("no_dispatcher_token", next_step="Give a dispatcher's token file, or attach to a job.")
         with read_token(self._settings.dispatcher_token_file) as dispatcher:
-            job_id = _id(await self._broker.call("POST", path, dispatcher, body))
-            try:
-                async with self.attach(job_id) as job:
-                    yield job
-            finally:
-                # If it cannot be closed now, it closes when its hour is over.
-                with suppress(ByokeepError):
-                    await self._broker.call("POST", f"/v1/jobs/{job_id}/close", dispatcher)
+            return await self._broker.call("POST", path, dispatcher, body)
 
     async def schedule(
         self, *, client: UUID | str, effect: str, platform: str, account: str, key: str, due_at: datetime,
@@ -520,16 +524,11 @@ class Keep:
             Denied: Not permitted.
         """
         check_key(key)
-        if self._settings.dispatcher_token_file is None:
-            raise Denied("no_dispatcher_token", next_step="Give a dispatcher's token file.")
         body = {
             "client_id": str(client), "platform": platform, "account": account, "lane": lane, "effect": effect,
             "idempotency_key": key, "due_at": due_at.isoformat(),
         }  # fmt: skip
-        with read_token(self._settings.dispatcher_token_file) as dispatcher:
-            return _id(
-                await self._broker.persist(lambda: self._broker.call("POST", "/v1/effects/scheduled", dispatcher, body))
-            )
+        return _id(await self._broker.persist(lambda: self._dispatched("/v1/effects/scheduled", body)))
 
     @asynccontextmanager
     async def attach(self, job_id: UUID | str) -> AsyncIterator[Job]:
