@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -141,30 +143,39 @@ async def test_the_block_ends_whatever_the_end_of_its_browser_raises(monkeypatch
             await asyncio.sleep(5)
 
 
-@pytest.mark.parametrize("then", ["silence", "busy", "broken"])
+@pytest.mark.parametrize("then", ["silent", "busy", "broken"])
 async def test_a_browser_is_gone_before_the_brokers_last_yes_has_run_out(
     then: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No answer, an answer that is put off again and again, and a question that fails here: none of them is a yes."""
-    began, closed = browser.now(), list[float]()
+    """No answer, one that is put off again and again, and a question that fails here: none of them is a yes."""
+    clock, deadline, closed = 0.0, float("inf"), list[float]()
 
     async def beat() -> float:
+        nonlocal clock
         if then == "broken":
             raise ValueError("secret was wiped")
-        await asyncio.sleep(0.1 if then == "silence" else 5)
+        clock = min(clock + {"silent": 1.0, "busy": 60.0}[then], deadline)
         raise Unavailable("broker_timeout")
 
-    async def close(_: object) -> None:
-        closed.append(browser.now())
+    async def sleep(seconds: float) -> None:
+        nonlocal clock
+        clock += max(seconds, 0)
 
-    monkeypatch.setattr(browser, "CLOSING_S", 0.3)
-    monkeypatch.setattr(browser, "LAST_ASK_S", 0.05)
-    monkeypatch.setattr(browser.OpeningWatch, "_close", close)
-    opening: Any = SimpleNamespace(beat_s=0.1, life_s=0.6, beat=beat)
-    with pytest.raises(Unavailable, match="broker_timeout"):
-        async with browser.watched(opening):
-            await asyncio.sleep(2)
-    assert closed[0] - began < 0.6
+    @asynccontextmanager
+    async def timeout(seconds: float) -> AsyncIterator[None]:
+        nonlocal deadline
+        deadline = clock + seconds
+        yield
+
+    monkeypatch.setattr(browser, "now", lambda: clock)
+    monkeypatch.setattr(browser, "asyncio", SimpleNamespace(sleep=sleep, timeout=timeout))
+    monkeypatch.setattr(browser.OpeningWatch, "_close", AsyncMock(side_effect=lambda: closed.append(clock)))
+    opening: Any = SimpleNamespace(beat_s=1.0, life_s=5.0, beat=beat)
+    watch = browser.OpeningWatch(opening)
+    assert await watch.until_stopped()
+    assert watch.stopped is not None
+    assert watch.stopped.code == "broker_timeout"
+    assert closed == [1.0 if then == "broken" else 5.0 - browser.CLOSING_S]
 
 
 async def test_an_opening_whose_session_is_lost_does_not_end_as_closed() -> None:

@@ -271,8 +271,8 @@ async def _refuse(*_arguments: object, **_named: object) -> NoReturn:
 
 
 CLOSE_S: Final = 1.5
-CLOSING_S: Final = 2.2  # seconds of the broker's last yes that closing a browser may need, its kill included
-LAST_ASK_S: Final = 0.3  # seconds for the last question of a silence
+CLOSING_S: Final = 1.9  # seconds before its time runs out at which a silent browser begins to close
+LATE_ASK_S: Final = 1.0  # seconds for an answer to whoever stood still until then
 
 
 class OpeningWatch:
@@ -317,7 +317,8 @@ class OpeningWatch:
         """Ask once; returns why the browser must close. Without an answer it is asked again until ``close_at``."""
         self._asked_at = now()
         try:
-            async with asyncio.timeout(max(close_at - self._asked_at, LAST_ASK_S)):
+            left_s = close_at - self._asked_at
+            async with asyncio.timeout(left_s if left_s > 0 else LATE_ASK_S):
                 self._may_until = self._asked_at + await self._opening.beat()
         except Exception as error:  # whatever it is, it is no yes
             silent = isinstance(error, TimeoutError | Unavailable)
