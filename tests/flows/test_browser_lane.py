@@ -17,7 +17,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.jobs.lease import heartbeat
 from byokeep.tenancy.scopes import GLOBAL, effect_scopes, parse_scope, scope_from_name
 from tests.support.broker import Stand
-from tests.support.profiles import hold, put_profile
+from tests.support.profiles import hold, put_profile, reported
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 EVERYBODY = {"lane": "browser"}
@@ -34,8 +34,9 @@ async def browsing(stand: Stand) -> tuple[UUID, str]:
     profile = put_profile(stand, client, stand.account(client, platform="tiktok", lanes="browser"))
     job = await stand.job(client, platforms=["x", "tiktok"], lanes=["api", "browser"])
     hold(stand, profile, job)
-    stand.db.sql("UPDATE byokeep.platform_account SET identified_at = clock_timestamp()")
-    return client, str((await stand.lease(job))["lease_id"])
+    lease = str((await stand.lease(job))["lease_id"])
+    await reported(stand, client, lease)
+    return client, lease
 
 
 def with_profile(stand: Stand, client: UUID, kind: str = "use") -> None:

@@ -13,7 +13,7 @@ from byokeep.core.reenable import IdentityChecked, Reauthorised, RecoveryCause, 
 from byokeep.jobs import reenabling
 from tests.support.broker import Stand
 from tests.support.connected import Account, connect, record
-from tests.support.profiles import hold, put_profile
+from tests.support.profiles import hold, put_profile, reported
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 EVERY = ["publish", "engage", "comment", "dm"]
@@ -123,7 +123,7 @@ async def test_the_lane_policy_holds_at_run_time(stand: Stand, stored: str, api:
     lease = await leased(stand, account.client, lanes=["api", "browser"])
     profile = put_profile(stand, account.client, account.id)
     hold(stand, profile, UUID(stand.db.sql(f"SELECT job_id FROM byokeep.lease WHERE id = '{lease}'").strip()))
-    stand.db.sql("UPDATE byokeep.platform_account SET identified_at = now(), identity = 'match'")
+    await reported(stand, account.client, lease, "x", **account.face)
     stand.db.sql(f"UPDATE byokeep.platform_account SET lanes = '{{{stored}}}'")
     for lane, reason in (("api", api), ("browser", browser)):
         status, reply = await stand.permit(lease, lane=lane)

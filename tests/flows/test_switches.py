@@ -34,7 +34,7 @@ from byokeep.tenancy.scopes import parse_scope
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from tests.support.broker import Stand, broker_ports, standing
 from tests.support.postgres import drop_database, fresh_database, short_home
-from tests.support.profiles import hold, put_profile
+from tests.support.profiles import hold, put_profile, reported
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 
@@ -145,8 +145,8 @@ async def test_a_narrow_switch_stops_its_effects_only(stand: Stand, scope: dict[
     profile = put_profile(stand, client, stand.account(client, platform="tiktok", lanes="browser"))
     job = await stand.job(client, platforms=["x", "tiktok"], lanes=["api", "browser"])
     hold(stand, profile, job)
-    stand.db.sql("UPDATE byokeep.platform_account SET identified_at = now()")
     lease = await stand.lease(job)
+    await reported(stand, client, lease["lease_id"])
     status, reply = await close(stand, client_id=str(client), **scope)
     assert (status, reply["store_cut_off"]) == (200, False)
     names_its_switch((await stand.permit(lease["lease_id"]))[1], reply["scope"])

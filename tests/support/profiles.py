@@ -79,6 +79,14 @@ async def store_blob(stand: Stand, profile: Profile) -> None:
     await stand.app.artifacts.put(profile.client, key, chunks())
 
 
+async def reported(stand: Stand, client: UUID, lease: str, platform: str = "tiktok", **face: str) -> None:
+    """Let a job report the account as its browser shows it; in that lane the gate counts nothing else."""
+    seen = {"id": "acme", "username": "acme", "display_name": "Acme Ltd"} | face
+    path, body = f"/v1/accounts/{client}/{platform}/acme/identity", {"lease_id": lease, "lane": "browser"} | seen
+    status, reply = await stand.call("POST", path, "runner", body)
+    assert (status, reply["identity"]) == (200, "match"), reply
+
+
 def hold(stand: Stand, profile: Profile, job: UUID, *, seconds: int = 60) -> None:
     """Let a job have a profile open, as the broker's route does."""
     stand.db.sql(
