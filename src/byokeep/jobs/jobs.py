@@ -191,11 +191,8 @@ async def read_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
     Raises:
         NotFound: There is no such job, or it is not the actor's.
     """
-    client_id = await client_for(app, actor, Verb.JOB_READ, "job", job_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        job = await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id)
-    _own(actor, job)
-    return job
+    async with _mine(app, actor, Verb.JOB_READ, job_id) as (_, job):
+        return job
 
 
 async def list_jobs(app: App, actor: Actor, client_id: ClientId) -> list[DeclaredJob]:
@@ -217,12 +214,10 @@ async def close_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
     Raises:
         NotFound: There is no such job, or it is not the actor's.
     """
-    client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        _own(actor, await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id))
-        closed = await tx.maybe(DeclaredJob, "job_close", id=job_id, client_id=client_id)
+    async with _mine(app, actor, Verb.JOB_CLOSE, job_id) as (tx, job):
+        closed = await tx.maybe(DeclaredJob, "job_close", id=job_id, client_id=job.client_id)
         if closed is None:
-            return await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id)
+            return await tx.one(DeclaredJob, "job_read", id=job_id, client_id=job.client_id)
         await _say(tx, EventName.JOB_CLOSED, actor, closed)
     return closed
 
@@ -241,19 +236,22 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
     """
     if not _REASON.match(reason):
         raise Rejected("bad_reason", next_step="Give a code like store_unreachable.")
-    client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        _own(actor, await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id))
+    async with _mine(app, actor, Verb.JOB_CLOSE, job_id) as (tx, job):
         await open_alert(
-            tx, app, actor, reason=f"blocked_{reason}", severity="warning", client_id=client_id, object_id=job_id,
-            key=f"blocked_{reason}:{client_id}",
+            tx, app, actor, reason=f"blocked_{reason}", severity="warning", client_id=job.client_id, object_id=job_id,
+            key=f"blocked_{reason}:{job.client_id}",
         )  # fmt: skip
 
 
-def _own(actor: Actor, job: DeclaredJob) -> None:
-    """Check that a machine opened or runs the job; another's answers like one that does not exist (S-VAULT-7)."""
-    if actor.roles & MACHINE_ROLES and actor.id not in (job.dispatcher_id, job.runner_id):
-        raise NotFound("not_found")
+@asynccontextmanager
+async def _mine(app: App, actor: Actor, verb: Verb, job_id: UUID) -> AsyncIterator[tuple[Tx, DeclaredJob]]:
+    """Begin with a job. One that a machine neither opened nor runs answers like one that does not exist (S-VAULT-7)."""
+    client_id = await client_for(app, actor, verb, "job", job_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        job = await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id)
+        if actor.roles & MACHINE_ROLES and actor.id not in (job.dispatcher_id, job.runner_id):
+            raise NotFound("not_found")
+        yield tx, job
 
 
 async def _say(tx: Tx, name: EventName, actor: Actor, job: DeclaredJob, **fields: str) -> None:
