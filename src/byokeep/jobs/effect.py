@@ -26,7 +26,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.gate import NEVER_LOST, DenyReason, GateInput, check_effect, deny
-from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why
+from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, Why
 from byokeep.core.identity import compare as compare_faces
 from byokeep.core.model import PLATFORMS, Actor, ClientId, Lane, PermitId
 from byokeep.core.policy import Verb, authorise
@@ -71,18 +71,20 @@ def account_facts(row: Row) -> dict[str, Any]:
     }
 
 
-def against_grant(
-    grant: Mapping[str, Any], seen: Face | None, *, names: tuple[str, ...] = ("username", "display_name")
-) -> str:
+def _compared(said: Mapping[str, Any], seen: Face | None, names: tuple[str, ...], app_id: str = "") -> Comparison:
+    """Compare an account with what is on record of it; of the names only those that the website shows."""
+    told = {name: said[name] if name in names else None for name in ("username", "display_name")}
+    expected = Fingerprint(account_id=said["external_id"], app_id=app_id, **told)
+    return compare_faces(expected, None if seen is None else (seen,), app_id=app_id)
+
+
+def against_grant(grant: Mapping[str, Any], seen: Face | None, *, names: tuple[str, ...]) -> str:
     """Compare an account with its consent's fingerprint: ``match``, ``drift``, ``mismatch`` or ``unknown``.
 
     Args:
         names: Which names are compared: a website does not show all that the platform gives to an app.
     """
-    app_id = str(grant["app_id"])
-    told = {name: grant[name] if name in names else None for name in ("username", "display_name")}
-    expected = Fingerprint(account_id=grant["external_id"], app_id=app_id, **told)
-    found = compare_faces(expected, None if seen is None else (seen,), app_id=app_id)
+    found = _compared(grant, seen, names, str(grant["app_id"]))
     if found.verdict is IdentityVerdict.MISMATCH and found.why in _COULD_NOT_CHECK:
         return "unknown"
     return found.verdict.value
@@ -92,11 +94,7 @@ def given_away(row: Row, seen: Face | None, *, names: tuple[str, ...]) -> str:
     """Return the characters that give a look-alike away (``0456,0430``): the right id under a name made to look the
     same. Otherwise empty. ``row`` = the account's, with what its grant says; ``names`` as for :func:`against_grant`.
     """
-    grant = row["account_grant"]
-    said = grant or {"external_id": row["account"], "username": row["username"], "display_name": row["display_name"]}
-    told = {name: said[name] if name in names else None for name in ("username", "display_name")}
-    expected = Fingerprint(account_id=said["external_id"], app_id="", **told)
-    return ",".join(compare_faces(expected, None if seen is None else (seen,), app_id="").code_points)
+    return ",".join(_compared(row["account_grant"] or {**row, "external_id": row["account"]}, seen, names).code_points)
 
 
 def _stage(way_back: Row | None) -> tuple[str | None, bool | None]:
