@@ -459,14 +459,9 @@ def effects_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) ->
         client_id: PathId, platform: str, account: str, actor: Actor, body: SeenBody
     ) -> dict[str, Any]:
         """Report what the platform says about an account; the broker compares."""
-        seen = effect.ObservedAccount(
-            id=body.id, username=body.username, display_name=body.display_name, lane=Lane(body.lane)
-        )
-        return {
-            "identity": await effect.report_identity(
-                app, actor, ClientId(client_id), platform, account, body.lease_id, seen
-            )
-        }
+        seen = effect.ObservedAccount(**body.model_dump(exclude={"lease_id"}) | {"lane": Lane(body.lane)})
+        client = ClientId(client_id)
+        return {"identity": await effect.report_identity(app, actor, client, platform, account, body.lease_id, seen)}
 
     return routes
 
@@ -484,10 +479,7 @@ def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) 
     async def schedule(actor: Actor, body: PlanBody) -> ScheduledEffect:
         """Announce something to be done at a later time."""
         emergency.require_room()
-        plan = scheduled.EffectPlan(
-            client_id=ClientId(body.client_id), platform=body.platform, account=body.account, lane=body.lane,
-            effect=body.effect, idempotency_key=body.idempotency_key, due_at=_time(body.due_at),
-        )  # fmt: skip
+        plan = scheduled.EffectPlan(**body.model_dump() | {"due_at": _time(body.due_at)})
         return await scheduled.schedule(app, actor, plan)
 
     @routes.get("/clients/{client_id}/effects/scheduled", response_model=ScheduledListReply)

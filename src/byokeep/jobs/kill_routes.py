@@ -31,21 +31,18 @@ _TEXT: Final = {"type": "string"}
 Word = Annotated[str, Field(max_length=64)]
 
 
-class ScopeBody(Strict):
-    """Name a switch: nothing = global, the browser lane, a client, a client's platform or lane; and a reason."""
-
-    client_id: Id | None = None
-    platform: Word | None = None
-    lane: Word | None = None
-    reason: Word
-
-
 class PreviewBody(Strict):
     """Name a switch, as to engage it."""
 
     client_id: Id | None = None
     platform: Word | None = None
     lane: Word | None = None
+
+
+class ScopeBody(PreviewBody):
+    """Name a switch: nothing = global, the browser lane, a client, a client's platform or lane; and a reason."""
+
+    reason: Word
 
 
 class JobReply(

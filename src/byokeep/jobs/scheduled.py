@@ -181,8 +181,6 @@ def _check(plan: EffectPlan) -> None:
     if not well_formed(plan.platform, plan.account, plan.lane, plan.effect, plan.idempotency_key):
         step = "Use published names, a registered account and a key of 8 to 64 characters."
         raise Rejected("bad_effect", next_step=step)
-    if plan.due_at.tzinfo is None:
-        raise Rejected("bad_due_at", next_step="Write the time with its zone, like 2026-03-01T09:00:00Z.")
 
 
 async def _say(
