@@ -19,6 +19,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -44,13 +45,7 @@ def enter(mebibytes: int) -> Path | None:
         None if the system does not allow it: more than one thread, no such right, no such kernel. Then nothing has
         changed.
     """
-    if sys.platform != "linux" or sum(1 for _ in Path("/proc/self/task").iterdir()) != 1:  # it would be a thread's
-        return None
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if _entered(mebibytes) else 1)
-    _, status = os.waitpid(child, 0)
-    return PLACE if status == 0 and _entered(mebibytes) else None
+    return PLACE if _tried(lambda: _entered(mebibytes)) else None
 
 
 def leave_network() -> bool:
@@ -59,13 +54,18 @@ def leave_network() -> bool:
     Returns:
         Whether the system allowed it; otherwise nothing has changed, as in :func:`enter`.
     """
-    if sys.platform != "linux" or sum(1 for _ in Path("/proc/self/task").iterdir()) != 1:
+    return _tried(_left_network)
+
+
+def _tried(work: Callable[[], bool]) -> bool:
+    """Do what changes this whole process, once a child that did it shows that all of it is allowed."""
+    if sys.platform != "linux" or sum(1 for _ in Path("/proc/self/task").iterdir()) != 1:  # it would be a thread's
         return False
     child = os.fork()
     if child == 0:
-        os._exit(0 if _left_network() else 1)
+        os._exit(0 if work() else 1)
     _, status = os.waitpid(child, 0)
-    return status == 0 and _left_network()
+    return status == 0 and work()
 
 
 def _left_network() -> bool:
