@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from procrastinate import App as Queue
@@ -110,60 +110,41 @@ async def _tell(app: WorkerApp, task: Task, error: Unavailable, attempts: int) -
 def _register_rounds(queue: Queue, app: WorkerApp) -> None:
     """Register what is done every minute, by whichever worker is first."""
 
-    @queue.periodic(cron=EVERY_MINUTE)
-    @queue.task(name="sweep_orphans", queueing_lock="sweep_orphans", lock="sweep_orphans")
-    async def sweep(timestamp: int) -> None:
-        with span("sweep_orphans", epoch=timestamp):
-            destroyed = await sweep_orphans(app)
-        if destroyed:
-            get_log().warning("orphans_destroyed", count=destroyed)
+    def every_minute(
+        name: str, work: Callable[[], Awaitable[Any]], told: Callable[[int], object] | None = None, *,
+        alone: bool = True, now: Callable[[int], bool] = lambda _: True,
+    ) -> None:  # fmt: skip
+        """Declare a round: what tells of a count that it returns, whether one waits for another, and if it is due."""
 
-    @queue.periodic(cron=EVERY_MINUTE)
-    @queue.task(name="sweep_webhooks", queueing_lock="sweep_webhooks", lock="sweep_webhooks")
-    async def sweep_signing_secrets(timestamp: int) -> None:
-        with span("sweep_webhooks", epoch=timestamp):
-            destroyed = await sweep_webhooks(app)
-        if destroyed:
-            get_log().info("webhook_secrets_destroyed", count=destroyed)
+        @queue.periodic(cron=EVERY_MINUTE)
+        @queue.task(name=name, queueing_lock=name, lock=name if alone else None)
+        async def one_round(timestamp: int) -> None:
+            if now(timestamp):
+                with span(name, epoch=timestamp):
+                    done = await work()
+                if told and done:
+                    told(done)
 
-    @queue.periodic(cron=EVERY_MINUTE)
-    @queue.task(name="go_on_with_procedures", queueing_lock="go_on_with_procedures")
-    async def hand_on(timestamp: int) -> None:
-        with span("go_on_with_procedures", epoch=timestamp):
-            await procedures.go_on(app)
-
-    @queue.periodic(cron=EVERY_MINUTE)
-    @queue.task(name="watch_usage", queueing_lock="watch_usage", lock="watch_usage")
-    async def look_at_usage(timestamp: int) -> None:
-        if timestamp // 60 % 10 != _USAGE_MINUTE:  # it reads weeks; a missed hour is looked at ten minutes later
-            return
-        with span("watch_usage", epoch=timestamp):
-            await watch_usage(app)
-
+    every_minute(
+        "sweep_orphans", lambda: sweep_orphans(app), lambda many: get_log().warning("orphans_destroyed", count=many)
+    )
+    every_minute(
+        "sweep_webhooks", lambda: sweep_webhooks(app),
+        lambda many: get_log().info("webhook_secrets_destroyed", count=many),
+    )  # fmt: skip
+    every_minute("go_on_with_procedures", lambda: procedures.go_on(app), alone=False)
+    # It reads weeks; a missed hour is looked at ten minutes later.
+    every_minute("watch_usage", lambda: watch_usage(app), now=lambda at: at // 60 % 10 == _USAGE_MINUTE)
     watch, began = ClockWatch(app), time.monotonic()
-
-    @queue.periodic(cron=EVERY_MINUTE)
-    @queue.task(name="look_at_clock", queueing_lock="look_at_clock", lock="look_at_clock")
-    async def look_at_clock(timestamp: int) -> None:
-        del timestamp
-        await watch.look()
-
-    @queue.periodic(cron=EVERY_MINUTE)
-    @queue.task(name="watch_checkpoints", queueing_lock="watch_checkpoints")
-    async def watch_checkpoints(timestamp: int) -> None:
-        # Here and not in the broker, which makes them: a dead broker cannot say so (S-TLOG-10). After the whole stack
-        # has rested the newest is old; the broker gets a moment for the next before anybody is called.
-        if time.monotonic() - began < SETTLED_S:
-            return
-        with span("watch_checkpoints", epoch=timestamp):
-            await check_heartbeat(app)
-
-    @queue.periodic(cron=EVERY_MINUTE)
+    every_minute("look_at_clock", watch.look)
+    # Here and not in the broker, which makes them: a dead broker cannot say so (S-TLOG-10). After the whole stack has
+    # rested the newest is old; the broker gets a moment for the next before anybody is called.
+    every_minute(
+        "watch_checkpoints", lambda: check_heartbeat(app), alone=False,
+        now=lambda _: time.monotonic() - began >= SETTLED_S,
+    )  # fmt: skip
     # No lock: a worker that died in this very task would never release it.
-    @queue.task(name="retry_stalled", queueing_lock="retry_stalled")
-    async def retry_stalled(timestamp: int) -> None:
-        del timestamp
-        await take_up_again(queue)
+    every_minute("retry_stalled", lambda: take_up_again(queue), alone=False)
 
 
 async def take_up_again(queue: Queue) -> int:
