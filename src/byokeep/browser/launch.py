@@ -239,7 +239,6 @@ def _directory(arguments: Iterable[bytes]) -> str:
 START_S: Final = 60.0
 CLOSE_S: Final = 20.0
 MOST_PATH: Final = 60  # bytes: Chromium makes a socket below scratch, whose whole name has at most 107
-_LEFTOVERS_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,15 +289,19 @@ class Running:
             raise Unavailable("browser_failed")
         return pages[0]
 
-    async def close(self) -> BrowserEnd:
+    async def close(self, within_s: float | None = None) -> BrowserEnd:
         """Close it. A browser that will not close is killed, and the result says so. A second call returns the same.
+
+        Args:
+            within_s: How long it is waited for; default ``CLOSE_S``.
 
         Raises:
             Unavailable: ``browser_not_ended``.
         """
         if self.ended is None:
-            asked = await _asked_to_close(self.context)
-            asked = await gone(self.start.directory, within_s=_LEFTOVERS_S if asked else 0) and asked
+            patience_s = within_s or CLOSE_S
+            asked = await _asked_to_close(self.context, patience_s)
+            asked = await gone(self.start.directory, within_s=patience_s / 4 if asked else 0) and asked
             killed = await end_all(self.start.directory)
             clean = asked and not killed and await asyncio.to_thread(ended_cleanly, self.start.directory)
             self.ended = BrowserEnd(clean=clean, killed=killed)
@@ -408,9 +411,9 @@ def same_site(one: str, other: str) -> bool:
     return ends[0] == ends[1] or (named and ends[0][-2:] == ends[1][-2:] and len(ends[0][-2:]) > 1)
 
 
-async def _asked_to_close(context: BrowserContext) -> bool:
+async def _asked_to_close(context: BrowserContext, within_s: float) -> bool:
     try:
-        async with asyncio.timeout(CLOSE_S):
+        async with asyncio.timeout(within_s):
             await context.close()
     except Exception:  # it crashed, or does not answer: the next steps check for themselves
         return False

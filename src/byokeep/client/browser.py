@@ -42,7 +42,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 from uuid import UUID, uuid4
 
-from byokeep.browser import launch
 from byokeep.browser.ephemeral import Rooms, shared_place, swept
 from byokeep.browser.launch import Running
 from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, sites
@@ -328,14 +327,8 @@ class OpeningWatch:
         return None
 
     async def _close(self) -> None:
-        running = self._running
-        if running is None:
-            return
-        with suppress(Exception):  # it crashed, or does not answer: the next steps check for themselves
-            async with asyncio.timeout(CLOSE_S):
-                await running.context.close()
-        if not await launch.gone(running.start.directory, within_s=0.2):
-            self.killed = await launch.end_all(running.start.directory) > 0
+        if self._running is not None:
+            self.killed = (await self._running.close(CLOSE_S)).killed > 0
 
 
 @asynccontextmanager
