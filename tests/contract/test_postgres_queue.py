@@ -189,7 +189,8 @@ SHAPES: dict[str, tuple[str | None, str | None, dict[str, str]]] = {
     "verify_key": (None, None, {"client_id": CLIENT}),
     "profile_work": (None, None, {"client_id": CLIENT}),
     "kek_rewrap": (*[f"kek_rewrap:{RUN}:{CLIENT}"] * 2, {"rotation_id": RUN, "client_id": CLIENT}),
-    **{name: (*[f"{name}:{CLIENT}"] * 2, {"client_id": CLIENT}) for name in ("kek_rotate", "kek_check", "kek_end")},
+    **{name: (*[f"{name}:{CLIENT}"] * 2, {"client_id": CLIENT}) for name in ("kek_rotate", "kek_check")},
+    "kek_end": (f"kek_end:{CLIENT}:7", f"kek_end:{CLIENT}", {"client_id": CLIENT, "version": "7"}),
 }
 BY_BROKER = {"procedure"}
 

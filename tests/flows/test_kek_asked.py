@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import UUID, uuid4
 
 import psycopg
@@ -33,6 +34,9 @@ pytest_plugins = [
     "tests.support.broker",
     "tests.support.web",
 ]
+
+
+OPEN = "task_name = 'kek_end' AND status = 'todo'"
 
 
 class Asked(Keys):
@@ -202,6 +206,26 @@ async def test_an_end_that_takes_older_versions_along_takes_another_person_for_e
     assert [one["state"] for one in await asked.listed()] == ["deactivated", "deactivated", "active"]
     other = asked.stand.subject("approver", "a second approver")
     assert (await asked.desk.call("POST", path, other, {"reason": "not_needed"}))[0] == 202
+    await asked.work()
+    assert [one["state"] for one in await asked.listed()] == ["destroyed", "destroyed", "active"]
+
+
+async def test_ends_of_two_versions_are_both_done(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked for one after the other and find OpenBao away: neither gives way, neither is given up."""
+    client = await asked.client()
+    await asked.kek(client)
+    for expected in (1, 2):
+        await kek_tasks.rotate(asked.app, asked.person(), client, expected=expected, reason="scheduled")
+    for version in (1, 2):
+        path = f"/v1/keks/development-{client}/versions/{version}/end"
+        assert (await asked.call("POST", path, "approver", {"reason": "not_needed"}))[0] == 202, version
+    at_last = f"UPDATE procrastinate.procrastinate_jobs SET attempts = 9, scheduled_at = NULL WHERE {OPEN}"
+    with monkeypatch.context() as away:
+        away.setattr(kek_tasks, "compared", AsyncMock(side_effect=Unavailable("store_unreachable")))
+        asked.sql(at_last)
+        await asked.work()
+    assert asked.sql(f"SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE {OPEN}") == "2"
+    asked.sql(at_last)
     await asked.work()
     assert [one["state"] for one in await asked.listed()] == ["destroyed", "destroyed", "active"]
 

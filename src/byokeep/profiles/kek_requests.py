@@ -276,7 +276,9 @@ async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, 
         Conflict: ``kek_end_waiting`` and its like, with the request that waits; a second check joins the waiting one.
     """
     ids = {"client_id": str(client_id), "asked_by": str(actor.id), "request_id": str(actor.request_id), **more}
-    handed = await tx.defer(task, delay_s=0, key=f"{task}:{client_id}", lock=f"{task}:{client_id}", **ids)
+    lock = f"{task}:{client_id}"
+    key = f"{lock}:{more['version']}" if task == END_TASK else lock  # one that is retried gives way to the same alone
+    handed = await tx.defer(task, delay_s=0, key=key, lock=lock, **ids)
     if not handed and task != CHECK_TASK:
         by, request = await tx.maybe(
             lambda row: (UUID(str(row["actor_id"])), UUID(str(row["request_id"]))),

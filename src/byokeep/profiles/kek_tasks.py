@@ -660,8 +660,10 @@ async def asked(app: KekApp, task: str, verb: Verb, **ids: str) -> Actor:
 def register(queue: Queue, app: KekApp) -> None:
     """Make the tasks known to a queue that is not yet opened."""
     retry = RetryStrategy(max_attempts=_TRIES - 1, exponential_wait=2, retry_exceptions={Unavailable})
+    # Without an end, for nobody hears of it: whoever asked has left, and no round would take it up.
+    until_done = RetryStrategy(wait=2, linear_wait=10, retry_exceptions={Unavailable})
 
-    @queue.task(name=kek.ROTATE_TASK, retry=retry)
+    @queue.task(name=kek.ROTATE_TASK, retry=until_done)
     async def rotate_task(**ids: str) -> None:
         client = ClientId(UUID(ids["client_id"]))
         with span("kek_rotate"):
@@ -689,7 +691,7 @@ def register(queue: Queue, app: KekApp) -> None:
             found = await check(app, actor, client)
         get_log().info("kek_checked", tenant=client, count=len(found) + len(strays))
 
-    @queue.task(name=kek.END_TASK, retry=retry)
+    @queue.task(name=kek.END_TASK, retry=until_done)
     async def end_task(**ids: str) -> None:
         client = ClientId(UUID(ids["client_id"]))
         with span("kek_end"):

@@ -125,7 +125,8 @@ BEGIN
                 ('profile_work', '{byokeep_web}', NULL, NULL),
                 ('kek_rotate', '{byokeep_web}', v_kek, v_kek),
                 ('kek_check', '{byokeep_web}', v_kek, v_kek),
-                ('kek_end', '{byokeep_web}', v_kek, v_kek),
+                ('kek_end', '{byokeep_web}', v_kek || ':' || (NEW.args ->> 'version'), v_kek),
+                ('kek_end', '{byokeep_web}', v_kek, v_kek),  -- as the release before
                 ('kek_rewrap', '{byokeep_web}', v_rewrap, v_rewrap)
             ) AS may (task, roles, key, lock)
             WHERE may.task = NEW.task_name AND byokeep.role_of(session_user) = ANY (may.roles)
