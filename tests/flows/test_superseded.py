@@ -8,11 +8,12 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import maintenance
+from byokeep.accounts import connect_finish, maintenance
 from byokeep.accounts.refresh import Renewals
 from byokeep.adapters.files.slots import SlotDirectory
 from tests.support.connect import Office, finished
@@ -205,3 +206,27 @@ async def test_a_renewal_beside_a_consent_finds_no_theft(office: Office, tmp_pat
     assert office.desk.stand.alerts() == []
     office.sql("UPDATE byokeep.account_grant SET due_at = now()")
     assert await renewed(office, tmp_path) == ["renewed"]
+
+
+@pytest.mark.parametrize(("login", "ended"), [("x", "superseded"), ("tiktok", "renewed")])
+async def test_tokens_of_a_consent_whose_finisher_died_are_adopted_by_no_renewal(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login: str, ended: str
+) -> None:
+    """They are destroyed, for the consent has failed on record; whether it has ended the older ones a renewal finds out
+    at once, and finds no theft."""
+    client = await office.client()
+    await office.connected(client, login)
+    begun = await office.begin(client, login)
+    assert (await office.bring(client, begun, await office.consent(begun["authorize_url"], login)))[0] == 200
+    with monkeypatch.context() as dying:
+        dying.setattr(connect_finish, "record", AsyncMock(side_effect=asyncio.CancelledError))
+        assert await office.finish() == 1
+    assert (await office.live(client, login, begun["account_id"]))["tokens"] == [1, 2]
+    office.sql("UPDATE byokeep.connection SET answered_at = now() - interval '1 hour' WHERE state = 'taken'")
+    assert await maintenance.sweep_lost(office.app) == 1
+    assert (await office.look(client, begun))["reason"] == "interrupted"
+    live = {"tokens": [1], "access": [1], "code": [], "verifier": []}
+    assert await office.live(client, login, begun["account_id"]) == live
+    assert marked(office, client) == "unchecked|t|t|t"
+    assert await renewed(office, tmp_path) == [ended]
+    assert alerts_of(office, client, "account_reuse_suspected") == 0

@@ -47,6 +47,7 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.jobs import reenabling
 from byokeep.kernel import sops
+from byokeep.kernel.app import App
 from byokeep.kernel.ports import Receipt, Tx, ValueCustody, Written
 from byokeep.kernel.record import Said
 from byokeep.kernel.sops import SopRun
@@ -288,18 +289,25 @@ async def _mark_superseded(app: RefresherApp, case: ConsentCase, ids: list[str])
     for row in held:
         client_id, account_id = row["client_id"], row["account_id"]
         async with app.db.begin(client_id=client_id) as tx:
-            grant = await tx.maybe(
-                OAuthGrant, "grant_superseded", client_id=client_id, account_id=account_id, ends=ends
-            )
-            if grant is None or not ends:
-                continue
-            await tx.one(PlatformAccount, "account_seen", client_id=client_id, id=account_id, identity="unchecked")
-            said = {"verification": "unknown", "cause": "superseded", "reason": SUPERSEDED}
-            await grant.record(tx, EventName.ACCOUNT_VERIFIED, Outcome.FAILED, case.actor, **said)
-            await grant.alert(tx, app, reason=SUPERSEDED, actor=case.actor)
-        if client_id == case.client_id and account_id != case.one.account_id:
+            told = await superseded(tx, app, case.actor, client_id, account_id, ends=ends)
+        if told and client_id == case.client_id and account_id != case.one.account_id:
             name = str(row["account"])
     return name
+
+
+async def superseded(tx: Tx, app: App, actor: Actor, client_id: UUID, account_id: UUID, *, ends: bool) -> bool:
+    """Have a grant checked whose tokens a consent may have ended; with ``ends`` also renewed, on record and told.
+
+    False: nothing is told, because there is no live grant or nothing of it has ended.
+    """
+    grant = await tx.maybe(OAuthGrant, "grant_superseded", client_id=client_id, account_id=account_id, ends=ends)
+    if grant is None or not ends:
+        return False
+    await tx.one(PlatformAccount, "account_seen", client_id=client_id, id=account_id, identity="unchecked")
+    said = {"verification": "unknown", "cause": "superseded", "reason": SUPERSEDED}
+    await grant.record(tx, EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, **said)
+    await grant.alert(tx, app, reason=SUPERSEDED, actor=actor)
+    return True
 
 
 async def _take_secrets(case: ConsentCase, custody: ValueCustody) -> tuple[Secret, Secret | None]:

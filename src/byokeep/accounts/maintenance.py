@@ -9,9 +9,10 @@ Rules
   nobody from the moment a person ended it. The platform's part is recorded as it was proved (S-OAUTH-9): confirmed,
   unconfirmed or not offered. Its tokens are destroyed. What earlier logins of the grant left at the platform is ended
   with it; without proof of that, the end is not confirmed.
-- A consent whose finisher died is ended, and what it had stored without a record is destroyed. Code and verifier of one
-  that ended before the platform was asked are destroyed, unless the account has a newer one in progress. The accounts
-  that a person may choose from are forgotten after a day.
+- A consent whose finisher died is ended, and what it had stored without a record is destroyed. It may have ended what
+  it was to replace: that is renewed at once, and a refusal is then no theft. Code and verifier of one that ended before
+  the platform was asked are destroyed, unless the account has a newer one in progress. The accounts that a person may
+  choose from are forgotten after a day.
 - One alert, which stays open, tells people that a grant will end unless somebody logs in again, or that its tokens have
   not been renewed for :data:`IDLE_DAYS`: platforms end idle grants silently.
 - A failure for one account holds up no other.
@@ -22,7 +23,6 @@ It may not renew a token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -30,6 +30,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.accounts import leftovers
+from byokeep.accounts.connect_finish import superseded
 from byokeep.accounts.leftovers import CONFIRMED, UNCONFIRMED, Traces, before_end, outcome_of
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount, end_consent
 from byokeep.accounts.refresh_journal import close_for, hold
@@ -88,26 +89,52 @@ async def clear_slots(app: RefresherApp) -> int:
 
 
 async def _end_lost(app: RefresherApp, restored: datetime | None, one: Connection) -> None:
-    actor = app.system(one.request_id)
     async with app.db.begin(client_id=one.client_id) as tx:
         account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
-        grant = await tx.maybe(OAuthGrant, "grant_of", **one.ids)
         to, reason = ("expired", "not_answered") if one.state == "started" else ("failed", "interrupted")
-        if not await end_consent(tx, actor, one, account, to=to, reason=reason):
+        ended = one.state != "taken" and await end_consent(
+            tx, app.system(one.request_id), one, account, to=to, reason=reason
+        )
+    async with held(app, one.client_id, account.platform) as custody:
+        if ended:
+            await _burn_left(app, one, account, custody)
+        elif one.state == "taken":
+            await _take_back(app, one, account, custody, keep=was_before(restored, one.started_at))
+
+
+async def _take_back(
+    app: RefresherApp, one: Connection, account: PlatformAccount, custody: ValueCustody, *, keep: bool
+) -> None:
+    """End a consent that was taken. What it stored is destroyed first, or a renewal may take it for its own.
+
+    Args:
+        keep: What is newer than the grant may be the grant's, of a time that the database lacks.
+    """
+    actor = app.system(one.request_id)
+    async with app.db.begin(client_id=one.client_id) as tx:
+        grant = await tx.maybe(OAuthGrant, "refresh_grant_hold", **one.ids)
+        now = await tx.one(Connection, "connection_lock", client_id=one.client_id, id=one.id)
+        if now.state != "taken":
             return
-        stored = one.state == "taken" and (grant is None or grant.state == "revoked")  # maybe, and never on record
-        if stored and was_before(restored, one.started_at):  # their grant went with the database's last hours
-            stored = False
+        live = grant if grant is not None and grant.state != "revoked" else None
+        asked = not await custody.live_versions(account.place(SecretPart.CODE))
+        renewal = await tx.maybe(dict, "refresh_journal_open", **one.ids)
+        if not keep and (renewal is None or renewal["phase"] not in ("sent", "landed")):  # nothing newer is a renewal's
+            pinned = (live.version, live.access_version) if live else (0, 0)
+            for part, last in zip((SecretPart.TOKENS, SecretPart.ACCESS), pinned, strict=True):
+                left = [version for version in await custody.live_versions(account.place(part)) if version > last]
+                if left:
+                    await custody.destroy(account.place(part), left)
+        await burn(custody, *map(account.place, _CONSENT))
+        await end_consent(tx, actor, one, account, to="failed", reason="interrupted")
+        if asked and live:
+            login = app.logins.get(one.login)
+            ends = login is None or login.refresh_rules.model in ROTATING
+            await superseded(tx, app, actor, one.client_id, one.account_id, ends=ends)
+        if keep and not live:
             await one.alert(tx, app, reason="orphan_kept", actor=actor)
-    parts = (*_CONSENT, SecretPart.TOKENS, SecretPart.ACCESS) if stored else _CONSENT
-    try:
-        async with held(app, one.client_id, account.platform) as custody:
-            gone = await _burn_left(app, one, account, custody, parts)
-    except ByokeepError:
-        gone = False
-    if stored and not gone:  # else worthless: a code expires within minutes, and a verifier is useless without its code
-        async with app.db.begin(client_id=one.client_id) as tx:
-            await one.alert(tx, app, reason="orphan_not_destroyed", actor=actor)
+        if asked and now.reason == "disconnected":  # whoever finishes it would have given its tokens back
+            await one.alert(tx, app, reason="revocation_unconfirmed", severity="warning", actor=actor)
 
 
 async def sweep_left(app: RefresherApp) -> int:
@@ -124,25 +151,18 @@ async def _clear_left(app: RefresherApp, one: Connection) -> None:
     async with app.db.begin(client_id=one.client_id) as tx:
         account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
     async with app.custodian.open(one.job_id) as custody:
-        await _burn_left(app, one, account, custody, _CONSENT)
+        await _burn_left(app, one, account, custody)
     await app.custodian.close(one.job_id)
 
 
-async def _burn_left(
-    app: RefresherApp, one: Connection, account: PlatformAccount, custody: ValueCustody, parts: Iterable[SecretPart]
-) -> bool:
-    """Destroy what a consent left; False: the account has a newer one, or a grant by now whose tokens these may be."""
+async def _burn_left(app: RefresherApp, one: Connection, account: PlatformAccount, custody: ValueCustody) -> None:
+    """Destroy code and verifier of a consent, unless the account has a newer one."""
     async with app.db.begin(client_id=one.client_id) as tx:
         # A new consent writes its verifier under this lock, so what is destroyed here does not belong to it.
         named = {"platform": account.platform.value, "account": account.account}
         await tx.all(None, "connect_lock", client_id=one.client_id, **named)
-        if await tx.all(Connection, "connections_of", **one.ids):
-            return False
-        grant = await tx.maybe(OAuthGrant, "grant_of", **one.ids)
-        if SecretPart.TOKENS in parts and grant is not None and grant.state != "revoked":
-            return False
-        await burn(custody, *map(account.place, parts))
-        return True
+        if not await tx.all(Connection, "connections_of", **one.ids):
+            await burn(custody, *map(account.place, _CONSENT))
 
 
 async def forget_offered(app: RefresherApp) -> int:
