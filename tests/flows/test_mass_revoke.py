@@ -549,3 +549,15 @@ async def test_a_key_that_somebody_else_ends_meanwhile_stops_no_revocation(
         if not settled:
             assert (await desk.call("POST", path, "operator"))[0] == 200
             await desk.retry_now()
+
+
+async def test_where_a_whole_consent_ends_that_is_told_before_and_after(desk: Desk) -> None:
+    """At Meta an account ends with all that its owner consented to: the platform is named, no other client."""
+    client, other = await desk.stand.client(), await desk.stand.client()
+    connections(desk, 2, client, other, platform="meta")
+    connections(desk, 1, client)
+    seen = await ask(desk, "/preview", status=200, provider="meta", client_id=client)
+    assert (len(seen["targets"]), seen["others_end"]) == (1, ["meta"])
+    made = await ask(desk, provider="meta", client_id=client)
+    assert (made["others_end"], (await shown(desk, made))["others_end"]) == (["meta"], ["meta"])
+    assert (await ask(desk, "/preview", status=200, provider="x"))["others_end"] == []

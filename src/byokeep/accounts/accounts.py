@@ -16,6 +16,7 @@ Rules
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -376,6 +377,12 @@ async def _alone(tx: Tx, found: AccountState) -> None:
     if beside and found.state != "disconnected":
         step = "The platform ends the owner's whole consent. If the same person connected these accounts, they end too."
         raise Conflict("others_end_too", next_step=f"{step} If that is fine, add `--also`.", accounts=",".join(beside))
+
+
+def ending_whole_consents(platforms: Iterable[str]) -> list[str]:
+    """Return those of some platforms where the end of one account ends all that its owner consented to with our app."""
+    whole = {one.provider.value for one in PLATFORM_DESCRIPTORS.values() if one.oauth and one.oauth.revokes_all}
+    return sorted(whole & set(platforms))
 
 
 async def _end_consents(tx: Tx, actor: Actor, account: PlatformAccount) -> None:

@@ -55,6 +55,7 @@ def start(
     if dry_run:
         found = run(call("POST", "/v1/mass-revocations/preview", body=body))
         note = f"Nothing was changed. {len(found['targets'])} would be cut off, and {found['jobs']} open jobs ended."
+        note += _others(found)
         columns = ("client_id", "kind", "provider", "object_id", "version")
         tell_all(found, Listing(found["targets"], "Would be revoked", columns, note))
         return 0
@@ -106,6 +107,7 @@ def _shown(found: dict[str, Any], note: str = "") -> int:
         if any(item["state"] in _BY_HAND and not item["settled_by"] for item in found["items"]):
             note += "\nEnd each one that is not pending at its provider, then record it: "
             note += again(f"incident revoke settle {own['id']} ITEM")
+    note += _others(found)
     counts = {one: sum(item["state"] == one for item in found["items"]) for one in _STATES}
     hands = own["state"] == "failed" and own["reason"] == "revoke_by_hand"  # the run waits, nothing went wrong
     stands = {"state": "waiting", "waits_for": "people to end what is left"} if hands else {
@@ -118,6 +120,15 @@ def _shown(found: dict[str, Any], note: str = "") -> int:
     ]
     tell_all(found, Listing(summary, "Mass revocation"), Listing(items, "Revoked", _COLUMNS, note))
     return 0 if done else Unavailable.exit_code
+
+
+def _others(found: dict[str, Any]) -> str:
+    if not found["others_end"]:
+        return ""
+    return (
+        f"\nAt {' and '.join(found['others_end'])} the end of an account ends all that its owner consented to:"
+        " accounts that are not listed may end, too, also of other clients."
+    )
 
 
 _STATES: Final = ("pending", "revoked", "unsupported", "failed", "unconfirmed")

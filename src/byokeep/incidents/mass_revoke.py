@@ -13,6 +13,8 @@ Rules
   a person's task and keep their state: only a person's statement on record settles them, and then a key is checked
   again.
 - The run is complete when nothing is left. Until then it lists what is left.
+- Where a platform ends all that an account's owner consented to, accounts may end that are not listed, and of other
+  clients: whoever decides is told before and after which platforms these are.
 - Nothing comes back automatically: a client's new key or consent does that.
 
 It may not release anything.
@@ -27,6 +29,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from byokeep.accounts.accounts import ending_whole_consents
 from byokeep.accounts.model import Connection, PlatformAccount, end_consent
 from byokeep.core.audit import canonical_payload
 from byokeep.core.canonical import canonical_json
@@ -94,6 +97,11 @@ class RevocationPreview:
     jobs: int
 
     @property
+    def others_end(self) -> list[str]:
+        """Where more may end than is listed, as :func:`byokeep.accounts.accounts.ending_whole_consents` returns it."""
+        return ending_whole_consents(one.provider for one in self.targets if one.kind == "account")
+
+    @property
     def digest(self) -> str:
         """SHA-256 over the targets, in any order."""
         return _digest(self.targets)
@@ -130,6 +138,11 @@ class Revocation:
 
     status: RunStatus
     items: tuple[RevocationItem, ...]
+
+    @property
+    def others_end(self) -> list[str]:
+        """Where more may end than is listed, as of :class:`RevocationPreview`."""
+        return ending_whole_consents(one.provider for one in self.items if one.kind == "account")
 
     @property
     def left(self) -> int:

@@ -39,8 +39,8 @@ class RevocationTargetReply(Reply, of=RevocationTarget, shows="client_id client_
     """A key or account that would be revoked."""
 
 
-class RevocationPreviewReply(Reply, of=RevocationPreview, shows="jobs"):
-    """What would be cut off, and how many open jobs would end."""
+class RevocationPreviewReply(Reply, of=RevocationPreview, shows="jobs others_end"):
+    """What would be cut off, how many open jobs would end, and at which platforms others may end with it."""
 
     targets: list[RevocationTargetReply]
 
@@ -54,10 +54,11 @@ class RevocationItemReply(
 
 
 class RevocationReply(Reply):
-    """A mass revocation: its run, everything that it revokes, and how many of these are left."""
+    """A mass revocation: its run, everything that it revokes, how many are left, and where others may end with it."""
 
     run: ProcedureReply
     left: int
+    others_end: list[str]
     items: list[RevocationItemReply]
 
 
@@ -94,4 +95,5 @@ def _asked(body: RevocationBody) -> RevocationRequest:
 
 
 def _out(found: Revocation) -> dict[str, Any]:
-    return {"run": run_out(found.status), "left": found.left, "items": list(found.items)}
+    told = {"left": found.left, "others_end": found.others_end}
+    return {"run": run_out(found.status), "items": list(found.items)} | told
