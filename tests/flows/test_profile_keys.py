@@ -419,6 +419,23 @@ async def test_a_vault_that_refuses_the_record_leaves_a_blob_for_the_sweep(vault
     assert json.loads(vault.events("profile.seal", "failed")[-1])["fields"]["reason"] == "orphan_kept"
 
 
+async def test_the_sweep_of_a_cut_off_seal_ends_no_newer_opening(vault: Vault) -> None:
+    """Another seal is on its way when the round comes by: what was cut off is taken away, and the other one counts."""
+    client, profile = await vault.sealed()
+    ours = vault.app
+    vault.app = replace(ours, custodian=_NoRecords(ours.custodian))
+    assert await vault.done(profile, "rekey") == "store_unreachable"
+    slow = _SlowStore(ours.artifacts)
+    vault.app = replace(ours, artifacts=slow)
+    doing = asyncio.create_task(vault.done(profile, "rekey"))
+    await slow.reached.wait()
+    vault.app = ours
+    assert await vault.care() == 1
+    slow.go.set()
+    assert await doing == "rekeyed"
+    assert (vault.state(profile), len(vault.blobs(client))) == ("valid/2", 2)
+
+
 class _NoRecords:
     """A custodian whose leases can not write records."""
 

@@ -421,7 +421,8 @@ async def _sweep(app: ProfileApp, row: Row, *, older: bool) -> bool:
             return False  # it goes on
         if await tx.maybe(UUID, "dek_known", dek_id=plan.dek_id) is not None:
             return False  # it was recorded after this round had asked
-        await tx.one(int, "opening_epoch", client_id=client_id, id=profile_id)  # fenced: its late end is refused
+        if now.epoch <= plan.epoch:  # fenced: its late end is refused, as a newer opening already sees to
+            await tx.one(int, "opening_epoch", client_id=client_id, id=profile_id)
         if older:  # it may have ended well, after this database was dumped
             reason = "orphan_kept"
             await open_alert(tx, app, app.system(), reason=reason, client_id=client_id, object_id=profile_id)
