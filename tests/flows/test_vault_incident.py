@@ -570,3 +570,26 @@ async def test_a_replacement_of_other_accounts_does_not_take_the_place(vault: Va
     assert status == 201, made
     way.found = (await vault.call("GET", f"/v1/vault-incidents/{way.id}"))[1]
     assert (way.items[0]["new_profile"], to_do(way)) == (str(new), {"make_another"})
+
+
+async def test_a_new_profile_that_is_out_of_use_holds_up_no_other(vault: Vault) -> None:
+    """Step 5 has the other one proved, and says of the first why it cannot be."""
+    client, _ = await vault.valid()
+    assert await vault.log_in(await vault.create(client, account="beta")) == "sealed"
+    way = await opened(vault, client_id=str(client))
+    await way.lane(client_id=str(client))
+    await way.must("lane-off", "lane_off")
+    await way.must("sessions", "lane_off")
+    await way.works("logout")
+    await way.must("sessions", "sessions_ended")
+    await way.must("recreate", "sessions_ended")
+    for one in way.items:
+        assert await vault.log_in(UUID(one["new_profile"])) == "sealed"
+    await way.must("recreate", "recreated")
+    await way.must("rekey", "recreated")
+    await way.must("approve", "recreated", "approver")
+    await way.works("shred")
+    await way.must("rekey", "rekeyed")
+    vault.sql(f"UPDATE byokeep.profile SET state = 'quarantined' WHERE id = '{way.items[0]['new_profile']}'")
+    assert (await way.step("validate"))[1]["code"] == "profile_state"
+    assert await way.works("validate") == ["valid"]

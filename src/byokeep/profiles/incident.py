@@ -535,9 +535,15 @@ async def _advance(
         now, items = await _begin(app, incident_id, step, again=again)
         if now is not None:
             before(items)
+        refused: ByokeepError | None = None
         for _, own in groupby(items if now is not None else (), key=lambda one: one.profile_id):
-            await act(list(own))
+            try:
+                await act(list(own))
+            except (Conflict, Rejected) as error:  # it holds up no other profile
+                refused = refused or error
         await _done_when(app, actor, incident_id, step, done)
+        if refused is not None:
+            raise refused
     return await look(app, actor, incident_id)
 
 
