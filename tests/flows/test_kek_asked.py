@@ -23,7 +23,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, Role
 from byokeep.kernel.asking import digest_of
 from byokeep.kernel.command import open_alert
-from byokeep.profiles import kek, kek_tasks
+from byokeep.profiles import kek, kek_requests, kek_tasks
 from byokeep.profiles.kek_tasks import register
 from byokeep.settings import load
 from tests.support.keks import Keys, keys_on
@@ -277,14 +277,18 @@ async def test_a_rotation_leaves_what_is_compromised_where_it_is(asked: Asked) -
 
 
 @pytest.mark.req("S-NIST-6")
-async def test_a_compromise_after_the_end_is_recorded(asked: Asked) -> None:
-    """A destroyed version keeps its row; that it was compromised can still be said, and its impact is still told."""
+async def test_a_compromise_after_the_end_is_recorded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A destroyed version keeps its row; that it was compromised can still be said, also again if that was cut off, and
+    its impact is still told."""
     client = await asked.client()
     profile = await asked.profile(client)
     await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "scheduled"})
     await asked.work()
     await asked.end(client, 1)
     path = f"/v1/keks/development-{client}/versions/1/compromise"
+    with monkeypatch.context() as cut:
+        cut.setattr(kek_requests, "compromise_key", AsyncMock(side_effect=Unavailable("database_unavailable")))
+        assert (await asked.call("POST", path, body={"reason": "found_later"}))[0] == 503
     status, plan = await asked.call("POST", path, body={"reason": "found_later"})
     assert (status, plan["state"], plan["compromised_at"] is not None) == (200, "destroyed", True)
     assert [one["profile"] for one in plan["left"]] == [str(profile)]

@@ -212,24 +212,21 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
     kek = await _find(app, actor, Verb.KEK_COMPROMISE, kek_id, version)
     check_reason(reason, example="artifact_store_exposure")
     changed, said = EventName.KEK_CHANGED, _named(kek, KeyState.COMPROMISED)
-    async with recorded(app, actor, Verb.KEK_COMPROMISE, refused_as=changed, fields=said):
-        async with app.db.begin(every_client=True) as tx:
-            await tx.all(None, "kek_lock", kek_id=kek_id)
-            now = await held(tx, holder=kek.holder, kek_id=kek_id, version=version, lock=False)
-            if now.state is KeyState.DESTROYED:
-                await compromised_late(tx, actor, now, reason=reason)
-            elif now.state is not KeyState.COMPROMISED:
-                await move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
-            await open_alert(tx, app, actor, reason="kek_compromised", client_id=kek.client_id,
-                              object_id=kek.client_id, key=f"kek_compromised:{kek_id}:{version}")  # fmt: skip
-            exposed = await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version)
-        for row in exposed:
-            async with app.db.begin(client_id=row.client_id) as tx:
-                await compromise_key(tx, app, actor, row, reason=reason)
-        async with app.db.begin(every_client=True) as tx:
-            for due in await tx.all(dict, "kek_profiles_due", **kek.place):
-                profile = await tx.one(Profile, "profile_get", **due)
-                await profiles.note(tx, EventName.PROFILE_DUE, actor, profile, cause="incident", due_at=profile.due_at)
+    recording = recorded(app, actor, Verb.KEK_COMPROMISE, refused_as=changed, fields=said)
+    async with recording, app.db.begin(every_client=True) as tx:  # all of it: of a destroyed one it is said once
+        await tx.all(None, "kek_lock", kek_id=kek_id)
+        now = await held(tx, holder=kek.holder, kek_id=kek_id, version=version, lock=False)
+        if now.state is KeyState.DESTROYED:
+            await compromised_late(tx, actor, now, reason=reason)
+        elif now.state is not KeyState.COMPROMISED:
+            await move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
+        for row in await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version):
+            await compromise_key(tx, app, actor, row, reason=reason)
+        for due in await tx.all(dict, "kek_profiles_due", **kek.place):
+            profile = await tx.one(Profile, "profile_get", **due)
+            await profiles.note(tx, EventName.PROFILE_DUE, actor, profile, cause="incident", due_at=profile.due_at)
+        await open_alert(tx, app, actor, reason="kek_compromised", client_id=kek.client_id, object_id=kek.client_id,
+                         key=f"kek_compromised:{kek_id}:{version}")  # fmt: skip
     return await plan(app, actor, kek_id, version)
 
 
