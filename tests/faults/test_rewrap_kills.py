@@ -76,7 +76,7 @@ async def _storm(keys: Keys, kills: int, seed: int) -> None:
     assert keys.sql("SELECT count(*) FROM byokeep.profile_generation WHERE kek_version = 2") == str(total)
     assert len(keys.stand.events("kek.rewrapped", "ok")) == total
     assert blobs == keys.sql("SELECT blob_key, blob_sha256, dek_id FROM byokeep.profile_generation ORDER BY 1")
-    await kek_tasks.tidy(keys.app, keys.system, client, profiles)
+    await kek_tasks.tidy(keys.app, keys.system, client)
     async with keys.custody(client) as custody:
         for profile in profiles:
             assert len(await custody.live_versions(ProfileRef(client, profile))) == GENERATIONS, (seed, profile)

@@ -162,7 +162,9 @@ async def test_what_a_rewrap_replaced_is_destroyed_and_the_rest_let_be(keys: Key
         stray = replace(parse_record(await custody.read(ref, 1)), dek_id=uuid4())
         await custody.write(ref, stray.canonical, cas=4)
         assert await custody.live_versions(ref) == [1, 2, 3, 4, 5]
-        assert await kek_tasks.tidy(keys.app, keys.system, client, [profile]) == 2
+        waits = "SELECT scheduled_at > now() + interval '14 minutes' FROM procrastinate.procrastinate_jobs"
+        assert keys.sql(f"{waits} WHERE task_name = 'kek_tidy' AND args ->> 'client_id' = '{client}'") == "t"
+        assert await kek_tasks.tidy(keys.app, keys.system, client) == 2
         assert await custody.live_versions(ref) == [3, 4, 5]
         assert await keys.opens(custody, client, profile, 1)
         assert await keys.opens(custody, client, profile, 2)

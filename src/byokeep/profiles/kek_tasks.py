@@ -234,6 +234,8 @@ async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
     moved = await tx.maybe(int, "kek_rotation_end", id=rotation.id)
     if moved is None:
         return False
+    key = f"{kek.TIDY_TASK}:{rotation.id}"
+    await tx.defer(kek.TIDY_TASK, delay_s=TIDY_AFTER_S, key=key, lock=key, client_id=str(rotation.client_id))
     await record(
         tx, actor, EventName.KEK_ROTATION_DONE, client_id=rotation.client_id, object_id=rotation.client_id,
         holder=rotation.holder, kek=rotation.kek_id, kek_version=rotation.to_version,
@@ -242,15 +244,16 @@ async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
     return True
 
 
-async def tidy(app: KekApp, actor: Actor, client_id: ClientId, profile_ids: list[UUID]) -> int:
+async def tidy(app: KekApp, actor: Actor, client_id: ClientId) -> int:
     """Destroy records that a rewrap replaced or left over; returns how many versions.
 
     A version is ours to destroy if no row stands for it and it holds a key that a row knows, under a version of the
     KEK that is not newer than the row's. Anything else there is somebody else's.
     """
     destroyed = 0
+    made = await app.db.read(UUID, "vault_profiles", {"client_id": client_id}, client_id=client_id)
     async with custody_of(app, actor, client_id) as custody:
-        for profile_id in profile_ids:
+        for profile_id in made:
             asked = {"client_id": client_id, "profile_id": profile_id, "limit": 1000}
             rows = await app.db.read(Generation, "generations_of", asked, client_id=client_id)
             ref, known = ProfileRef(client_id, profile_id), {row.dek_id: row for row in rows}
@@ -575,7 +578,7 @@ async def care(app: KekApp) -> int:
 
 
 async def go_on(app: KekApp) -> int:
-    """Hand on cut and open rotations, and clean up after ended ones; returns how many clients and profiles."""
+    """Hand on cut and open rotations; returns how many clients."""
     handed = 0
     cut = await app.db.read(ClientId, "kek_rotations_cut", {"limit": _AT_ONCE}, every_client=True)
     for client_id in cut:
@@ -586,11 +589,6 @@ async def go_on(app: KekApp) -> int:
     async with app.db.begin(every_client=True) as tx:
         for rotation in (await kek.under_way(tx))[:_AT_ONCE]:
             handed += await hand_out(tx, rotation, app.system())
-        strays = await tx.all(dict, "kek_rotations_to_tidy", after_s=TIDY_AFTER_S, limit=_AT_ONCE)
-    for client_id in sorted({row["client_id"] for row in strays}):
-        with suppress(ByokeepError):  # tried again by the next round
-            own = [row["profile_id"] for row in strays if row["client_id"] == client_id]
-            handed += await tidy(app, app.system(), client_id, own)
     return handed
 
 
@@ -700,6 +698,14 @@ def register(queue: Queue, app: KekApp) -> None:
                 about = {"kek_id": ids["kek_id"], "holder": ids["holder"], "reason": ids["reason"]}
                 ended = await end_versions(app, actor, client, version=int(ids["version"]), **about)
                 get_log().info("kek_ended", tenant=client, count=ended)
+
+    # For a week, whatever keeps it from its client.
+    again = RetryStrategy(max_attempts=672, wait=int(TIDY_AFTER_S), retry_exceptions={ByokeepError})
+
+    @queue.task(name=kek.TIDY_TASK, retry=again)
+    async def tidy_task(*, client_id: str) -> None:
+        with span("kek_tidy"):
+            await tidy(app, app.system(), ClientId(UUID(client_id)))
 
     @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="kek_care", queueing_lock="kek_care", lock="kek_care")

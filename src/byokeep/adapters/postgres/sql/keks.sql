@@ -194,15 +194,6 @@ UPDATE byokeep.kek_rotation r SET state = 'done', ended_at = clock_timestamp()
                       AND g.key_state NOT IN ('compromised', 'destroyed'))
 RETURNING r.moved;
 
--- name: kek_rotations_to_tidy
--- Profiles whose key a rotation moved that ended a while ago, and whose old records nobody has looked for since.
-SELECT DISTINCT g.client_id, g.profile_id
-  FROM byokeep.kek_rotation r
-  JOIN byokeep.profile_generation g ON g.holder = r.holder AND g.kek_id = r.kek_id AND g.kek_version >= r.to_version
- WHERE r.state = 'done' AND r.ended_at BETWEEN clock_timestamp() - make_interval(secs => :after_s) - interval '2 minutes'
-                                           AND clock_timestamp() - make_interval(secs => :after_s)
- LIMIT :limit;
-
 -- name: kek_last_check
 -- When each key was compared with its holder last, and what came of it.
 SELECT DISTINCT ON (f ->> 'kek') f ->> 'kek' AS kek_id, r.at, r.outcome, coalesce((f ->> 'found')::integer, 0) AS found,
