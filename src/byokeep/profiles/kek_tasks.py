@@ -27,7 +27,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -83,15 +83,6 @@ TOGETHER: Final = 16  # profiles whose rows follow in one transaction: a client'
 TIDY_AFTER_S: Final = 900.0  # seconds; by then nobody still uses a row read before the rotation ended
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewrapBatch:
-    """What one pass over a client's profiles came to."""
-
-    moved: int
-    waiting: int
-    blocked: int
-
-
 async def hand_out(tx: Tx, rotation: Rotation, actor: Actor) -> int:
     """Give a worker each client that has something on older versions; returns how many clients."""
     behind = await tx.all(ClientId, "kek_clients_behind", **rotation.older)
@@ -102,10 +93,9 @@ async def hand_out(tx: Tx, rotation: Rotation, actor: Actor) -> int:
     return len(behind)
 
 
-async def rewrap(
-    app: KekApp, actor: Actor, rotation_id: UUID, client_id: ClientId, *, limit: int = BATCH
-) -> RewrapBatch:
-    """Move up to ``limit`` profiles of a client; queues itself again while it makes progress, and ends the rotation.
+async def rewrap(app: KekApp, actor: Actor, rotation_id: UUID, client_id: ClientId, *, limit: int = BATCH) -> int:
+    """Move up to ``limit`` profiles of a client; returns how many keys. It queues itself again while it makes progress,
+    and ends the rotation.
 
     Raises:
         Unavailable: OpenBao or the database; it is retried.
@@ -115,58 +105,53 @@ async def rewrap(
     async with app.db.begin(every_client=True) as tx:
         rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation_id)
         if rotation.state == "done":
-            return RewrapBatch(moved=0, waiting=0, blocked=0)
+            return 0
         behind = await tx.all(dict, "kek_profiles_behind", client_id=client_id, **rotation.older, limit=limit)
         await check_protect(tx, app, holder=rotation.holder, kek_id=rotation.kek_id, version=rotation.to_version)
     free = [row["id"] for row in behind if not row["open"]]
-    outcomes: list[int] = []
+    moved = 0
     if free:
         async with custody_of(app, actor, client_id) as custody:
-            outcomes = await _all(app, actor, custody, rotation, client_id, free)
-    moved, blocked = sum(one for one in outcomes if one > 0), sum(1 for one in outcomes if one < 0)
+            moved = await _all(app, actor, custody, rotation, client_id, free)
     async with app.db.begin(every_client=True) as tx:
         now = await tx.one(Rotation, "kek_rotation_get", id=rotation_id)
         if not now.remaining:
             await _end(tx, actor, now)
         elif moved and len(behind) == limit:
             await kek.queue_rewrap(tx, rotation_id, client_id, actor)
-    return RewrapBatch(moved=moved, waiting=len(behind) - len(free), blocked=blocked)
+    return moved
 
 
 async def _all(
     app: KekApp, actor: Actor, custody: ProfileCustody, rotation: Rotation, client_id: ClientId, profile_ids: list[UUID]
-) -> list[int]:
-    """Move profiles in parallel; returns for each how many keys were moved, -1 if one cannot be moved."""
-    slots = asyncio.Semaphore(AT_ONCE)
+) -> int:
+    """Move profiles in parallel; returns how many keys were moved."""
+    slots, moved = asyncio.Semaphore(AT_ONCE), 0
 
-    async def one(profile_id: UUID) -> tuple[list[Rewritten], bool]:
+    async def one(profile_id: UUID) -> list[Rewritten]:
         async with slots:
             return await _write(app, actor, custody, rotation, client_id, profile_id)
 
-    outcomes: list[int] = []
     for start in range(0, len(profile_ids), TOGETHER):
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(profile_id)) for profile_id in profile_ids[start : start + TOGETHER]]
-        written = [task.result() for task in tasks]
-        late: list[Rewritten] = []
+        written = [move for task in tasks for move in task.result()]
         async with app.db.begin(client_id=client_id) as tx:
-            for moves, blocked in written:
-                kept = [await _keep(tx, actor, rotation, *move) for move in moves]
-                late += [move for move, done in zip(moves, kept, strict=True) if not done]
-                outcomes.append(-1 if blocked else sum(kept))
+            late = [move for move in written if not await _keep(tx, actor, rotation, *move)]
         for row, put in late:  # whoever opens the profile would take it for a record that was put back
             await custody.destroy(ProfileRef(row.client_id, row.profile_id), [put.version])
-    return outcomes
+        moved += len(written) - len(late)
+    return moved
 
 
 async def _write(
     app: KekApp, actor: Actor, custody: ProfileCustody, rotation: Rotation, client_id: ClientId, profile_id: UUID
-) -> tuple[list[Rewritten], bool]:
-    """Rewrite every record of a profile; returns the rewritten ones, and whether one cannot be, which alerts."""
+) -> list[Rewritten]:
+    """Rewrite every record of a profile, up to one that cannot be, which alerts; returns the rewritten ones."""
     async with app.db.begin(client_id=client_id) as tx:
         held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
         if held is not None and held.open:  # since the batch was chosen
-            return [], False
+            return []
         about = {"client_id": client_id, "profile_id": profile_id}
         rows = await tx.all(Generation, "kek_generations_behind", **about, **rotation.older)
     moved: list[Rewritten] = []
@@ -183,10 +168,10 @@ async def _write(
             async with app.db.begin(client_id=client_id) as tx:
                 await open_alert(tx, app, actor, reason="kek_rewrap_blocked", client_id=client_id, object_id=profile_id,
                                  key=f"kek_rewrap_blocked:{row.dek_id}:{error.code}")  # fmt: skip
-            return moved, True
+            break
         moved.append((row, written))
         cas = written.version
-    return moved, False
+    return moved
 
 
 async def _rewritten(
@@ -677,8 +662,8 @@ def register(queue: Queue, app: KekApp) -> None:
         with span("kek_rewrap"):
             async with app.db.begin(every_client=True) as tx:
                 rotation = await tx.one(Rotation, "kek_rotation_get", id=UUID(rotation_id))
-            batch = await rewrap(app, _in_name_of(rotation.started_by, app.ids.uuid()), rotation.id, client)
-        get_log().info("kek_rewrapped", tenant=client, count=batch.moved)
+            moved = await rewrap(app, _in_name_of(rotation.started_by, app.ids.uuid()), rotation.id, client)
+        get_log().info("kek_rewrapped", tenant=client, count=moved)
 
     @queue.task(name=kek.CHECK_TASK, retry=retry)
     async def check_task(**ids: str) -> None:
