@@ -301,7 +301,7 @@ async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelt
     codes = []
     at = {"holder": "transit", "kek_id": f"development-{client}", "version": 1}
     async with asked.app.db.begin(client_id=client) as tx:
-        now = (await kek.held(tx, kek_id=str(at["kek_id"]), version=1, lock=False)).now
+        now = (await kek.held(tx, kek_id=str(at["kek_id"]), version=1)).now
     for act in ("protect", "process"):
         try:
             async with asked.app.db.begin(client_id=client) as tx:

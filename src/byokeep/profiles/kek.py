@@ -176,7 +176,7 @@ async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int,
         algorithm=ALGORITHM, bits=KEK_BITS, owner=app.limits.kek_owner, made_at=periods.starts_at,
         protect_until=periods.protects_until, process_until=periods.processes_until, changed_by=actor.id,
     )  # fmt: skip
-    kek = await tx.one(Kek, "kek_hold", **place)
+    kek = await tx.one(Kek, "kek_look", **place)
     if made is not None:
         await note(tx, EventName.KEK_MADE, actor, kek, Outcome.INTENDED, **made_fields(kek))
     return kek
@@ -228,13 +228,10 @@ async def compromised_late(tx: Tx, actor: Actor, kek: Kek, *, reason: str) -> No
     await note(tx, EventName.KEK_CHANGED, actor, kek, Outcome.INTENDED, **steps, reason=reason)
 
 
-async def held(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int, lock: bool = True) -> Kek:
-    """Return one version, locked until the transaction ends; without ``lock`` for a caller that has locked the key.
-
-    Raises:
-        NotFound: ``not_found``.
-    """
-    return await tx.one(Kek, "kek_hold" if lock else "kek_look", holder=holder, kek_id=kek_id, version=version)
+async def held(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int) -> Kek:
+    """Return one version, its key locked until the transaction ends. Raises NotFound(``not_found``)."""
+    await tx.all(None, "kek_lock", kek_id=kek_id)
+    return await tx.one(Kek, "kek_look", holder=holder, kek_id=kek_id, version=version)
 
 
 async def suspensions(tx: Tx, kek: Kek) -> tuple[Suspension, ...]:

@@ -214,8 +214,7 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
     changed, said = EventName.KEK_CHANGED, _named(kek, KeyState.COMPROMISED)
     recording = recorded(app, actor, Verb.KEK_COMPROMISE, refused_as=changed, fields=said)
     async with recording, app.db.begin(every_client=True) as tx:  # all of it: of a destroyed one it is said once
-        await tx.all(None, "kek_lock", kek_id=kek_id)
-        now = await held(tx, holder=kek.holder, kek_id=kek_id, version=version, lock=False)
+        now = await held(tx, holder=kek.holder, kek_id=kek_id, version=version)
         if now.state is KeyState.DESTROYED:
             await compromised_late(tx, actor, now, reason=reason)
         elif now.state is not KeyState.COMPROMISED:

@@ -427,7 +427,6 @@ async def _announced(app: App, actor: Actor, scope: KekScope, status: KekStatus,
 
 async def _turn(tx: Tx, app: App, actor: Actor, made: Kek, identity: str, *, reason: str) -> Rotation | None:
     """In one transaction the new version protects, older ones only open, and a rotation begins (not for the first)."""
-    await tx.all(None, "kek_lock", kek_id=made.kek_id)
     now = await kek.held(tx, kek_id=made.kek_id, version=made.version)
     if now.state is not KeyState.PRE_ACTIVATION:
         return None

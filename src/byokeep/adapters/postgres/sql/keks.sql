@@ -23,18 +23,6 @@ SELECT k.holder, k.kek_id, k.version, k.client_id, k.environment, k.algorithm, k
   FROM byokeep.kek_version k
  WHERE k.holder = :holder AND k.kek_id = :kek_id AND k.version = :version;
 
--- name: kek_hold
--- One version, held until the transaction ends.
-SELECT k.holder, k.kek_id, k.version, k.client_id, k.environment, k.algorithm, k.bits, k.state, k.owner, k.made_at,
-       k.protect_until, k.process_until, k.compromised_at, k.changed_at, k.changed_by, k.identity,
-       clock_timestamp() AS now,
-       (SELECT count(*) FROM byokeep.profile_generation g
-         WHERE g.holder = k.holder AND g.kek_id = k.kek_id AND g.kek_version = k.version
-           AND g.key_state <> 'destroyed') AS dependents
-  FROM byokeep.kek_version k
- WHERE k.holder = :holder AND k.kek_id = :kek_id AND k.version = :version
-   FOR UPDATE;
-
 -- name: kek_lock
 -- Whoever makes, rotates or ends a version of one key stands in line here.
 SELECT pg_advisory_xact_lock(hashtextextended('kek:' || CAST(:kek_id AS text), 0));
