@@ -188,6 +188,26 @@ async def test_a_rewrap_waits_for_who_has_the_profile_open(keys: Keys) -> None:
     assert keys.sql(f"SELECT kek_version FROM byokeep.profile_generation WHERE profile_id = '{free}'") == "2"
 
 
+async def test_a_rotation_in_the_middle_of_a_comparison_is_no_finding(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenBao was asked before the new version was made, and the rows are read after: it is asked again."""
+    client = await keys.client()
+    await keys.kek(client)
+    compared, asked = kek_tasks.compared, list[int]()
+
+    async def slowly(*given: Any) -> Any:
+        status = await compared(*given)
+        asked.append(status.newest)
+        if len(asked) == 1:
+            await rotated(keys, client, 1)
+        return status
+
+    monkeypatch.setattr(kek_tasks, "compared", slowly)
+    assert await kek_tasks.check(keys.app, keys.system, client) == ()
+    assert keys.stand.alerts() == []
+
+
 async def test_two_passes_of_one_client_leave_nothing_that_no_row_stands_for(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

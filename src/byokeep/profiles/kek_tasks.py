@@ -458,15 +458,14 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
     scope = KekScope(environment=app.environment, client_id=client_id)
     try:
         async with custody_of(app, actor, client_id) as custody:
-            status = await compared(app, custody.keys, scope)
+            status, rows = await _seen(app, custody.keys, scope)
     except ByokeepError:
         async with app.db.begin(every_client=True) as tx:
-            for known in (await kek.versions(tx, ids=[client_id]))[-1:]:
-                await kek.note(tx, EventName.KEK_CHECKED, actor, known, Outcome.FAILED, found=0, cause="unknown")
+            for last in (await kek.versions(tx, ids=[client_id]))[-1:]:
+                await kek.note(tx, EventName.KEK_CHECKED, actor, last, Outcome.FAILED, found=0, cause="unknown")
         raise
-    rows = await _rows(app, status.kek_id)
     await _pin(app, status, rows)
-    found = list(differences(status, {row.version: row.state for row in rows}))
+    found = list(differences(status, _states(rows)))
     found += [
         Difference(version=row.version, finding=KekFinding.HISTORY) for row in rows if not await _proved(app, row)
     ]
@@ -484,6 +483,18 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
             await kek.note(tx, EventName.KEK_CHECKED, actor, rows[-1], outcome, count=len(rows),
                                  found=len(found) + len(broken), cause=cause)  # fmt: skip
     return tuple(found)
+
+
+async def _seen(app: App, keys: TransitKeys, scope: KekScope) -> tuple[KekStatus, list[Kek]]:
+    """Return what OpenBao shows, and the rows of the same time: a version made or ended meanwhile is no difference."""
+    while True:
+        before, status = _states(await _rows(app, scope.tenant_kek)), await compared(app, keys, scope)
+        if _states(rows := await _rows(app, scope.tenant_kek)) == before:
+            return status, rows
+
+
+def _states(rows: list[Kek]) -> dict[int, KeyState]:
+    return {row.version: row.state for row in rows}
 
 
 async def _pin(app: KekApp, status: KekStatus, rows: list[Kek]) -> None:
