@@ -299,7 +299,7 @@ async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId
             may_protect(known.state, known.now, known.periods)
             return known
         if pending is None and (status.newest or rows):
-            await _alarm(app, actor, status.kek_id, client_id, status.newest, KekFinding.UNKNOWN)
+            await _alarm(app, actor, client_id, KekFinding.UNKNOWN, f"{status.kek_id}:{status.newest}")
             step = "Somebody made a version outside byokeep. See `byokeep kek status`."
             raise Integrity(KekFinding.UNKNOWN.value, next_step=step, version=status.newest)
         try:
@@ -333,9 +333,7 @@ async def confirm(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, ma
         raise unusable(shown.fault)
     if shown is not None and await _confirmed(app, keys, scope, made):
         return shown.identity
-    async with app.db.begin(every_client=True) as tx:
-        await open_alert(tx, app, actor, reason=UNCONFIRMED, client_id=scope.client_id, object_id=scope.client_id,
-                          key=f"{UNCONFIRMED}:{made.kek_id}:{made.version}")  # fmt: skip
+    await _alarm(app, actor, scope.client_id, UNCONFIRMED, f"{made.kek_id}:{made.version}")
     raise Integrity(UNCONFIRMED, next_step="Seal nothing until somebody has looked at OpenBao.", version=made.version)
 
 
@@ -475,7 +473,7 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
             await open_alert(tx, app, actor, reason="dek_history_broken", client_id=row["client_id"],
                               object_id=row["profile_id"], key=f"dek_history_broken:{row['dek_id']}")  # fmt: skip
     for one in found:
-        await _alarm(app, actor, status.kek_id, client_id, one.version, one.finding)
+        await _alarm(app, actor, client_id, one.finding, f"{status.kek_id}:{one.version}")
     if rows:
         cause = found[0].finding.value if found else "dek_history_broken" if broken else "match"
         outcome = Outcome.FAILED if found or broken else Outcome.OK
@@ -506,10 +504,11 @@ async def _pin(app: KekApp, status: KekStatus, rows: list[Kek]) -> None:
 
 
 async def _proved(app: KekApp, row: Kek) -> bool:
+    at = {"kek_id": row.kek_id, "version": row.version}
     async with app.db.begin(every_client=True) as tx:
-        moves = await tx.all(kek.KekMove, "kek_transitions", kek_id=row.kek_id, version=row.version)
-        records = await tx.one(int, "kek_moves_on_record", client_id=row.client_id, installation=app.installation_id,
-                               kek_id=row.kek_id, version=row.version)  # fmt: skip
+        moves = await tx.all(kek.KekMove, "kek_transitions", **at)
+        here = {"client_id": row.client_id, "installation": app.installation_id}
+        records = await tx.one(int, "kek_moves_on_record", **here, **at)
     steps = [(one.state_from, one.state_to) for one in moves]
     return records == len(moves) and follows(KeyState.PRE_ACTIVATION, steps, row.state.value)
 
@@ -548,10 +547,10 @@ async def end_versions(
     return ended
 
 
-async def _alarm(app: App, actor: Actor, kek_id: str, client_id: UUID, version: int, finding: KekFinding) -> None:
-    async with app.db.begin(every_client=True) as tx:
-        await open_alert(tx, app, actor, reason=finding.value, client_id=client_id, object_id=client_id,
-                          key=f"{finding.value}:{kek_id}:{version}")  # fmt: skip
+async def _alarm(app: App, actor: Actor, client_id: UUID, reason: str, place: str) -> None:
+    async with app.db.begin(client_id=client_id) as tx:
+        await open_alert(tx, app, actor, reason=str(reason), client_id=client_id, object_id=client_id,
+                         key=f"{reason}:{place}")  # fmt: skip
 
 
 async def _rows(app: App, kek_id: str) -> list[Kek]:
@@ -589,10 +588,8 @@ async def go_on(app: KekApp) -> int:
 
 async def compare(app: KekApp) -> int:
     """Compare the keys that have not been compared for a while; returns how many."""
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(
-            ClientId, "keks_to_check", installation=app.installation_id, within_s=CHECK_EVERY_S, limit=_AT_ONCE
-        )
+    asked = {"installation": app.installation_id, "within_s": CHECK_EVERY_S, "limit": _AT_ONCE}
+    found = await app.db.read(ClientId, "keks_to_check", asked, every_client=True)
     for client_id in found:
         with suppress(ByokeepError):  # on record, and tried again
             await check(app, app.system(), client_id)
@@ -625,9 +622,7 @@ async def _told(app: KekApp, actor: Actor, client_id: ClientId) -> AsyncIterator
     except Unavailable:
         raise
     except ByokeepError as error:
-        async with app.db.begin(client_id=client_id) as tx:
-            await open_alert(tx, app, actor, reason="kek_not_moved", client_id=client_id, object_id=client_id,
-                             key=f"kek_not_moved:{client_id}:{error.code}")  # fmt: skip
+        await _alarm(app, actor, client_id, "kek_not_moved", f"{client_id}:{error.code}")
 
 
 _TRIES: Final = 5
