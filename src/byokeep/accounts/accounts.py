@@ -23,7 +23,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.accounts.model import Connection, PlatformAccount, end_consent
+from byokeep.accounts.model import Connection, PlatformAccount, drop_consent
 from byokeep.core import profile as life
 from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.core.events import EventName
@@ -358,7 +358,8 @@ async def disconnect(
             await _alone(tx, found)
         if not await tx.maybe(UUID, "grant_rest", client_id=client_id, account_id=found.id):
             raise _not_connected(found)
-        await _end_consents(tx, actor, found)
+        for one in await tx.all(Connection, "connections_of", client_id=client_id, account_id=found.id):
+            await drop_consent(tx, actor, one)
         for ref in await tx.all(refs.ref_from, "account_ref_any", client_id=client_id, account_id=found.id):
             await refs.move(tx, app, actor, ref, to=KeyState.DEACTIVATED, reason="disconnected")
         await _set_lanes(tx, actor, found, LanePolicy.OFF)
@@ -383,16 +384,6 @@ def ending_whole_consents(platforms: Iterable[str]) -> list[str]:
     """Return those of some platforms where the end of one account ends all that its owner consented to with our app."""
     whole = {one.provider.value for one in PLATFORM_DESCRIPTORS.values() if one.oauth and one.oauth.revokes_all}
     return sorted(whole & set(platforms))
-
-
-async def _end_consents(tx: Tx, actor: Actor, account: PlatformAccount) -> None:
-    """End an account's consents in progress. The finisher of one that is being finished gives its tokens back."""
-    same = {"client_id": account.client_id, "account_id": account.id}
-    for one in await tx.all(Connection, "connections_of", **same):
-        if one.state == "taken":
-            await tx.one(UUID, "connection_disown", client_id=one.client_id, id=one.id)
-        else:
-            await end_consent(tx, actor, one, account, to="expired", reason="disconnected")
 
 
 async def _find(app: WebApp, actor: Actor, verb: Verb, client_id: ClientId, where: str, account: str) -> AccountState:

@@ -171,6 +171,15 @@ async def end_consent(
     return True
 
 
+async def drop_consent(tx: Tx, actor: Actor, one: Connection) -> None:
+    """End a consent in progress of an account that is disconnected; whoever is finishing it gives its tokens back."""
+    if one.state == "taken":
+        await tx.one(UUID, "connection_disown", client_id=one.client_id, id=one.id)
+        return
+    account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+    await end_consent(tx, actor, one, account, to="expired", reason="disconnected")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformAccount:
     """An account as it must identify itself."""

@@ -30,7 +30,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.accounts.accounts import ending_whole_consents
-from byokeep.accounts.model import Connection, PlatformAccount, end_consent
+from byokeep.accounts.model import Connection, drop_consent
 from byokeep.core.audit import canonical_payload
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
@@ -250,7 +250,7 @@ async def _cut(tx: Tx, actor: Actor, asked: RevocationRequest, run: Run, found: 
     accounts = [one.object_id for one in found if one.kind == "account"]
     await tx.all(UUID, "revocation_hold_grants", accounts=accounts)
     for consent in await tx.all(Connection, "revocation_consents", accounts=accounts):
-        await _end_consent(tx, actor, consent)
+        await drop_consent(tx, actor, consent)
     await tx.one(int, "revocation_end_jobs", **_jobs_of(actor, asked, found))
     seqs: dict[UUID, int] = {}
     for at in range(0, len(found), AT_ONCE):
@@ -293,15 +293,6 @@ async def _cut_some(
         seqs=[seqs[one.object_id] for one in found],
     )  # fmt: skip
     await tx.all(None, "revocation_hold")
-
-
-async def _end_consent(tx: Tx, actor: Actor, one: Connection) -> None:
-    """End a consent in progress; the finisher of one that is being finished gives its tokens back."""
-    if one.state == "taken":
-        await tx.one(UUID, "connection_disown", client_id=one.client_id, id=one.id)
-        return
-    account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
-    await end_consent(tx, actor, one, account, to="expired", reason="disconnected")
 
 
 def _event(actor: Actor, name: EventName, client_id: UUID, object_id: UUID, **fields: FieldValue) -> Event:
