@@ -25,7 +25,7 @@ from byokeep.core.model import ClientId, Provider
 from byokeep.core.reenable import CanaryStarted, Event, IdentityChecked, Reauthorised, RecoveryCause, ScopesChecked
 from byokeep.core.ref import SecretRef
 from byokeep.jobs import reenabling
-from byokeep.jobs.jobs import custody_job
+from byokeep.jobs.jobs import in_custody
 from byokeep.kernel import incidents
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.incidents import MOST_A_DAY
@@ -692,8 +692,8 @@ async def test_a_key_that_was_retired_before_it_leaked_is_led_to_its_end(desk: D
     assert (await desk.call("GET", f"/v1/rotations/{again}", "operator"))[1]["state"] == "complete"
     assert await desk.web.intake.live_versions(place) == [1, 3]
     if gone:
-        job = custody_job(desk.worker, desk.worker.custodian.close, place.client_id, "openrouter")
-        async with job as job_id, desk.worker.custodian.open(job_id) as custody:
+        at = desk.worker.custodian
+        async with in_custody(desk.worker, at.open, at.close, place.client_id, "openrouter") as custody:
             await custody.destroy(place, [1])
     assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", retired | {"to": "compromised"}))[0] == 200
     await kill(desk, client)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -33,7 +33,7 @@ from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.sealed_record import KEPT
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.jobs.jobs import custody_job
+from byokeep.jobs.jobs import in_custody
 from byokeep.kernel.app import App
 from byokeep.kernel.ports import Custodian, ValueCustody, Written
 from byokeep.platforms.client import PlatformClient
@@ -249,16 +249,13 @@ class UnderWay(Generic[K]):
         return len(self._running)
 
 
-@asynccontextmanager
-async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> AsyncIterator[ValueCustody]:
+def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> AbstractAsyncContextManager[ValueCustody]:
     """Hold a custody lease of a job of its own.
 
     Raises:
         ByokeepError: There is no custodian, or the broker gives no lease.
     """
-    job = custody_job(app, app.custodian.close, client_id, provider.value)
-    async with job as job_id, app.custodian.open(job_id) as custody:
-        yield custody
+    return in_custody(app, app.custodian.open, app.custodian.close, client_id, provider.value)
 
 
 @asynccontextmanager

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
@@ -44,6 +44,8 @@ from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,23 +151,26 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec, **of: str) -> 
 
 
 @asynccontextmanager
-async def custody_job(
-    app: App, close: Callable[[UUID], Awaitable[None]], client_id: ClientId, secret: str, *, by: Actor | None = None
-) -> AsyncIterator[UUID]:
-    """Open a custody job for one secret of a client, and close it with the block; one that stays open expires.
+async def in_custody(
+    app: App, opened: Callable[[UUID], AbstractAsyncContextManager[C]], close: Callable[[UUID], Awaitable[None]],
+    client_id: ClientId, secret: str, *, by: Actor | None = None,
+) -> AsyncIterator[C]:  # fmt: skip
+    """Hold custody of one secret of a client, under a job of its own that ends with it; one that stays open expires.
 
     Args:
-        close: Ends a job as the custodian to whom it was given.
+        opened: Holds a custody lease of a job, as the custodian to whom it is given.
+        close: Ends a job as that custodian.
         by: Whose request it is; default the process itself.
 
     Raises:
-        As :func:`open_job`.
+        As :func:`open_job`, and as ``opened``.
     """
     spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(secret,))
     async with app.db.begin(client_id=client_id) as tx:
         job = await open_job(tx, app, by or app.system(), spec)
     try:
-        yield job.id
+        async with opened(job.id) as custody:
+            yield custody
     finally:
         with suppress(ByokeepError):
             await close(job.id)

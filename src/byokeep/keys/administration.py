@@ -12,7 +12,7 @@ It may not decide what the key is used for: rotations and exposure reports do.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -22,7 +22,7 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.ref import SecretPart
 from byokeep.core.secret import Secret
-from byokeep.jobs.jobs import custody_job
+from byokeep.jobs.jobs import in_custody
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx, ValueCustody
@@ -55,12 +55,9 @@ async def admin_of(tx: Tx, client_id: ClientId, provider: Provider) -> AdminKey 
     return await tx.maybe(AdminKey, "rotation_admin", client_id=client_id, provider=provider.value)
 
 
-@asynccontextmanager
-async def custody_of(app: WorkerApp, run: KeyRotation) -> AsyncIterator[ValueCustody]:
+def custody_of(app: WorkerApp, run: KeyRotation) -> AbstractAsyncContextManager[ValueCustody]:
     """Hold custody of the versions of a rotation's key, and of its administrator's."""
-    job = custody_job(app, app.custodian.close, run.client_id, run.provider.value)
-    async with job as job_id, app.custodian.open(job_id) as custody:
-        yield custody
+    return in_custody(app, app.custodian.open, app.custodian.close, run.client_id, run.provider.value)
 
 
 @asynccontextmanager

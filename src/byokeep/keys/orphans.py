@@ -22,7 +22,7 @@ from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.core.ref import SecretPart, SecretRef, parse_provider
-from byokeep.jobs.jobs import custody_job
+from byokeep.jobs.jobs import in_custody
 from byokeep.kernel import procedures
 from byokeep.kernel.app import WebApp, WorkerApp
 from byokeep.kernel.command import command, recorded
@@ -73,8 +73,7 @@ async def purge(app: WebApp, actor: Actor, client_id: ClientId, provider: str) -
 async def _purged(app: WorkerApp, actor: Actor, run: Run) -> Fields:
     """Destroy what was approved and still has no record."""
     client_id, provider, count = ClientId(run.client_id or run.id), Provider(run.facts["provider"]), 0
-    job = custody_job(app, app.custodian.close, client_id, provider.value)
-    async with job as job_id, app.custodian.open(job_id) as custody:
+    async with in_custody(app, app.custodian.open, app.custodian.close, client_id, provider.value) as custody:
         for called, part in _PARTS.items():
             place = SecretRef(client_id, provider, part)
             approved = [number for name, number in run.facts.items() if name.startswith(f"{called}_")]

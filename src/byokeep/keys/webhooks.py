@@ -33,7 +33,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretPart, SecretRef, parse_provider
 from byokeep.core.secret import Secret
 from byokeep.core.webhook import MIN_KEY, SCHEMES
-from byokeep.jobs.jobs import custody_job
+from byokeep.jobs.jobs import in_custody
 from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, ValueCustody
@@ -322,8 +322,8 @@ async def _clean(
     async with app.db.begin(client_id=place.client_id) as tx:
         if await _on_its_way(tx, place, older_than_s):
             return 0
-    job = custody_job(app, app.custodian.close, place.client_id, place.provider.value)
-    async with job as job_id, app.custodian.open(job_id) as custody:
+    at = app.custodian
+    async with in_custody(app, at.open, at.close, place.client_id, place.provider.value) as custody:
         return await _destroy(app, place, lost, custody, restored, older_than_s)
 
 

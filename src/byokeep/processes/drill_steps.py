@@ -45,7 +45,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs import switches
-from byokeep.jobs.jobs import custody_job
+from byokeep.jobs.jobs import in_custody
 from byokeep.kernel.app import BrokerApp, WorkerApp
 from byokeep.kernel.durable_write import durable_write
 from byokeep.kernel.store_recording import probe
@@ -308,8 +308,8 @@ async def _keys(app: WorkerApp, client: ClientId) -> dict[str, str]:
     for row in rows:
         provider = Provider(row["provider"])
         try:
-            job = custody_job(app, app.custodian.close, client, provider.value)
-            async with job as job_id, app.custodian.open(job_id) as custody:
+            at = app.custodian
+            async with in_custody(app, at.open, at.close, client, provider.value) as custody:
                 with await custody.read(SecretRef(client, provider), row["version"]) as value:
                     found = await app.identify(provider, value)
             told[provider.value] = "" if found.verified else found.status.value

@@ -16,8 +16,8 @@ It may not talk to OpenBao: :mod:`.kek_tasks` does, in the worker.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -40,7 +40,7 @@ from byokeep.core.kek import (
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import PROFILE, Actor, ClientId
 from byokeep.core.ref import ProfileRef
-from byokeep.jobs.jobs import custody_job
+from byokeep.jobs.jobs import in_custody
 from byokeep.kernel.app import App
 from byokeep.kernel.ports import ArtifactStore, Custody, Tx
 from byokeep.kernel.record import record
@@ -408,10 +408,7 @@ class KekApp(App):
     artifacts: ArtifactStore
 
 
-@asynccontextmanager
-async def custody_of(app: KekApp, actor: Actor, client_id: ClientId) -> AsyncIterator[ProfileCustody]:
+def custody_of(app: KekApp, actor: Actor, client_id: ClientId) -> AbstractAsyncContextManager[ProfileCustody]:
     """Hold a custody lease for a client's keys, of a job of its own. Raises as ``open_keys``."""
-    by = app.system(actor.request_id)
-    job = custody_job(app, app.custodian.close, client_id, PROFILE, by=by)
-    async with job as job_id, app.custodian.open_keys(job_id) as custody:
-        yield custody
+    by, at = app.system(actor.request_id), app.custodian
+    return in_custody(app, at.open_keys, at.close, client_id, PROFILE, by=by)

@@ -26,10 +26,11 @@ It may not act without a lease of a custody job: it has no standing right.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -46,7 +47,7 @@ from byokeep.core.profile import ProfileAct, ProfileTask, Purpose
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import blob_key, parse_record
 from byokeep.core.vault_incident import ENDED, SessionEnd
-from byokeep.jobs.jobs import custody_job
+from byokeep.jobs.jobs import in_custody
 from byokeep.kernel.app import EVERY_MINUTE
 from byokeep.kernel.asking import require_asked
 from byokeep.kernel.command import open_alert
@@ -447,12 +448,12 @@ async def _destroy_record(custody: ProfileCustody, profile: Profile, dek_id: UUI
         await custody.destroy(ref, strange)
 
 
-@asynccontextmanager
-async def _custody(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> AsyncIterator[ProfileCustody]:
+def _custody(
+    app: ProfileApp, client_id: ClientId, profile_id: UUID
+) -> AbstractAsyncContextManager[ProfileCustody]:
     """Hold a custody lease of a job of its own."""
-    job = custody_job(app, app.custodian.close, client_id, PROFILE)
-    async with job as job_id, app.custodian.open_profile(job_id, profile_id) as custody:
-        yield custody
+    opened = partial(app.custodian.open_profile, profile_id=profile_id)
+    return in_custody(app, opened, app.custodian.close, client_id, PROFILE)
 
 
 def register(queue: Queue, app: ProfileApp) -> None:
