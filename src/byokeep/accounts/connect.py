@@ -186,19 +186,6 @@ _AGAIN: Final = "Start the connection again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """A consent that waits for its person. ``url`` and ``binding`` are only for whoever started it."""
-
-    id: UUID
-    sop_id: UUID
-    account_id: UUID
-    url: str = field(repr=False)
-    binding: str = field(repr=False)
-    redirect_uri: str
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentAnswer:
     """What the person's browser brought back. ``redirect`` = the address that it came to, without its query."""
 
@@ -222,8 +209,10 @@ class _Wish:
 async def start(
     app: WebApp, actor: Actor, client_id: ClientId, *, login: str, account: str, purposes: Sequence[str] | None = None,
     wanted: str | None = None,
-) -> Started:  # fmt: skip
-    """Start a consent. One that was started for the same account and is not answered ends.
+) -> tuple[Connection, str, str]:  # fmt: skip
+    """Start a consent; returns it, with the address and the binding that are only for whoever started it.
+
+    One that was started for the same account and is not answered ends.
 
     Args:
         account: Our name for the account; a new one is created, without names until the platform gives them.
@@ -258,11 +247,7 @@ async def start(
             if purposes is None:
                 wish = replace(wish, purposes=_former(grant, info))
             replaces = await _replaces(tx, actor, known, grant, wish)
-            made, url = await _begin(tx, app, actor, wish, ours, known, replaces, (state, binding))
-    return Started(
-        id=made.id, sop_id=made.sop_id, account_id=known.id, url=url, binding=binding, redirect_uri=made.redirect_uri,
-        expires_at=made.expires_at,
-    )  # fmt: skip
+            return *await _begin(tx, app, actor, wish, ours, known, replaces, (state, binding)), binding
 
 
 def _wish(info: PlatformDescriptor, account: str, purposes: Sequence[str], wanted: str | None) -> _Wish:

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from byokeep.accounts import accounts, connect
 from byokeep.accounts.accounts import AccountState, Refresher
-from byokeep.accounts.connect import ConsentAnswer, Started
+from byokeep.accounts.connect import ConsentAnswer
 from byokeep.accounts.model import Connection, OurApp, PlatformAccount
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import shown, spelt
@@ -227,11 +227,11 @@ class AppsReply(Reply):
 
 
 class StartedReply(
-    Reply, of=Started, shows="connection=id sop=sop_id account_id authorize_url binding redirect_uri expires_at"
+    Reply, of=Connection, shows="connection=id sop=sop_id account_id authorize_url binding redirect_uri expires_at"
 ):
     """A consent as it begins, this once with its address and binding."""
 
-    authorize_url: Annotated[str, Field(validation_alias="url", repr=False)]
+    authorize_url: Annotated[str, Field(repr=False)]
     binding: Annotated[str, Field(repr=False)]
 
 
@@ -300,12 +300,13 @@ def consent_routes(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
     )  # fmt: skip
     async def begin(
         request: Request, client_id: PathId, login: str, account: str, actor: Actor, body: ConnectBody
-    ) -> Started:
+    ) -> dict[str, Any]:
         """Begin to connect an account; the address and the binding are for the caller alone."""
         spend(request, writes, actor, ClientId(client_id))
-        return await connect.start(
+        made, url, binding = await connect.start(
             app, actor, ClientId(client_id), login=login, account=account, purposes=body.purposes, wanted=body.pick
         )
+        return StartedReply.fields(made, authorize_url=url, binding=binding)
 
     @routes.post(
         "/connections/{connection_id}/answer", response_model=ConnectionReply, openapi_extra=raw_body(),

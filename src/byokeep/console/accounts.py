@@ -114,13 +114,14 @@ def _new(console: Console) -> None:
         about = client_of(request)
         wanted = None if given["again"] else [name for name in ("publish", "engage") if given[name]]
         spend(request, console.writes, who.actor, about)
-        started = await connect.start(
+        started, url, binding = await connect.start(
             console.app, who.actor, about, login=given["login"], account=given["account"], purposes=wanted,
             wanted=given["pick"] or None,
         )  # fmt: skip
         client = await clients.get_client(console.app, who.actor, about)
-        reply = console.page(request, "consent.html", who=who, error=None, client=client, started=started, given=given)
-        keep(reply, BINDING, f"{started.id}.{started.binding}")
+        more = {"client": client, "started": started, "url": url, "given": given}
+        reply = console.page(request, "consent.html", who=who, error=None, **more)
+        keep(reply, BINDING, f"{started.id}.{binding}")
         return reply
 
     console.add("GET", "/clients/{client_id}/new-account", new_account)

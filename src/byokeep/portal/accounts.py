@@ -77,10 +77,12 @@ def _one(console: Console) -> None:
 def _consent(console: Console) -> None:
     async def begin(request: Request, who: Visitor, _given: dict[str, str]) -> Response:
         one = await _own(console, request, who)
-        begun = await connect.start(console.app, who.actor, client_of(who), login=_login_of(one), account=one.account)
+        at = {"login": _login_of(one), "account": one.account}
+        begun, url, binding = await connect.start(console.app, who.actor, client_of(who), **at)
         ours = urlsplit(begun.redirect_uri).path == BACK
-        reply = console.page(request, "consent.html", who=who, one=one, named=provider_name, begun=begun, ours=ours)
-        keep(reply, CONSENT, f"{begun.id}.{begun.binding}")
+        reply = console.page(request, "consent.html", who=who, one=one, named=provider_name, begun=begun, url=url,
+                             ours=ours)  # fmt: skip
+        keep(reply, CONSENT, f"{begun.id}.{binding}")
         return reply
 
     async def back(request: Request) -> Response:  # a visit from elsewhere does not bring the session's cookies

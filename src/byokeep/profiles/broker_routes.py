@@ -15,6 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import Field
 
 from byokeep.core.model import Actor
+from byokeep.core.sealed_record import StoredArtifact
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import BYTES, Routes, answers, raw_body
 from byokeep.http.reply import AtOffset, Reply
@@ -22,6 +23,7 @@ from byokeep.http.request import Authenticator, Id, PathId, Strict, json_body, s
 from byokeep.jobs.broker_routes import StatusReply, ValidForReply
 from byokeep.kernel.app import BrokerApp
 from byokeep.profiles import checkout
+from byokeep.profiles.openings import GenerationPlan
 from byokeep.sealing.generation import Generation
 
 T = TypeVar("T")
@@ -78,12 +80,16 @@ class OpenedReply(Reply, of=checkout.OpenedProfile, shows="epoch life_s beat_s p
     generation: OpenedGenerationReply
 
 
-class AnnouncedReply(Reply, of=checkout.AnnouncedReseal, shows="generation blob_key path created_by created_at"):
+class AnnouncedReply(Reply, of=GenerationPlan, shows="generation blob_key path created_by=sealed_by created_at"):
     """Where and as what a seal that was announced is written."""
 
+    created_at: str
 
-class BlobReply(Reply, of=checkout.StoredRecord, shows="blob_sha256=sha256_hex blob_size=size receipt"):
+
+class BlobReply(Reply, of=StoredArtifact, shows="blob_sha256=sha256_hex blob_size=size receipt"):
     """A blob that was written."""
+
+    receipt: str
 
 
 class GenerationNumberReply(Reply):
@@ -124,12 +130,10 @@ def _using(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
     @routes.get("/{epoch}/blob", response_class=StreamingResponse, responses=answers(BYTES, _BINARY))
     async def take_blob(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor) -> StreamingResponse:
         """Take the sealed blob of what the job has open."""
-        found = await checkout.blob(app, actor, job_id, profile_id, epoch)
-        headers = {
-            "Content-Length": str(found.size),
-            "Repr-Digest": f"sha-256=:{base64.b64encode(found.sha256).decode()}:",
-        }
-        return StreamingResponse(await _begun(found.chunks), media_type=BYTES, headers=headers)
+        sealed, chunks = await checkout.blob(app, actor, job_id, profile_id, epoch)
+        digest = f"sha-256=:{base64.b64encode(sealed.blob_sha256).decode()}:"
+        headers = {"Content-Length": str(sealed.blob_size), "Repr-Digest": digest}
+        return StreamingResponse(await _begun(chunks), media_type=BYTES, headers=headers)
 
     @routes.post("/{epoch}/end", response_model=StatusReply)
     async def end_profile(
@@ -153,19 +157,21 @@ def _sealing(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
     @routes.post("/{epoch}/seals", status_code=201, response_model=AnnouncedReply)
     async def announce_seal(
         job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor, body: AnnounceBody
-    ) -> checkout.AnnouncedReseal:
+    ) -> dict[str, Any]:
         """Announce a seal before anything of it is written."""
         emergency.require_room()
-        return await checkout.announce(app, actor, job_id, profile_id, epoch, body.base, body.dek_id)
+        plan, at = await checkout.announce(app, actor, job_id, profile_id, epoch, body.base, body.dek_id)
+        return AnnouncedReply.fields(plan, created_at=at)
 
     @routes.put("/{epoch}/seals/{dek_id}/blob", status_code=201, response_model=BlobReply, openapi_extra=raw_body())
     async def put_blob(
         request: Request, job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor
-    ) -> checkout.StoredRecord:
+    ) -> dict[str, Any]:
         """Write an announced blob, once."""
         emergency.require_room()
         chunks = stream_bytes(request, media=BYTES)
-        return await checkout.put_blob(app, actor, job_id, profile_id, epoch, dek_id, chunks)
+        done, receipt = await checkout.put_blob(app, actor, job_id, profile_id, epoch, dek_id, chunks)
+        return BlobReply.fields(done, receipt=receipt)
 
     @routes.post("/{epoch}/seals/{dek_id}/record", response_model=GenerationNumberReply)
     async def record_seal(

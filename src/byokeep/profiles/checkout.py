@@ -86,15 +86,6 @@ class OpenedProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
-    """A sealed blob on its way to the one who may open it."""
-
-    sha256: bytes
-    size: int
-    chunks: AsyncGenerator[bytes, None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Holder:
     """A job that has a profile open, or says so. Every question about it carries these values."""
 
@@ -230,8 +221,10 @@ async def beat(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
     return app.limits.lease_life_s
 
 
-async def blob(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int) -> Blob:
-    """Return the sealed blob of the generation that the job has open.
+async def blob(
+    app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int
+) -> tuple[Generation, AsyncGenerator[bytes, None]]:
+    """Return the generation that the job has open, and its sealed blob.
 
     Raises:
         NotFound, Denied, Conflict: As :func:`beat`.
@@ -243,7 +236,7 @@ async def blob(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
         sealed = await _newest(tx, profile)
     expected = StoredArtifact(size=sealed.blob_size, sha256_hex=sealed.blob_sha256.hex())
     chunks = _looked_at(app, actor, profile, app.artifacts.get(holder.client_id, key_of(sealed), expected))
-    return Blob(sha256=sealed.blob_sha256, size=sealed.blob_size, chunks=chunks)
+    return sealed, chunks
 
 
 async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, cause: str) -> None:
@@ -370,26 +363,6 @@ async def _just_opened(tx: Tx, holder: _Holder) -> list[Generation]:
     return rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnnouncedReseal:
-    """Where a seal goes, and what its manifest must say of who made it and when: the server's word."""
-
-    generation: int
-    blob_key: str
-    path: str
-    created_by: UUID
-    created_at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRecord:
-    """A blob as it was written. ``receipt`` says so, to the broker: it is recorded with nothing else than this."""
-
-    sha256_hex: str
-    size: int
-    receipt: str
-
-
 async def begin(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int) -> None:
     """Let a job seal what came of its browser; from here on it causes no effect. Beginning again changes nothing.
 
@@ -427,8 +400,8 @@ async def begin(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, ep
 
 async def announce(
     app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, base: int, dek_id: UUID
-) -> AnnouncedReseal:
-    """Put a seal on record before anything of it is written.
+) -> tuple[openings.GenerationPlan, str]:
+    """Put a seal on record before anything of it is written; returns where it goes, and when its manifest was made.
 
     Args:
         base: The generation that was opened.
@@ -449,19 +422,18 @@ async def announce(
             async with while_held():
                 newest = await app.records.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
             plan = await openings.announce(tx, app, actor, profile, opening, dek_id=dek_id, newest=newest)
-            now = stamp(app.clock.now())
+            return plan, stamp(app.clock.now())
     except (Conflict, Integrity) as error:
         await openings.tell_refused(app, actor, holder.client_id, profile_id, error)
         raise
-    return AnnouncedReseal(
-        generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now
-    )
 
 
 async def put_blob(
     app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, dek_id: UUID, chunks: AsyncIterator[bytes]
-) -> StoredRecord:
+) -> tuple[StoredArtifact, str]:
     """Write an announced blob, once; what is not sealed, too long or cut off leaves nothing.
+
+    Returns it as it was written, and a receipt for the broker: it is recorded with nothing else than this.
 
     Raises:
         NotFound, Denied, Conflict: As :func:`announce`; ``artifact_exists``.
@@ -474,7 +446,7 @@ async def put_blob(
         await _require_announced(tx, opening, dek_id)
     key = blob_key(holder.client_id, profile_id, opening.generation + 1, dek_id)
     done = await app.artifacts.put(holder.client_id, key, _bounded(chunks, app.limits.profile_blob_max))
-    return StoredRecord(sha256_hex=done.sha256_hex, size=done.size, receipt=_receipt(app, key, done))
+    return done, _receipt(app, key, done)
 
 
 async def record(

@@ -135,16 +135,6 @@ class Opening:
         return {"client_id": self.client_id, "profile_id": self.profile_id, "epoch": self.epoch}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """A profile, its generations and work (newest first), and who had it open last."""
-
-    profile: Profile
-    generations: list[Generation]
-    opening: Opening | None
-    work: list[Work]
-
-
 def _expected(said: Row) -> Expected:
     return Expected(
         account_id=UUID(said["account_id"]), platform=Provider(said["platform"]), account=said["account"],
@@ -258,15 +248,18 @@ async def list_profiles(app: App, actor: Actor, client_id: ClientId, *, due: boo
         return await tx.all(Profile, "profiles_list", client_id=client_id, due=due, limit=MAX_ROWS)
 
 
-async def history(app: App, actor: Actor, profile_id: UUID) -> History:
-    """Return a profile with everything that was sealed of it, and the newest work on it. Raises as :func:`find`."""
+async def history(
+    app: App, actor: Actor, profile_id: UUID
+) -> tuple[Profile, list[Generation], Opening | None, list[Work]]:
+    """Return a profile, its generations (newest first), who had it open last, and the newest work on it.
+
+    Raises as :func:`find`.
+    """
     found = await find(app, actor, Verb.PROFILE_READ, profile_id)
     async with app.db.begin(client_id=found.client_id) as tx:
-        return History(
-            profile=found, generations=await tx.all(Generation, "generations_of", **found.at, limit=KEPT_IN_VIEW),
-            opening=await tx.maybe(Opening, "opening_of", **found.at),
-            work=await tx.all(Work, "work_newest", **found.at, limit=10),
-        )  # fmt: skip
+        sealed = await tx.all(Generation, "generations_of", **found.at, limit=KEPT_IN_VIEW)
+        opening = await tx.maybe(Opening, "opening_of", **found.at)
+        return found, sealed, opening, await tx.all(Work, "work_newest", **found.at, limit=10)
 
 
 async def move(tx: Tx, profile: Profile, act: ProfileAct, *, reason: str = "") -> None:

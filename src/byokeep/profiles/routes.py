@@ -174,9 +174,8 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("/history", response_model=ProfileHistoryReply)
     async def history(profile_id: PathId, actor: Actor) -> dict[str, Any]:
         """Tell what was sealed of a profile, by which keys, and who had it open last."""
-        found = await profiles.history(app, actor, profile_id)
-        more = {"generations": found.generations, "opening": found.opening, "work": found.work}
-        return ProfileReply.fields(shown(found.profile)) | more
+        found, sealed, opening, work = await profiles.history(app, actor, profile_id)
+        return ProfileReply.fields(shown(found)) | {"generations": sealed, "opening": opening, "work": work}
 
     @routes.get("/works/{work_id}", response_model=WorkReply)
     async def work(profile_id: PathId, work_id: PathId, actor: Actor) -> Work:
