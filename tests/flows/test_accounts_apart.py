@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -112,7 +111,7 @@ async def test_a_look_that_fails_in_any_way_holds_up_nobody(
     if known:
         for _ in range(2):
             office.app.apart._failed = {
-                key: replace(one, until=office.app.clock.monotonic()) for key, one in office.app.apart._failed.items()
+                key: (times, office.app.clock.monotonic()) for key, (times, _) in office.app.apart._failed.items()
             }
             await maintenance.tend(office.app)
         assert (asked, office.desk.stand.alerts()) == (3, ["account_check_failed"])

@@ -284,9 +284,8 @@ async def _mark_superseded(app: RefresherApp, case: ConsentCase, ids: list[str])
         Unavailable: The database.
     """
     ends, name = case.login.refresh_rules.model in ROTATING, ""
-    async with app.db.begin(every_client=True) as tx:
-        held = await tx.all(dict, "grants_answered", login=case.one.login, app_id=case.ours.app_id, ids=ids)
-    for row in held:
+    answered = {"login": case.one.login, "app_id": case.ours.app_id, "ids": ids}
+    for row in await app.db.read(dict, "grants_answered", answered, every_client=True):
         client_id, account_id = row["client_id"], row["account_id"]
         async with app.db.begin(client_id=client_id) as tx:
             told = await superseded(tx, app, case.actor, client_id, account_id, ends=ends)

@@ -52,16 +52,6 @@ T = TypeVar("T", bound=OfAccount)
 K = TypeVar("K")
 
 
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    times: int
-    until: float
-
-
-def _silent(_: str, __: OfAccount, ___: str) -> None:
-    pass
-
-
 @dataclass(slots=True)
 class Apart:
     """Which accounts failed at what, in this process.
@@ -70,20 +60,19 @@ class Apart:
         told: Called with what was done, the account and a code, for each failure.
     """
 
-    told: Callable[[str, OfAccount, str], None] = _silent
-    _failed: dict[tuple[str, UUID], _Failed] = field(default_factory=dict)
+    told: Callable[[str, OfAccount, str], None] = lambda *_: None
+    _failed: dict[tuple[str, UUID], tuple[int, float]] = field(default_factory=dict)  # how often in a row, until when
 
     def resting(self, what: str, now: float) -> list[UUID]:
         """Return the accounts that are left alone for now. ``now`` is in monotonic seconds."""
-        return [account for (name, account), one in self._failed.items() if name == what and one.until > now]
+        return [account for (name, account), (_, until) in self._failed.items() if name == what and until > now]
 
     def failed(self, what: str, account: UUID, now: float) -> int:
         """Note a failure; returns how many there were in a row."""
-        self._failed = {k: v for k, v in self._failed.items() if v.until > now - 2 * LONGEST_PAUSE_S}
-        before = self._failed.get((what, account))
-        times = 1 if before is None else before.times + 1
+        self._failed = {k: v for k, v in self._failed.items() if v[1] > now - 2 * LONGEST_PAUSE_S}
+        times = self._failed.get((what, account), (0, now))[0] + 1
         pause_s = min(FIRST_PAUSE_S * 2.0 ** min(times - 1, 20), LONGEST_PAUSE_S)
-        self._failed[what, account] = _Failed(times, now + pause_s)
+        self._failed[what, account] = times, now + pause_s
         return times
 
     def worked(self, what: str, account: UUID) -> None:
@@ -118,8 +107,7 @@ async def each_due(
 ) -> int:  # fmt: skip
     """Do something for each row of a statement, except for accounts that failed and are in a pause. As :func:`each`."""
     resting = app.apart.resting(what, app.clock.monotonic())
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(shape, statement, resting=resting, **params)
+    found = await app.db.read(shape, statement, {"resting": resting, **params}, every_client=True)
     return await each(app, what, found, act)
 
 

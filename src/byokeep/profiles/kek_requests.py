@@ -103,8 +103,8 @@ def _shown(app: App, row: Kek, check: Row | None, newest: int | None) -> ShownKe
 async def history(app: App, actor: Actor, kek_id: str, version: int) -> tuple[Kek, list[KekMove]]:
     """Return a version and its moves. Raises Denied; NotFound."""
     kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
-    async with app.db.begin(every_client=True) as tx:
-        return kek, await tx.all(KekMove, "kek_transitions", kek_id=kek_id, version=version)
+    moves = {"kek_id": kek_id, "version": version}
+    return kek, await app.db.read(KekMove, "kek_transitions", moves, every_client=True)
 
 
 async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = None) -> list[Dependent]:
@@ -115,11 +115,8 @@ async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = 
         NotFound: No such key for this actor.
     """
     kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
-    async with app.db.begin(every_client=True) as tx:
-        return await tx.all(
-            Dependent, "kek_dependents", holder=kek.holder, kek_id=kek_id, version=version, exposed=False,
-            ids=scope_of(actor), limit=None,
-        )  # fmt: skip
+    hang = {"holder": kek.holder, "kek_id": kek_id, "version": version, "exposed": False, "limit": None}
+    return await app.db.read(Dependent, "kek_dependents", {**hang, "ids": scope_of(actor)}, every_client=True)
 
 
 async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: str) -> int:

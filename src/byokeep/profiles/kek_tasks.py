@@ -554,8 +554,7 @@ async def _alarm(app: App, actor: Actor, client_id: UUID, reason: str, place: st
 
 
 async def _rows(app: App, kek_id: str) -> list[Kek]:
-    async with app.db.begin(every_client=True) as tx:
-        return await kek.versions(tx, kek_id=kek_id)
+    return await app.db.read(Kek, "keks_list", {"ids": None, "kek_id": kek_id, "limit": None}, every_client=True)
 
 
 CHECK_EVERY_S: Final = 3600

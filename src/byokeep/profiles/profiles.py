@@ -342,8 +342,8 @@ async def proofs_of(app: App, client_id: ClientId, shown: Sequence[Profile]) -> 
     Args:
         shown: The profiles that the caller may see.
     """
-    async with app.db.begin(client_id=client_id) as tx:
-        kept = await tx.all(dict, "profile_proofs", client_id=client_id, profiles=[one.id for one in shown])
+    wanted = {"client_id": client_id, "profiles": [one.id for one in shown]}
+    kept: list[Row] = await app.db.read(dict, "profile_proofs", wanted, client_id=client_id)
     validated = {one.id: one.validated_generation for one in shown}
     newest: dict[UUID, dict[str, ProofPicture]] = {one.id: {} for one in shown}
     for row in reversed(kept):
