@@ -33,6 +33,7 @@ from tests.support.ports import free_port
 
 ROLES = tuple(f"byokeep_{name}" for name in ("owner", "web", "broker", "killswitch", "worker", "auditor"))
 GIVEN = (*ROLES, "byokeep_logins")
+STARTS_S = 120.0  # of a server of theirs, also on a busy machine: how fast is a benchmark
 
 
 @dataclass
@@ -161,7 +162,7 @@ async def their_store(place: Path, authority: Authority) -> AsyncIterator[Store]
 async def _initialise(address: str, ca: Path) -> str:
     context = ssl.create_default_context(cafile=ca)
     context.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python 3.13 and newer do
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + STARTS_S
     body = {"recovery_shares": 1, "recovery_threshold": 1}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as http:
         token = ""
@@ -251,7 +252,7 @@ def give_passwords(database: Database, *only: str) -> None:
 
 
 def _until_it_answers(database: Database) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + STARTS_S
     while True:
         try:
             database.psql("SELECT 1")
