@@ -119,8 +119,9 @@ def _new(console: Console) -> None:
             wanted=given["pick"] or None,
         )  # fmt: skip
         client = await clients.get_client(console.app, who.actor, about)
-        more = {"client": client, "started": started, "url": url, "given": given}
-        reply = console.page(request, "consent.html", who=who, error=None, **more)
+        reply = console.page(
+            request, "consent.html", who=who, error=None, client=client, started=started, url=url, given=given
+        )
         keep(reply, BINDING, f"{started.id}.{binding}")
         return reply
 
