@@ -9,7 +9,6 @@ too much rather than too little.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import html
 import re
@@ -373,9 +372,14 @@ def together(data: bytes) -> Iterator[Piece]:
             yield Piece(run[0][::2] if wide else run[0].decode().encode("latin-1"), *run.span())
 
 
+_DIGITS32: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghijklmnopqrstuv")
+
+
 def base32(text: bytes) -> bytes:
     """Return what letters of base32 stand for; those of a group that is cut off are filled up."""
-    return base64.b32decode(text + b"A" * (-len(text) % 8))
+    whole = text + b"A" * (-len(text) % 8)
+    # The library's own reader, written in Python, takes five times as long.
+    return int(b"0" + whole.translate(_DIGITS32), 32).to_bytes(len(whole) * 5 // 8, "big")
 
 
 def inflated(stream: zlib._Decompress, piece: bytes, most: int) -> tuple[bytes, bool]:
