@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -294,6 +295,24 @@ async def test_a_compromise_after_the_end_is_recorded(asked: Asked, monkeypatch:
     assert [one["profile"] for one in plan["left"]] == [str(profile)]
     assert (await asked.call("POST", path, body={"reason": "found_later"}))[1]["code"] == "key_moved"
     assert await kek_tasks.check(asked.app, asked.system, client) == ()
+
+
+async def test_a_compromise_waits_for_a_seal_and_not_the_seal_for_it(asked: Asked) -> None:
+    """Whoever seals or rewraps changes its rows and records it then; so does a compromise, or each would wait."""
+    client = await asked.client()
+    profile = await asked.profile(client)
+    path = f"/v1/keks/development-{client}/versions/1/compromise"
+    with psycopg.connect(asked.stand.db.conninfo("byokeep_worker")) as seal:
+        seal.execute("SELECT set_config('byokeep.client_id', %s, true)", [str(client)])
+        held = "SELECT dek_id FROM byokeep.profile_generation WHERE profile_id = %s FOR UPDATE"
+        assert seal.execute(held, [profile]).fetchall()
+        marked = asyncio.create_task(asked.call("POST", path, body={"reason": "exposed"}))
+        await asyncio.sleep(0.5)
+        assert not marked.done()
+        async with asked.app.db.begin(every_client=True) as tx:
+            known = (await kek.versions(tx, ids=[client]))[-1]
+            await kek.note(tx, EventName.KEK_CHECKED, asked.system, known, Outcome.OK, found=0)
+    assert (await marked)[0] == 200
 
 
 async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelta(0)) -> str:

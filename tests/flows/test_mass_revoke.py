@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -297,6 +298,30 @@ async def test_what_is_settled_tries_nothing_else_again(desk: Desk) -> None:
     await desk.retry_now()
     found = await shown(desk, made)
     assert (states(found), found["run"]["state"], found["left"]) == ({"failed": 1, "unsupported": 1}, "failed", 1)
+
+
+async def test_two_people_who_settle_the_last_two_items_at_once_end_the_run(desk: Desk) -> None:
+    """The second sees what the first said, and that nothing is left."""
+    items = []
+    for _ in range(2):
+        keyless = f"client_id = '{await desk.stand.client('openrouter')}'"
+        place = f"UPDATE byokeep.credential_ref SET provider_place = 'resource=one' WHERE {keyless} RETURNING id"
+        items += desk.sql(place).split()[:1]
+    state_rows(desk.stand.db)
+    made = await ask(desk, provider="openrouter")
+    await go_on(desk.worker)
+    await desk.work()
+    settled = {"run_id": UUID(made["run"]["id"]), "object_id": UUID(items[0]), "by": desk.stand.people["operator"].id}
+    async with desk.worker.db.begin(every_client=True) as tx:
+        assert await tx.all(UUID, "revocation_settle", **settled)
+        path = f"{PATH}/{made['run']['id']}/items/{items[1]}/settle"
+        other = asyncio.create_task(desk.call("POST", path, "operator"))
+        await asyncio.sleep(0.3)
+        assert not other.done()
+    assert (await other)[0] == 200
+    await desk.work()
+    found = await shown(desk, made)
+    assert (found["run"]["state"], found["left"]) == ("complete", 0)
 
 
 async def test_a_provider_that_was_not_called_refused_nothing(desk: Desk) -> None:

@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from byokeep.accounts import connect_finish, maintenance
 from byokeep.accounts.refresh import Renewals
 from byokeep.adapters.files.slots import SlotDirectory
+from byokeep.backup import backups
+from byokeep.core.events import EventName
 from tests.support.connect import Office, finished
 from tests.support.social import Around
 
@@ -230,3 +232,30 @@ async def test_tokens_of_a_consent_whose_finisher_died_are_adopted_by_no_renewal
     assert marked(office, client) == "unchecked|t|t|t"
     assert await renewed(office, tmp_path) == [ended]
     assert alerts_of(office, client, "account_reuse_suspected") == 0
+
+
+@pytest.mark.parametrize("why", ["suspended", "restored"])
+async def test_what_a_dead_finisher_stored_stays_where_nobody_may_or_can_tell_whose_it_is(
+    office: Office, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Of a client that is suspended it is told, and the consent ends; what is newer than a grant of an older database
+    may be that grant's own."""
+    client = await office.client()
+    if why == "restored":
+        await office.connected(client, "x")
+        said: dict[str, Any] = {"backup": str(uuid4()), "epoch": 0, "count": 0, "found": 0}
+        await backups.say(office.desk.stand.app, EventName.BACKUP_RESTORED, said)
+    begun = await office.begin(client, "x")
+    assert (await office.bring(client, begun, await office.consent(begun["authorize_url"], "x")))[0] == 200
+    with monkeypatch.context() as dying:
+        dying.setattr(connect_finish, "record", AsyncMock(side_effect=asyncio.CancelledError))
+        assert await office.finish() == 1
+    there = await office.live(client, "x", begun["account_id"])
+    office.sql("UPDATE byokeep.connection SET answered_at = now() - interval '1 hour' WHERE state = 'taken'")
+    if why == "suspended":
+        office.sql(f"UPDATE byokeep.client SET state = 'suspended' WHERE id = '{client}'")
+    await maintenance.sweep_lost(office.app)
+    assert (await office.look(client, begun))["reason"] == "interrupted"
+    office.sql(f"UPDATE byokeep.client SET state = 'active' WHERE id = '{client}'")
+    assert (await office.live(client, "x", begun["account_id"]))["tokens"] == there["tokens"]
+    assert alerts_of(office, client, "orphan_not_destroyed") == (why == "suspended")

@@ -35,7 +35,7 @@ from byokeep.accounts.leftovers import CONFIRMED, UNCONFIRMED, Traces, before_en
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount, end_consent
 from byokeep.accounts.refresh_journal import close_for, hold
 from byokeep.accounts.refresher_app import RefresherApp, burn, each, each_due, held, identified, is_gone, opened
-from byokeep.core.errors import ByokeepError, Integrity
+from byokeep.core.errors import ByokeepError, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.fault import LOCKS, OVER, Fault, FaultCause
 from byokeep.core.identity import Comparison, Face, IdentityVerdict, Why, compare, printable
@@ -95,21 +95,24 @@ async def _end_lost(app: RefresherApp, restored: datetime | None, one: Connectio
         ended = one.state != "taken" and await end_consent(
             tx, app.system(one.request_id), one, account, to=to, reason=reason
         )
-    async with held(app, one.client_id, account.platform) as custody:
-        if ended:
-            await _burn_left(app, one, account, custody)
-        elif one.state == "taken":
-            await _take_back(app, one, account, custody, keep=was_before(restored, one.started_at))
+    try:
+        async with held(app, one.client_id, account.platform) as custody:
+            if one.state == "taken":
+                await _take_back(app, one, account, custody, restored)
+            if one.state == "taken" or ended:
+                await _burn_left(app, one, account, custody)
+    except Unavailable:
+        raise
+    except ByokeepError:
+        if one.state == "taken":
+            await _leave(app, one)
+        raise
 
 
 async def _take_back(
-    app: RefresherApp, one: Connection, account: PlatformAccount, custody: ValueCustody, *, keep: bool
+    app: RefresherApp, one: Connection, account: PlatformAccount, custody: ValueCustody, restored: datetime | None
 ) -> None:
-    """End a consent that was taken. What it stored is destroyed first, or a renewal may take it for its own.
-
-    Args:
-        keep: What is newer than the grant may be the grant's, of a time that the database lacks.
-    """
+    """End a consent that was taken. What it stored is destroyed first, or a renewal may take it for its own."""
     actor = app.system(one.request_id)
     async with app.db.begin(client_id=one.client_id) as tx:
         grant = await tx.maybe(OAuthGrant, "refresh_grant_hold", **one.ids)
@@ -117,6 +120,8 @@ async def _take_back(
         if now.state != "taken":
             return
         live = grant if grant is not None and grant.state != "revoked" else None
+        # What is newer than the grant may be the grant's, of a time that the database lacks.
+        keep = any(was_before(restored, at) for at in (one.started_at, live.obtained_at if live else one.started_at))
         asked = not await custody.live_versions(account.place(SecretPart.CODE))
         renewal = await tx.maybe(dict, "refresh_journal_open", **one.ids)
         if not keep and (renewal is None or renewal["phase"] not in ("sent", "landed")):  # nothing newer is a renewal's
@@ -125,16 +130,27 @@ async def _take_back(
                 left = [version for version in await custody.live_versions(account.place(part)) if version > last]
                 if left:
                     await custody.destroy(account.place(part), left)
-        await burn(custody, *map(account.place, _CONSENT))
-        await end_consent(tx, actor, one, account, to="failed", reason="interrupted")
         if asked and live:
             login = app.logins.get(one.login)
             ends = login is None or login.refresh_rules.model in ROTATING
             await superseded(tx, app, actor, one.client_id, one.account_id, ends=ends)
+        await end_consent(tx, actor, one, account, to="failed", reason="interrupted")
         if keep and not live:
             await one.alert(tx, app, reason="orphan_kept", actor=actor)
         if asked and now.reason == "disconnected":  # whoever finishes it would have given its tokens back
             await one.alert(tx, app, reason="revocation_unconfirmed", severity="warning", actor=actor)
+
+
+async def _leave(app: RefresherApp, one: Connection) -> None:
+    """Tell people of what a consent may have left in the store. It ends, unless a renewal could take that for its own.
+    """
+    actor = app.system(one.request_id)
+    async with app.db.begin(client_id=one.client_id) as tx:
+        grant = await tx.maybe(OAuthGrant, "refresh_grant_hold", **one.ids)
+        if grant is None or grant.state == "revoked":
+            account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+            await end_consent(tx, actor, one, account, to="failed", reason="interrupted")
+        await one.alert(tx, app, reason="orphan_not_destroyed", actor=actor)
 
 
 async def sweep_left(app: RefresherApp) -> int:

@@ -123,7 +123,7 @@ def _shown(found: dict[str, Any], note: str = "") -> int:
 
 
 def _others(found: dict[str, Any]) -> str:
-    if not found["others_end"]:
+    if not found.get("others_end"):  # an older web does not say it
         return ""
     return (
         f"\nAt {' and '.join(found['others_end'])} the end of an account ends all that its owner consented to:"

@@ -271,7 +271,8 @@ async def _refuse(*_arguments: object, **_named: object) -> NoReturn:
 
 CLOSE_S: Final = 1.5
 CLOSING_S: Final = 1.9  # seconds before its time runs out at which a silent browser begins to close
-LATE_ASK_S: Final = 1.0  # seconds for an answer to whoever stood still until then
+LATE_S: Final = 0.2  # seconds after which whoever asks stood still
+LATE_ASK_S: Final = 1.0  # seconds for an answer to whoever did
 
 
 class OpeningWatch:
@@ -317,7 +318,7 @@ class OpeningWatch:
         self._asked_at = now()
         try:
             left_s = close_at - self._asked_at
-            async with asyncio.timeout(left_s if left_s > 0 else LATE_ASK_S):
+            async with asyncio.timeout(LATE_ASK_S if left_s < -LATE_S else max(left_s, 0)):
                 self._may_until = self._asked_at + await self._opening.beat()
         except Exception as error:  # whatever it is, it is no yes
             silent = isinstance(error, TimeoutError | Unavailable)

@@ -34,6 +34,7 @@ from byokeep.core.act_key import check_key
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.core.usage import CallResult, check_tool, result_of
+from byokeep.process import to_its_end
 
 if TYPE_CHECKING:
     import aiohttp
@@ -492,9 +493,9 @@ class Keep:
             async with self.attach(job_id) as job:
                 yield job
         finally:
-            # If it cannot be closed now, it closes when its hour is over. Shielded: anyio cancels again at each await.
+            # If it cannot be closed now, it closes when its hour is over. anyio cancels again at each await.
             with suppress(ByokeepError):
-                await asyncio.shield(self._dispatched(f"/v1/jobs/{job_id}/close"))
+                await to_its_end(self._dispatched(f"/v1/jobs/{job_id}/close"))
 
     async def _dispatched(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make a call as the dispatcher."""

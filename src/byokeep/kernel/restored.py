@@ -14,7 +14,7 @@ from datetime import datetime
 
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
-from byokeep.kernel.alarm import tell_state
+from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App, BrokerApp
 
 
@@ -34,7 +34,11 @@ def was_before(restored: datetime | None, written_at: datetime | None) -> bool:
 
 
 async def watch_store_age(app: BrokerApp) -> None:
-    """Tell people while the store's data is older than the database. Raises Unavailable."""
+    """Tell people that the store's data is older than the database; they close the alert. Raises Unavailable."""
     for row in await app.db.read(dict, "newest_stored", {}, every_client=True):
         newest = await app.records.newest(SecretRef(ClientId(row["client_id"]), Provider(row["provider"])))
-        await tell_state(app, newest < row["version"], reason="store_behind", key="state/store_behind")
+        if newest < row["version"]:  # a newer key of another place would not mend it
+            await raise_alert(
+                app, reason="store_behind", key=f"store_behind/{row['client_id']}/{row['provider']}",
+                severity="critical", client_id=row["client_id"],
+            )  # fmt: skip

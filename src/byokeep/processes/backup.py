@@ -362,11 +362,11 @@ async def listed(settings: Settings) -> list[dict[str, Any]]:
     here has None for whether it counts.
 
     Raises:
-        Unavailable: The database.
+        Unavailable: The database; ``backup_unreadable``: the backups here.
     """
     async with wiring.broker_app(settings) as app:
         here, *target = _places(settings)
-        copies, unknown = _copies(here), ""
+        copies, unknown = _copies(here), ""  # those here are what most is done with: unread, nothing is said
         try:
             copies += await asyncio.to_thread(_copies, *target)
         except Unavailable:
@@ -385,16 +385,28 @@ def _row(found: list[Copy], one: Backup, unknown: str) -> dict[str, Any]:
 
 
 def find(settings: Settings, name: str) -> Path:
-    """Return the file of a backup, by its path or by its id in this host's directories. Raises NotFound."""
+    """Return the file of a backup, by its path or by its id in this host's directories.
+
+    Raises:
+        NotFound: It is in none of them.
+        Unavailable: ``backup_unreadable``: nor in those that can be read.
+    """
+    unread: list[Unavailable] = []
     with contextlib.suppress(ValueError):
         ending = f"-{UUID(name)}{ENDING}"
         for place in _places(settings):
-            if isinstance(place, Directory):
+            if not isinstance(place, Directory):
+                continue
+            try:
                 for _, found in _copies(place):
                     if found.endswith(ending):
                         return place.path / found
+            except Unavailable as error:
+                unread.append(error)
     file = Path(name)
     if not file.is_file():
+        if unread:
+            raise unread[0]
         step = "Give the file, or an id that `byokeep backup list` shows. From a bucket: `byokeep backup fetch`."
         raise NotFound("backup_not_found", next_step=step)
     return file

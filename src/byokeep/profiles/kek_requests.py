@@ -212,6 +212,8 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
     recording = recorded(app, actor, Verb.KEK_COMPROMISE, refused_as=changed, fields=said)
     async with recording, app.db.begin(every_client=True) as tx:  # all of it: of a destroyed one it is said once
         now = await held(tx, holder=kek.holder, kek_id=kek_id, version=version)
+        # The rows before the first record, as seals and rewraps take them: or each would wait for the other.
+        await tx.all(UUID, "kek_guarded_hold", holder=kek.holder, kek_id=kek_id)
         if now.state is KeyState.DESTROYED:
             await compromised_late(tx, actor, now, reason=reason)
         elif now.state is not KeyState.COMPROMISED:

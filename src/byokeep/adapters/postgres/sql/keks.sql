@@ -244,6 +244,15 @@ SELECT g.* FROM byokeep.profile_generation g
                'dek', CAST(g.dek_id AS text), 'kek', g.kek_id, 'from_version', CAST(:version AS integer))))
  ORDER BY g.client_id, g.profile_id, g.generation;
 
+-- name: kek_guarded_hold
+-- The profiles and generations that one key guards, held until the transaction ends.
+SELECT g.dek_id
+  FROM byokeep.profile_generation g
+  JOIN byokeep.profile p ON p.client_id = g.client_id AND p.id = g.profile_id
+ WHERE g.holder = :holder AND g.kek_id = :kek_id
+ ORDER BY g.client_id, g.profile_id, g.generation
+   FOR UPDATE OF p, g;
+
 -- name: kek_last_asked
 -- Who asked a worker last for something about a client's keys, and in which request.
 SELECT actor_id, request_id FROM byokeep.audit_record

@@ -173,12 +173,13 @@ RETURNING object_id;
 
 -- name: revocation_settle
 -- A person ended it at the provider, a key in all its versions. Of a key that is proved by a call, so that it is looked at
--- again; of a keyless one nobody can ask.
+-- again; of a keyless one nobody can ask. One after the other: whoever settles the last one has to see that it is.
+WITH held AS MATERIALIZED (SELECT id FROM byokeep.procedure_run WHERE id = :run_id FOR UPDATE)
 UPDATE byokeep.revocation_item
    SET settled_by = :by, settled_at = clock_timestamp(), changed_at = clock_timestamp(),
        cause = CASE WHEN cause = 'keyless' THEN cause ELSE 'by_hand' END,
        state = CASE WHEN kind = 'key' AND state <> 'unconfirmed' AND cause <> 'keyless' THEN 'pending' ELSE state END
- WHERE run_id = :run_id AND object_id = :object_id AND state IN ('unsupported', 'failed', 'unconfirmed')
+ WHERE run_id = (SELECT id FROM held) AND object_id = :object_id AND state IN ('unsupported', 'failed', 'unconfirmed')
    AND settled_by IS NULL
 RETURNING object_id;
 
