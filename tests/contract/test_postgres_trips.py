@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from uuid import UUID, uuid4
@@ -12,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.postgres import embedded
+from byokeep.adapters.postgres.connections import Connections
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import EventName
@@ -350,3 +353,26 @@ async def test_postgres_missing_row_of_a_last_write_is_no_write(web: PostgresDat
         with pytest.raises(RuntimeError, match="nothing may follow"):
             await tx.all(dict, "client_names")
     await web.ping()
+
+
+async def test_an_attempt_that_timed_out_leaves_no_connection() -> None:
+    """The garbage collector does not have to come first: a server that hung would have no room for another."""
+    ended = asyncio.Event()
+
+    async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            pass
+        ended.set()
+        writer.close()
+
+    with tempfile.TemporaryDirectory() as place:
+        async with await asyncio.start_unix_server(hangs, f"{place}/.s.PGSQL.5432"):
+            gc.disable()
+            try:
+                connections = Connections(f"postgresql+psycopg://somebody@/db?host={place}", size=1, name="test")
+                with pytest.raises(Unavailable, match="database_unavailable"):
+                    await connections.take()
+                async with asyncio.timeout(1):
+                    await ended.wait()
+            finally:
+                gc.enable()

@@ -198,7 +198,7 @@ async def test_what_a_drill_restored_reaches_nobody_and_a_refused_key_fails_it(s
     What the drill says of refused effects stands in the restored database, whose switches two people had released.
     """
     await site.any_backup()
-    production, place = site.settings, new_home()
+    production, place = site.settings, new_home() / "drill"
     file = sorted((site.world.home / "backups").glob("*.age"))[-1]
     work = Drilled(production=production, place=place, file=file, brought=site.brought, seed=7, say=lambda _: None)
     dead = {"provider": "openai", "key": site.values[0].decode(), "state": "revoked", "account_id": "openai-acme"}

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.accounts import accounts
-from byokeep.adapters.postgres.database import PostgresTransaction
+from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.backup import backups
 from byokeep.console import profiles
 from byokeep.console.pages import ENDED, Console
@@ -784,13 +784,13 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk, monkeypat
                  f"clients/{client}/accounts/x/acme0"):  # fmt: skip
         pages.append(await visit.get(f"/console/{path}"))
     asked: list[str] = []
-    send = PostgresTransaction.all
+    read = PostgresDatabase.read
 
-    async def counted(self: PostgresTransaction, shape: type, statement: str, /, **params: object) -> list[object]:
+    async def counted(self: PostgresDatabase, shape: type, statement: str, *given: Any, **how: Any) -> list[object]:
         asked.append(statement)
-        return await send(self, shape, statement, **params)
+        return await read(self, shape, statement, *given, **how)
 
-    monkeypatch.setattr(PostgresTransaction, "all", counted)
+    monkeypatch.setattr(PostgresDatabase, "read", counted)
     gallery = await visit.get(f"/console/clients/{client}/profiles")
     assert asked.count("profile_proofs") == 1
     rows = gallery.raw.split('<li class="row')[1:]

@@ -29,6 +29,7 @@ import contextlib
 import os
 import re
 import socket
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -421,6 +422,9 @@ class Connections:
             return made
         except (psycopg.Error, OSError) as error:
             failure = translate(error)
+            # The driver's frames hold what it opened, in a circle: a server that hung would have all of them connected
+            # until the garbage collector comes, and in the end no room for another.
+            traceback.clear_frames(error.__traceback__)
         raise failure
 
 
