@@ -34,7 +34,6 @@ from byokeep.core.act_key import check_key
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.core.usage import CallResult, check_tool, result_of
-from byokeep.process import to_its_end
 
 if TYPE_CHECKING:
     import aiohttp
@@ -403,6 +402,7 @@ class Keep:
         self._broker = Broker(settings)
         self._runner: Secret | None = None
         self._runner_id = ""
+        self._closing: set[asyncio.Task[dict[str, Any]]] = set()
 
     @classmethod
     def from_settings(cls) -> Self:
@@ -425,6 +425,7 @@ class Keep:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            await asyncio.gather(*self._closing, return_exceptions=True)
             await self._broker.close()
         finally:
             if self._runner is not None:
@@ -493,9 +494,18 @@ class Keep:
             async with self.attach(job_id) as job:
                 yield job
         finally:
-            # If it cannot be closed now, it closes when its hour is over. anyio cancels again at each await.
+            # If it cannot be closed now, it closes when its hour is over. anyio cancels again at each await, so it is
+            # waited for once more before the connections go.
+            closing = asyncio.ensure_future(self._dispatched(f"/v1/jobs/{job_id}/close"))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closed)
             with suppress(ByokeepError):
-                await to_its_end(self._dispatched(f"/v1/jobs/{job_id}/close"))
+                await asyncio.shield(closing)
+
+    def _closed(self, closing: asyncio.Task[dict[str, Any]]) -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled():
+            closing.exception()  # it is looked at
 
     async def _dispatched(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make a call as the dispatcher."""
