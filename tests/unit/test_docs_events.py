@@ -89,7 +89,7 @@ def _refused(call: ast.Call) -> list[tuple[ast.AST | None, tuple[str, ...]]]:
 
 
 def _named(given: ast.AST | None, call: ast.Call, function: ast.AST, tree: ast.AST) -> set[str]:
-    """The events that an expression names; of a variable, all that the function or its module gives it."""
+    """The events that an expression names; of a variable, all that function, module or a default gives it."""
     constants = _constants(given) if given is not None else set()
     if constants or not isinstance(given, ast.Name):
         return constants
@@ -101,7 +101,7 @@ def _named(given: ast.AST | None, call: ast.Call, function: ast.AST, tree: ast.A
     if assigned or ast.unparse(call.func).endswith("Event"):  # the recorder itself, whose callers are read
         return assigned
     own = getattr(function, "name", "")
-    return {
+    return _constants(getattr(function, "args", ast.Pass())) | {
         name for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == own
         for name in _constants(node)
     }  # fmt: skip
