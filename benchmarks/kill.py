@@ -110,7 +110,7 @@ async def _broker(ready: Stage, state: str, saturating: Sequence[str]) -> AsyncI
         if state == "dead":
             await asyncio.sleep(0.3)
             stack._children["broker"].deaths = 0  # noqa: SLF001 - no pause grows: it was our doing
-            await stack._revive()  # noqa: SLF001 - as the supervisor's loop does, which does not run here
+            stack._revive()  # noqa: SLF001 - as the supervisor's loop does, which does not run here
         await stack.ready()
 
 
