@@ -33,8 +33,8 @@ test: chromium watchers postgres ## Run the checks and the tests
 	$(PY) -m pytest -q --durations=10 --jobs $(JOBS) $(PYTEST_ARGS) || code=$$?; \
 	wait $$checks; exit $$code
 
-test-fast: $(STAMP) ## Run the tests that start no OpenBao, PostgreSQL or Chromium: a minute
-	@$(PY) -m pytest -q -m 'not engines and not campaign' --jobs 4 $(PYTEST_ARGS) tests/unit tests/contract tests/closed
+test-fast: $(STAMP) ## Run what takes under a second and starts no OpenBao, PostgreSQL or Chromium: a minute
+	@$(PY) -m pytest -q -m 'not engines and not slow and not campaign' --jobs 4 $(PYTEST_ARGS) tests/unit tests/contract tests/closed
 
 check: $(STAMP) ## Run the checks alone: style, types, who imports whom, sizes, house rules, documents, pins
 	@$(PY) -m tools.check

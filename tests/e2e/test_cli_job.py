@@ -58,17 +58,25 @@ async def test_the_secret_is_a_file_in_memory_and_nothing_else(
         "assert os.readlink('/proc/self/fd/' + sys.argv[1].rsplit('/', 1)[1]).startswith('/memfd:')\n"
         "open(sys.argv[2], 'wb').write(bytes(byte ^ 0x55 for byte in value))\n"
         "open(sys.argv[2] + '.env', 'wb').write(open('/proc/self/environ', 'rb').read())\n"
-        "time.sleep(1.0)\n"
+        "ends = time.monotonic() + 40\n"
+        "while not os.path.exists(sys.argv[2] + '.seen') and time.monotonic() < ends: time.sleep(0.05)\n"
     )
     copy = tmp_path / "copy"
     with Watch(key, key[20:44]) as watch:
-        ran = await shell.run(
-            *run(client, sys.executable, str(look), "{openai}", str(copy)), AWS_SECRET_ACCESS_KEY="inherited",
-            BYOKEEP_LOG_LEVEL="DEBUG",
+
+        async def seen() -> None:
+            await until(lambda: watch.saw("look.py", "/dev/fd/"), 30)
+            (tmp_path / "copy.seen").touch()
+
+        ran, _ = await asyncio.gather(
+            shell.run(
+                *run(client, sys.executable, str(look), "{openai}", str(copy)), AWS_SECRET_ACCESS_KEY="inherited",
+                BYOKEEP_LOG_LEVEL="DEBUG",
+            ),
+            seen(),
         )  # fmt: skip
     assert ran.code == 0, ran.said
     assert bytes(byte ^ 0x55 for byte in copy.read_bytes()) == key
-    assert watch.saw("look.py", "/dev/fd/")
     assert watch.found == []
     names = {line.split(b"=")[0] for line in (tmp_path / "copy.env").read_bytes().split(b"\0") if line}
     assert b"AWS_SECRET_ACCESS_KEY" not in names

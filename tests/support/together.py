@@ -1,7 +1,9 @@
 """Runs the files of tests in several processes (``--jobs``), each forked from the one that has collected them all.
 
 To read and collect the tests takes a quarter of a minute of a processor, which each process of its own would need.
-Files are handed out in their order, each to whoever is free. The first process starts nothing and reports.
+Each file goes to whoever is free: what comes first to most, what comes last to the others. The files that take longest
+come first and mostly wait for their servers, so somebody computes meanwhile. The first process starts nothing and
+reports.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import pytest
 from tests.support import disk
 
 _PROCESS = "process-"
+_OTHERS = 4  # each fourth process begins with what comes last
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -97,7 +100,8 @@ def _hear(
         return
     if told == "asks":
         with suppress(BrokenPipeError):  # it died: the next look sees that
-            one.send(left.popleft() if left and not (session.shouldfail or session.shouldstop) else None)
+            ended = not left or session.shouldfail or session.shouldstop
+            one.send(None if ended else left.pop() if said else left.popleft())
     elif told == "begins":
         running[one] = pid, said
     elif told == "report":
@@ -135,10 +139,10 @@ class _Telling:
         self._end.send(("warning", {"warning_message": plain, "when": when, "nodeid": nodeid, "location": None}))
 
 
-def _handed(files: list[list[pytest.Item]], end: Connection) -> Iterator[pytest.Item]:
-    """The tests of one file after the other, as long as there are some."""
+def _handed(files: list[list[pytest.Item]], end: Connection, *, last: bool) -> Iterator[pytest.Item]:
+    """The tests of one file after the other, as long as there are some: the first that are left, or the last."""
     while True:
-        end.send(("asks", None))
+        end.send(("asks", last))
         if (number := end.recv()) is None:
             return
         yield from files[number]
@@ -157,7 +161,7 @@ def _work(config: pytest.Config, files: list[list[pytest.Item]], end: Connection
         places: Any = config._tmp_path_factory  # type: ignore[attr-defined]
         places._basetemp = places.getbasetemp() / f"{_PROCESS}{number}"
         places._basetemp.mkdir(mode=0o700)
-        handed = _handed(files, end)
+        handed = _handed(files, end, last=number % _OTHERS == _OTHERS - 1)
         item = next(handed, None)
         while item is not None:
             following = next(handed, None)
