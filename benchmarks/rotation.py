@@ -14,7 +14,7 @@ from uuid import UUID
 from benchmarks.load import Run
 from benchmarks.report import Row
 from benchmarks.stage import Stage
-from byokeep.adapters.providers.descriptor import DESCRIPTORS
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, place_names
 from byokeep.adapters.providers.identify import resolve
 from byokeep.client.lease import HeldLease
 from byokeep.core.errors import ByokeepError, Denied
@@ -28,7 +28,7 @@ SLOTS: Final = 16  # jobs at a time
 JOB_S: Final = 2.0  # after which a slot's job ends and another one begins
 BASE_S: Final = 6.0  # of the same load without a rotation
 WITHIN_S: Final = 90.0
-ADMIN_AT: Final = {"openai": "project=proj_1,account=svc_1", "google": "project=p-1", "openrouter": "", "anthropic": ""}
+ADMINISTERED: Final = ("openai", "google", "openrouter", "anthropic")
 MINTED: Final = ("openrouter", "openai", "google")
 
 
@@ -139,10 +139,11 @@ async def _client(ready: Stage, provider: str) -> tuple[str, str]:
         if (await ready.scene.api("operator", "GET", f"/v1/sops/{first['sop']}"))["state"] == "complete":
             break
         await asyncio.sleep(0.2)
-    if provider in ADMIN_AT:
+    if provider in ADMINISTERED:
         admin = f"admin-{provider}-{client}"
         _known(ready, name, provider, admin, SimKeyState.MANAGEMENT)
-        path = f"/v1/clients/{client}/providers/{provider}/admin?at={ADMIN_AT[provider]}"
+        at = ",".join(f"{one}=byokeep" for one in place_names(DESCRIPTORS[provider]))
+        path = f"/v1/clients/{client}/providers/{provider}/admin?at={at}"
         await ready.scene.api("operator", "PUT", path, raw=Secret(admin.encode()))
     return name, str(first["ref"])
 
