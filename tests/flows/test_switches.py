@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from byokeep.adapters.openbao import ports as openbao_ports
 from byokeep.adapters.openbao.ports import EntityCutoff
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.canonical import canonical_json
@@ -386,6 +387,30 @@ async def test_a_killed_client_let_in_at_the_store_is_cut_off_again(stand: Stand
         assert await stand.app.cutoff.disabled(stand.db.sql(
             f"SELECT entity_id FROM byokeep.client WHERE id = '{other}'")) is False  # fmt: skip
         assert open_lease
+
+
+@pytest.mark.parametrize("scope", ["client", "global"])
+async def test_a_kill_of_a_client_that_the_store_does_not_know_holds_and_ends(
+    stand: Stand, scope: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store from before its enrolment lets nobody in under it: the kill holds once nothing signed before is alive."""
+    client, _ = await ready(stand)
+    entity = stand.db.sql(f"SELECT entity_id FROM byokeep.client WHERE id = '{client}'")
+    lost, _ = await ready(stand)
+    stand.db.sql(f"UPDATE byokeep.client SET entity_id = gen_random_uuid() WHERE id = '{lost}'")
+    assert await switches.follow_store(stand.app) == [], "a broker starts beside it"
+    what = {"client_id": str(lost)} if scope == "client" else {}
+    assert (await close(stand, **what))[1]["code"] == "store_cut_off_pending"
+    assert stand.db.sql("SELECT store_cut_off FROM byokeep.switch WHERE closed") == "f"
+    monkeypatch.setattr(openbao_ports, "_OUTLIVED_S", 0.0)
+    await switches.cut_off_pending(stand.app)
+    assert stand.db.sql("SELECT store_cut_off FROM byokeep.switch WHERE closed") == "t"
+    if scope == "global":  # the one that is not known keeps no other from being looked after
+        await stand.app.cutoff.enable(entity)
+        assert await switches.cut_off_again(stand.app) == 1
+        assert await stand.app.cutoff.disabled(entity) is True
+    assert (await reopen(stand, **what))[0] == 200
+    assert await stand.app.cutoff.disabled(entity) is False
 
 
 async def test_an_opening_and_the_cutting_off_again_do_not_cross(stand: Stand) -> None:

@@ -17,7 +17,7 @@ It may not judge why: a reason is a code.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -345,8 +345,10 @@ async def cut_off_again(app: BrokerApp) -> int:
         Unavailable: Store or database; the next round tries again.
     """
     undone = 0
-    for entity in await app.db.read(_entity, "switch_entities", {"client_id": None, "opening": ""}, every_client=True):
-        if not entity.cut_off or (disabled := await app.cutoff.disabled(entity.entity_id)):
+    asked = {"client_id": None, "opening": ""}
+    found = await app.db.read(_entity, "switch_entities", asked, every_client=True)
+    async for entity, disabled in _looked_at(app, [one for one in found if one.cut_off]):
+        if disabled:
             continue
         async with app.db.begin(every_client=True) as tx, asyncio.timeout(STORE_WITHIN_S):
             await hold_open(tx, client_scopes(entity.client_id))  # so that nobody opens meanwhile
@@ -375,13 +377,7 @@ async def follow_store(app: BrokerApp) -> list[UUID | None]:
     asked, shut = {"client_id": None, "opening": ""}, []
     entities = await app.db.read(_entity, "switch_entities", asked, every_client=True)
     enter = [one for one in entities if one.may_enter]
-    for one in enter:
-        try:
-            refused = await app.cutoff.disabled(one.entity_id)
-        except Unavailable as error:  # the store knows no such entity, so it lets nobody in
-            if error.code != "entity_unknown":
-                raise
-            continue
+    async for one, refused in _looked_at(app, enter):
         if refused is None:  # we may not look, so a kill that the database lost would be released
             step = "Update the store's set-up: `byokeep up`, or `byokeep init` for your own store."
             raise Unavailable("cut_off_unreadable", next_step=step)
@@ -397,6 +393,18 @@ async def follow_store(app: BrokerApp) -> list[UUID | None]:
             client_id=client_id,
         )  # fmt: skip
     return found
+
+
+async def _looked_at(app: BrokerApp, found: Sequence[_Entity]) -> AsyncIterator[tuple[_Entity, bool | None]]:
+    """Yield entities with whether the store refuses them. One that it does not know is left out: it lets nobody in."""
+    for one in found:
+        try:
+            refused = await app.cutoff.disabled(one.entity_id)
+        except Unavailable as error:
+            if error.code != "entity_unknown":
+                raise
+            continue
+        yield one, refused
 
 
 async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Approval:

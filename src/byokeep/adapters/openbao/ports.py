@@ -21,6 +21,8 @@ Rules
 - For a cut-off each node is asked for its own view, which is what it judges logins and live tokens by. The cut-off
   holds when every node has applied it or, if a node cannot be asked, when everything signed before it has expired.
   Until then it is not acknowledged. A node that cannot be asked does not hold up a release: that node refuses.
+- A store that is older than the database may not know an entity. It lets nobody in under it, so a cut-off holds when
+  everything signed before has expired, and a release has nothing to let in.
 - A health probe asks ``sys/leader``: no token, no entry in the audit logs. A node that is sealed, or knows no active
   node, does not serve. Never probed counts as not serving. The decision whether the store serves asks nobody: it looks
   at the age of the last good answer.
@@ -46,7 +48,15 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.provisioning import IDENTITY_KEY, IDENTITY_TTL, LOGIN_PATH, SCAN_KEY_PATH, SETTLE_S
+from byokeep.adapters.openbao.provisioning import (
+    IDENTITY_KEY,
+    IDENTITY_TTL,
+    LOGIN_LIFE_S,
+    LOGIN_PATH,
+    MAX_TOKEN_TTL_S,
+    SCAN_KEY_PATH,
+    SETTLE_S,
+)
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable, refusing
 from byokeep.core.exchange import identity_path
 from byokeep.core.ref import AppRef, ProfileRef, SecretRef
@@ -493,6 +503,7 @@ class StoreNodes:
 
 _LEASE_MOUNT: Final = "auth/lease/"
 _AT_ONCE: Final = 32  # entities switched in parallel
+_OUTLIVED_S: Final = float(LOGIN_LIFE_S + MAX_TOKEN_TTL_S)  # seconds; then nothing that was signed before is alive
 
 
 class EntityCutoff:
@@ -508,6 +519,7 @@ class EntityCutoff:
     ) -> None:
         self._login = login
         self._confirm = confirm
+        self._unknown: dict[str, float] = {}  # since when those are to be cut off that the store does not know
 
     async def enroll(self, jwt: str, lease_id: UUID | None = None) -> str:
         """Log in once with the powerless role ``enroll``, which makes the client's entity; returns its id.
@@ -528,7 +540,8 @@ class EntityCutoff:
 
         Raises:
             Rejected: ``bad_entity_id``.
-            Unavailable: ``entity_unknown``, or the store did not acknowledge: treat the clients as not cut off.
+            Unavailable: The store did not acknowledge: treat the clients as not cut off. ``entity_unknown``: the same,
+                of one that it does not know, until nothing signed before is alive.
         """
         await self._set(entity_ids, disabled=True)
 
@@ -546,10 +559,10 @@ class EntityCutoff:
         path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"
         try:
             found = (await self._login.request("GET", path)).data.get("disabled")
+        except NotFound:  # a kind of Denied
+            raise Unavailable("entity_unknown") from None
         except Denied:
             return None
-        except NotFound:
-            raise Unavailable("entity_unknown") from None
         if not isinstance(found, bool):
             raise Unavailable("store_garbage")
         return found
@@ -577,11 +590,15 @@ class EntityCutoff:
     async def _set(self, entity_ids: Sequence[str], *, disabled: bool) -> None:
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(entity_id: str) -> str:
+        async def one(entity_id: str) -> str | None:
             path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"
-            async with gate:
-                with refusing("entity_unknown", Unavailable, on=(Rejected, NotFound)):
+            try:
+                async with gate:
                     await self._login.request("POST", path, body={"disabled": disabled})
+            except (Rejected, NotFound):
+                if disabled:
+                    self._outlive(entity_id)
+                return None
             return entity_id
 
         results = await asyncio.gather(*map(one, entity_ids), return_exceptions=True)
@@ -590,6 +607,13 @@ class EntityCutoff:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+    def _outlive(self, entity_id: str) -> None:
+        """Pass an entity that the store does not know. Raises Unavailable(``entity_unknown``): it is too early."""
+        since = self._unknown.setdefault(entity_id, time.monotonic())
+        if time.monotonic() - since < _OUTLIVED_S:
+            raise Unavailable("entity_unknown") from None
+        del self._unknown[entity_id]
 
 
 def _entity(text: object, error: Exception) -> str:
