@@ -19,6 +19,7 @@ from byokeep.kernel.app import APPENDED_FOR_S, RECORDED_FOR_S
 from byokeep.kernel.restored import watch_store_age
 from byokeep.kernel.worker_rounds import late_rounds, watch_worker
 from byokeep.processes.doctor import _rounds
+from tests.support.profiles import put_profile
 from tests.support.queue import known
 from tests.support.web import Desk
 
@@ -99,6 +100,21 @@ async def test_a_store_that_is_older_than_the_database_is_told(desk: Desk) -> No
     await stand.key(client, "openai", version=2)
     await watch_store_age(stand.app)
     assert stand.alerts() == ["store_behind"]
+
+
+async def test_a_store_that_is_older_is_told_by_its_profiles_and_clients(desk: Desk) -> None:
+    """The record of the profile that was sealed last is missing there; so is whom a kill would cut off."""
+    stand = desk.stand
+    client = await stand.client()
+    await watch_store_age(stand.app)
+    assert stand.alerts() == []
+    stand.db.sql("UPDATE byokeep.client SET entity_id = gen_random_uuid()")
+    await watch_store_age(stand.app)
+    assert stand.alerts() == ["store_behind"]
+    profile = put_profile(stand, client, stand.account(client)).id  # of which the store has no record
+    await watch_store_age(stand.app)
+    keys = stand.db.sql("SELECT dedup_key FROM byokeep.alert WHERE reason = 'store_behind' ORDER BY 1").splitlines()
+    assert keys == sorted([f"store_behind/{client}/entity", f"store_behind/{client}/{profile}"])
 
 
 async def test_a_new_broker_has_no_proof(desk: Desk) -> None:

@@ -3,7 +3,8 @@
 Rules
 - What was written to the store before an older database replaced this one may have had a row that it lacks. A sweep
   keeps it and notifies people.
-- A store that lacks the key that was stored last was set back. A row is written after what it names, never before.
+- A store that lacks the key or the profile's record that was stored last, or does not know a client that was enrolled,
+  was set back. A row is written after what it names, never before.
 
 It may not destroy anything.
 """
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId, Provider
-from byokeep.core.ref import SecretRef
+from byokeep.core.ref import ProfileRef, SecretRef
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App, BrokerApp
 
@@ -36,9 +38,20 @@ def was_before(restored: datetime | None, written_at: datetime | None) -> bool:
 async def watch_store_age(app: BrokerApp) -> None:
     """Tell people that the store's data is older than the database; they close the alert. Raises Unavailable."""
     for row in await app.db.read(dict, "newest_stored", {}, every_client=True):
-        newest = await app.records.newest(SecretRef(ClientId(row["client_id"]), Provider(row["provider"])))
-        if newest < row["version"]:  # a newer key of another place would not mend it
-            await raise_alert(
-                app, reason="store_behind", key=f"store_behind/{row['client_id']}/{row['provider']}",
-                severity="critical", client_id=row["client_id"],
-            )  # fmt: skip
+        client_id, about = ClientId(row["client_id"]), row["provider"] or row["profile_id"]
+        place = SecretRef(client_id, Provider(about)) if row["provider"] else ProfileRef(client_id, about)
+        if await app.records.newest(place) < row["version"]:  # a newer key of another place would not mend it
+            await _behind(app, client_id, about)
+    for row in await app.db.read(dict, "switch_entities", {"client_id": None, "opening": ""}, every_client=True):
+        try:
+            if row["state"] == "active":
+                await app.cutoff.disabled(row["entity_id"])
+        except Unavailable as error:
+            if error.code != "entity_unknown":
+                raise
+            await _behind(app, row["client_id"], "entity")
+
+
+async def _behind(app: BrokerApp, client_id: ClientId, about: object) -> None:
+    key = f"store_behind/{client_id}/{about}"
+    await raise_alert(app, reason="store_behind", key=key, severity="critical", client_id=client_id)

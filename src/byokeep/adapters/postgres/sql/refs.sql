@@ -122,7 +122,10 @@ SELECT r.*, c.name AS client_name,
  ORDER BY c.name, r.provider, r.created_at LIMIT :limit;
 
 -- name: newest_stored
--- The key that was stored last.
-SELECT client_id, provider, version FROM byokeep.credential_ref
- WHERE purpose = 'default' AND account_id IS NULL AND version > 0 AND state IN ('active', 'suspended')
- ORDER BY created_at DESC LIMIT 1;
+-- The key that was stored last, and the profile's record.
+(SELECT client_id, provider, NULL::uuid AS profile_id, version FROM byokeep.credential_ref
+  WHERE purpose = 'default' AND account_id IS NULL AND version > 0 AND state IN ('active', 'suspended')
+  ORDER BY created_at DESC LIMIT 1)
+UNION ALL
+(SELECT client_id, NULL, profile_id, record_version FROM byokeep.profile_generation
+  WHERE gone_at IS NULL ORDER BY sealed_at DESC LIMIT 1);
