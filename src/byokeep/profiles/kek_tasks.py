@@ -9,7 +9,7 @@ Rules
   then its row follows. Until then the old record stays and opens, so nothing is ever unreadable. A profile that
   somebody has open waits. A rotation is done when no row is left on an older version, and only then.
 - Each step can be cut anywhere and begun again: OpenBao and the rows show where it stood. A round every minute hands on
-  what a dead worker left. What a rotation left over is destroyed a while after it ended.
+  what a dead worker left. What a rotation left over is destroyed a while after it ended, with the hourly comparison.
 - A version that was made, removed, replaced, or made exportable or deletable outside is a finding with an alert.
   Nobody works around it. Each key is compared with OpenBao at least once an hour, so that it is noticed in time
   (R9.2-2).
@@ -219,8 +219,6 @@ async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
     moved = await tx.maybe(int, "kek_rotation_end", id=rotation.id)
     if moved is None:
         return False
-    key = f"{kek.TIDY_TASK}:{rotation.id}"
-    await tx.defer(kek.TIDY_TASK, delay_s=TIDY_AFTER_S, key=key, lock=key, client_id=str(rotation.client_id))
     await record(
         tx, actor, EventName.KEK_ROTATION_DONE, client_id=rotation.client_id, object_id=rotation.client_id,
         holder=rotation.holder, kek=rotation.kek_id, kek_version=rotation.to_version,
@@ -586,13 +584,16 @@ async def go_on(app: KekApp) -> int:
 
 
 async def compare(app: KekApp) -> int:
-    """Compare the keys that have not been compared for a while; returns how many."""
+    """Compare the keys that have not been compared for a while, and tidy up after their rotations; returns how many."""
     asked = {"installation": app.installation_id, "within_s": CHECK_EVERY_S, "limit": _AT_ONCE}
     found = await app.db.read(ClientId, "keks_to_check", asked, every_client=True)
+    rotated = await app.db.read(ClientId, "keks_to_tidy", {"after_s": TIDY_AFTER_S}, every_client=True)
     for client_id in found:
         with suppress(ByokeepError):  # on record, and tried again
             await check(app, app.system(), client_id)
             await check_vault(app, app.system(), client_id)
+            if client_id in rotated:
+                await tidy(app, app.system(), client_id)
     return len(found)
 
 
@@ -687,14 +688,6 @@ def register(queue: Queue, app: KekApp) -> None:
                 about = {"kek_id": ids["kek_id"], "holder": ids["holder"], "reason": ids["reason"]}
                 ended = await end_versions(app, actor, client, version=int(ids["version"]), **about)
                 get_log().info("kek_ended", tenant=client, count=ended)
-
-    # For a week, whatever keeps it from its client.
-    again = RetryStrategy(max_attempts=672, wait=int(TIDY_AFTER_S), retry_exceptions={ByokeepError})
-
-    @queue.task(name=kek.TIDY_TASK, retry=again)
-    async def tidy_task(*, client_id: str) -> None:
-        with span("kek_tidy"):
-            await tidy(app, app.system(), ClientId(UUID(client_id)))
 
     @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="kek_care", queueing_lock="kek_care", lock="kek_care")

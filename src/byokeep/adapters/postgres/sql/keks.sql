@@ -202,6 +202,13 @@ SELECT DISTINCT k.client_id
                       AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,kek}' = k.kek_id)
  ORDER BY k.client_id LIMIT :limit;
 
+-- name: keks_to_tidy
+-- Clients of whose key a rotation ended a while ago, and within a week: whatever kept them out of reach is tried that long.
+SELECT DISTINCT r.client_id FROM byokeep.kek_rotation r
+ WHERE r.ended_at BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp() - make_interval(secs => :after_s)
+   AND NOT EXISTS (SELECT FROM byokeep.kek_rotation n
+                    WHERE n.kek_id = r.kek_id AND coalesce(n.ended_at, 'infinity') > clock_timestamp() - make_interval(secs => :after_s));
+
 -- name: deks_with_broken_history
 -- Keys of profiles whose moves do not lead to the state that their row shows, or are not on record: an edit (R2.3-7).
 -- Nothing comes after destroyed; the two moves of an end once had one time.
