@@ -278,6 +278,19 @@ async def test_a_record_that_is_not_its_rows_blocks_and_is_never_called_moved(ke
     assert keys.stand.events("kek.rotation_done") == []
 
 
+async def test_profiles_that_cannot_be_moved_keep_no_other_from_its_turn(keys: Keys) -> None:
+    """As many as a task takes at once are blocked: the one after them is moved all the same."""
+    client = await keys.client()
+    *blocked, good = sorted([await keys.profile(client) for _ in range(3)])
+    for one in blocked:
+        keys.sql(f"UPDATE byokeep.profile_generation SET manifest_hash = sha256('other') WHERE profile_id = '{one}'")
+    rotation = await rotated(keys, client, 1)
+    for _ in range(50):
+        if await kek_tasks.rewrap(keys.app, keys.system, rotation.id, client, limit=2):
+            break
+    assert keys.sql(f"SELECT kek_version FROM byokeep.profile_generation WHERE profile_id = '{good}'") == "2"
+
+
 async def test_the_end_of_another_clients_version_is_not_done(keys: Keys) -> None:
     """A task that names one client and another's key ends nothing, of neither: not at the holder, not in a row."""
     mine, other = await keys.client(), await keys.client()

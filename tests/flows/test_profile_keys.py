@@ -23,7 +23,7 @@ from byokeep.core.kek import KeyContext
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
-from byokeep.profiles import profiles
+from byokeep.profiles import profiles, tasks
 from byokeep.profiles.profiles import Profile
 from byokeep.profiles.tasks import _sweep
 from byokeep.worker.ports import LeasedProfile
@@ -111,6 +111,24 @@ async def test_older_generations_are_kept_for_a_while_and_then_destroyed(vault: 
     assert vault.sql("SELECT count(*) FROM byokeep.profile_generation WHERE gone_at IS NOT NULL") == "1"
     status, reply = await vault.call("POST", f"/v1/profiles/{profile}/restore", {"generation": 1})
     assert (status, reply["code"]) == (409, "key_not_usable")
+
+
+async def test_profiles_that_nobody_may_work_on_keep_no_other_from_its_turn(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as a round takes at once are a suspended client's: another's replaced key is stopped all the same."""
+    monkeypatch.setattr(tasks, "RETIRED_AT_ONCE", 1)
+    clients = [await vault.sealed() for _ in range(2)]
+    for _, profile in clients:
+        assert await vault.done(profile, "rekey") == "rekeyed"
+    (client, held), (_, other) = sorted(clients, key=lambda one: one[1])
+    vault.sql(f"UPDATE byokeep.client SET state = 'suspended' WHERE id = '{client}'")
+    old = "UPDATE byokeep.profile_generation SET key_state = 'destroyed' WHERE generation = 1 AND profile_id"
+    vault.sql(f"{old} = '{held}'")
+    for _ in range(50):
+        await tasks.retire_keys(vault.app)
+    found = "SELECT key_state FROM byokeep.profile_generation WHERE generation = 1 AND profile_id"
+    assert vault.sql(f"{found} = '{other}'") == "deactivated"
 
 
 async def test_an_older_generation_comes_back_as_a_new_one(vault: Vault) -> None:

@@ -578,7 +578,7 @@ async def go_on(app: KekApp) -> int:
                 await hand_rotation(tx, app.system(), client_id, reason="cut_off")
             handed += 1
     async with app.db.begin(every_client=True) as tx:
-        for rotation in (await kek.under_way(tx))[:_AT_ONCE]:
+        for rotation in await kek.under_way(tx):
             handed += await hand_out(tx, rotation, app.system())
     return handed
 

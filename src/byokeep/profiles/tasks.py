@@ -321,6 +321,7 @@ _DOING: Final[Mapping[ProfileTask, Doing]] = {
 
 CUT_OFF_S: Final = 120  # seconds without a record after which an announced seal counts as cut off
 _AT_ONCE: Final = 200
+RETIRED_AT_ONCE: Final = 100  # profiles
 
 
 def _pair(row: Row) -> tuple[ClientId, UUID]:
@@ -364,7 +365,8 @@ async def tell_due(app: ProfileApp) -> int:
 
 async def retire_keys(app: ProfileApp) -> int:
     """Stop replaced keys from protecting, destroy those kept no longer, finish shreds; returns how many profiles."""
-    found = await app.db.read(_pair, "profiles_with_old_keys", {"retained": life.RETAINED}, every_client=True)
+    asked = {"retained": life.RETAINED, "limit": RETIRED_AT_ONCE}
+    found = await app.db.read(_pair, "profiles_with_old_keys", asked, every_client=True)
     for client_id, profile_id in found:
         with suppress(ByokeepError):  # tried again by the next round
             await _retire(app, client_id, profile_id)

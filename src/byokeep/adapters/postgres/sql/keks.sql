@@ -114,7 +114,7 @@ SELECT DISTINCT g.client_id FROM byokeep.profile_generation g
 
 -- name: kek_profiles_behind
 -- Profiles of a client with wrapped keys on versions below one; those that somebody has open come last, for a seal may
--- be on its way.
+-- be on its way. In no order, so that many that cannot be moved keep no other from its turn.
 SELECT p.id, coalesce(o.until > clock_timestamp(), false) AS open
   FROM byokeep.profile p
   LEFT JOIN byokeep.profile_opening o ON o.client_id = p.client_id AND o.profile_id = p.id
@@ -122,7 +122,7 @@ SELECT p.id, coalesce(o.until > clock_timestamp(), false) AS open
    AND EXISTS (SELECT FROM byokeep.profile_generation g
                 WHERE g.client_id = p.client_id AND g.profile_id = p.id AND g.holder = :holder AND g.kek_id = :kek_id
                   AND g.kek_version < :below AND g.key_state NOT IN ('compromised', 'destroyed'))
- ORDER BY 2, 1 LIMIT :limit;
+ ORDER BY 2, random() LIMIT :limit;
 
 -- name: kek_generations_behind
 SELECT g.* FROM byokeep.profile_generation g

@@ -162,8 +162,8 @@ RETURNING id;
 
 -- name: profiles_with_old_keys
 -- Profiles of which an older generation's key still protects, or is kept longer than it should be; and what a shred that
--- was cut off left.
-SELECT DISTINCT p.id, p.client_id FROM byokeep.profile p
+-- was cut off left. In no order, so that many that nobody can work on now keep no other from its turn.
+SELECT p.id, p.client_id FROM byokeep.profile p
   JOIN byokeep.profile_generation g ON g.client_id = p.client_id AND g.profile_id = p.id
  WHERE CASE p.state
        WHEN 'shredded' THEN g.gone_at IS NULL AND NOT EXISTS (
@@ -173,7 +173,7 @@ SELECT DISTINCT p.id, p.client_id FROM byokeep.profile p
             OR (g.generation < p.generation - :retained AND g.key_state = 'deactivated')
             OR (g.key_state = 'destroyed' AND g.gone_at IS NULL)
        END
- LIMIT 100;
+ GROUP BY p.id, p.client_id ORDER BY random() LIMIT :limit;
 
 -- name: opening_of
 SELECT o.*, o.until > clock_timestamp() AS open FROM byokeep.profile_opening o
