@@ -41,7 +41,6 @@ from byokeep.kernel.command import recorded
 from byokeep.kernel.incidents import UNPROVED, Incident
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus
-from byokeep.kernel.record import record
 from byokeep.keys import rotation, unused_key
 from byokeep.keys.rotation import RotationRequest
 
@@ -337,12 +336,9 @@ async def _begun(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: In
     run = await tx.maybe(Run, "procedure_get", id=found.id)
     if run is not None:
         return run
-    begun: Run = await procedures.start(
+    return await procedures.started(
         tx, app, actor, procedure, client_id=found.client_id, object_id=found.id, run_id=found.id
     )
-    said = {"run": str(begun.id), "procedure": procedure.name}
-    await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=found.client_id, object_id=found.id)
-    return begun
 
 
 async def _lower(app: App, _actor: Actor, run: Run) -> Fields:
@@ -402,23 +398,9 @@ async def set_severity(
             await noted(tx, actor, found, "severity", severity=wanted.lower())
             return await state_of(tx, app, await tx.one(Incident, "incident_get", id=found.id)), None
         facts = {"severity": wanted.lower(), "severity_from": found.severity.lower()}
-        asked = await _ask(tx, app, actor, LOWER_SEVERITY, found, facts)
+        asked = await procedures.asked_for(tx, app, actor, LOWER_SEVERITY, found.client_id, found.id, facts)
     await procedures.wake(app, asked)
     return await look(app, actor, incident_id), await procedures.status(app, actor, asked.id)
-
-
-async def _ask(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: Incident, facts: Fields) -> Run:
-    """Begin what a second person must approve, or return the waiting run for the same; the incident is locked."""
-    procedures.may_ask(actor, procedure)
-    same = {"procedure": procedure.name, "object_id": found.id, "facts": procedures.as_json(facts)}
-    if (waits := await tx.maybe(Run, "procedure_asked", **same)) is not None:
-        return waits
-    asked: Run = await procedures.start(
-        tx, app, actor, procedure, client_id=found.client_id, object_id=found.id, facts=facts
-    )
-    said = {"run": str(asked.id), "procedure": procedure.name}
-    await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=found.client_id, object_id=found.id)
-    return asked
 
 
 async def choose_playbook(
@@ -452,7 +434,8 @@ async def choose_playbook(
         else:
             check_reason(reason, example="no_credential_involved")
             if found.severity in rules.MUST_TELL:
-                asked = await _ask(tx, app, actor, NO_PLAYBOOK, found, {"reason": reason})
+                said = {"reason": reason}
+                asked = await procedures.asked_for(tx, app, actor, NO_PLAYBOOK, found.client_id, found.id, said)
             else:
                 await noted(tx, actor, found, rules.ALONE, reason=reason)
     if asked is not None:

@@ -98,8 +98,7 @@ async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None
         if client_id is None and actor.clients is not None:
             raise NotFound("not_found")
         may_ask(actor, procedure)
-        run: Run = await start(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
-        await _say(tx, EventName.PROCEDURE_STARTED, actor, run, procedure=name)
+        run: Run = await started(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
     return await resume(app, actor, run.id)
 
 
@@ -108,12 +107,36 @@ async def start(
     run_id: UUID | None = None, facts: Mapping[str, Any] | None = None, evidence: Mapping[str, int] | None = None,
     shape: type[R] = Run,  # type: ignore[assignment]
 ) -> R:  # fmt: skip
-    """Insert a run at its beginning; whoever calls puts the start on record."""
+    """Insert a run at its beginning; whoever calls puts the start on record. :func:`started` does it here."""
     return await tx.one(
         shape, "procedure_start", id=run_id or app.ids.uuid(), client_id=client_id, procedure=procedure.name,
         object_id=object_id, facts=as_json(facts or {}), evidence=as_json(evidence or {}), by=actor.id,
         wait_s=0 if callable(first := procedure.steps[0].wait) else first.total_seconds(),
     )  # fmt: skip
+
+
+async def started(
+    tx: Tx, app: App, actor: Actor, procedure: Procedure, *, client_id: ClientId | None, object_id: UUID,
+    run_id: UUID | None = None, facts: Mapping[str, Any] | None = None, shape: type[R] = Run,  # type: ignore[assignment]
+) -> R:  # fmt: skip
+    """Insert a run at its beginning, on record."""
+    run = await start(
+        tx, app, actor, procedure, client_id=client_id, object_id=object_id, run_id=run_id, facts=facts, shape=shape
+    )
+    await _say(tx, EventName.PROCEDURE_STARTED, actor, run, procedure=procedure.name)
+    return run
+
+
+async def asked_for(
+    tx: Tx, app: App, actor: Actor, procedure: Procedure, client_id: ClientId | None, object_id: UUID,
+    facts: Mapping[str, Any],
+) -> Run:  # fmt: skip
+    """Begin what a second person must approve, or return the run for the same that waits. Raises as :func:`may_ask`."""
+    may_ask(actor, procedure)
+    same = {"procedure": procedure.name, "object_id": object_id, "facts": as_json(facts)}
+    if (waits := await tx.maybe(Run, "procedure_asked", **same)) is not None:
+        return waits
+    return await started(tx, app, actor, procedure, client_id=client_id, object_id=object_id, facts=facts)
 
 
 async def passed(

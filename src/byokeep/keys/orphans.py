@@ -25,7 +25,7 @@ from byokeep.core.ref import SecretPart, SecretRef, parse_provider
 from byokeep.jobs.jobs import in_custody
 from byokeep.kernel import procedures
 from byokeep.kernel.app import WebApp, WorkerApp
-from byokeep.kernel.command import command, recorded
+from byokeep.kernel.command import command
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import record
 from byokeep.keys.refs import orphan_of
@@ -43,30 +43,19 @@ async def purge(app: WebApp, actor: Actor, client_id: ClientId, provider: str) -
         Conflict: ``no_orphans``: a record explains whatever lies there.
         Unavailable: The store cannot be asked.
     """
-    trail = command(app, actor, Verb.KEY_STATE, client_id=client_id, on_client=True)
-    async with trail:
-        parse_provider(provider)
-        procedures.may_ask(actor, app.procedures[_NAME])
-    place, facts = SecretRef(client_id, parse_provider(provider)), dict[str, int | str]()
+    async with command(app, actor, Verb.KEY_STATE, client_id=client_id, on_client=True):
+        place, facts = SecretRef(client_id, parse_provider(provider)), dict[str, int | str]()
     for name, part in _PARTS.items():
         one = SecretRef(client_id, place.provider, part)
         if found := await orphan_of(app, one, await app.intake.live_versions(one)):
             facts |= {f"{name}_{version}": version for version in found.versions}
-    async with recorded(app, actor, Verb.KEY_STATE, client_id=client_id, on_client=True):
+    async with command(app, actor, Verb.KEY_STATE, client_id=client_id, on_client=True) as tx:
         if not facts:
             raise Conflict("no_orphans", next_step="Nothing to do: see `byokeep key inventory`.")
         facts |= {"provider": place.provider.value}
-        about, procedure = uuid5(NAMESPACE_OID, place.path), app.procedures[_NAME]
-        async with app.db.begin(client_id=client_id) as tx:
-            await tx.all(None, "ref_lock", client_id=client_id, provider=place.provider.value)
-            same = {"procedure": _NAME, "object_id": about, "facts": procedures.as_json(facts)}
-            run = await tx.maybe(Run, "procedure_asked", **same)
-            if run is None:
-                run = await procedures.start(
-                    tx, app, actor, procedure, client_id=client_id, object_id=about, facts=facts
-                )
-                said = {"run": str(run.id), "procedure": _NAME}
-                await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=client_id, object_id=about)
+        await tx.all(None, "ref_lock", client_id=client_id, provider=place.provider.value)
+        about = uuid5(NAMESPACE_OID, place.path)
+        run = await procedures.asked_for(tx, app, actor, app.procedures[_NAME], client_id, about, facts)
     return await procedures.resume(app, actor, run.id)
 
 

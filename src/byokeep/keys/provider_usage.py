@@ -22,14 +22,13 @@ from uuid import UUID
 
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import Conflict, Rejected
-from byokeep.core.events import EventName, Outcome
+from byokeep.core.events import Outcome
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.plain_text import refuse_secret
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App, WorkerApp
-from byokeep.kernel.record import record
 from byokeep.keys import administration, rotation
 
 WAIT_S: Final = 20.0
@@ -66,12 +65,10 @@ async def ask(
         if admin is None:
             return None
         span = {"since": rotation.stamp(since), "until": rotation.stamp(until)}
-        run: Run = await procedures.start(
+        run: Run = await procedures.started(
             tx, app, actor, PROVIDER_USAGE, client_id=client_id, object_id=admin.id,
             facts={"provider": provider.value, **span},
         )  # fmt: skip
-        said = {"run": str(run.id), "procedure": PROVIDER_USAGE.name}
-        await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=client_id, object_id=admin.id)
     await procedures.wake(app, run)
     return run
 

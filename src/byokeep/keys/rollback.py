@@ -17,7 +17,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Actor
-from byokeep.core.procedure import Fields, Run
+from byokeep.core.procedure import Fields
 from byokeep.kernel import procedures
 from byokeep.kernel.app import WorkerApp
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
@@ -71,15 +71,11 @@ def _ended(note: CheckOutcome | None) -> str:
 
 async def _end_old(app: WorkerApp, actor: Actor, run: KeyRotation, *, leaked: bool = False) -> None:
     """Begin the end of an old version that serves nobody again; one that leaked nobody may keep alive."""
-    about = rotation.unused_id(run.id, run.from_version)
+    at = run.client_id, run.object_id, run.provider.value, run.from_version
     async with app.db.begin(client_id=run.client_id) as tx:
-        begun: Run | None = await tx.maybe(Run, "procedure_get", id=about)
-        if begun is None:
-            facts = {"pinned_at": rotation.stamp(await rotation.pinned_at(tx, run))}
-            facts |= {} if leaked else {"rotation": str(run.id)}
-            begun = await rotation.end_unused(
-                tx, app, actor, about, run.client_id, run.object_id, run.provider.value, run.from_version, facts=facts
-            )
+        facts = {"pinned_at": rotation.stamp(await rotation.pinned_at(tx, run))}
+        facts |= {} if leaked else {"rotation": str(run.id)}
+        begun = await rotation.end_unused(tx, app, actor, run.id, *at, facts=facts)
     await procedures.wake(app, begun)
 
 

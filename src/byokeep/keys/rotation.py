@@ -45,7 +45,7 @@ from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import OutcomeStatus, Tx
 from byokeep.kernel.procedures import RunStatus
-from byokeep.kernel.record import Said, record
+from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun
 from byokeep.keys.administration import REFUSED, admin_of, say
 from byokeep.keys.refs import LEAK_SUSPECTED, end_jobs, get_ref, move, ref_from
@@ -259,26 +259,23 @@ def unused_id(of: UUID, version: int) -> UUID:
 async def left_alive(
     tx: Tx, app: App, actor: Actor, run: KeyRotation, version: int, *, alive: bool = False
 ) -> Run | None:
-    """Begin the end of a new version that a run gave up, unless it is keyless, refused, or its end was begun.
+    """Begin the end of a new version that a run gave up, unless it is keyless or refused.
 
     Else its value would be destroyed with the old one, and the key live on at its provider.
 
     Args:
         alive: The provider did not refuse it just now, whatever its verification came to.
     """
-    about, at = unused_id(run.id, version), {"client_id": run.client_id, "ref_id": run.object_id}
+    at = {"client_id": run.client_id, "ref_id": run.object_id}
     sop = await tx.maybe(SopRun, "sop_of_version", **at, version=version)
     refused = sop is not None and sop.state == "failed" and sop.reason in {one.value for one in DEAD}
     if (refused and not alive) or version in (0, *run.old):
         return None
-    if await tx.maybe(Run, "procedure_get", id=about) is not None:
-        return None
     if await tx.all(int, "rotation_keyless", **at, version=version):
         return None
     facts = {"rotation": str(run.id), "pinned_at": stamp(app.clock.now())}  # whoever was given it may hold it
-    return await end_unused(
-        tx, app, actor, about, run.client_id, run.object_id, run.provider.value, version, facts=facts
-    )
+    where = run.client_id, run.object_id, run.provider.value
+    return await end_unused(tx, app, actor, run.id, *where, version, facts=facts)
 
 
 async def replaced(tx: Tx, app: App, actor: Actor, ref: CredentialRef, by: UUID) -> None:
@@ -292,14 +289,22 @@ async def replaced(tx: Tx, app: App, actor: Actor, ref: CredentialRef, by: UUID)
         return
     facts = {"pinned_at": stamp(app.clock.now())} | ({"rotation": str(by)} if ref.verification == "verified" else {})
     at = ref.client_id, ref.id, ref.provider.value, ref.version
-    await end_unused(tx, app, actor, unused_id(by, ref.version), *at, facts=facts)
+    await end_unused(tx, app, actor, by, *at, facts=facts)
 
 
 async def end_unused(
-    tx: Tx, app: App, actor: Actor, about: UUID, client_id: ClientId, ref_id: UUID, provider: str, version: int, *,
+    tx: Tx, app: App, actor: Actor, given_up: UUID, client_id: ClientId, ref_id: UUID, provider: str, version: int, *,
     facts: dict[str, Any],
 ) -> Run:  # fmt: skip
-    """Begin a run that ends a version which serves nobody, with the alert that it may be alive."""
+    """Begin the run that ends a version which serves nobody, with the alert that it may be alive, or return it.
+
+    Args:
+        given_up: The rotation, onboarding or incident that gave the version up.
+    """
+    about = unused_id(given_up, version)
+    known: Run | None = await tx.maybe(Run, "procedure_get", id=about)
+    if known is not None:
+        return known
     mode = app.limits.rotation_modes.get(provider, "manual")
     begun: Run = await procedures.start(
         tx, app, actor, app.procedures[UNUSED], client_id=client_id, object_id=ref_id, run_id=about,
@@ -449,12 +454,9 @@ async def _begin(
         "was_risk": ref.risk.value, "was_due_at": stamp(ref.rotation_due_at), "was_created_at": stamp(ref.created_at),
         "was_created_by": str(ref.created_by), "was_expires_at": stamp(ref.expires_at) if ref.expires_at else "",
     }  # fmt: skip
-    run = await procedures.start(
+    return await procedures.started(
         tx, app, actor, app.procedures[name], client_id=ref.client_id, object_id=ref.id, facts=known, shape=KeyRotation
     )
-    said: dict[str, Said] = {"run": run.id, "procedure": name}
-    await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=ref.client_id, object_id=ref.id)
-    return run
 
 
 def stamp(at: datetime) -> str:

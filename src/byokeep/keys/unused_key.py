@@ -65,16 +65,14 @@ async def end_leaked(tx: Tx, app: App, actor: Actor, incident_id: UUID, ref_id: 
     It is not left alive for jobs that hold it. The caller holds the incident and wakes the run.
     """
     ref = await tx.one(ref_from, "ref_get", id=ref_id)
-    about = rotation.unused_id(incident_id, ref.version)
-    if (run := await tx.maybe(Run, "procedure_get", id=about)) is not None:
+    if (run := await tx.maybe(Run, "procedure_get", id=rotation.unused_id(incident_id, ref.version))) is not None:
         return run
     open_ = await rotation.in_flight(tx, ref.client_id, ref_id)
     if open_ is not None and open_.overlaps:  # which of the two leaked nobody knows
         await rotation.end_old_now(tx, app, actor, open_)
     facts = {"pinned_at": rotation.stamp(datetime.fromtimestamp(0, UTC))}
-    return await rotation.end_unused(
-        tx, app, actor, about, ref.client_id, ref_id, ref.provider.value, ref.version, facts=facts
-    )
+    at = ref.client_id, ref_id, ref.provider.value, ref.version
+    return await rotation.end_unused(tx, app, actor, incident_id, *at, facts=facts)
 
 
 def _unless_kept(act: Callable[..., Awaitable[Fields | None]]) -> Callable[..., Awaitable[Fields | None]]:

@@ -18,13 +18,11 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.events import EventName
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App
-from byokeep.kernel.record import record
 
 EVERY_DAYS: Final = 30  # runbook 6.1: internal service tokens
 
@@ -93,10 +91,8 @@ async def rotate(app: HostApp, starter: App, *, public_keys: bool) -> procedures
         about = app.installation_id
         async with starter.db.begin(every_client=True) as tx:
             facts = {"public_keys": int(public_keys)}
-            run = await procedures.start(
+            run = await procedures.started(
                 tx, starter, host, ROTATE_INTERNAL, client_id=None, object_id=about, facts=facts
             )
-            said = {"run": str(run.id), "procedure": run.procedure}
-            await record(tx, host, EventName.PROCEDURE_STARTED, said, object_id=about)
         run_id = run.id
     return await procedures.resume(app, host, run_id)
