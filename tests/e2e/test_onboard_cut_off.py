@@ -16,8 +16,9 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
+from byokeep.jobs.jobs import open_custody
 from byokeep.keys import verify_key as verifying
-from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard, open_custody, sweep_orphans
+from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard, sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key
 from byokeep.worker.ports import LeasedValues
 from byokeep_redact.search import Sweep

@@ -35,13 +35,14 @@ from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.ref import AppRef, SecretPart, SecretRef
 from byokeep.core.secret import Secret
+from byokeep.jobs.jobs import open_custody
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import command, permit, recorded
 from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import begin_sop
 from byokeep.kernel.store_recording import require_recorded
-from byokeep.keys.onboard import make_room_for, open_custody
+from byokeep.keys.onboard import CUSTODY_S, make_room_for
 from byokeep.keys.refs import held, live_at
 from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier, oauth_of
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, ClientAuth, OAuth, Pkce, PlatformDescriptor, ScopePurpose
@@ -317,7 +318,7 @@ async def _begin(
 ) -> tuple[Connection, str]:  # fmt: skip
     client_id, login = account.client_id, wish.login
     state, binding = secrets
-    job_id = await open_custody(tx, app, client_id, login.provider, actor.request_id)
+    job_id = await open_custody(tx, app, client_id, login.provider, actor.request_id, ttl_s=CUSTODY_S)
     same = {"client_id": client_id, "account_id": account.id, "started_by": actor.id}
     run = await begin_sop(tx, app, actor, CONNECT, client_id=client_id, object_id=account.id, provider=login.provider)
     verifier = None if login.pkce is Pkce.NONE else new_verifier()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import (
     MACHINE_ROLES,
@@ -150,30 +150,45 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec, **of: str) -> 
     return job
 
 
+async def open_custody(
+    tx: Tx, app: App, client_id: ClientId, secret: str, request_id: UUID | None = None, *, ttl_s: int | None = None
+) -> UUID:
+    """Open the job under which our own workers look after one secret of a client, and end it; returns its id.
+
+    Raises:
+        Unavailable: ``no_custodian``. As :func:`open_job` otherwise.
+    """
+    spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(str(secret),), ttl_s=ttl_s)
+    try:
+        return (await open_job(tx, app, app.system(request_id), spec)).id
+    except Rejected as error:
+        if error.code != "unknown_runner":
+            raise
+    raise Unavailable("no_custodian", next_step="Create a custodian machine, and start the worker with its token.")
+
+
 @asynccontextmanager
 async def in_custody(
     app: App, opened: Callable[[UUID], AbstractAsyncContextManager[C]], close: Callable[[UUID], Awaitable[None]],
-    client_id: ClientId, secret: str, *, by: Actor | None = None,
+    client_id: ClientId, secret: str, request_id: UUID | None = None,
 ) -> AsyncIterator[C]:  # fmt: skip
     """Hold custody of one secret of a client, under a job of its own that ends with it; one that stays open expires.
 
     Args:
         opened: Holds a custody lease of a job, as the custodian to whom it is given.
         close: Ends a job as that custodian.
-        by: Whose request it is; default the process itself.
 
     Raises:
-        As :func:`open_job`, and as ``opened``.
+        As :func:`open_custody`, and as ``opened``.
     """
-    spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(secret,))
     async with app.db.begin(client_id=client_id) as tx:
-        job = await open_job(tx, app, by or app.system(), spec)
+        job_id = await open_custody(tx, app, client_id, secret, request_id)
     try:
-        async with opened(job.id) as custody:
+        async with opened(job_id) as custody:
             yield custody
     finally:
         with suppress(ByokeepError):
-            await close(job.id)
+            await close(job_id)
 
 
 async def dispatch(app: App, actor: Actor, spec: JobSpec) -> DeclaredJob:

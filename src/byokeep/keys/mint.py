@@ -24,13 +24,14 @@ from byokeep.core.evidence import ONBOARD, WRITE
 from byokeep.core.model import Actor
 from byokeep.core.procedure import Fields
 from byokeep.core.secret import Secret
+from byokeep.jobs.jobs import open_custody
 from byokeep.kernel.app import WorkerApp
 from byokeep.kernel.ports import MintedKey, ValueCustody
 from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.keys import administration, old_version, rotation, rotation_steps
 from byokeep.keys.administration import AdminKey, administering, called
-from byokeep.keys.onboard import DEFAULT_DAYS, end_onboarding, make_room, open_custody, queue_verification
+from byokeep.keys.onboard import CUSTODY_S, DEFAULT_DAYS, end_onboarding, make_room, queue_verification
 from byokeep.keys.refs import ref_from, rotation_due
 from byokeep.keys.rotation import KeyRotation
 
@@ -110,7 +111,7 @@ async def _stored(
         seq = receipt.seq
         sop = await proved(tx, sop, {WRITE: seq}, store_request=written.request_id)
         await tx.all(SopRun, "sop_supersede", client_id=client_id, ref_id=run.object_id, id=sop.id)
-        job_id = await open_custody(tx, app, client_id, run.provider, actor.request_id)
+        job_id = await open_custody(tx, app, client_id, run.provider, actor.request_id, ttl_s=CUSTODY_S)
         await queue_verification(tx, sop, job_id, actor.request_id)
     await called(app, actor, run, "mint", made.id, Outcome.OK, version=version)
     return version

@@ -18,7 +18,7 @@ Rules
   destroyed afterwards.
 - A version older than a restore is kept, with an alert: the older database may lack its row, so two people decide
   (:mod:`byokeep.keys.orphans`).
-- The sweep has no standing right: it works under a custody job of the place that is open, or opens and ends its own.
+- The sweep has no standing right: it works under a custody job of its own.
 
 It may not read a value back: the flow holds a value only on its way in.
 """
@@ -27,51 +27,31 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeVar
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable, refusing
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, refusing
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import ONBOARD, WRITE
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import (
-    API_PROVIDERS,
-    Actor,
-    ClientId,
-    CredentialRef,
-    LeaseKind,
-    Provider,
-    Risk,
-    SecretKind,
-    SopId,
-)
+from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Risk, SecretKind, SopId
 from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretRef, parse_provider
 from byokeep.core.sealed_record import KEPT, MOST_KEPT
 from byokeep.core.secret import Secret
-from byokeep.jobs.jobs import JobSpec, open_job
+from byokeep.jobs.jobs import in_custody, open_custody
 from byokeep.kernel.app import App, WebApp, WorkerApp
-from byokeep.kernel.command import open_alert, permit, recorded
+from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.restored import restored_at, was_before
 from byokeep.kernel.sops import SopRun, SopStatus, begin_sop, proved, status_of
 from byokeep.kernel.store_recording import require_recorded
+from byokeep.keys import rotation
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
-from byokeep.keys.rotation import (
-    RotationRequest,
-    admit,
-    in_flight,
-    look_again,
-    offered,
-    refuse_keyless,
-    refuse_unchanged,
-    replaced,
-    stopped_for,
-)
+from byokeep.keys.rotation import RotationRequest
 from byokeep.tenancy.clients import require_active
 from byokeep_redact.fingerprint import VERSION
 
@@ -190,27 +170,26 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_VERIFY)
     before(ref.client_id)
-    async with recorded(app, actor, Verb.KEY_VERIFY, client_id=ref.client_id, object_id=ref_id, on_client=True):
+    async with command(app, actor, Verb.KEY_VERIFY, client_id=ref.client_id, object_id=ref_id, on_client=True) as tx:
         if ref.verification == "quarantined" and ref.candidate is None:
             raise Rejected("credential_quarantined", next_step="Onboard a new value: this one was seen in a log.")
         if ref.state in ("deactivated", "compromised", "destroyed"):
             raise Rejected("key_retired", next_step="Onboard a new value.", state=ref.state)
-        async with app.db.begin(client_id=ref.client_id) as tx:
-            await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
-            await require_active(tx, ref.client_id)
-            version = ref.candidate or ref.version
-            run = await tx.maybe(SopRun, "sop_of_version", client_id=ref.client_id, ref_id=ref_id, version=version)
-            if ref.candidate is not None:
-                await look_again(tx, app, actor, ref)
-            if run is None:
-                raise Conflict("nothing_on_record", next_step="Onboard the value again.", ref=ref_id)
-            if run.state != "running":
-                run = await begin_sop(
-                    tx, app, actor, ONBOARD, client_id=run.client_id, object_id=ref_id, provider=run.provider,
-                    version=version, after=run,
-                )  # fmt: skip
-            job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
-            await queue_verification(tx, run, job_id, actor.request_id)
+        await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
+        await require_active(tx, ref.client_id)
+        version = ref.candidate or ref.version
+        run = await tx.maybe(SopRun, "sop_of_version", client_id=ref.client_id, ref_id=ref_id, version=version)
+        if ref.candidate is not None:
+            await rotation.look_again(tx, app, actor, ref)
+        if run is None:
+            raise Conflict("nothing_on_record", next_step="Onboard the value again.", ref=ref_id)
+        if run.state != "running":
+            run = await begin_sop(
+                tx, app, actor, ONBOARD, client_id=run.client_id, object_id=ref_id, provider=run.provider,
+                version=version, after=run,
+            )  # fmt: skip
+        job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id, ttl_s=CUSTODY_S)
+        await queue_verification(tx, run, job_id, actor.request_id)
     return run
 
 
@@ -220,9 +199,8 @@ async def run_of(app: App, actor: Actor, ref: CredentialRef) -> SopStatus | None
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
     """
-    await permit(app, actor, Verb.SOP_READ, client_id=ref.client_id)
     at = {"client_id": ref.client_id, "ref_id": ref.id, "version": ref.candidate or ref.version}
-    async with app.db.begin(client_id=ref.client_id) as tx:
+    async with command(app, actor, Verb.SOP_READ, client_id=ref.client_id) as tx:
         run = await tx.maybe(SopRun, "sop_of_version", **at)
         return None if run is None else await status_of(tx, run)
 
@@ -236,7 +214,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
     async with app.db.begin(client_id=ref.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
         client = await require_active(tx, ref.client_id)
-        job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
+        job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id, ttl_s=CUSTODY_S)
         risk = Risk.HIGH if Risk.HIGH in (wish.risk, client.risk) else Risk.STANDARD
         days = app.limits.rotation_default_days.get(ref.provider.value, DEFAULT_DAYS)
         live = await tx.maybe(ref_from, "ref_live", client_id=ref.client_id, provider=ref.provider.value)
@@ -248,9 +226,9 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             if passed or (wish.version is not None and wish.version != current):
                 raise Conflict("stale_version", next_step="See `byokeep key show`, then decide again.", version=current)
             if live is not None:
-                refuse_keyless(live, KeyState.ACTIVE)
-                await refuse_unchanged(tx, live, fingerprint)
-                await admit(tx, app, live)
+                rotation.refuse_keyless(live, KeyState.ACTIVE)
+                await rotation.refuse_unchanged(tx, live, fingerprint)
+                await rotation.admit(tx, app, live)
             run = await begin_sop(
                 tx, app, actor, ONBOARD, client_id=ref.client_id, object_id=live.id if live else app.ids.uuid(),
                 provider=ref.provider, version=current + 1,
@@ -312,18 +290,6 @@ async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:
     return None
 
 
-async def open_custody(tx: Tx, app: App, client_id: ClientId, provider: Provider, request_id: UUID) -> UUID:
-    """Open the job under which this secret may be verified, or its orphan destroyed; the worker closes it."""
-    secrets, kind = (provider.value,), LeaseKind.CUSTODY
-    spec = JobSpec(client_id=client_id, runner_id=None, kind=kind, secrets=secrets, ttl_s=CUSTODY_S)
-    try:
-        return (await open_job(tx, app, app.system(request_id), spec)).id
-    except Rejected as error:
-        if error.code != "unknown_runner":
-            raise
-    raise Unavailable("no_custodian", next_step="Create a custodian machine, and start the worker with its token.")
-
-
 async def _write(app: WebApp, actor: Actor, plan: _OnboardPlan, value: Secret) -> Written:
     """Write the announced version, or find that an earlier, cut-off call of the same value did."""
     version = plan.run.version
@@ -354,8 +320,8 @@ async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Writte
             row = await tx.one(ref_from, "ref_get", id=run.object_id)
             if written.request_id:  # no other record explains the write to whoever compares the store's log
                 await _say_stored(tx, actor, plan, written)
-            rotation = await in_flight(tx, ref.client_id, row.id) if row.candidate == run.version else None
-            return _told(plan, row, None if rotation is None else rotation.id, joined=rotation is not None)
+            open_ = await rotation.in_flight(tx, ref.client_id, row.id) if row.candidate == run.version else None
+            return _told(plan, row, None if open_ is None else open_.id, joined=open_ is not None)
         if (late := await _too_late(tx, app, run)) is None:
             return await _recorded(tx, app, actor, plan, written, facts)
         await end_onboarding(tx, actor, run, "cut_off")  # the sweep destroys what was written
@@ -367,7 +333,7 @@ async def _too_late(tx: Tx, app: App, run: SopRun) -> Conflict | None:
     live = await tx.maybe(ref_from, "ref_get", id=run.object_id)
     try:
         if live is not None:
-            await admit(tx, app, live)
+            await rotation.admit(tx, app, live)
     except Conflict as error:
         error.on_record = True  # with the end of the onboarding
         return error
@@ -382,14 +348,14 @@ async def _recorded(
     row = await _put_ref(tx, app, actor, plan, live)  # before its record, which says what the row is
     seq = await _say_stored(tx, actor, plan, written)
     waits = row.candidate == run.version
-    before = await in_flight(tx, ref.client_id, row.id) if waits else None
-    rotation = await offered(tx, app, actor, row, facts) if waits else None
+    before = await rotation.in_flight(tx, ref.client_id, row.id) if waits else None
+    offer = await rotation.offered(tx, app, actor, row, facts) if waits else None
     if live is not None and not waits:
-        await replaced(tx, app, actor, live, run.id)
+        await rotation.replaced(tx, app, actor, live, run.id)
     stored = await proved(tx, run, {WRITE: seq}, store_request=written.request_id)
     await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.object_id, id=run.id)
     await queue_verification(tx, stored, plan.job_id, actor.request_id)
-    return _told(plan, row, rotation, joined=before is not None)
+    return _told(plan, row, offer, joined=before is not None)
 
 
 async def _say_stored(tx: Tx, actor: Actor, plan: _OnboardPlan, written: Written) -> int:
@@ -416,7 +382,7 @@ async def _put_ref(
             "risk": plan.risk.value, "rotation_due_at": plan.due.due_at, "rotation_days": plan.days,
             "place": plan.place,
             "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
-    stopped = await stopped_for(tx, live)
+    stopped = await rotation.stopped_for(tx, live)
     offered_ = await tx.maybe(ref_from, "ref_offer", **same, stopped=stopped, expires_at=None, minted=False)
     if (row := offered_ or await tx.maybe(ref_from, "ref_renew", **same)) is not None:
         return row
@@ -481,13 +447,8 @@ async def end_onboarding(tx: Tx, actor: Actor, run: SopRun, reason: str) -> None
 
 async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun], restored: datetime | None) -> int:
     """Destroy the strange versions of a place; returns how many. ``ended`` = its runs, oldest first."""
-    client_id, provider, run = place.client_id, place.provider.value, ended[-1]
-    async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(UUID, "custody_job_open", client_id=client_id, provider=provider)
-        if (job_id := found) is None:  # the run's own job has ended: a worker that was away for long
-            spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider,))
-            job_id = (await open_job(tx, app, app.system(), spec)).id
-    async with app.custodian.open(job_id) as custody:
+    client_id, provider, run, at = place.client_id, place.provider.value, ended[-1], app.custodian
+    async with in_custody(app, at.open, at.close, client_id, provider) as custody:
         live = await custody.live_versions(place)
         async with app.db.begin(client_id=client_id) as tx:
             known = set(await tx.all(int, "versions_on_record", client_id=client_id, provider=provider))
@@ -509,7 +470,4 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun], restored
             await tx.all(
                 None, "sop_set_reason", client_id=client_id, id=one.id, reason_from="cut_off", reason_to="cut_off_swept"
             )
-    if found is None:  # another's may be that of a verification, which still needs it
-        with suppress(ByokeepError):  # an open job ends by itself
-            await app.custodian.close(job_id)
     return len(strange)

@@ -409,5 +409,4 @@ class KekApp(App):
 
 def custody_of(app: KekApp, actor: Actor, client_id: ClientId) -> AbstractAsyncContextManager[ProfileCustody]:
     """Hold a custody lease for a client's keys, of a job of its own. Raises as ``open_keys``."""
-    by, at = app.system(actor.request_id), app.custodian
-    return in_custody(app, at.open_keys, at.close, client_id, PROFILE, by=by)
+    return in_custody(app, app.custodian.open_keys, app.custodian.close, client_id, PROFILE, actor.request_id)

@@ -28,13 +28,13 @@ from byokeep.accounts.model import PlatformAccount
 from byokeep.core import evidence
 from byokeep.core import profile as life
 from byokeep.core.canonical import parse_canonical
-from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
+from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.manifest import ExpectedAccount, Packing
-from byokeep.core.model import PROFILE, Actor, ClientId, LeaseKind, Provider
+from byokeep.core.model import PROFILE, Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileAct, ProfileState, ProfileTask
-from byokeep.jobs.jobs import JobSpec, open_job
+from byokeep.jobs.jobs import open_custody
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, permit
 from byokeep.kernel.ports import Receipt, Tx
@@ -441,7 +441,8 @@ async def insert_work(
         last = await tx.maybe(SopRun, "sop_of_profile", **now.at)
         if last is None or last.state == "failed":  # the procedure begins anew
             await _begin_run(tx, app, actor, now, min(now.platforms))
-    job_id = await _work_job(tx, app, actor, profile.client_id, kind)
+    ttl_s = LOGIN_S + WORK_S if kind in (ProfileTask.LOGIN, ProfileTask.SHRED) else WORK_S
+    job_id = await open_custody(tx, app, profile.client_id, PROFILE, actor.request_id, ttl_s=ttl_s)
     made = await tx.one(
         Work, "work_insert", id=app.ids.uuid(), **now.at, job_id=job_id, incident_id=incident, kind=kind.value,
         generation=generation if kind is ProfileTask.RESTORE else None, asked_by=actor.id,
@@ -588,8 +589,8 @@ async def _begin_run(tx: Tx, app: App, actor: Actor, profile: Profile, platform:
     )
 
 
-async def check_restorable(tx: Tx, now: Profile, number: int) -> Generation:
-    """Return an older generation, if it may come back as a new one.
+async def check_restorable(tx: Tx, now: Profile, number: int) -> None:
+    """Let an older generation come back as a new one.
 
     Raises:
         Rejected: ``no_such_generation``, ``already_newest``.
@@ -598,22 +599,6 @@ async def check_restorable(tx: Tx, now: Profile, number: int) -> Generation:
     old = await tx.maybe(Generation, "generation_of", **now.at, generation=number)
     life.check_restorable(wanted=number, newest=now.generation, key_state=None if old is None else old.key_state,
                           gone=old is not None and old.gone_at is not None)  # fmt: skip
-    if old is None:
-        raise NotFound("not_found")  # never happens: the line above refused it
-    return old
-
-
-async def _work_job(tx: Tx, app: App, actor: Actor, client_id: ClientId, kind: ProfileTask) -> UUID:
-    spec = JobSpec(
-        client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(PROFILE,),
-        ttl_s=LOGIN_S + WORK_S if kind in (ProfileTask.LOGIN, ProfileTask.SHRED) else WORK_S,
-    )  # fmt: skip
-    try:
-        return (await open_job(tx, app, app.system(actor.request_id), spec)).id
-    except Rejected as error:
-        if error.code != "unknown_runner":
-            raise
-    raise Unavailable("no_custodian", next_step="Create a custodian machine, and start the worker with its token.")
 
 
 def _check_seen(now: Profile, seen: Mapping[str, str]) -> None:

@@ -196,9 +196,9 @@ async def restore(bench: Bench) -> str:
     """Make an older generation the newest again; returns ``restored``. Raises as :func:`rekey`."""
     number = bench.work.generation or 0
     async with bench.begin() as tx:
-        old = await profiles.check_restorable(tx, bench.profile, number)
+        await profiles.check_restorable(tx, bench.profile, number)
     async with bench.app.rooms.enter(bench.profile.packing) as room:
-        await open_into(bench, room, number)
+        old, _ = await open_into(bench, room, number)
         sealed = await reseal(bench, room, old.browser_version, base=number)
     async with bench.begin() as tx:
         await profiles.note(tx, EventName.PROFILE_RESTORED, bench.actor, sealed, number=number,

@@ -82,13 +82,6 @@ SELECT min(needed.version) FROM (
        AND i.settled_by IS NULL AND :purpose = 'default') AS needed (version)
  WHERE needed.version > 0 HAVING count(*) > 0;
 
--- name: custody_job_open
--- A job under which this one secret may be looked after now.
-SELECT id FROM byokeep.job
- WHERE client_id = :client_id AND kind = 'custody' AND secrets = ARRAY[CAST(:provider AS text)]
-   AND state = 'open' AND expires_at > clock_timestamp() + interval '10 seconds'
- ORDER BY expires_at DESC LIMIT 1;
-
 -- name: evidence_records
 SELECT seq, event, outcome, object_id, payload, at, actor_id, hash, writer = 'byokeep_worker' AS by_worker
   FROM byokeep.audit_record
