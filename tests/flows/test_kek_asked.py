@@ -24,7 +24,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, Role
 from byokeep.kernel.asking import digest_of
 from byokeep.kernel.command import open_alert
-from byokeep.profiles import kek, kek_requests, kek_tasks
+from byokeep.profiles import kek, kek_tasks
 from byokeep.profiles.kek_tasks import register
 from byokeep.settings import load
 from tests.support.keks import Keys, keys_on
@@ -288,7 +288,7 @@ async def test_a_compromise_after_the_end_is_recorded(asked: Asked, monkeypatch:
     await asked.end(client, 1)
     path = f"/v1/keks/development-{client}/versions/1/compromise"
     with monkeypatch.context() as cut:
-        cut.setattr(kek_requests, "compromise_key", AsyncMock(side_effect=Unavailable("database_unavailable")))
+        cut.setattr(kek, "compromise_key", AsyncMock(side_effect=Unavailable("database_unavailable")))
         assert (await asked.call("POST", path, body={"reason": "found_later"}))[0] == 503
     status, plan = await asked.call("POST", path, body={"reason": "found_later"})
     assert (status, plan["state"], plan["compromised_at"] is not None) == (200, "destroyed", True)

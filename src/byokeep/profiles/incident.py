@@ -33,6 +33,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core import profile as life
+from byokeep.core import vault_incident as rules
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.incident import OF_VAULT, IncidentSource
@@ -40,18 +41,7 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.core.profile import ProfileState, ProfileTask, living
-from byokeep.core.vault_incident import (
-    BY_HAND,
-    ENDED,
-    WINDOW,
-    IncidentCause,
-    IncidentStep,
-    SessionEnd,
-    check_order,
-    left,
-    look_at,
-    window,
-)
+from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentCause, IncidentStep, SessionEnd, look_at
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command, find, open_alert, permit, recorded
@@ -79,7 +69,7 @@ class VaultIncident(Run):
     @property
     def assumed(self) -> bool:
         """Whether nobody knew since when, so that the last 72 hours are assumed."""
-        return abs(self.started_at - self.since - WINDOW).total_seconds() < 1
+        return abs(self.started_at - self.since - rules.WINDOW).total_seconds() < 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +185,7 @@ async def open_incident(
             raise Rejected("unknown_cause", next_step="Use one of: " + ", ".join(IncidentCause) + ".")
         if everybody and actor.clients is not None:
             raise Denied("not_permitted", next_step="Only people of all clients can open it for everybody.")
-        begin, assumed = window(since, app.clock.now())
+        begin, assumed = rules.window(since, app.clock.now())
         async with app.db.begin(every_client=True) as tx:
             if client_id is not None and await tx.maybe(ClientId, "switch_client_known", client_id=client_id) is None:
                 raise NotFound("not_found")
@@ -283,7 +273,7 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState
             raise Denied("same_person", next_step="Another approver must close it.")
         async with app.db.begin(every_client=True) as tx:
             now = await held(tx, incident_id)
-            if not check_order(now.step, IncidentStep.CLOSED, incident=now.id):
+            if not rules.check_order(now.step, IncidentStep.CLOSED, incident=now.id):
                 return await _state(tx, app, now)
             state = await _state(tx, app, now)
             if state.missing:
@@ -291,7 +281,7 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState
                                incident=now.id, next_step=f"See {look_at(now.id)}.")  # fmt: skip
             undone = [one for one in state.items if not (one.recreated and one.keys_gone and one.proved)]
             if undone:
-                raise left(IncidentStep.VALIDATED, len(undone), incident=now.id)
+                raise rules.left(IncidentStep.VALIDATED, len(undone), incident=now.id)
             await stepped(tx, actor, now, IncidentStep.CLOSED, count=len(state.items))
     return await look(app, actor, incident_id)
 
@@ -485,16 +475,8 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Vaul
         if one.asked_by == actor.id:
             raise Denied("same_person", next_step="Another approver must confirm.")
         async with app.db.begin(client_id=one.client_id) as tx:
-            await tx.all(None, "profile_lock", profile_id=one.profile_id)
-            done = await tx.maybe(profiles.Work, "work_confirm", **one.at, confirmed_by=actor.id)
-            if done is None:
-                continue
-            profile = await tx.one(Profile, "profile_get", client_id=one.client_id, id=one.profile_id)
-            await profiles.note(
-                tx, EventName.PROFILE_WORK_ASKED, actor, profile, work=one.id, kind=ProfileTask.SHRED,
-                incident=incident_id,
-            )  # fmt: skip
-            await profiles.queue_work(tx, done)
+            profile = await profiles.locked(tx, one.client_id, one.profile_id)
+            await profiles.agree(tx, actor, profile, one)
     return await look(app, actor, incident_id)
 
 
@@ -562,7 +544,7 @@ async def _begin(
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
         items = await tx.all(Item, "vault_items", incident_id=incident_id)
-        due = check_order(now.step, step, incident=now.id)
+        due = rules.check_order(now.step, step, incident=now.id)
         if not due and (now.closed_at is not None or not any(again(one) for one in items)):
             return None, items
         await _must_be_off(tx, app, now)
@@ -576,7 +558,7 @@ async def _done_when(
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
         items = await tx.all(Item, "vault_items", incident_id=incident_id)
-        if check_order(now.step, step, incident=now.id) and all(done(one) for one in items):
+        if rules.check_order(now.step, step, incident=now.id) and all(done(one) for one in items):
             await _must_be_off(tx, app, now)
             await stepped(tx, actor, now, step, count=len(items))
 

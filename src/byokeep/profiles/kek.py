@@ -23,20 +23,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
 
+from byokeep.core import kek as rules
 from byokeep.core.errors import Conflict, Denied, Integrity
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.kek import (
-    ALGORITHM,
-    KEK_BITS,
-    PURPOSE,
-    TRANSIT,
-    Periods,
-    Suspension,
-    default_periods,
-    may_process,
-    may_protect,
-    may_resume,
-)
+from byokeep.core.kek import TRANSIT, Periods, Suspension
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import PROFILE, Actor, ClientId
 from byokeep.core.ref import ProfileRef
@@ -168,11 +158,11 @@ async def under_way(tx: Tx, *, kek_id: str | None = None) -> list[Rotation]:
 
 async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int, client_id: UUID) -> Kek:
     """Enter a version in the inventory before it is made. One that was announced before is returned as it is."""
-    periods = default_periods(await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by
+    periods = rules.default_periods(await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by
     place: dict[str, object] = {"holder": TRANSIT, "kek_id": kek_id, "version": version}
     made = await tx.maybe(
         int, "kek_version_insert", **place, client_id=client_id, environment=app.environment.value,
-        algorithm=ALGORITHM, bits=KEK_BITS, owner=app.limits.kek_owner, made_at=periods.starts_at,
+        algorithm=rules.ALGORITHM, bits=rules.KEK_BITS, owner=app.limits.kek_owner, made_at=periods.starts_at,
         protect_until=periods.protects_until, process_until=periods.processes_until, changed_by=actor.id,
     )  # fmt: skip
     kek = await tx.one(Kek, "kek_look", **place)
@@ -184,7 +174,7 @@ async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int,
 def made_fields(kek: Kek) -> dict[str, Any]:
     """Return what the record of a new version says besides its place (R2.3-3)."""
     return {
-        "algorithm": kek.algorithm, "bits": kek.bits, "owner": kek.owner, "purpose": PURPOSE,
+        "algorithm": kek.algorithm, "bits": kek.bits, "owner": kek.owner, "purpose": rules.PURPOSE,
         "protect_until": kek.protect_until, "process_until": kek.process_until,
     }  # fmt: skip
 
@@ -198,7 +188,7 @@ async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason
     """
     check_transition(kek.state, to)
     if (kek.state, to) == (KeyState.SUSPENDED, KeyState.ACTIVE):
-        may_resume(kek.state, kek.now, kek.periods)
+        rules.may_resume(kek.state, kek.now, kek.periods)
     steps = {"state_from": kek.state.value, "state_to": to.value}
     if await tx.maybe(int, "kek_set_state", **kek.place, **steps, changed_by=actor.id) is None:
         raise Conflict("key_moved", next_step="Look again: `byokeep kek status`.")
@@ -254,7 +244,7 @@ async def check_protect(tx: Tx, app: App, *, holder: str, kek_id: str, version: 
         Integrity: ``kek_unknown_outside``.
     """
     kek = await _row(tx, app, holder=holder, kek_id=kek_id, version=version)
-    may_protect(kek.state, kek.now, kek.periods)
+    rules.may_protect(kek.state, kek.now, kek.periods)
     return kek
 
 
@@ -272,7 +262,7 @@ async def check_process(tx: Tx, app: App, *, holder: str, kek_id: str, version: 
     """
     kek = await _row(tx, app, holder=holder, kek_id=kek_id, version=version)
     spans = await suspensions(tx, kek)
-    may_process(kek.state, kek.now, kek.periods, protected_at=max(protected_at, kek.made_at), suspensions=spans)
+    rules.may_process(kek.state, kek.now, kek.periods, protected_at=max(protected_at, kek.made_at), suspensions=spans)
     return kek
 
 

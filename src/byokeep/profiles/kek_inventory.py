@@ -15,7 +15,7 @@ from uuid import UUID
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
-from byokeep.kernel.command import command, permit
+from byokeep.kernel.command import command
 from byokeep.profiles.kek import CHECK_TASK, FINDINGS, UNKNOWN
 from byokeep.profiles.kek_requests import hand_on
 from byokeep.tenancy.clients import scope_of
@@ -74,9 +74,8 @@ async def vault_inventory(app: App, actor: Actor) -> VaultInventory:
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.KEY_LIST)
     ids = scope_of(actor)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.KEY_LIST) as tx:
         keys = await tx.all(
             VaultKey, "vault_inventory_keys", ids=ids, days=app.limits.kek_rotation_days, limit=None
         )

@@ -24,29 +24,12 @@ from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
 from byokeep.kernel.asking import digest_of
-from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
-from byokeep.profiles import profiles
-from byokeep.profiles.kek import (
-    CHECK_TASK,
-    END_TASK,
-    ROTATE_TASK,
-    Dependent,
-    Kek,
-    KekMove,
-    Rotation,
-    compromise_key,
-    compromised_late,
-    held,
-    move,
-    queue_rewrap,
-    refuse_dependents,
-    require_another,
-    under_way,
-    versions,
-)
+from byokeep.profiles import kek, profiles
+from byokeep.profiles.kek import Dependent, Kek, KekMove, Rotation
 from byokeep.profiles.profiles import Profile
 from byokeep.sealing.generation import Generation
 from byokeep.tenancy.clients import require_active, scope_of
@@ -77,15 +60,11 @@ async def status(app: App, actor: Actor) -> tuple[list[ShownKek], list[Rotation]
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.KEK_READ)
     ids = scope_of(actor)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.KEK_READ) as tx:
         rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=None, limit=None)
         rotations = await tx.all(Rotation, "kek_rotations", ids=ids, kek_id=None, open=False, limit=100)
-        checks = {
-            row["kek_id"]: row
-            for row in await tx.all(dict, "kek_last_check", ids=ids, installation=app.installation_id)
-        }
+        checks = {row["kek_id"]: row for row in await tx.all(dict, "kek_last_check", ids=ids)}
     newest = {row.kek_id: row.version for row in rows if row.state is not KeyState.PRE_ACTIVATION}
     return [_shown(app, row, checks.get(row.kek_id), newest.get(row.kek_id)) for row in rows], rotations
 
@@ -102,9 +81,9 @@ def _shown(app: App, row: Kek, check: Row | None, newest: int | None) -> ShownKe
 
 async def history(app: App, actor: Actor, kek_id: str, version: int) -> tuple[Kek, list[KekMove]]:
     """Return a version and its moves. Raises Denied; NotFound."""
-    kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
+    found = await _find(app, actor, Verb.KEK_READ, kek_id, version)
     moves = {"kek_id": kek_id, "version": version}
-    return kek, await app.db.read(KekMove, "kek_transitions", moves, every_client=True)
+    return found, await app.db.read(KekMove, "kek_transitions", moves, every_client=True)
 
 
 async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = None) -> list[Dependent]:
@@ -114,8 +93,8 @@ async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = 
         Denied: ``not_permitted``.
         NotFound: No such key for this actor.
     """
-    kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
-    hang = {"holder": kek.holder, "kek_id": kek_id, "version": version, "exposed": False, "limit": None}
+    found = await _find(app, actor, Verb.KEK_READ, kek_id, version)
+    hang = {"holder": found.holder, "kek_id": kek_id, "version": version, "exposed": False, "limit": None}
     return await app.db.read(Dependent, "kek_dependents", {**hang, "ids": scope_of(actor)}, every_client=True)
 
 
@@ -127,22 +106,21 @@ async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: s
         Rejected: ``bad_reason``, ``client_not_active``.
         Conflict: ``kek_rotation_under_way``; ``kek_rotate_waiting``.
     """
-    await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
-    check_reason(reason, example="scheduled")
-    async with recorded(app, actor, Verb.KEK_ROTATE, object_id=client_id), app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.KEK_ROTATE, client_id=client_id) as tx:
+        check_reason(reason, example="scheduled")
         return await hand_rotation(tx, actor, client_id, reason=reason)
 
 
 async def hand_rotation(tx: Tx, actor: Actor, client_id: ClientId, *, reason: str) -> int:
     """Do as :func:`ask_rotation` does, in the caller's transaction and under its permission."""
     await require_active(tx, client_id)
-    kek = await _of_client(tx, client_id)
+    found = await _of_client(tx, client_id)
     expected = 0
-    if kek is not None:
-        expected = kek.version
-        if await under_way(tx, kek_id=kek.kek_id):
+    if found is not None:
+        expected = found.version
+        if await kek.under_way(tx, kek_id=found.kek_id):
             raise Conflict("kek_rotation_under_way", next_step="Wait until its rewrap ends: `byokeep kek status`.")
-    await hand_on(tx, actor, ROTATE_TASK, Verb.KEK_ROTATE, client_id, expected=str(expected), reason=reason)
+    await hand_on(tx, actor, kek.ROTATE_TASK, Verb.KEK_ROTATE, client_id, expected=str(expected), reason=reason)
     return expected
 
 
@@ -153,13 +131,12 @@ async def ask_rewrap(app: App, actor: Actor, client_id: ClientId) -> Rotation:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Conflict: ``nothing_to_rewrap``.
     """
-    await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
-    async with app.db.begin(every_client=True) as tx:
-        kek = await _of_client(tx, client_id)
-        found = [] if kek is None else await under_way(tx, kek_id=kek.kek_id)
+    async with command(app, actor, Verb.KEK_ROTATE, client_id=client_id) as tx:
+        newest = await _of_client(tx, client_id)
+        found = [] if newest is None else await kek.under_way(tx, kek_id=newest.kek_id)
         if not found:
             raise Conflict("nothing_to_rewrap", next_step="No rotation is under way: `byokeep kek status`.")
-        await queue_rewrap(tx, found[0].id, client_id, actor)
+        await kek.queue_rewrap(tx, found[0].id, client_id, actor)
         await _asked(tx, actor, Verb.KEK_ROTATE, client_id)
     return found[0]
 
@@ -171,7 +148,7 @@ async def ask_check(app: App, actor: Actor, client_id: ClientId) -> None:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
     """
     async with command(app, actor, Verb.KEK_CHECK, client_id=client_id) as tx:
-        await hand_on(tx, actor, CHECK_TASK, Verb.KEK_CHECK, client_id)
+        await hand_on(tx, actor, kek.CHECK_TASK, Verb.KEK_CHECK, client_id)
 
 
 async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: str) -> Kek:
@@ -183,18 +160,16 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
         Rejected: ``bad_reason``; ``key_state``: it still protects.
         Conflict: ``kek_has_dependents`` with the count; ``kek_end_waiting`` with who asked in which request.
     """
-    kek = await _find(app, actor, Verb.KEK_END, kek_id, version)
+    found = await _find(app, actor, Verb.KEK_END, kek_id, version)
     check_reason(reason, example="not_needed")
-    async with (
-        recorded(app, actor, Verb.KEK_END, refused_as=EventName.KEK_CHANGED, fields=_named(kek, KeyState.DESTROYED)),
-        app.db.begin(every_client=True) as tx,
-    ):
-        await refuse_dependents(tx, kek.holder, kek_id, version)
-        check_transition(kek.state, KeyState.DESTROYED)
-        await require_another(tx, actor, kek_id, version)
-        await hand_on(tx, actor, END_TASK, Verb.KEK_END, kek.client_id, kek_id=kek_id, holder=kek.holder,
+    said = _named(found, KeyState.DESTROYED)
+    async with command(app, actor, Verb.KEK_END, refused_as=EventName.KEK_CHANGED, fields=said) as tx:
+        await kek.refuse_dependents(tx, found.holder, kek_id, version)
+        check_transition(found.state, KeyState.DESTROYED)
+        await kek.require_another(tx, actor, kek_id, version)
+        await hand_on(tx, actor, kek.END_TASK, Verb.KEK_END, found.client_id, kek_id=kek_id, holder=found.holder,
                        version=str(version), reason=reason)  # fmt: skip
-    return kek
+    return found
 
 
 async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reason: str) -> KekPlan:
@@ -206,24 +181,25 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
         Rejected: ``bad_reason``; ``key_state``.
         Conflict: ``key_moved``.
     """
-    kek = await _find(app, actor, Verb.KEK_COMPROMISE, kek_id, version)
+    found = await _find(app, actor, Verb.KEK_COMPROMISE, kek_id, version)
     check_reason(reason, example="artifact_store_exposure")
-    changed, said = EventName.KEK_CHANGED, _named(kek, KeyState.COMPROMISED)
-    recording = recorded(app, actor, Verb.KEK_COMPROMISE, refused_as=changed, fields=said)
-    async with recording, app.db.begin(every_client=True) as tx:  # all of it: of a destroyed one it is said once
-        now = await held(tx, holder=kek.holder, kek_id=kek_id, version=version)
+    said = _named(found, KeyState.COMPROMISED)
+    # All of it: of a destroyed one it is said once.
+    async with command(app, actor, Verb.KEK_COMPROMISE, refused_as=EventName.KEK_CHANGED, fields=said) as tx:
+        now = await kek.held(tx, holder=found.holder, kek_id=kek_id, version=version)
         # The rows before the first record, as seals and rewraps take them: or each would wait for the other.
-        await tx.all(UUID, "kek_guarded_hold", holder=kek.holder, kek_id=kek_id)
+        await tx.all(UUID, "kek_guarded_hold", holder=found.holder, kek_id=kek_id)
         if now.state is KeyState.DESTROYED:
-            await compromised_late(tx, actor, now, reason=reason)
+            await kek.compromised_late(tx, actor, now, reason=reason)
         elif now.state is not KeyState.COMPROMISED:
-            await move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
-        for row in await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version):
-            await compromise_key(tx, app, actor, row, reason=reason)
-        for due in await tx.all(dict, "kek_profiles_due", **kek.place):
+            await kek.move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
+        for row in await tx.all(Generation, "kek_exposed", holder=found.holder, kek_id=kek_id, version=version):
+            await kek.compromise_key(tx, app, actor, row, reason=reason)
+        for due in await tx.all(dict, "kek_profiles_due", **found.place):
             profile = await tx.one(Profile, "profile_get", **due)
             await profiles.note(tx, EventName.PROFILE_DUE, actor, profile, cause="incident", due_at=profile.due_at)
-        await open_alert(tx, app, actor, reason="kek_compromised", client_id=kek.client_id, object_id=kek.client_id,
+        about = found.client_id
+        await open_alert(tx, app, actor, reason="kek_compromised", client_id=about, object_id=about,
                          key=f"kek_compromised:{kek_id}:{version}")  # fmt: skip
     return await plan(app, actor, kek_id, version)
 
@@ -235,16 +211,16 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
         Denied, NotFound: As :func:`dependents`.
         Conflict: ``kek_not_compromised``.
     """
-    kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
-    if kek.compromised_at is None:
+    one = await _find(app, actor, Verb.KEK_READ, kek_id, version)
+    if one.compromised_at is None:
         raise Conflict("kek_not_compromised", next_step="See what depends on it: `byokeep kek dependents`.")
     async with app.db.begin(every_client=True) as tx:
         left = await tx.all(
-            Dependent, "kek_dependents", holder=kek.holder, kek_id=kek_id, version=version, exposed=True, ids=None,
+            Dependent, "kek_dependents", holder=one.holder, kek_id=kek_id, version=version, exposed=True, ids=None,
             limit=None,
         )  # fmt: skip
-        found = await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version)
-    return kek, left, len(found)
+        found = await tx.all(Generation, "kek_exposed", holder=one.holder, kek_id=kek_id, version=version)
+    return one, left, len(found)
 
 
 async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | None) -> Kek:
@@ -259,7 +235,7 @@ async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | 
 
 async def _of_client(tx: Tx, client_id: ClientId) -> Kek | None:
     """Return the version of a client's key that protects now, or did last."""
-    rows = await versions(tx, ids=[client_id])
+    rows = await kek.versions(tx, ids=[client_id])
     started = [row for row in rows if row.state is not KeyState.PRE_ACTIVATION]
     return max(started, key=lambda row: (row.made_at, row.version)) if started else None
 
@@ -272,17 +248,13 @@ async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, 
     """
     ids = {"client_id": str(client_id), "asked_by": str(actor.id), "request_id": str(actor.request_id), **more}
     lock = f"{task}:{client_id}"
-    key = f"{lock}:{more['version']}" if task == END_TASK else lock  # one that is retried gives way to the same alone
+    # One that is retried gives way to the same alone.
+    key = f"{lock}:{more['version']}" if task == kek.END_TASK else lock
     handed = await tx.defer(task, delay_s=0, key=key, lock=lock, **ids)
-    if not handed and task != CHECK_TASK:
-        by, request = await tx.maybe(
-            lambda row: (UUID(str(row["actor_id"])), UUID(str(row["request_id"]))),
-            "kek_last_asked",
-            chain=client_id,
-            verb=verb.value,
-        ) or (None, None)
+    if not handed and task != kek.CHECK_TASK:
+        last = await tx.maybe(dict, "kek_last_asked", chain=client_id, verb=verb.value) or {}
         raise Conflict(
-            f"{task}_waiting", asked_by=by, request=request,
+            f"{task}_waiting", asked_by=last.get("actor_id"), request=last.get("request_id"),
             next_step="A worker has not yet done what was asked before. Look again: `byokeep kek status`.",
         )  # fmt: skip
     await _asked(tx, actor, verb, client_id, task=digest_of(task, ids))
@@ -293,8 +265,8 @@ async def _asked(tx: Tx, actor: Actor, verb: Verb, client_id: UUID, *, task: str
                  verb=verb.value, task=task)  # fmt: skip
 
 
-def _named(kek: Kek, to: KeyState) -> dict[str, FieldValue]:
+def _named(found: Kek, to: KeyState) -> dict[str, FieldValue]:
     return {
-        "holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version, "state_from": kek.state.value,
+        "holder": found.holder, "kek": found.kek_id, "kek_version": found.version, "state_from": found.state.value,
         "state_to": to.value,
     }  # fmt: skip

@@ -34,25 +34,10 @@ from uuid import UUID
 from procrastinate import App as Queue
 from procrastinate import RetryStrategy
 
+from byokeep.core import kek as rules
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Unavailable
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.kek import (
-    DEK_BYTES,
-    OPENS,
-    TRANSIT,
-    Difference,
-    KekFault,
-    KekFinding,
-    KekScope,
-    KekStatus,
-    KeyContext,
-    differences,
-    follows,
-    may_protect,
-    rotation_due,
-    unusable,
-    urgency,
-)
+from byokeep.core.kek import TRANSIT, Difference, KekFault, KekFinding, KekScope, KekStatus, KeyContext
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
@@ -214,17 +199,15 @@ async def _keep(tx: Tx, actor: Actor, rotation: Rotation, row: Generation, writt
     return True
 
 
-async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
-    """End a rotation that has nothing left; False if something is left, or it has ended already."""
+async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> None:
+    """End a rotation that has nothing left and has not ended already."""
     moved = await tx.maybe(int, "kek_rotation_end", id=rotation.id)
-    if moved is None:
-        return False
-    await record(
-        tx, actor, EventName.KEK_ROTATION_DONE, client_id=rotation.client_id, object_id=rotation.client_id,
-        holder=rotation.holder, kek=rotation.kek_id, kek_version=rotation.to_version,
-        from_version=rotation.from_version, rotation=rotation.id, count=moved,
-    )  # fmt: skip
-    return True
+    if moved is not None:
+        await record(
+            tx, actor, EventName.KEK_ROTATION_DONE, client_id=rotation.client_id, object_id=rotation.client_id,
+            holder=rotation.holder, kek=rotation.kek_id, kek_version=rotation.to_version,
+            from_version=rotation.from_version, rotation=rotation.id, count=moved,
+        )  # fmt: skip
 
 
 async def tidy(app: KekApp, actor: Actor, client_id: ClientId) -> int:
@@ -289,12 +272,12 @@ async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId
     for _ in range(_TRIES_TO_MAKE):  # somebody else may be making it at this moment
         status = await compared(app, keys, scope)
         if status.faults:
-            raise unusable(status.faults[0])
+            raise rules.unusable(status.faults[0])
         rows = await _rows(app, status.kek_id)
         pending = next((row for row in rows if row.state is KeyState.PRE_ACTIVATION), None)
         known = next((row for row in rows if row.version == status.newest and row is not pending), None)
         if known is not None:
-            may_protect(known.state, known.now, known.periods)
+            rules.may_protect(known.state, known.now, known.periods)
             return known
         if pending is None and (status.newest or rows):
             await _alarm(app, actor, client_id, KekFinding.UNKNOWN, f"{status.kek_id}:{status.newest}")
@@ -328,7 +311,7 @@ async def confirm(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, ma
     """
     shown = {one.number: one for one in (await compared(app, keys, scope)).versions}.get(made.version)
     if shown is not None and shown.fault is not None:
-        raise unusable(shown.fault)
+        raise rules.unusable(shown.fault)
     if shown is not None and await _confirmed(app, keys, scope, made):
         return shown.identity
     await _alarm(app, actor, scope.client_id, UNCONFIRMED, f"{made.kek_id}:{made.version}")
@@ -339,7 +322,7 @@ async def _confirmed(app: App, keys: TransitKeys, scope: KekScope, made: Kek) ->
     own, other = (  # of profiles that there are not
         KeyContext(environment=app.environment, client_id=scope.client_id, profile_id=app.ids.uuid()) for _ in range(2)
     )
-    with Secret(secrets.token_bytes(DEK_BYTES)) as probe:
+    with Secret(secrets.token_bytes(rules.DEK_BYTES)) as probe:
         wrapped = await keys.wrap(probe, own)
         if (wrapped.kek_id, wrapped.kek_version) != (made.kek_id, made.version):
             return False
@@ -379,7 +362,7 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
     async with custody_of(app, actor, client_id) as custody:
         status = await compared(app, custody.keys, scope)
         if status.faults:
-            raise unusable(status.faults[0])
+            raise rules.unusable(status.faults[0])
         if not status.newest:
             await prepare(app, actor, custody.keys, client_id)
             return None
@@ -461,7 +444,7 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
                 await kek.note(tx, EventName.KEK_CHECKED, actor, last, Outcome.FAILED, found=0, cause="unknown")
         raise
     await _pin(app, status, rows)
-    found = list(differences(status, _states(rows)))
+    found = list(rules.differences(status, _states(rows)))
     found += [
         Difference(version=row.version, finding=KekFinding.HISTORY) for row in rows if not await _proved(app, row)
     ]
@@ -496,7 +479,7 @@ def _states(rows: list[Kek]) -> dict[int, KeyState]:
 async def _pin(app: KekApp, status: KekStatus, rows: list[Kek]) -> None:
     shown = {one.number: one.identity for one in status.versions if one.fault is None}
     for row in rows:
-        if row.version in shown and not row.identity and row.state in OPENS:
+        if row.version in shown and not row.identity and row.state in rules.OPENS:
             async with app.db.begin(client_id=row.client_id) as tx:
                 await kek.pin(tx, row, shown[row.version])
 
@@ -505,10 +488,9 @@ async def _proved(app: KekApp, row: Kek) -> bool:
     at = {"kek_id": row.kek_id, "version": row.version}
     async with app.db.begin(every_client=True) as tx:
         moves = await tx.all(kek.KekMove, "kek_transitions", **at)
-        here = {"client_id": row.client_id, "installation": app.installation_id}
-        records = await tx.one(int, "kek_moves_on_record", **here, **at)
+        records = await tx.one(int, "kek_moves_on_record", client_id=row.client_id, **at)
     steps = [(one.state_from, one.state_to) for one in moves]
-    return records == len(moves) and follows(KeyState.PRE_ACTIVATION, steps, row.state.value)
+    return records == len(moves) and rules.follows(KeyState.PRE_ACTIVATION, steps, row.state.value)
 
 
 async def end_versions(
@@ -533,7 +515,7 @@ async def end_versions(
     async with custody_of(app, actor, client_id) as custody:
         status = await compared(app, custody.keys, scope)
         if any(one.fault is KekFault.FOREIGN for one in status.versions if one.number <= version):
-            raise unusable(KekFault.FOREIGN)  # ours would live on elsewhere, and its row would call it destroyed
+            raise rules.unusable(KekFault.FOREIGN)  # ours would live on elsewhere, and its row would call it destroyed
         await custody.keys.retire(scope, below=version + 1)
     ended = 0
     for row in await _rows(app, kek_id):
@@ -585,7 +567,7 @@ async def go_on(app: KekApp) -> int:
 
 async def compare(app: KekApp) -> int:
     """Compare the keys that have not been compared for a while, and tidy up after their rotations; returns how many."""
-    asked = {"installation": app.installation_id, "within_s": CHECK_EVERY_S, "limit": _AT_ONCE}
+    asked = {"within_s": CHECK_EVERY_S, "limit": _AT_ONCE}
     found = await app.db.read(ClientId, "keks_to_check", asked, every_client=True)
     rotated = await app.db.read(ClientId, "keks_to_tidy", {"after_s": TIDY_AFTER_S}, every_client=True)
     for client_id in found:
@@ -604,8 +586,8 @@ async def tell_due(app: KekApp) -> int:
         rows = await kek.versions(tx)
         newest = {row.kek_id: row for row in rows if row.state is not KeyState.PRE_ACTIVATION}
         for row in newest.values():
-            due_at = rotation_due(row.made_at, app.limits.kek_rotation_days, row.protect_until)
-            if how := urgency(row.now, due_at, row.protect_until):
+            due_at = rules.rotation_due(row.made_at, app.limits.kek_rotation_days, row.protect_until)
+            if how := rules.urgency(row.now, due_at, row.protect_until):
                 told += 1
                 await open_alert(
                     tx, app, app.system(), reason=f"kek_{how}", client_id=row.client_id, object_id=row.client_id,

@@ -530,8 +530,17 @@ async def approve_shred(app: App, actor: Actor, found: Profile) -> Work:
             raise Conflict("nothing_to_confirm", next_step="An operator must ask first: `byokeep profile shred`.")
         if work.incident_id is None:  # an incident may have been opened since it was asked for
             await _not_needed(tx, found, named=None)
-        done = await tx.one(Work, "work_confirm", **work.at, confirmed_by=actor.id)
-        await _note_work(tx, EventName.PROFILE_WORK_ASKED, actor, found, done)
+        done = await agree(tx, actor, found, work)
+        if done is None:
+            raise moved(found)
+    return done
+
+
+async def agree(tx: Tx, actor: Actor, profile: Profile, work: Work) -> Work | None:
+    """Agree to a shred that waits, as the second person, on record, and hand it to a worker; None: it waits no more."""
+    done = await tx.maybe(Work, "work_confirm", **work.at, confirmed_by=actor.id)
+    if done is not None:
+        await _note_work(tx, EventName.PROFILE_WORK_ASKED, actor, profile, done)
         await queue_work(tx, done)
     return done
 

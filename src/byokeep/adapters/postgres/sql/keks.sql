@@ -188,8 +188,7 @@ SELECT DISTINCT ON (f ->> 'kek') f ->> 'kek' AS kek_id, r.at, r.outcome, coalesc
        coalesce(f ->> 'cause', '') AS cause
   FROM byokeep.audit_record r
  CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
- WHERE r.event = 'kek.checked' AND (CAST(:ids AS uuid[]) IS NULL OR r.chain = ANY (CAST(:ids AS uuid[]))
-       OR r.chain = :installation)
+ WHERE r.event = 'kek.checked' AND (CAST(:ids AS uuid[]) IS NULL OR r.chain = ANY (CAST(:ids AS uuid[])))
  ORDER BY f ->> 'kek', r.at DESC;
 
 -- name: keks_to_check
@@ -197,7 +196,7 @@ SELECT DISTINCT ON (f ->> 'kek') f ->> 'kek' AS kek_id, r.at, r.outcome, coalesc
 SELECT DISTINCT k.client_id
   FROM byokeep.kek_version k
  WHERE k.holder = 'transit' AND NOT EXISTS (SELECT FROM byokeep.audit_record r
-                    WHERE r.event = 'kek.checked' AND r.chain IN (k.client_id, :installation)
+                    WHERE r.event = 'kek.checked' AND r.chain = k.client_id
                       AND r.at > clock_timestamp() - make_interval(secs => :within_s)
                       AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,kek}' = k.kek_id)
  ORDER BY k.client_id LIMIT :limit;
@@ -236,7 +235,7 @@ SELECT g.client_id, g.profile_id, g.generation, g.dek_id
 -- name: kek_moves_on_record
 -- How many moves of a version to a state the audit trail has; each row of its history must have one.
 SELECT count(*) AS found FROM byokeep.audit_record r
- WHERE r.event = 'kek.state_changed' AND r.outcome = 'ok' AND r.chain = coalesce(CAST(:client_id AS uuid), :installation)
+ WHERE r.event = 'kek.state_changed' AND r.outcome = 'ok' AND r.chain = :client_id
    AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> jsonb_build_object(
        'kek', CAST(:kek_id AS text), 'kek_version', CAST(:version AS integer));
 
