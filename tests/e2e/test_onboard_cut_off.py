@@ -17,6 +17,7 @@ from byokeep.core.model import Actor, ClientId, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import open_custody
+from byokeep.keys import onboard as onboarding
 from byokeep.keys import verify_key as verifying
 from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard, sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key
@@ -165,6 +166,23 @@ async def test_a_sweep_that_can_not_clean_raises_an_alert_and_tries_again(desk: 
     desk.sql("UPDATE byokeep.switch SET closed = false WHERE scope = 'global'")
     assert await sweep_orphans(desk.worker, older_than_s=0) == 1
     assert await desk.stand.intake.live_versions(place(client)) == []
+
+
+async def test_places_that_cannot_be_cleaned_keep_no_other_from_its_turn(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as a sweep takes at once are a suspended client's: another's orphan is destroyed all the same."""
+    monkeypatch.setattr(onboarding, "_AT_ONCE", 1)
+    held, other = await desk.stand.client(), await desk.stand.client()
+    for client in (held, other):
+        with pytest.raises(Unavailable):
+            await submit(desk, client, desk.canary(), intake=CutOffIntake(desk.web.intake))
+    desk.sql(f"UPDATE byokeep.client SET state = 'suspended' WHERE id = '{held}'")
+    for _ in range(30):
+        if await sweep_orphans(desk.worker, older_than_s=0):
+            break
+    assert await desk.stand.intake.live_versions(place(other)) == []
+    assert await desk.stand.intake.live_versions(place(held)) == [1]
 
 
 @pytest.mark.req("R9.2-3")

@@ -46,12 +46,15 @@ UPDATE byokeep.procedure_run SET state = 'failed', reason = 'superseded', closed
 RETURNING *;
 
 -- name: sops_cut_off
-SELECT * FROM byokeep.procedure_run
- WHERE procedure = 'onboard_key'
-   AND ((state = 'running' AND evidence -> 'vault_write_event' IS NULL
-         AND started_at < now() - make_interval(secs => :older_than_s))
-        OR (state = 'failed' AND reason = 'cut_off'))
- ORDER BY started_at LIMIT :limit;
+-- Those that are taken are oldest first; which are taken is left to chance: places that cannot be cleaned keep no other.
+SELECT * FROM (
+  SELECT * FROM byokeep.procedure_run
+   WHERE procedure = 'onboard_key'
+     AND ((state = 'running' AND evidence -> 'vault_write_event' IS NULL
+           AND started_at < now() - make_interval(secs => :older_than_s))
+          OR (state = 'failed' AND reason = 'cut_off'))
+   ORDER BY random() LIMIT :limit) taken
+ ORDER BY started_at;
 
 -- name: sop_set_reason
 UPDATE byokeep.procedure_run SET reason = :reason_to

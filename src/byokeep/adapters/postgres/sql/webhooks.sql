@@ -34,11 +34,12 @@ UPDATE byokeep.credential_ref SET previous_until = clock_timestamp()
 RETURNING *, previous_until > clock_timestamp() AS previous_holds;
 
 -- name: webhooks_to_sweep
--- Signing secrets that were retired, or of which one was replaced and holds no more.
+-- Signing secrets that were retired, or of which one was replaced and holds no more. In no order: those that cannot be
+-- swept keep no other from its turn.
 SELECT r.client_id, r.provider, r.purpose, r.id AS ref_id FROM byokeep.credential_ref r
   JOIN byokeep.client c ON c.id = r.client_id AND c.state = 'active'
  WHERE r.purpose IN ('webhook', 'admin') AND (r.state = 'deactivated' OR r.previous_until <= clock_timestamp())
- ORDER BY r.created_at LIMIT :limit;
+ ORDER BY random() LIMIT :limit;
 
 -- name: webhook_writes_cut_off
 -- Secrets that were announced, perhaps written, and never recorded: whatever was pinned since, they hold nothing.
@@ -58,7 +59,7 @@ SELECT a.chain AS client_id, a.object_id AS ref_id,
                       AND (b.event = a.event AND b.outcome = 'ok' OR b.event = 'key.orphan_destroyed'
                            AND convert_from(b.payload, 'UTF8')::jsonb #>> '{fields,version}' IN ('0', s.fields ->> 'version')))
  GROUP BY a.chain, a.object_id, purpose, s.fields ->> 'provider', CAST(s.fields ->> 'version' AS integer)
- LIMIT :limit;
+ ORDER BY random() LIMIT :limit;
 
 -- name: webhook_in_flight
 -- Whether a write was announced that may be on its way.
