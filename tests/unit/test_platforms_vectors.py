@@ -130,6 +130,21 @@ def test_what_is_no_answer_is_a_fault(platform: str, got: Got | NotGot, expected
     assert (fault, document) == (expected, {})
 
 
+@pytest.mark.parametrize("platform", sorted(FILES))
+@pytest.mark.parametrize(
+    "got",
+    [
+        Got(status=401, body=Secret(b"<html>")), Got(status=401, body=Secret(b"")), NotGot(sent=True, status=401),
+        Got(status=403, body=Secret(b"<html>")),
+    ],
+)  # fmt: skip
+def test_a_refusal_that_is_no_object_says_nothing_of_a_token(platform: str, got: Got | NotGot) -> None:
+    """It may be a proxy's on the way there: it ends no grant, and proves no revocation."""
+    one = oauth(platform)
+    found = client.fault_of(one.errors, one.identity.call, got, now=NOW)
+    assert found == (Fault(cause=FaultCause.UNKNOWN, http_status=got.status), {})
+
+
 @pytest.mark.parametrize(
     ("text", "lock"),
     [

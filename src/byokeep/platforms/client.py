@@ -153,7 +153,7 @@ def fault_of(
     if isinstance(got, NotGot):
         # Beyond 2xx the status alone says that the platform gave nothing, whatever happened to the body.
         answered = got.status is not None and got.status >= 300
-        why = _by_status(got.status, call) if got.status is not None and answered else FaultCause.TRANSIENT
+        why = _by_status(got.status, call, read=False) if got.status and answered else FaultCause.TRANSIENT
         return Fault(cause=why, http_status=got.status, sent=got.sent, answered=answered), {}
     document, good = strict_object(got.body.reveal()), 200 <= got.status < 300
     if good and document is None and (got.status == 204 or not got.body.reveal().strip()):
@@ -161,14 +161,14 @@ def fault_of(
     if good and document is None:
         return Fault(cause=FaultCause.UNKNOWN, http_status=got.status, answered=False), {}
     redirected = 300 <= got.status < 400
-    cause = None if redirected else _by_rules(errors.rules, call, got.status, document or {})
+    cause = None if redirected or document is None else _by_rules(errors.rules, call, got.status, document)
     if cause is None and good:
         if not _says_error(errors, call, document or {}):
             return None, document or {}
         cause = FaultCause.UNKNOWN
     wait = retry_after(got.headers, errors.reset_header, now=now)
     locks = _MAY_BE_A_LOCK if cause else _MAY_BE_A_LOCK | {FaultCause.APP}
-    cause = cause or _by_status(got.status, call)
+    cause = cause or _by_status(got.status, call, read=document is not None)
     if cause in locks and not redirected and _speaks_of_a_lock(document):
         cause = FaultCause.LOCK_UNKNOWN
     return Fault(cause=cause, http_status=got.status, retry_after_s=wait), {}
@@ -188,9 +188,11 @@ def _says_error(errors: Errors, call: DescribedCall, document: dict[str, Any]) -
     return bool(document.get("error") or document.get("errors"))
 
 
-def _by_status(status: int, call: DescribedCall) -> FaultCause:
+def _by_status(status: int, call: DescribedCall, *, read: bool) -> FaultCause:
     if status == 401 and call.surface is Surface.OAUTH:
         return FaultCause.APP  # RFC 6749, 5.2: our app is refused; a grant that is gone is 400 `invalid_grant`
+    if status == 401 and not read:
+        return FaultCause.UNKNOWN  # a platform says it in an object; this may be somebody's on the way there
     return FaultCause.TRANSIENT if status >= 500 else _BY_STATUS.get(status, FaultCause.UNKNOWN)
 
 
