@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 import byokeep_sim as simulator
-from byokeep.adapters.providers.descriptor import DESCRIPTORS
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, place_names
 from byokeep.adapters.providers.identify import identify
-from byokeep.core.errors import Rejected
+from byokeep.adapters.providers.issuer import ProviderIssuer
+from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.next_steps import of_outcome
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
@@ -94,6 +95,19 @@ async def bench() -> AsyncIterator[Bench]:
     async with Outbound() as http:
         yield Bench(sim, http)
     await sim.stop()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("provider", sorted(name for name in PROVIDERS if acts(DESCRIPTORS[name])))
+async def test_a_proxys_refusal_is_none_of_an_administrators_key(bench: Bench, provider: str, status: int) -> None:
+    """HTML under 401, 403 or 404 is no refusal, no wrong place and no end of a key: the provider was not reached."""
+    place = {name: "p1" for name in place_names(DESCRIPTORS[provider])}
+    urls = {provider: bench.sim.base_url(provider)}
+    issuer = ProviderIssuer(DESCRIPTORS, bench.http, urls=urls, allow_loopback=True)
+    for ask in (issuer.keys(provider, Secret("a" * 40), place), issuer.revoke(provider, Secret("a" * 40), "k1", place)):
+        bench.fault(provider, "html", status=status)
+        with pytest.raises(Unavailable, match="provider_admin_unreachable"):
+            await ask
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -210,7 +210,13 @@ class ProviderIssuer:
             )
             async with asking as reply:
                 status, read = reply.status, await read_body(reply, _MOST)
-        if status == 429 or status >= 500 or (status == 404 and call is api.value):  # it may not be ready yet
+        try:
+            document = read_json(read) if read.strip() else {}
+        except ValueError:
+            document = None
+        # A provider says why it refuses: a bare status may be somebody's on the way there.
+        foreign = status in (401, 403, 404) and not isinstance(_at(document, "error"), dict)
+        if status == 429 or status >= 500 or foreign or (status == 404 and call is api.value):  # it may not be ready yet
             raise Unavailable(unreachable, next_step="It is retried automatically.", status=status)
         if status == 404 and missing:
             return {}
@@ -223,10 +229,6 @@ class ProviderIssuer:
         if status in (401, 403):
             step = "Give another administrator key: `byokeep key admin`."
             raise Conflict("admin_key_refused", next_step=step, status=status)
-        try:
-            document = read_json(read) if read.strip() else {}
-        except ValueError:
-            document = None
         if status >= 300 or not isinstance(document, dict):
             raise Conflict("provider_admin_garbage", status=status)
         return document
