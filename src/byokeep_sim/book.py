@@ -14,7 +14,7 @@ import hashlib
 import secrets
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -228,10 +228,9 @@ class Book:
 
     def reset(self) -> None:
         """Forget everything but the salt, so that earlier hashes still compare."""
-        self.keys, self.accounts = KeyBook(self.keys.salt), Accounts()
-        self.log, self.effects = RequestLog(), Effects()
-        self.minted, self.values, self.asked, self.lives_s, self.late = 0, {}, set(), {}, 0
-        self.usage, self.untold = {}, set()
+        anew = Book(keys=KeyBook(self.keys.salt))
+        for one in fields(self):
+            setattr(self, one.name, getattr(anew, one.name))
 
     def state_of(self, known: KnownKey) -> SimKeyState:
         """Return what a vendor makes of a key that is shown now."""

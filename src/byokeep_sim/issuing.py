@@ -9,7 +9,7 @@ The calls, and what is said of a key, are in the table ``admin`` of a vendor. ``
 Rules
 - Google's key without a service account is a standard one, which Gemini refuses. An empty list is left out.
 - Anthropic mints nothing and sets a status instead of deleting; HeyGen and kie have no such calls.
-- A revoked key answers as an unknown one; Anthropic's inactive one as one that is switched off.
+- A revoked key answers as an unknown one, as does Anthropic's archived one; its inactive one as one switched off.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -26,18 +27,21 @@ from byokeep_sim.reply import SimReply, filled, ok
 from byokeep_sim.vendors import Vendor
 
 _LONGEST_S: Final = 31_536_000
+_STATUSES: Final = {  # Anthropic's
+    "active": SimKeyState.VALID, "inactive": SimKeyState.DISABLED, "archived": SimKeyState.REVOKED,
+}  # fmt: skip
 
 
 def _shown(vendor: Vendor, known: KnownKey, what: str = "row", **more: str) -> dict[str, Any]:
     """Return what a vendor says of a key, or of one that was minted."""
-    status = "active" if known.state is SimKeyState.VALID else "inactive"
+    status = next((word for word, state in _STATUSES.items() if state is known.state), "inactive")
     values = {"id": known.id, "name": known.name, "hint": known.hint, "status": status, **more}
     shown: dict[str, Any] = filled(vendor.table["admin"][what], values)
     return shown
 
 
 def _page(vendor: Vendor, mine: Mapping[str, KnownKey], query: Mapping[str, str], size: int) -> dict[str, Any]:
-    ids = [name for name, one in mine.items() if one.state is not SimKeyState.REVOKED]
+    ids = [name for name, one in mine.items() if one.state is not SimKeyState.REVOKED or vendor.name == "anthropic"]
     after = query.get("after") or query.get("after_id")
     begin = ids.index(after) + 1 if after else int(query.get("offset") or query.get("pageToken") or 0)
     rows, end = [_shown(vendor, mine[name]) for name in ids[begin : begin + size]], begin + size
@@ -115,10 +119,12 @@ def answer(
         return vendor.error(404)
     if act == "value":
         return ok({"keyString": book.values[about]}) if about in book.values else vendor.error(403)
-    gone = SimKeyState.DISABLED if vendor.name == "anthropic" else SimKeyState.REVOKED
-    if vendor.name == "anthropic" and body.get("status") not in ("inactive", "archived"):
+    gone = SimKeyState.REVOKED if vendor.name != "anthropic" else _STATUSES.get(str(body.get("status")))
+    if gone is None:
         return vendor.error(400)
     book.keys.change(vendor.name, about, gone)
+    if vendor.name == "anthropic":
+        return ok(_shown(vendor, replace(mine[about], state=gone)))
     return ok({"id": about, "deleted": True})
 
 

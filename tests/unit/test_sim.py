@@ -215,6 +215,29 @@ async def test_a_key_that_administers_can_be_made_known(desk: Desk, provider: st
     assert (await desk.call("POST", f"/{provider}{job}", json={}, headers={**auth, **extra}))[0] in (400, 401, 403)
 
 
+async def test_anthropic_sets_a_keys_status_and_says_so(desk: Desk) -> None:
+    """Inactive can be taken back, archived ends; both are listed, and the reply is the key as it is now."""
+    known = desk.sim.book.keys.put("anthropic", KEY, simulator.SimKeyState.VALID, "acme")
+    desk.sim.book.keys.put("anthropic", "admin", simulator.SimKeyState.MANAGEMENT, "acme")
+    admin, own = {"x-api-key": "admin"}, {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
+    place = "/anthropic/v1/organizations/api_keys"
+    assert (await desk.call("POST", f"{place}/{known.id}", json={"status": "gone"}, headers=admin))[0] == 400
+    for status, then in (("inactive", 404), ("active", 200), ("archived", 401)):
+        found, body = await desk.call("POST", f"{place}/{known.id}", json={"status": status}, headers=admin)
+        assert (found, body["id"], body["status"]) == (200, known.id, status)
+        assert (await desk.call("GET", place, headers=admin))[1]["data"] == [body]
+        assert (await desk.call("GET", "/anthropic/v1/models", headers=own))[0] == then
+
+
+async def test_a_reset_forgets_everything(desk: Desk) -> None:
+    """What a test set on the simulator is as at its start again."""
+    book = desk.sim.book
+    before = repr(book)
+    book.page, book.late, book.minted, book.usage = 2, 1, 1, {"openai": {}}
+    assert (await desk.call("POST", "/_sim/reset"))[1] == {"reset": True}
+    assert repr(book) == before
+
+
 BAD: list[tuple[str, Any]] = [
     ("/_sim/keys", {"provider": "open-router", "key": KEY}),
     ("/_sim/keys", {"provider": "openai"}),
