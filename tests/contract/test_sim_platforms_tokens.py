@@ -289,7 +289,7 @@ async def test_instagram_extends_in_place(social: Social) -> None:
 
 
 async def test_instagram_may_give_a_new_token_beside_the_old_one(social: Social) -> None:
-    """With that rule both work until each one's own end."""
+    """With that rule both work until each one's own end; with another one the old one ends."""
     await social.tell("rules", platform="instagram", renew_as_new=True)
     _, long = await _long(social)
     await social.tell("clock", advance_s=50 * DAY)
@@ -299,6 +299,19 @@ async def test_instagram_may_give_a_new_token_beside_the_old_one(social: Social)
     await social.tell("clock", advance_s=10 * DAY)
     assert (await social.identity("instagram", long)).status == 400
     assert (await social.identity("instagram", renewed)).status == 200
+    await social.tell("rules", platform="instagram", renewal_ends_old=True)
+    again = (await _extend(social, renewed)).body["access_token"]
+    assert (await social.identity("instagram", renewed)).body["error"]["error_subcode"] == 467
+    assert (await social.identity("instagram", again)).status == 200
+
+
+async def test_a_long_family_keeps_its_refresh_token(social: Social, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many access tokens came of it: the oldest of those are forgotten."""
+    monkeypatch.setattr("byokeep_sim.platforms.world.MAX_FAMILY_TOKENS", 3)
+    first = await social.connect("youtube")
+    for _ in range(4):
+        assert (await social.refresh("youtube", first["refresh_token"])).status == 200
+    assert (await social.identity("youtube", first["access_token"])).status == 401
 
 
 async def test_instagram_s_exchange_wants_the_secret_and_a_short_token(social: Social) -> None:

@@ -95,16 +95,14 @@ def _posts(turn: Turn, account: SimAccount, text: str, *default: str) -> SimRepl
     return _listed(data)
 
 
-def _container(turn: Turn, account: SimAccount) -> SimReply:
-    """Answer the first of two calls that publish."""
-    return ok({"id": digits(f"container {account.id} {turn.world.book.log.seen}", 17)})
-
-
 def _published(turn: Turn, account: SimAccount) -> SimReply:
-    """Answer the second one; an effect."""
+    """Answer one of the two calls that publish; only the second is an effect."""
+    world = turn.world
+    if not turn.ask.path.endswith("media_publish"):
+        return ok({"id": digits(f"container {account.id} {world.book.log.seen}", 17)})
     if not turn.ask.param("creation_id"):
         raise SimRefusal(SimCase.BAD_REQUEST)
-    effect = turn.world.book.effects.add(turn.world.platform.name, account.name, "publish")
+    effect = world.book.effects.add(world.platform.name, account.name, "publish")
     return ok({"id": digits(f"media {effect.id}", 17)})
 
 
@@ -147,6 +145,7 @@ def _refresh(turn: Turn) -> SimReply:
     token.family.generation += 1
     if world.on("renew_as_new"):
         value = world.mint(token.family, TokenKind.LONG, ttl)
+        token.dead = SimCase.LOGGED_OUT if world.on("renewal_ends_old") else None
     else:
         token.generation = token.family.generation
         token.expires_at = world.now + ttl
@@ -174,10 +173,6 @@ def _instagram_media(turn: Turn) -> SimReply:
 
 
 @INSTAGRAM.answers("container")
-def _instagram_container(turn: Turn) -> SimReply:
-    return _container(turn, _own(turn, "instagram_business_content_publish")[1])
-
-
 @INSTAGRAM.answers("publish")
 def _instagram_publish(turn: Turn) -> SimReply:
     return _published(turn, _own(turn, "instagram_business_content_publish")[1])
@@ -287,10 +282,6 @@ def _published_posts(turn: Turn) -> SimReply:
 
 
 @META.answers("container")
-def _meta_container(turn: Turn) -> SimReply:
-    return _container(turn, _found(turn, _signed_in(turn, "instagram_content_publish"))[0])
-
-
 @META.answers("publish")
 def _meta_publish(turn: Turn) -> SimReply:
     return _published(turn, _found(turn, _signed_in(turn, "instagram_content_publish"))[0])

@@ -7,7 +7,8 @@ Rules
   timestamps follow it; delays of faults do not, they are real seconds.
 - Token values are handed out once and kept as salted hashes. A dead token says why it died; the first reason stays.
 - Rules of a platform are numbers, texts or truth values with a default; only a value of the same type replaces one.
-- Everything has an upper bound. A family keeps its newest tokens only; one that was dropped is unknown from then on.
+- Everything has an upper bound. A family keeps its newest tokens only, and a refresh token until it is used up; one
+  that was dropped is unknown from then on.
 """
 
 from __future__ import annotations
@@ -168,7 +169,9 @@ class Ledger:
         kept = token.family.tokens
         kept.append(token)
         while len(kept) > MAX_FAMILY_TOKENS:
-            del self._tokens[kept.pop(0).digest]
+            gone = next(one for one in kept if one.kind is not TokenKind.REFRESH or one.consumed_at is not None)
+            kept.remove(gone)
+            del self._tokens[gone.digest]
 
     def find(self, value: str) -> SimToken | None:
         """Return the token, dead or alive."""
