@@ -34,6 +34,7 @@ from byokeep_sim.book import Book, BookFullError
 from byokeep_sim.faults import LONGEST_SECRET, Spec, changing
 from byokeep_sim.platforms import PLATFORMS as APIS
 from byokeep_sim.platforms.model import STRANGER
+from byokeep_sim.reply import filled
 
 PLATFORMS: Final = (*sorted(APIS), "skool")
 LASTING, PASSING = "auth_token", "client_id"
@@ -341,10 +342,10 @@ def _bare(body: str, status: int = 200) -> web.Response:
 
 
 def _page(request: web.Request, name: str, status: int = 200, **words: str) -> web.Response:
-    filled = _PAGES[f"{name}.html"].rstrip("\n").replace("ROOT", _root(request))
+    text = _PAGES[f"{name}.html"].rstrip("\n").replace("ROOT", _root(request))
     for place, word in words.items():
-        filled = filled.replace(place.upper(), word)
-    return _html(filled, status)
+        text = text.replace(place.upper(), word)
+    return _html(text, status)
 
 
 _FACES: Final[Mapping[str, Mapping[str, Any]]] = tomllib.loads(_PAGES["faces.toml"])
@@ -360,15 +361,9 @@ def face(platform: str, one: Mapping[str, str]) -> str:
         )
     shape = _FACES[platform]
     first, _, last = one["display_name"].partition(" ")
-    shown = json.dumps(_filled(shape["data"], {**one, "first": first, "last": last})).replace("<", "\\u003c")
+    shown = json.dumps(filled(shape["data"], {**one, "first": first, "last": last})).replace("<", "\\u003c")
     name = f"<p>{escape(one['display_name'])} (@{escape(one['username'])})</p>"
     return f"{shape['before']}{shown}{shape.get('after', '')}</script>{name}"
-
-
-def _filled(data: Any, one: Mapping[str, str]) -> Any:
-    if isinstance(data, dict):
-        return {name: _filled(value, one) for name, value in data.items()}
-    return one[data]
 
 
 def _card(one: Mapping[str, str]) -> str:
