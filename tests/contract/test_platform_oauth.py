@@ -269,7 +269,7 @@ async def test_revoking_is_proved_by_use(bench: Bench, platform: str) -> None:
     await bench.fault(platform, "status", status=503, call="accounts", times=1)
     assert (await client.revoke(tokens)).ended is RevocationResult.UNCONFIRMED
     await bench.fault(platform, "html", status=401, call="accounts" if platform == "meta" else "identity")
-    assert (await client.revoke(tokens)).ended is RevocationResult.UNCONFIRMED, "a proxy on the way there proves nothing"
+    assert (await client.revoke(tokens)).ended is RevocationResult.UNCONFIRMED, "a proxy proves nothing"
 
 
 async def test_a_fresh_token_that_is_falsely_called_dead_proves_no_revocation(bench: Bench) -> None:

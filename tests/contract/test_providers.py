@@ -101,7 +101,7 @@ async def bench() -> AsyncIterator[Bench]:
 @pytest.mark.parametrize("provider", sorted(name for name in PROVIDERS if acts(DESCRIPTORS[name])))
 async def test_a_proxys_refusal_is_none_of_an_administrators_key(bench: Bench, provider: str, status: int) -> None:
     """HTML under 401, 403 or 404 is no refusal, no wrong place and no end of a key: the provider was not reached."""
-    place = {name: "p1" for name in place_names(DESCRIPTORS[provider])}
+    place = dict.fromkeys(place_names(DESCRIPTORS[provider]), "p1")
     urls = {provider: bench.sim.base_url(provider)}
     issuer = ProviderIssuer(DESCRIPTORS, bench.http, urls=urls, allow_loopback=True)
     for ask in (issuer.keys(provider, Secret("a" * 40), place), issuer.revoke(provider, Secret("a" * 40), "k1", place)):

@@ -216,7 +216,7 @@ class ProviderIssuer:
             document = None
         # A provider says why it refuses: a bare status may be somebody's on the way there.
         foreign = status in (401, 403, 404) and not isinstance(_at(document, "error"), dict)
-        if status == 429 or status >= 500 or foreign or (status == 404 and call is api.value):  # it may not be ready yet
+        if status == 429 or status >= 500 or foreign or (status == 404 and call is api.value):  # may not be ready yet
             raise Unavailable(unreachable, next_step="It is retried automatically.", status=status)
         if status == 404 and missing:
             return {}
