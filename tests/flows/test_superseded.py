@@ -127,6 +127,19 @@ async def test_a_reconnect_that_is_refused_marks_the_account_itself(office: Offi
     assert await renewed(office, tmp_path) == ["superseded"]
 
 
+async def test_a_code_whose_reply_was_lost_marks_the_account(office: Office, tmp_path: Path) -> None:
+    """Nobody has what X gave, and its older tokens are dead by then: no theft. A code that is refused ended nothing."""
+    client = await office.client()
+    await office.connected(client, "x")
+    await office.fault("x", "status", "token", status=400)
+    assert (await office.connect(client, "x"))["reason"] == "exchange_refused"
+    assert marked(office, client) == "match|f|f|f"
+    await office.fault("x", "reset", "token", when="after")
+    assert (await office.connect(client, "x"))["reason"] == "exchange_refused"
+    assert marked(office, client) == "unchecked|t|t|t"
+    assert await renewed(office, tmp_path) == ["superseded"]
+
+
 async def test_the_end_of_one_page_names_those_that_end_with_it(office: Office) -> None:
     """Refused with their names, in words and over HTTP; confirmed, it ends, and the others are looked at at once."""
     client, other = await office.client(), await office.client()

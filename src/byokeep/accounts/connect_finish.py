@@ -235,7 +235,7 @@ async def _connect(app: RefresherApp, case: ConsentCase, custody: ValueCustody) 
     try:
         ours = replace(case.ours, redirect_uri=case.one.redirect_uri)
         async with asked(app, custody, case.account.platform, ours) as platform:
-            with _got(await platform.exchange(code, verifier, by=case.one.started_by), "exchange_refused") as tokens:
+            with await _exchanged(app, case, platform, code, verifier) as tokens:
                 replaced = await _verify_and_store(app, case, custody, platform, tokens)
                 if replaced:
                     await leftovers.end_replaced(
@@ -245,6 +245,20 @@ async def _connect(app: RefresherApp, case: ConsentCase, custody: ValueCustody) 
         for value in (code, verifier):
             if value is not None:
                 value.wipe()
+
+
+async def _exchanged(
+    app: RefresherApp, case: ConsentCase, platform: PlatformClient, code: Secret, verifier: Secret | None
+) -> TokenSet:
+    """Return the tokens for a code. If they may have come and nobody has them, the existing ones may have ended."""
+    try:
+        found = await platform.exchange(code, verifier, by=case.one.started_by)
+    except Integrity:
+        await _suspect(app, case, platform, None, ())
+        raise
+    if isinstance(found, Fault) and found.lost:
+        await _suspect(app, case, platform, None, ())
+    return _got(found, "exchange_refused")
 
 
 async def _verify_and_store(
@@ -261,11 +275,11 @@ async def _verify_and_store(
 
 
 async def _suspect(
-    app: RefresherApp, case: ConsentCase, platform: PlatformClient, tokens: TokenSet, seen: Sequence[Face]
+    app: RefresherApp, case: ConsentCase, platform: PlatformClient, tokens: TokenSet | None, seen: Sequence[Face]
 ) -> None:
     """Have the account that answered checked: if the platform keeps one grant, this consent has ended its tokens."""
     with suppress(Exception):  # the consent fails with its own error
-        faces = seen or await identified(case.login, platform, tokens)
+        faces = seen or (await identified(case.login, platform, tokens) if tokens else ())
         ids = [] if isinstance(faces, Fault) else [face.account_id for face in faces if face.account_id]
         if not ids and case.grant is not None:  # nobody says who answered: most likely the expected account
             ids = [case.grant.external_id]
