@@ -12,6 +12,7 @@ import string
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -19,7 +20,7 @@ import byokeep_sim as simulator
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, place_names
 from byokeep.adapters.providers.identify import identify
 from byokeep.adapters.providers.issuer import ProviderIssuer
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.next_steps import of_outcome
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
@@ -108,6 +109,17 @@ async def test_a_proxys_refusal_is_none_of_an_administrators_key(bench: Bench, p
         bench.fault(provider, "html", status=status)
         with pytest.raises(Unavailable, match="provider_admin_unreachable"):
             await ask
+
+
+@pytest.mark.parametrize("more", [True, 5, [1], {"a": 1}], ids=str)
+async def test_an_empty_page_with_more_to_come_is_no_list(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, more: object
+) -> None:
+    """Whatever says that there is more: nobody knows after which id to ask."""
+    issuer = ProviderIssuer(DESCRIPTORS, bench.http, urls={}, allow_loopback=True)
+    monkeypatch.setattr(issuer, "_call", AsyncMock(return_value={"data": [], "has_more": more}))
+    with pytest.raises(Conflict, match="provider_admin_garbage"):
+        await issuer.keys("anthropic", Secret("a" * 40), {})
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

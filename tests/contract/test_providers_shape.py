@@ -262,6 +262,8 @@ REPLIES: list[tuple[str, int, Any, str]] = [
     ("kie", 200, {"code": 200, "data": 10**400}, "malformed"),
     ("kie", 200, {"data": 5}, "malformed"),
     ("kie", 200, {"code": 429}, "rate_limited"),
+    ("kie", 455, {"code": 455, "msg": "x"}, "provider_down"),
+    ("kie", 505, {"code": 505, "msg": "x"}, "forbidden"),
     ("heygen", 429, {"error": {"code": "quota_exceeded"}}, "no_credit"),
     ("heygen", 200, {"data": USED_UP}, "verified_no_quota"),
     ("heygen", 200, {"data": SUBSCRIBED}, "verified"),

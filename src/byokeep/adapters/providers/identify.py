@@ -247,8 +247,11 @@ def _heygen(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
 
 
 _REFUSALS: Final[Mapping[str, Callable[[ProviderReply], S]]] = MappingProxyType(
-    {"anthropic": _anthropic_refusal, "openai": _openai_refusal, "google": _google_refusal, "heygen": _heygen_refusal}
-)
+    {
+        "anthropic": _anthropic_refusal, "openai": _openai_refusal, "google": _google_refusal,
+        "heygen": _heygen_refusal, "kie": lambda seen: _KIE_CODES.get(seen.status) or by_status(seen.status),
+    }
+)  # fmt: skip
 _SUCCESSES: Final[Mapping[str, Callable[[ProviderReply, Mapping[str, Any]], KeyVerdict]]] = MappingProxyType(
     {
         "anthropic": _anthropic,

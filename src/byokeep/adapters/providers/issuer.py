@@ -105,7 +105,7 @@ class ProviderIssuer:
             rows = _at(reply, call.items)
             rows = [] if rows is None and call.omits else rows
             more = _at(reply, call.more) if call.more else bool(rows)
-            if not isinstance(rows, list) or (more is True and not rows):
+            if not isinstance(rows, list) or (more and not rows and not isinstance(more, str)):
                 raise Conflict("provider_admin_garbage")
             found += [
                 ProviderKey(
