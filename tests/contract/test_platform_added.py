@@ -29,7 +29,6 @@ issuer = "https://plaza.example"
 mix_up = "redirect"
 pkce = "s256"
 client_auth = "basic_or_public"
-proof_of_revocation = "identity answers 401"
 
 [oauth.authorize]
 url = "https://www.plaza.example/authorize"

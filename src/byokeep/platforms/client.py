@@ -249,7 +249,7 @@ def token_reply(fields: ReplyFields, document: dict[str, Any], *, first: bool) -
             access=access,
             refresh=None if refresh in (None, "") else token(refresh),
             scopes=_scopes(holder.get(fields.scope) if fields.scope else None),
-            account_id=_account(holder.get(fields.account) if fields.account else None),
+            account_id=_id(_text(holder.get(fields.account))) if fields.account else None,
             access_life_s=_life(holder.get(fields.expires_in)),
             refresh_life_s=_life(holder.get(fields.refresh_expires_in) if fields.refresh_expires_in else None),
         )
@@ -275,11 +275,6 @@ def _scopes(value: Any) -> tuple[str, ...] | None:
         return scope_set(tuple(value)) if value else None
     except ValueError:
         return None
-
-
-def _account(value: Any) -> str | None:
-    text = _text(value)
-    return _id(text)
 
 
 def _life(value: Any) -> int | None:

@@ -275,7 +275,6 @@ class OAuth:
     refresh: DescribedCall
     refresh_rules: RefreshRules
     revoke: tuple[DescribedCall, ...]
-    proof_of_revocation: str
     revokes_alone: bool = False
     revokes_all: bool = False
     reply: ReplyFields
