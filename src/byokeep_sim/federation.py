@@ -80,7 +80,8 @@ class Federation:
     async def keys(self, vendor: str, request: web.Request) -> tuple[TrustRule | None, dict[str, str], list[Any]]:
         """Return the rule that a call names, its fields, and the keys that the rule's issuer publishes."""
         swap = _SWAPS[vendor]
-        fields = await _fields(request, form=swap.get("form", False))
+        given = await fields_of(request, form=swap.get("form", False))
+        fields = {name: text for name, text in given.items() if isinstance(text, str)}
         named = {name: text for name, text in fields.items() if name in swap["ids"]}
         rule = next((one for of, one in self.rules if of == vendor and one.ids == named), None)
         if rule is None:
@@ -143,12 +144,13 @@ def _unb64(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-async def _fields(request: web.Request, *, form: bool) -> dict[str, str]:
+async def fields_of(request: web.Request, *, form: bool = False) -> Mapping[str, Any]:
+    """Return the fields of a form, or of the JSON object that the body is; empty when it is none."""
     try:
         found = dict(await request.post()) if form else await request.json()
     except ValueError:
         return {}
-    return {str(name): text for name, text in found.items() if isinstance(text, str)} if found else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _refused(status: int, error: str) -> SimReply:

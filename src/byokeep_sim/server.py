@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from aiohttp import web
 
@@ -22,7 +22,7 @@ from byokeep_sim import issuing
 from byokeep_sim.book import Book, BookFullError
 from byokeep_sim.control import Control
 from byokeep_sim.faults import FaultList
-from byokeep_sim.federation import Federation
+from byokeep_sim.federation import Federation, fields_of
 from byokeep_sim.platforms import PLATFORMS
 from byokeep_sim.platforms.oauth import is_loopback
 from byokeep_sim.platforms.social import Social
@@ -89,14 +89,17 @@ class _Desk:
         await self.book.record(request, vendor.name if vendor else "", key)
         if vendor is None:
             return web.json_response({"error": "no such vendor"}, status=404)
-        if self.federation.serves(vendor.name, request.method, path):
-            return await self._swap(request, vendor, path)
+        fault = self.faults.take(vendor.name, request.method, path)
         lower = {name.lower(): value for name, value in request.headers.items()}
+        if self.federation.serves(vendor.name, request.method, path):
+            known_by = await self.federation.keys(vendor.name, request)
+            swap = partial(self.federation.answer, vendor.name, lower, *known_by)
+            return await spoiled(request, fault, SimAnswers(swap, swap, vendor.error, ""), self.chance)
         over = self.federation.refuses(vendor.name, key, lower)
         known = None if over else self.book.keys.find(vendor.name, key)
         own = {name for name, _ in vendor.key_headers}
         issues = issuing.route(vendor, request.method, path)
-        body = await _json(request) if issues[0] else {}
+        body = await fields_of(request) if issues[0] else {}
 
         def answer(account: str = known.account if known else "") -> SimReply:
             if issues[0]:
@@ -113,19 +116,8 @@ class _Desk:
             )
             return vendor.answer(call)
 
-        fault = self.faults.take(vendor.name, request.method, path)
         answers = SimAnswers(answer, lambda: answer(_STRANGER["id"]), vendor.error, key)
         return await spoiled(request, fault, answers, self.chance)
-
-    async def _swap(self, request: web.Request, vendor: Vendor, path: str) -> web.StreamResponse:
-        fault = self.faults.take(vendor.name, request.method, path)
-        rule, fields, keys = await self.federation.keys(vendor.name, request)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-
-        def answer() -> SimReply:
-            return self.federation.answer(vendor.name, headers, rule, fields, keys)
-
-        return await spoiled(request, fault, SimAnswers(answer, answer, vendor.error, ""), self.chance)
 
     async def platform(self, request: web.Request) -> web.StreamResponse:
         path = "/" + request.match_info["tail"]
@@ -171,14 +163,6 @@ class _Desk:
 
 def _error(status: int, code: str = "") -> SimReply:
     return SimReply(status=status, body={"error": {"code": code or _CODES.get(status, "error")}})
-
-
-async def _json(request: web.Request) -> Mapping[str, Any]:
-    try:
-        found = await request.json()
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _presented(vendor: Vendor, request: web.Request) -> str:
