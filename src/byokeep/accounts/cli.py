@@ -140,7 +140,7 @@ async def _onward(client: UUID, login: str, account: str) -> tuple[dict[str, Any
     who = f"{client} {quote(login)} {quote(account)}"
     lane = f"No lane is open: a person decides what the account may do. Next: {again(f'account lane {who} api')}"
     try:
-        at = await call("GET", f"/v1/clients/{client}/accounts/{segment(login)}/{segment(account)}")
+        at = await call("GET", _path(client, login, account))
         lost = (await call("GET", f"/v1/clients/{client}/platforms"))["platforms"]
     except ByokeepError:  # it is connected anyway
         return {}, lane
@@ -275,8 +275,7 @@ def lanes(client: Client, platform: Platform, account: str, *, lane: list[Lane])
 
     Example: byokeep account lanes $CLIENT x acme --lane api
     """
-    path = f"/v1/clients/{client}/accounts/{platform}/{segment(account)}/lanes"
-    tell(run(call("POST", path, body={"lanes": lane})), title="Account")
+    tell(run(call("POST", _path(client, platform, account, "lanes"), body={"lanes": lane})), title="Account")
 
 
 @account.command(name="lane")

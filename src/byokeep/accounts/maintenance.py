@@ -155,20 +155,16 @@ async def _leave(app: RefresherApp, one: Connection) -> None:
 
 async def sweep_left(app: RefresherApp) -> int:
     """Destroy code and verifier of consents that ended before anybody used them; returns how many consents."""
-
-    async def clear(one: Connection) -> None:
-        with suppress(ByokeepError):  # they are useless alone, and are found again while the job is open
-            await _clear_left(app, one)
-
-    return await each_due(app, "consent_clear", Connection, "connections_left", clear)
+    return await each_due(app, "consent_clear", Connection, "connections_left", partial(_clear_left, app))
 
 
 async def _clear_left(app: RefresherApp, one: Connection) -> None:
-    async with app.db.begin(client_id=one.client_id) as tx:
-        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
-    async with app.custodian.open(one.job_id) as custody:
-        await _burn_left(app, one, account, custody)
-    await app.custodian.close(one.job_id)
+    with suppress(ByokeepError):  # they are useless alone, and are found again while the job is open
+        async with app.db.begin(client_id=one.client_id) as tx:
+            account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+        async with app.custodian.open(one.job_id) as custody:
+            await _burn_left(app, one, account, custody)
+        await app.custodian.close(one.job_id)
 
 
 async def _burn_left(app: RefresherApp, one: Connection, account: PlatformAccount, custody: ValueCustody) -> None:
