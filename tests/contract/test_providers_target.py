@@ -182,7 +182,7 @@ async def test_a_key_goes_to_no_other_host(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: connected.append(a) or [])
     with pytest.raises(Rejected) as refused:
         await ask(base_url, allow_loopback=allow_loopback)
-    assert refused.value.code in ("host_not_allowed", "insecure_scheme", "bad_base_url")
+    assert refused.value.code in ("host_not_allowed", "bad_base_url")
     assert "attacker" not in str(refused.value)
     assert connected == []
 
@@ -204,7 +204,7 @@ async def test_a_name_that_resolves_inside_is_refused_before_connecting(
     stub: TlsStub, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A provider name that resolves to an inner address gets no byte, even with a certificate we trust."""
-    descriptor = replace(DESCRIPTORS["openai"], base_url=f"https://api.example.com:{stub.port}", host="api.example.com")
+    descriptor = replace(DESCRIPTORS["openai"], base_url=f"https://api.example.com:{stub.port}")
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: real(address, *a, **k))
     connected = count_connections(monkeypatch)
@@ -239,7 +239,7 @@ def count_connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def test_the_same_call_works_when_the_address_is_public(stub: TlsStub, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address check lets a public address through, so the refusals above are its doing."""
-    descriptor = replace(DESCRIPTORS["openai"], base_url=f"https://api.example.com:{stub.port}", host="api.example.com")
+    descriptor = replace(DESCRIPTORS["openai"], base_url=f"https://api.example.com:{stub.port}")
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: real("127.0.0.1", *a, **k))
     monkeypatch.setattr("byokeep.wire.transport.address_allowed", lambda address, **_: address == "127.0.0.1")

@@ -130,7 +130,6 @@ class ProviderDescriptor:
     provider: str
     published_name: str
     base_url: str
-    host: str
     endpoint: str
     path: str
     query: Mapping[str, str]
@@ -162,7 +161,6 @@ def load(provider: str, document: Mapping[str, Any]) -> ProviderDescriptor:
         ProviderDescriptor,
         provider=provider,
         base_url=f"https://{base.netloc}",
-        host=base.hostname,
         endpoint=identity.take("name", str),
         path=identity.take("path", str),
         query=identity.templates("query"),

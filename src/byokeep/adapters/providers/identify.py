@@ -26,17 +26,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
-from urllib.parse import quote, unquote_to_bytes, urlencode, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlencode
 
 import aiohttp
 
 from byokeep.adapters.providers.descriptor import ProviderDescriptor, check_format
 from byokeep.core.canonical import read_json
-from byokeep.core.errors import Rejected, refusing
+from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
-from byokeep.wire.address import is_loopback
-from byokeep.wire.transport import NEXT_STEP, Outbound, Watch, is_packed
+from byokeep.wire.transport import Outbound, Watch, is_packed, loopback_base, not_allowed
 
 _LONGEST_ID: Final = 256
 
@@ -305,28 +304,17 @@ def resolve(descriptor: ProviderDescriptor, base_url: str | None, *, allow_loopb
     """Return the identity URL, and whether it is on this machine.
 
     Args:
-        base_url: Configured override, None for the provider's own host.
-        allow_loopback: Whether an override may be a loopback address; never in production.
+        base_url: Configured override, a simulator's address; None for the provider's own host.
+        allow_loopback: Whether there may be an override; never in production.
 
     Raises:
-        Rejected: ``bad_base_url``, ``insecure_scheme``, ``host_not_allowed``.
+        Rejected: ``bad_base_url``, ``host_not_allowed``.
     """
-    base, provider = base_url or descriptor.base_url, descriptor.provider
-    with refusing("bad_base_url", Rejected, next_step=NEXT_STEP, provider=provider):
-        split = urlsplit(base)
-        host, _ = split.hostname or "", split.port
-    odd = not base.isascii() or not base.isprintable() or any(char in base for char in "\\ ?#")
-    if odd or not host or "@" in split.netloc:
-        raise Rejected("bad_base_url", next_step=NEXT_STEP, provider=provider)
-    loopback = is_loopback(host, named=True)
-    if split.scheme not in ("http", "https"):
-        raise Rejected("insecure_scheme", next_step=NEXT_STEP, provider=provider)
-    if host != descriptor.host and not (loopback and allow_loopback):
-        raise Rejected("host_not_allowed", next_step=NEXT_STEP, provider=provider)
-    if split.scheme != "https" and not loopback:
-        raise Rejected("insecure_scheme", next_step=NEXT_STEP, provider=provider)
+    if base_url and not allow_loopback:
+        raise not_allowed()
+    base = loopback_base(base_url) if base_url else descriptor.base_url
     query = f"?{urlencode(descriptor.query)}" if descriptor.query else ""
-    return base.rstrip("/") + descriptor.path + query, loopback
+    return base + descriptor.path + query, bool(base_url)
 
 
 def guard(descriptor: ProviderDescriptor, url: str, headers: Mapping[str, str], key: bytes) -> None:
@@ -371,8 +359,8 @@ async def identify(
         deadline_s: Seconds for all attempts and the waits between them.
 
     Raises:
-        Rejected: Because of the address or the key nothing was sent: ``host_not_allowed``, ``insecure_scheme``,
-            ``bad_base_url``, ``secret_in_url``, ``secret_in_wrong_place``, or a code of :func:`check_format`.
+        Rejected: Because of the address or the key nothing was sent: ``host_not_allowed``, ``bad_base_url``,
+            ``secret_in_url``, ``secret_in_wrong_place``, or a code of :func:`check_format`.
     """
     url, loopback = resolve(descriptor, base_url, allow_loopback=allow_loopback)
     key = secret.reveal()

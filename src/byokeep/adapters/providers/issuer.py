@@ -197,7 +197,7 @@ class ProviderIssuer:
         descriptor, api = self._descriptors[provider], self._api(provider)
         method, _, path = _filled(call.call, known).partition(" ")
         path += "&?"["?" not in path] + urlencode(query) if query else ""
-        at = replace(descriptor, base_url=f"https://{api.host}", host=api.host, path=path, query={})
+        at = replace(descriptor, base_url=f"https://{api.host}", path=path, query={})
         url, loopback = resolve(at, self._urls.get(provider), allow_loopback=self._loopback)
         key = admin.reveal().decode("ascii", "strict")
         headers = {**descriptor.extra_headers, api.header: api.prefix + key, "content-type": "application/json"}
