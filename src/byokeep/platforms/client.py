@@ -234,28 +234,28 @@ def token_reply(fields: ReplyFields, document: dict[str, Any], *, first: bool) -
     Args:
         first: Whether all fields that a new consent needs must be present and valid.
     """
-    holder = next((one for path in fields.inside if fields.access in (one := _table(at(document, path)))), None)
+    holder = next((one for path in fields.inside if "access_token" in (one := _table(at(document, path)))), None)
     if holder is None or (first and any(holder.get(name) in (None, "", []) for name in fields.needed)):
         return None
     kind = holder.get("token_type", "bearer")
     if not isinstance(kind, str) or kind.lower() != "bearer":
         return None
     try:
-        access = token(holder[fields.access])
+        access = token(holder["access_token"])
         refresh = holder.get(fields.refresh) if fields.refresh else None
-        if refresh == holder[fields.access]:
+        if refresh == holder["access_token"]:
             return None  # jobs would then hold what renews
         found = TokenReply(
             access=access,
             refresh=None if refresh in (None, "") else token(refresh),
             scopes=_scopes(holder.get(fields.scope) if fields.scope else None),
             account_id=_id(_text(holder.get(fields.account))) if fields.account else None,
-            access_life_s=_life(holder.get(fields.expires_in)),
+            access_life_s=_life(holder.get("expires_in")),
             refresh_life_s=_life(holder.get(fields.refresh_expires_in) if fields.refresh_expires_in else None),
         )
     except ValueError:
         return None
-    if first and fields.expires_in in fields.needed and found.access_life_s is None:
+    if first and "expires_in" in fields.needed and found.access_life_s is None:
         return None
     return found
 

@@ -153,16 +153,15 @@ class Authorize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyFields:
-    """Names in a token reply. ``inside``: paths at which the fields may be; empty is the reply itself.
+    """Names in a token reply; ``access_token`` and ``expires_in`` are the standard's. ``inside``: paths at which the
+    fields may be; empty is the reply itself.
 
     ``needed`` are fields without which a first reply is refused. A renewal needs only the access token, because a
     rotated token must not be lost over anything else.
     """
 
     inside: tuple[str, ...] = ("",)
-    access: str = "access_token"
     refresh: str = ""
-    expires_in: str = "expires_in"
     refresh_expires_in: str = ""
     scope: str = ""
     account: str = ""
