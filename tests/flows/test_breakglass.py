@@ -810,3 +810,23 @@ async def test_whoever_loses_the_right_or_is_too_late_gets_nothing(stand: Stand)
     async with at_store(stand) as call:
         assert (await call("POST", "sys/wrapping/unwrap", given[0].token))[0] == 400
     assert "issued:denied" in kinds(stand, grant)
+
+
+async def test_what_is_denied_while_the_store_answers_is_not_handed_over(stand: Stand) -> None:
+    """The approver says no while the store makes the token: it stays denied, and the token is worth nothing."""
+    client = await stand.client("openai")
+    grant, real, given = await approved(stand, client), stand.app.glass, []
+
+    class Meanwhile(BaoBreakGlass):
+        async def issue(self, *args: Any, **more: Any) -> Any:
+            given.append(await real.issue(*args, **more))
+            assert (await do(stand, grant, "deny", "approver"))[1]["status"] == "denied"
+            return given[0]
+
+    meanwhile = replace(stand.app, glass=Meanwhile(real._login))  # type: ignore[attr-defined]
+    with pytest.raises(Denied, match="approval_used"):
+        await grants.open_glass(meanwhile, holder(stand), UUID(grant))
+    async with at_store(stand) as call:
+        assert (await call("POST", "sys/wrapping/unwrap", given[0].token))[0] == 400
+    assert (await stand.call("GET", f"{PATH}/{grant}", "operator"))[1]["status"] == "denied"
+    assert kinds(stand, grant)[-2:] == ["denied:ok", "issued:denied"]

@@ -220,11 +220,12 @@ async def open_glass(app: BrokerApp, actor: Actor, grant_id: UUID) -> Opened:
 
 
 async def _hand_over(app: BrokerApp, actor: Actor, grant: Grant, given: WrappedToken) -> Opened:
-    """Put on record what is given; else it is ended. A kill switch that was engaged meanwhile goes before."""
+    """Put on record what is given; else it is ended. A kill switch or a denial that came meanwhile goes before."""
     try:
         hashes = [await app.store_audit.hash(one.name, Secret(given.token)) for one in await app.store_audit.devices()]
         async with app.db.begin(client_id=grant.client_id) as tx:
             [grant] = await grants(tx, grant_id=grant.id)
+            _waits(grant)
             require_open(await switches(tx, app, grant))
             said = about(grant) | {
                 "scope": grant.scope, "life_s": grant.life_s, "accessor": f"a.{given.accessor}", **_where(app),
