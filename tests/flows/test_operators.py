@@ -258,6 +258,25 @@ async def test_a_session_is_new_each_time_and_ends(desk: Desk) -> None:
     assert (await desk.call("GET", "/v1/self", new))[0] == 401
 
 
+async def test_a_password_that_is_replaced_while_it_is_checked_opens_nothing(desk: Desk) -> None:
+    """Its owner sets another one in that moment: no session of the old one begins after all of them ended."""
+    ann = await with_password(desk, "Ann")
+    session = Person(UUID(ann["id"]), (await login(desk, "Ann", PASSWORD))[1]["token"])
+
+    class Slow(Passwords):
+        async def matches(self, phc: str | None, password: Secret) -> bool:
+            same = await super().matches(phc, password)
+            new = PASSWORD.encode() + b"!"
+            assert (await desk.exchange("PUT", f"/v1/operators/{ann['id']}/password", session, raw=new))[0] == 204
+            return same
+
+    with pytest.raises(Unauthenticated, match="bad_login"):
+        await logins.log_in(
+            desk.stand.app, Slow(), name="Ann", password=Secret(PASSWORD), request_id=uuid4()
+        )  # fmt: skip
+    assert (await login(desk, "Ann", PASSWORD + "!"))[0] == 201
+
+
 @pytest.mark.req("S-ASVS-8")
 async def test_guessing_is_braked_and_locks_nobody_else_out(desk: Desk) -> None:
     """After five failures a name is braked with 429; other names log in as before."""

@@ -80,19 +80,21 @@ async def log_in(
     subject, phc, recorded = found if found is not None else (None, None, False)
     same = await passwords.matches(phc, password)
     password.wipe()
+    refusal = Unauthenticated("bad_login", next_step="Check name and password; an admin can issue an invitation.")
     if not same or subject is None or subject.state != "active" or not recorded:
-        step = "Check name and password; an admin can issue an invitation."
-        refusal = Unauthenticated("bad_login", next_step=step)
         raise await refuse_login(app, request_id, refusal, subject.id if subject else None)
     actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
     async with app.db.begin(every_client=True) as tx:
-        if kind != "console" or not await passkeys_of(tx, subject.id):
+        await tx.all(None, "subject_lock")  # whoever replaces the password, or adds a passkey, ends what began before
+        same = (await tx.one(Subject, "subject_get", id=subject.id)).password_mark == subject.password_mark
+        needs = kind == "console" and bool(await passkeys_of(tx, subject.id))
+        if same and not needs:
             return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
-        # Its owner signs in without it, so whoever entered it may have stolen it.
-        await open_alert(
-            tx, app, None, reason="password_without_passkey", severity="warning", object_id=subject.id
-        )  # fmt: skip
-    refusal = Unauthenticated("passkey_needed", next_step="The password is right. Now use your passkey.")
+        if same:  # its owner signs in without it, so whoever entered it may have stolen it
+            await open_alert(
+                tx, app, None, reason="password_without_passkey", severity="warning", object_id=subject.id
+            )  # fmt: skip
+            refusal = Unauthenticated("passkey_needed", next_step="The password is right. Now use your passkey.")
     raise await refuse_login(app, request_id, refusal, subject.id)
 
 
