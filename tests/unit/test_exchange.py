@@ -175,7 +175,8 @@ def test_an_identity_token_is_explained_by_a_lease_for_that_provider_and_nothing
     assert reason(found, request, ("read", path.replace(str(CLIENT), str(uuid4())))) == "lease_header_forged"
     assert reason(found, request, ("read", path), entity_id=str(uuid4())) == "lease_header_forged"
     for kept in (f"identity/oidc/key/{CLIENT}", f"identity/oidc/role/{CLIENT}-openai"):
-        assert reason(found, request, ("update", kept)) == ""
-        assert reason(found, request, ("delete", kept)) == "unlisted_request"
+        assert reason(found, request, ("update", kept), machine="web") == ""
+        assert reason(found, request, ("update", kept)) == "unlisted_request"
+        assert reason(found, request, ("delete", kept), machine="web") == "unlisted_request"
     found.setups = ()
     assert reason(found, request, ("update", "identity/oidc/config")) == "store_setup_changed"

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -19,6 +19,8 @@ OWN = [
     *[("update", f"transit/sign/{key}") for key in ("leases", "checkpoints", "evidence")],
     ("update", "transit/hmac/fingerprints/sha2-256"),
     ("update", "kv/metadata/platform/apps/x/x"),
+    ("update", f"identity/oidc/key/{UUID(int=1)}"),
+    ("create", f"identity/oidc/role/{UUID(int=1)}-openai"),
     *[("read", f"kv/data/platform/{key}-key") for key in ("token", "machine", "scan")],
 ]
 

@@ -20,7 +20,8 @@ Rules
   lease's claims, has its token, or tells in the holder's name. A read that was told is one of the value and, for a
   keyless credential, one of an identity token; each kind is counted separately. Nothing told (the holder was killed, or
   never reached us) is a warning: silence never passes for "nothing more". An enrolment is ours, with one login.
-- A signature, a keyed fingerprint and the read of a key of ours are explained by a machine whose policy allows it.
+- A signature, a keyed fingerprint, the read of a key of ours and how identity tokens are made are explained by a
+  machine whose policy allows it.
 - The secret of our own app at a platform is read under a custody lease for that platform.
 - Everything else must be on the list below. What is on no list is a finding.
 
@@ -76,6 +77,7 @@ _OURS: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("broker", r"update transit/sign/(leases|checkpoints|evidence)"),  # a signed lease shows as a login
         ("web", r"update transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of an incoming value
         ("web", r"update kv/metadata/platform/apps/[a-z]+/[a-z0-9_]+"),  # has the store keep more versions
+        ("web", rf"(create|update) identity/oidc/(key/{_UUID}|role/{_UUID}-[a-z]+)"),  # how a client's tokens are made
         ("web broker killswitch", r"read kv/data/platform/token-key"),  # pepper of the hashes of people's tokens
         ("broker killswitch", r"read kv/data/platform/machine-key"),  # of machines' tokens
         ("web", r"read kv/data/platform/scan-key"),  # keys the fingerprints with which leaks are found
@@ -95,9 +97,7 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
             rf"kv/metadata/clients/{_UUID}/(providers/[a-z]+(/webhook|/admin|/accounts/{_UUID}/[a-z]+)?|profiles/{_UUID})",
         ),  # version numbers
         ("read", rf"(identity/entity/id/{_UUID}|sys/ha-status|sys/storage/raft/configuration)"),  # is a kill in force?
-        # How a client's identity tokens are made, as web's policy allows; and what anybody may fetch to check one.
-        ("create update", rf"identity/oidc/(key/{_UUID}|role/{_UUID}-[a-z]+)"),
-        ("read", r"identity/oidc/\.well-known/(openid-configuration|keys)"),
+        ("read", r"identity/oidc/\.well-known/(openid-configuration|keys)"),  # what anybody may fetch to check a token
         ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
         ("list read", r"auth/lease/cel/role(/[a-z-]*)?"),  # checks that break glass has one role
         ("update", r"auth/token/revoke-accessor"),  # ends what break glass gave
