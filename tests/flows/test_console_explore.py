@@ -151,6 +151,17 @@ async def test_a_proof_is_given_to_a_page_of_ours_alone(
     assert (await visit.send("/console/audit/proof", client=client, act="keep")).status == 403
 
 
+async def test_a_provider_is_asked_by_whoever_may_see_usage(desk: Desk) -> None:
+    """An approver, who sees keys and no usage, has no administrator's key used by sending the page's form."""
+    visit, client = Visit(desk), await desk.stand.client("openai")
+    await administered(desk, client, "openai")
+    runs = "SELECT count(*) FROM byokeep.procedure_run WHERE procedure = 'provider_usage'"
+    for who, status, asked in (("approver", 403, "0"), ("operator", 303, "1")):
+        await visit.sign_in(who)
+        await visit.get("/console/you")
+        assert ((await visit.send("/console/usage/ask", client=str(client))).status, desk.sql(runs)) == (status, asked)
+
+
 async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

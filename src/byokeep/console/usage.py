@@ -24,6 +24,7 @@ from byokeep.console.lists import exported_as, given_id
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor
 from byokeep.core.model import ClientId, Provider
+from byokeep.core.policy import Verb, authorise
 from byokeep.keys import provider_usage, refs
 from byokeep.keys.usage import Usage
 from byokeep.operations import lists
@@ -124,6 +125,8 @@ def add(console: Console) -> None:
 
     async def ask(_: Request, who: Visitor, given: dict[str, str]) -> Response:
         about, now = ClientId(given_id(given["client"])), console.app.clock.now()
+        authorise(who.actor, Verb.KEY_HISTORY, client_id=about)  # as for the page, and for a report
+        console.writes.spend(str(who.actor.id))
         for provider in {one.provider for one in await refs.list_refs(console.app, who.actor, about)}:
             await provider_usage.ask(console.app, who.actor, about, provider, now - _BACK, now)
         return RedirectResponse(f"/console/usage?client={about}&since=7d", 303, HEADERS)
