@@ -13,7 +13,7 @@ from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep_redact.search import Sweep
 from tests.support.audit_table import DENIED, Call, Case, Scene, broker_calls, expect_each, fresh
-from tests.support.broker import Person, since
+from tests.support.broker import Person, Stand, since
 from tests.support.web import Desk
 
 pytest_plugins = [
@@ -293,6 +293,17 @@ async def test_operations_of_jobs_leases_and_permits(scene: Scene) -> None:
     await expect_record(
         "kill", "role", fresh(scene, "runner"), "POST", "/v1/switches/close", {"reason": "a_test"}, 403, *DENIED
     )
+
+
+async def test_a_verification_over_which_nothing_is_signed_is_on_record(stand: Stand) -> None:
+    """An edited head: the checkpoint that goes before is refused, and the verification has failed, on record."""
+    assert (await stand.call("POST", "/v1/audit/verify", "auditor"))[1]["state"] == "ok"
+    stand.db.sql("ALTER TABLE byokeep.audit_head DISABLE TRIGGER USER;"
+                 "UPDATE byokeep.audit_head SET hash = sha256('x');"
+                 "ALTER TABLE byokeep.audit_head ENABLE TRIGGER USER")  # fmt: skip
+    assert (await stand.call("POST", "/v1/audit/verify", "auditor"))[0] == 409
+    assert len(stand.events("audit.verified", "failed")) == 1
+    assert {"audit_log_broken", "checkpoint_refused"} <= set(stand.alerts())
 
 
 @pytest.mark.req("R1.4-1")

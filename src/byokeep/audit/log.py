@@ -383,8 +383,11 @@ class LogReport:
 Points = dict[UUID, dict[int, bytes]]
 
 
-async def verify(app: BrokerApp, actor: Actor) -> LogReport:
+async def verify(app: BrokerApp, actor: Actor, *, signs: bool = False) -> LogReport:
     """Verify everything, one at a time: some 30,000 records a second.
+
+    Args:
+        signs: Make a checkpoint first, so that it covers what is newest; one that is refused is a finding.
 
     Raises:
         Denied: Not the actor's to run.
@@ -394,6 +397,8 @@ async def verify(app: BrokerApp, actor: Actor) -> LogReport:
     """
     authorise_every_client(actor, Verb.AUDIT_RUN)
     try:
+        if signs:
+            await checkpoint(app, actor)
         report = await _verify(app)
     except Integrity as error:
         await raise_alert(app, reason="audit_log_broken", key="audit/verify", severity="critical")
