@@ -10,6 +10,7 @@ import re
 from contextlib import AsyncExitStack
 from typing import Any
 from unittest.mock import AsyncMock
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import pytest
@@ -827,12 +828,17 @@ async def test_a_form_that_is_refused_is_shown_again_with_what_to_do(desk: Desk)
     client, account = await desk.stand.client("openai"), "acme"
     profile = put_profile(desk.stand, client, desk.stand.account(client, account=account)).id
     ref = desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}'")
-    at = f"/console/clients/{client}"
+    at, secret = f"/console/clients/{client}", b"a-secret-that-is-made-up-0123456789"
+    our = urlencode({"app_id": "app", "redirect_uri": "https://byokeep.example/portal/connected"})
+    assert (await desk.call("PUT", f"/v1/apps/x?{our}", "admin", raw=secret))[0] == 200
     for who, path, fields in (
         ("operator", f"{at}/accounts/x/{account}", {"act": "lane", "policy": "fast"}),
         ("operator", f"{at}/new-account", {"platform": "x", "account": "../.."}),
         ("operator", f"/console/profiles/{profile}", {"act": "open", "x": "acme"}),
-        ("operator", f"{at}/consents", {"login": "myspace", "account": "a"}),
+        ("operator", f"{at}/consents", {"login": "myspace", "account": "a", "engage": "yes", "pick": "../.."}),
+        ("operator", "/console/break-glass", {
+            "client": str(client), "scope": "openai", "reason": "runner_down", "ticket": "../..", "minutes": "7",
+        }),
         ("operator", f"{at}/contacts", {"name": "Ada", "days": "99"}),
         ("operator", f"{at}/colour", {"colour": "#zzzzzz"}),
         ("operator", f"{at}/new-key", {"provider": "openai", "value": "x"}),
@@ -845,7 +851,9 @@ async def test_a_form_that_is_refused_is_shown_again_with_what_to_do(desk: Desk)
         await visit.get("/console/you")
         shown = await visit.send(path, **fields)
         assert (shown.status, "This was not done: " in shown.text) == (422, True), (path, shown.text)
-        assert all(text in shown.raw for text in fields.values() if text in ("Ada", "../..")), path
+        kept = [f'value="{text}"' for text in fields.values() if text in ("Ada", "../..", "runner_down", "7")]
+        kept += ['value="yes" checked'] * ("engage" in fields) + ['"openai" selected'] * ("scope" in fields)
+        assert all(text in shown.raw for text in kept), path
     assert desk.not_once_on_record() == []
 
 

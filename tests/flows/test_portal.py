@@ -418,6 +418,11 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk, monkey
     assert desk.sql(told) == "started"
     elsewhere = await a.send("/portal/connected", address=f"https://else.example/cb?state={state}&code=a-code-made-up")
     assert (elsewhere.status, desk.sql(told)) == (422, "started")
+    for wrong in ("no address", f"{BACK}?code=a-code-made-up"):  # what no flow has refused is on record, too
+        refused = await a.send("/portal/connected", address=wrong)
+        assert (refused.status, "Paste the whole address" in refused.text) == (422, True)
+    assert desk.sql("SELECT count(*) FROM byokeep.audit_record WHERE outcome = 'rejected'"
+                    " AND convert_from(payload, 'UTF8') LIKE '%not_the_answer%'") == "2"  # fmt: skip
     await a.get("/portal")
     assert (await a.send(f"/portal/connected?state={state}&code=a-code-that-is-made-up")).status == 303
     assert desk.sql(told) == "answered"

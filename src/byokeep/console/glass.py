@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.lists import given_id, paged
-from byokeep.console.pages import HEADERS, Console
+from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Provider
@@ -32,14 +32,18 @@ _OPEN: Final = ("requested", "approved", "open", "to_review", "to_close")
 def add(console: Console) -> None:
     """Add the pages."""
 
-    async def break_glass(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
+    async def break_glass(
+        request: Request, who: Visitor, asked: dict[str, str], error: Refusal | None = None
+    ) -> Response:
+        given, asked = (asked, {}) if error else ({}, asked)
         said = await console.ask(who, "GET", "/v1/breakglass")
         found = [one for one in said["grants"] if asked.get("client", one["client_id"]) == one["client_id"]
                  and asked.get("state", "all") in ("all", "open" if one["status"] in _OPEN else "over")]  # fmt: skip
         more = paged(found, asked, AT)
         ids = {UUID(one[name]) for one in more["rows"] for name in ("client_id", "holder")}
-        return console.page(
-            request, "break-glass.html", who=who, asked=asked, drills=said, scopes=[*Provider, "drill", "all"],
+        return await console.form(
+            request, error, "break-glass.html", who=who, given=given, asked=asked, drills=said,
+            scopes=[*Provider, "drill", "all"],
             taken=next((one for one in said["grants"] if one["status"] in _OPEN), None), still=_OPEN,
             clients=await clients.list_clients(console.app, who.actor), asks=who.may(Verb.GLASS_REQUEST),
             names=await clients.names_of(console.app, who.actor, ids), uuid=UUID, **more,
@@ -74,6 +78,6 @@ def add(console: Console) -> None:
         return RedirectResponse(f"{AT}/{about}", 303, HEADERS)
 
     console.asking("/break-glass", break_glass, "client", "state", "page")
-    console.post("/break-glass", asked_for, "client", "scope", "reason", "ticket", "minutes")
+    console.post("/break-glass", asked_for, "client", "scope", "reason", "ticket", "minutes", again=break_glass)
     console.add("GET", "/break-glass/{grant_id}", grant)
     console.post("/break-glass/{grant_id}", acted, "act", "accept_gaps")

@@ -319,13 +319,13 @@ class Console:
         return reply
 
     async def form(
-        self, request: Request, error: Refusal | None, template: str, *, who: Visitor, **more: Any
+        self, request: Request, error: ByokeepError | None, template: str, *, who: Visitor | None = None, **more: Any
     ) -> Response:
         """Show a form; after its refusal, which is recorded, with what to do and without what was secret in it."""
-        if error is None:
-            return self.page(request, template, who=who, error=None, **more)
-        await answer(request, error)
-        status = STATUS.get(error.code, error.http_status)
+        status = 200
+        if error is not None:
+            await answer(request, error)
+            status = STATUS.get(error.code, error.http_status)
         return self.page(request, template, status=status, who=who, error=error, **more)
 
     async def refused(self, request: Request, error: ByokeepError, who: Visitor | None) -> Response:
@@ -363,6 +363,13 @@ class Console:
         if request.url.path == "/":
             return RedirectResponse(at.site.home, 303, at.site.headers)
         return at.page(request, "lost.html", status=status, home=at.site.home)
+
+    def with_session(self, to: str, token: str) -> Response:
+        """Lead to a page with another session; an empty token: with none, and nothing is left of the one before."""
+        reply = RedirectResponse(to, 303, HEADERS | ({} if token else {"Clear-Site-Data": '"cache", "storage"'}))
+        keep(reply, self.site.session, token)  # cookies are removed separately
+        keep(reply, STRANGER, "")
+        return reply
 
     def _to_sign_in(self, request: Request) -> Response:
         home = self.site.home

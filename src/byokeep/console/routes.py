@@ -12,7 +12,6 @@ It may not check a password or a code.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
@@ -43,16 +42,14 @@ from byokeep.console import (
 from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, SIGN_IN, Console, Send
 from byokeep.console.passkeys import add as add_passkeys
-from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, browser_of, form_of, keep, next_page, visitor_of
+from byokeep.console.visit import HOME, Visitor, browser_of, form_of, next_page, visitor_of
 from byokeep.core.errors import ByokeepError, NotFound, RateLimited, Unauthenticated
 from byokeep.http.emergency import Emergency
-from byokeep.http.request import STATUS, Authenticator, Budget, query_of, read_bytes
+from byokeep.http.request import Authenticator, Budget, query_of, read_bytes
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
 from byokeep.tenancy.passkeys import mine
 from byokeep.tenancy.sso import REDIRECT, linked_at
-
-_FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is removed separately
 
 
 def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergency: Emergency) -> Console:
@@ -76,7 +73,7 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergen
 def _sessions(console: Console) -> None:
     async def sign_in(request: Request) -> Response:
         where = next_page(query_of(request, "next").get("next", HOME))
-        return _asked(console, request, await _known(console, request), where)
+        return await _asked(console, request, await _known(console, request), where)
 
     async def signed_in(request: Request) -> Response:
         given = await form_of(console.app, request, "name", "password", "code", "passkey", "next")
@@ -86,7 +83,7 @@ def _sessions(console: Console) -> None:
         try:
             issued = await console.ask(request, "POST", "/v1/session/console", body)
         except (Unauthenticated, RateLimited) as error:
-            return _asked(console, request, before, next_page(given["next"]), error)
+            return await _asked(console, request, before, next_page(given["next"]), error)
         return await _entered(console, issued["token"], next_page(given["next"]), before)
 
     async def sign_out(_: Request, who: Visitor, given: dict[str, str]) -> Response:
@@ -94,9 +91,7 @@ def _sessions(console: Console) -> None:
             await console.ask(who, "DELETE", "/v1/sessions")
         else:
             await _end(console, who)
-        reply = RedirectResponse(SIGN_IN, 303, HEADERS | _FORGET)
-        keep(reply, SESSION, "")
-        return reply
+        return console.with_session(SIGN_IN, "")
 
     async def you(request: Request, who: Visitor, code: str = "") -> Response:
         given = await tokens.issued_by_others(console.app, who.actor)
@@ -125,7 +120,7 @@ def _sso(console: Console) -> None:
         except ByokeepError as error:
             if not error.on_record:
                 raise
-            return _asked(console, request, await _known(console, request), body["to"], error)
+            return await _asked(console, request, await _known(console, request), body["to"], error)
         # A page leads there, because a form of ours may not be sent or redirected elsewhere.
         return console.page(request, "sso.html", to=said["address"], sso=console.app.limits.sso)
 
@@ -150,7 +145,7 @@ def _sso(console: Console) -> None:
         except ByokeepError as error:
             if not error.on_record:
                 raise
-            return _asked(console, request, before, HOME, error)
+            return await _asked(console, request, before, HOME, error)
         return await _entered(console, issued["token"], next_page(issued["to"]), before)
 
     async def logged_out(request: Request) -> Response:
@@ -181,18 +176,14 @@ async def _known(console: Console, request: Request) -> Visitor | None:
     return None
 
 
-def _asked(
+async def _asked(
     console: Console, request: Request, who: Visitor | None, to: str, error: ByokeepError | None = None
 ) -> Response:
     """Return the page to sign in, or to sign in again, with what was wrong."""
-    status, limits = 200, console.app.limits
-    if error is not None:
-        request.scope["state"]["code"] = error.code
-        status = STATUS.get(error.code, error.http_status)
-    return console.page(
-        request, "sign-in.html", status=status, who=who, to=to, error=error, origin=limits.console_origin,
-        sso=limits.sso,
-    )  # fmt: skip
+    limits = console.app.limits
+    return await console.form(
+        request, error, "sign-in.html", who=who, to=to, origin=limits.console_origin, sso=limits.sso
+    )
 
 
 async def _entered(console: Console, token: str, to: str, before: Visitor | None) -> Response:
@@ -200,10 +191,7 @@ async def _entered(console: Console, token: str, to: str, before: Visitor | None
     if before is not None:
         with suppress(ByokeepError):  # what cannot be ended now expires
             await _end(console, before)
-    reply = RedirectResponse(to, 303, HEADERS)
-    keep(reply, SESSION, token)
-    keep(reply, STRANGER, "")
-    return reply
+    return console.with_session(to, token)
 
 
 async def _end(console: Console, who: Visitor) -> None:

@@ -25,7 +25,7 @@ from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, keep
 from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
-from byokeep.portal.keys import client_of, provider_name, wrong
+from byokeep.portal.keys import client_of, provider_name
 
 CONSENT: Final = "__Host-byokeep-portal-consent"
 BACK: Final = "/portal/connected"
@@ -101,7 +101,7 @@ def _consent(console: Console) -> None:
         try:
             connection_id = await answered(request, who, given["address"] or f"{ours}{BACK}?{request.url.query}")
         except (Rejected, Conflict) as error:  # not the refusal page, which leads back to the address it came from
-            return console.page(request, "connected.html", who=who, **wrong(request, error))
+            return await console.form(request, error, "connected.html", who=who)
         reply = RedirectResponse(f"/portal/connections/{connection_id}", 303, HEADERS)
         keep(reply, CONSENT, "")
         return reply

@@ -26,11 +26,10 @@ from byokeep.accounts import accounts
 from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, secret_form_of
-from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited, Rejected, Unavailable
+from byokeep.core.errors import Conflict, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import API_PROVIDERS, ClientId, CredentialRef, SecretKind
 from byokeep.core.next_steps import of_outcome
-from byokeep.http.request import STATUS
 from byokeep.jobs import switches
 from byokeep.kernel import sops
 from byokeep.keys import onboard, refs, rotation, rotation_view, usage
@@ -76,12 +75,6 @@ def client_of(who: Visitor) -> ClientId:
 def provider_name(provider: str) -> str:
     """Return what people call a provider or platform."""
     return NAMES.get(provider, provider)
-
-
-def wrong(request: Request, error: ByokeepError) -> dict[str, Any]:
-    """Note the code of a refusal that is shown beside its question; returns what the template needs."""
-    request.scope["state"]["code"] = error.code
-    return {"error": error, "status": STATUS.get(error.code, error.http_status)}
 
 
 def add(console: Console) -> None:
@@ -130,18 +123,20 @@ def _entering(console: Console, brake: LoginBrake, waits: deque[UUID]) -> None:
             raise Rejected("unknown_provider", next_step="Choose one of those on the page.")
         return text
 
-    async def question(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
-        client = await clients.get_client(console.app, who.actor, client_of(who))
-        if "provider" not in asked:
-            sent = bool(request.url.query)
-            return console.page(
-                request, "provider.html", who=who, names=names, named=provider_name, client=client, missing=sent
-            )
-        provider = of(asked["provider"])
-        return console.page(
-            request, "key-new.html", who=who, provider=provider, named=provider_name, client=client, error=None,
+    async def asked_for(
+        request: Request, who: Visitor, provider: str, error: Refusal | RateLimited | None = None
+    ) -> Response:
+        return await console.form(
+            request, error, "key-new.html", who=who, provider=provider, named=provider_name,
+            client=await clients.get_client(console.app, who.actor, client_of(who)),
             **await _beside(console, who, provider),
         )  # fmt: skip
+
+    async def question(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
+        if "provider" in asked:
+            return await asked_for(request, who, of(asked["provider"]))
+        sent = bool(request.url.query)
+        return console.page(request, "provider.html", who=who, names=names, named=provider_name, missing=sent)
 
     async def entered(request: Request, who: Visitor) -> Response:
         given, value = await secret_form_of(console.app, request, "key", "provider", session=SESSION)
@@ -154,11 +149,7 @@ def _entering(console: Console, brake: LoginBrake, waits: deque[UUID]) -> None:
                 wish=onboard.OnboardRequest(),
             )  # fmt: skip
         except (Rejected, Conflict, RateLimited) as error:
-            return console.page(
-                request, "key-new.html", who=who, provider=provider, named=provider_name,
-                client=await clients.get_client(console.app, who.actor, client_id),
-                **await _beside(console, who, provider), **wrong(request, error),
-            )  # fmt: skip
+            return await asked_for(request, who, provider, error)
         waits.append(done.sop_id)
         return RedirectResponse(f"/portal/keys/{done.ref_id}?run={done.sop_id}", 303, HEADERS)
 

@@ -15,18 +15,18 @@ from functools import partial
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from byokeep.console.pages import HEADERS, Console, Send
 from byokeep.console.passkeys import add as add_passkeys
-from byokeep.console.visit import STRANGER, PageSet, Visitor, browser_of, form_of, keep
+from byokeep.console.visit import PageSet, Visitor, browser_of, form_of
 from byokeep.core import png
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited, Rejected, Unauthenticated
 from byokeep.http.emergency import Emergency
 from byokeep.http.request import Authenticator, Budget, query_of
 from byokeep.kernel.app import WebApp
 from byokeep.portal import accounts, keys
-from byokeep.portal.keys import SESSION, client_of, wrong
+from byokeep.portal.keys import SESSION, client_of
 from byokeep.tenancy import look, passkeys
 from byokeep.tenancy.authenticate import authenticate
 
@@ -40,7 +40,6 @@ _HEADERS: Final = HEADERS | {
 _INVITATION: Final = re.compile(r"bko_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 SITE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.portal", nav=(), headers=_HEADERS, api="/v1/portal")
 _LOGO: Final = '.own .brand::before {{ content: ""; aspect-ratio: {} / {}; background-image: url("/portal/logo.png") }}'
-_FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}
 
 
 def router(app: WebApp, send: Send, writes: Budget, emergency: Emergency) -> Console:
@@ -62,21 +61,16 @@ async def _opened(console: Console, request: Request, token: str) -> Response:
         with suppress(ByokeepError):
             before = await console.visitor(request, used=False)
             await console.ask(before, "DELETE", "/v1/portal/session")
-    reply = RedirectResponse(HOME, 303, HEADERS)
-    keep(reply, SESSION, token)
-    keep(reply, STRANGER, "")
-    return reply
+    return console.with_session(HOME, token)
 
 
 def _invitations(console: Console) -> None:
     async def shown(request: Request, link: str, address: str = "", error: ByokeepError | None = None) -> Response:
         """Show what an invitation says, and ask for the address."""
         found = _INVITATION.search(link)
-        token, told = found[0] if found else "", {} if error is None else wrong(request, error)
+        token = found[0] if found else ""
         said = await console.ask(request, "POST", "/v1/portal/invitation", {"invitation": token})
-        return console.page(
-            request, "invited.html", invitation=said, link=token, address=address, **({"error": None} | told)
-        )
+        return await console.form(request, error, "invited.html", invitation=said, link=token, address=address)
 
     async def invitation(request: Request) -> Response:
         if request.url.query:
@@ -107,7 +101,7 @@ def _invitations(console: Console) -> None:
         except (Unauthenticated, Rejected, RateLimited) as error:
             if error.code == "bad_invitation":
                 raise
-            return console.page(request, "code.html", link=link, address=address, mails=True, **wrong(request, error))
+            return await console.form(request, error, "code.html", link=link, address=address, mails=True)
         return await _opened(console, request, issued["token"])
 
     console.add_open("GET", "/invitation", invitation)
@@ -119,19 +113,21 @@ def _invitations(console: Console) -> None:
 def _sessions(console: Console) -> None:
     origin = console.app.limits.console_origin
 
+    async def asked(request: Request, address: str = "", error: ByokeepError | None = None) -> Response:
+        return _scripted(await console.form(request, error, "sign-in.html", address=address, origin=origin))
+
     async def sign_in(request: Request) -> Response:
         query_of(request, "next")
-        return _scripted(console.page(request, "sign-in.html", address="", error=None, origin=origin))
+        return await asked(request)
 
     async def ask_code(request: Request) -> Response:
         given = await form_of(console.app, request, "address", session=SESSION)
         try:
             body = {"address": given["address"][:320]}
-            asked = await console.ask(request, "POST", "/v1/portal/code", body)
+            found = await console.ask(request, "POST", "/v1/portal/code", body)
         except (Rejected, RateLimited) as error:
-            more = {"address": given["address"], "origin": origin} | wrong(request, error)
-            return _scripted(console.page(request, "sign-in.html", **more))
-        return console.page(request, "code.html", link="", address=given["address"], mails=asked["mails"], error=None)
+            return await asked(request, given["address"], error)
+        return console.page(request, "code.html", link="", address=given["address"], mails=found["mails"], error=None)
 
     async def signed_in(request: Request) -> Response:
         given = await form_of(console.app, request, "address", "code", "passkey", session=SESSION)
@@ -141,11 +137,8 @@ def _sessions(console: Console) -> None:
             issued = await console.ask(request, "POST", "/v1/portal/session", body)
         except (Unauthenticated, Rejected, RateLimited) as error:
             if given["passkey"]:
-                more = {"address": "", "origin": origin} | wrong(request, error)
-                return _scripted(console.page(request, "sign-in.html", **more))
-            return console.page(
-                request, "code.html", link="", address=given["address"], mails=True, **wrong(request, error)
-            )
+                return await asked(request, "", error)
+            return await console.form(request, error, "code.html", link="", address=given["address"], mails=True)
         return await _opened(console, request, issued["token"])
 
     async def you(request: Request, who: Visitor) -> Response:
@@ -154,9 +147,7 @@ def _sessions(console: Console) -> None:
 
     async def sign_out(_: Request, who: Visitor, _given: dict[str, str]) -> Response:
         await console.ask(who, "DELETE", "/v1/portal/session")
-        reply = RedirectResponse(SITE.sign_in, 303, HEADERS | _FORGET)
-        keep(reply, SESSION, "")
-        return reply
+        return console.with_session(SITE.sign_in, "")
 
     console.add_open("GET", "/sign-in", sign_in)
     console.add_open("POST", "/sign-in", ask_code)
