@@ -36,78 +36,44 @@ from byokeep.wire.transport import PIECE, TooLarge, Transport
 MAX_REPLY: Final = 64 * 1024 * 1024  # bytes of a reply that is passed on whole
 _STREAMED: Final = frozenset({"/v1/audit/export", "/v1/audit/proof/{client_id}"})  # they grow with the log
 _PIECE_S: Final = 120.0  # seconds for each piece of those
-LOGINS: Final = (
-    ("POST", "/v1/session"), ("POST", "/v1/session/console"), ("POST", "/v1/session/passkey"),
-    ("POST", "/v1/session/sso"), ("POST", "/v1/session/sso/answer"), ("POST", "/v1/session/sso/logout"),
-)  # fmt: skip
-ROUTES: Final = (
-    *LOGINS,
-    ("POST", "/v1/session/code"),
-    ("DELETE", "/v1/sessions"),
-    ("DELETE", "/v1/session"),
-    ("POST", "/v1/passkeys/options"),
-    ("POST", "/v1/passkeys"),
-    ("DELETE", "/v1/passkeys/{passkey_id}"),
-    ("PUT", "/v1/operators/{subject_id}/password"),
-    ("DELETE", "/v1/operators/{subject_id}/link"),
-    ("POST", "/v1/operators"),
-    ("PATCH", "/v1/operators/{subject_id}"),
-    ("POST", "/v1/operators/{subject_id}/tokens"),
-    ("POST", "/v1/operators/{subject_id}/vouch"),
-    ("POST", "/v1/machines"),
-    ("PATCH", "/v1/machines/{subject_id}"),
-    ("POST", "/v1/machines/{subject_id}/tokens"),
-    ("DELETE", "/v1/tokens/{token_id}"),
-    ("GET", "/v1/approvals"),
-    ("POST", "/v1/approvals/{request_id}/approve"),
-    ("POST", "/v1/procedures/{run_id}/approve"),
-    ("POST", "/v1/clients/{client_id}/enroll"),
-    ("POST", "/v1/clients/{client_id}/suspend"),
-    ("POST", "/v1/clients/{client_id}/resume"),
-    ("POST", "/v1/clients/{client_id}/contacts"),
-    ("GET", "/v1/clients/{client_id}/contacts"),
-    ("DELETE", "/v1/contacts/{contact_id}"),
-    ("GET", "/v1/switches"),
-    ("POST", "/v1/switches/close"),
-    ("POST", "/v1/switches/preview"),
-    ("POST", "/v1/switches/open-requests"),
-    ("POST", "/v1/switches/open-requests/{request_id}/approve"),
-    ("GET", "/v1/clients/{client_id}/effects/scheduled"),
-    ("POST", "/v1/clients/{client_id}/effects/scheduled/{effect_id}/requeue"),
-    ("POST", "/v1/clients/{client_id}/effects/scheduled/{effect_id}/cancel"),
-    ("GET", "/v1/clients/{client_id}/platforms"),
-    ("POST", "/v1/platforms/close"),
-    ("POST", "/v1/platforms/canary-requests"),
-    ("POST", "/v1/platforms/canary-requests/{request_id}/approve"),
-    ("POST", "/v1/accounts/transfers"),
-    ("POST", "/v1/accounts/transfers/{request_id}/approve"),
-    ("GET", "/v1/clients/{client_id}/jobs"),
-    ("GET", "/v1/jobs/{job_id}"),
-    ("GET", "/v1/gate/schema"),
-    ("POST", "/v1/evidence/{sop_id}"),
-    ("POST", "/v1/exposure"),
-    ("POST", "/v1/due/sign"),
-    ("POST", "/v1/lists/sign"),
-    ("POST", "/v1/checklists/fill"),
-    ("POST", "/v1/checklists/sign"),
-    ("POST", "/v1/breakglass"),
-    ("GET", "/v1/breakglass"),
-    ("GET", "/v1/breakglass/{grant_id}"),
-    ("POST", "/v1/breakglass/{grant_id}/approve"),
-    ("POST", "/v1/breakglass/{grant_id}/deny"),
-    ("POST", "/v1/breakglass/{grant_id}/open"),
-    ("POST", "/v1/breakglass/{grant_id}/revoke"),
-    ("POST", "/v1/breakglass/{grant_id}/misused"),
-    ("POST", "/v1/breakglass/{grant_id}/review"),
-    ("POST", "/v1/breakglass/{grant_id}/close"),
-    ("POST", "/v1/audit/checkpoint"),
-    ("POST", "/v1/audit/verify"),
-    ("POST", "/v1/audit/reconcile"),
-    ("POST", "/v1/audit/hash"),
-    ("POST", "/v1/audit/export"),
-    ("POST", "/v1/audit/proof/{client_id}"),
-    ("GET", "/v1/audit/health"),
-    ("GET", "/v1/audit/keys"),
+_LOGINS: Final = "session session/console session/passkey session/sso session/sso/answer session/sso/logout"
+# A method, and below ``/v1`` the paths that are forwarded with it; in the order of the document.
+_OTHERS: Final = """
+POST session/code
+DELETE sessions session
+POST passkeys/options passkeys
+DELETE passkeys/{passkey_id}
+PUT operators/{subject_id}/password
+DELETE operators/{subject_id}/link
+POST operators
+PATCH operators/{subject_id}
+POST operators/{subject_id}/tokens operators/{subject_id}/vouch machines
+PATCH machines/{subject_id}
+POST machines/{subject_id}/tokens
+DELETE tokens/{token_id}
+GET approvals
+POST approvals/{request_id}/approve procedures/{run_id}/approve
+POST clients/{client_id}/enroll clients/{client_id}/suspend clients/{client_id}/resume clients/{client_id}/contacts
+GET clients/{client_id}/contacts
+DELETE contacts/{contact_id}
+GET switches
+POST switches/close switches/preview switches/open-requests switches/open-requests/{request_id}/approve
+GET clients/{client_id}/effects/scheduled
+POST clients/{client_id}/effects/scheduled/{effect_id}/requeue clients/{client_id}/effects/scheduled/{effect_id}/cancel
+GET clients/{client_id}/platforms
+POST platforms/close platforms/canary-requests platforms/canary-requests/{request_id}/approve
+POST accounts/transfers accounts/transfers/{request_id}/approve
+GET clients/{client_id}/jobs jobs/{job_id} gate/schema
+POST evidence/{sop_id} exposure due/sign lists/sign checklists/fill checklists/sign breakglass
+GET breakglass breakglass/{grant_id}
+POST breakglass/{grant_id}/approve breakglass/{grant_id}/deny breakglass/{grant_id}/open breakglass/{grant_id}/revoke
+POST breakglass/{grant_id}/misused breakglass/{grant_id}/review breakglass/{grant_id}/close
+POST audit/checkpoint audit/verify audit/reconcile audit/hash audit/export audit/proof/{client_id}
+GET audit/health audit/keys
+"""
+LOGINS: Final = tuple(("POST", f"/v1/{path}") for path in _LOGINS.split())
+ROUTES: Final = LOGINS + tuple(
+    (method, f"/v1/{path}") for method, *paths in map(str.split, _OTHERS.strip().splitlines()) for path in paths
 )
 _KILL_S: Final = 10.0  # seconds that the kill process has for a kill before the broker is asked
 _KILL_READ_S: Final = 2.0  # seconds for anything else
