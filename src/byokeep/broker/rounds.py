@@ -41,25 +41,9 @@ from byokeep.reconciliation.reconcile import SETTLE, Reconciled, reconcile
 from byokeep.telemetry.log import get_log
 from byokeep.tenancy.tokens import watch_admins
 
-CHECKPOINT_S: Final = float(PERIOD_S)
-COPY_S: Final = 5.0
-RECONCILE_S: Final = 20.0
-FIRST_RECONCILE_S: Final = SETTLE.total_seconds() + 2.0
-PROBE_S: Final = 5.0
-CUT_OFF_S: Final = 20.0
-STORE_S: Final = 1.0
-EXPIRE_S: Final = 5.0
-TOMBSTONES_S: Final = 5.0
-SCHEDULED_S: Final = 5.0
-RESERVE_S: Final = 10.0
-CLOCK_S: Final = 10.0
-TOKENS_S: Final = 3600.0
-WORKER_S: Final = 60.0
-GLASS_S: Final = 2.0
-GLASS_ROLE_S: Final = 3600.0
 # At first the store's log holds nothing yet that may be judged, and nothing read is an alarm. After the whole stack
 # has rested the worker's rounds are late, and it gets as long to come up.
-FIRST_S: Final = {"reconcile": FIRST_RECONCILE_S, "worker": LATE_S}
+FIRST_S: Final = {"reconcile": SETTLE.total_seconds() + 2.0, "worker": LATE_S}
 # For break glass on the host: what proves that an opening is recorded, and what ends a grant.
 ON_HOST: Final = frozenset({"checkpoint", "probe", "store", "break_glass", "break_glass_role"})
 # What somebody may have done to a device, or a store that answers and writes nothing; all else is an outage.
@@ -88,26 +72,26 @@ class Rounds:
         with suppress(ByokeepError):  # otherwise the first round looks: a record later than this is somebody else's
             await self._reconciled.look(self._app)
         async with asyncio.TaskGroup() as group:
-            for name, every_s, work in (
-                ("checkpoint", CHECKPOINT_S, self._checkpoint),
-                ("copy", COPY_S, lambda: closing(app, copy(app))),
-                ("reconcile", RECONCILE_S, self._reconcile),
-                ("probe", PROBE_S, self._probe),
-                ("cut_off", CUT_OFF_S, lambda: cut_off_again(app)),
-                ("store", STORE_S, self._store),
-                ("tombstones", TOMBSTONES_S, self._tombstones),
-                ("expire", EXPIRE_S, lambda: expire(app)),
-                ("scheduled", SCHEDULED_S, lambda: move_scheduled(app)),
-                ("reserve", RESERVE_S, self._hold),
-                ("clock", CLOCK_S, ClockWatch(app).look),
-                ("tokens", TOKENS_S, lambda: watch_ends(app)),
-                ("backups", TOKENS_S, lambda: watch_backups(app)),
-                ("checklists", TOKENS_S, lambda: watch_checklists(app)),
-                ("admins", TOKENS_S, lambda: watch_admins(app)),
-                ("store_age", TOKENS_S, lambda: watch_store_age(app)),
-                ("worker", WORKER_S, lambda: watch_worker(app)),
-                ("break_glass", GLASS_S, lambda: watch(app, self._glass)),
-                ("break_glass_role", GLASS_ROLE_S, lambda: watch_role(app)),
+            for name, every_s, work in (  # seconds from the end of one to the next
+                ("checkpoint", PERIOD_S, self._checkpoint),
+                ("copy", 5, lambda: closing(app, copy(app))),
+                ("reconcile", 20, self._reconcile),
+                ("probe", 5, self._probe),
+                ("cut_off", 20, lambda: cut_off_again(app)),
+                ("store", 1, self._store),
+                ("tombstones", 5, self._tombstones),
+                ("expire", 5, lambda: expire(app)),
+                ("scheduled", 5, lambda: move_scheduled(app)),
+                ("reserve", 10, self._hold),
+                ("clock", 10, ClockWatch(app).look),
+                ("tokens", 3600, lambda: watch_ends(app)),
+                ("backups", 3600, lambda: watch_backups(app)),
+                ("checklists", 3600, lambda: watch_checklists(app)),
+                ("admins", 3600, lambda: watch_admins(app)),
+                ("store_age", 3600, lambda: watch_store_age(app)),
+                ("worker", 60, lambda: watch_worker(app)),
+                ("break_glass", 2, lambda: watch(app, self._glass)),
+                ("break_glass_role", 3600, lambda: watch_role(app)),
             ):
                 if not self._only or name in self._only:
                     group.create_task(self._every(name, every_s, work, FIRST_S.get(name, 0.0)))
