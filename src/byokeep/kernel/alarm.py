@@ -100,8 +100,13 @@ async def state_over(app: BrokerApp, key: str) -> None:
     if not await app.db.read(UUID, "alert_open_of", {"key": key}, every_client=True):
         return
     async with unblocked(app) as tx:
-        for row in await tx.all(dict, "alert_over", key=key, by=app.installation_id):
-            await record(
-                tx, app.system(), EventName.ALERT_CLOSED, object_id=row["object_id"] or row["client_id"],
-                alert=str(row["id"]), reason=row["reason"],
-            )  # fmt: skip
+        await close_over(tx, app, "alert_over", key=key, by=app.installation_id)
+
+
+async def close_over(tx: Tx, app: App, statement: str, **asked: object) -> None:
+    """Close the alerts whose cause is gone, by the statement that finds them; each is on record."""
+    for row in await tx.all(dict, statement, **asked):
+        await record(
+            tx, app.system(), EventName.ALERT_CLOSED, object_id=row["object_id"] or row["client_id"],
+            alert=str(row["id"]), reason=row["reason"],
+        )  # fmt: skip

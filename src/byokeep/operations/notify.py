@@ -30,6 +30,7 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
+from byokeep.kernel.alarm import close_over
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
@@ -149,7 +150,8 @@ async def remind(app: NotifyApp, kinds: Collection[DueKind] = ()) -> int:
         staged = [(item, stage_of(item, now, automatic=needs_nobody(item, kinds))) for item in others]
         told = [(item, stage) for item, stage in staged if stage]
         if not found.more:
-            await _close(tx, app, [_key(item) for item in found.items if item.state == "overdue"])
+            overdue = [_key(item) for item in found.items if item.state == "overdue"]
+            await close_over(tx, app, "reminders_over", overdue=overdue)  # and those of targets that fail no more
         for item, stage in told:
             if stage not in _BEFORE and (item.kind in _ALERTED or _is_drill(item)) and raised < _ALERTS:
                 raised += await _alert(tx, app, item)
@@ -168,15 +170,6 @@ def _is_drill(item: DueItem) -> bool:
 
 def _key(item: DueItem) -> str:
     return f"rotation_overdue/{item.kind}/{item.item}"
-
-
-async def _close(tx: Tx, app: App, overdue: Sequence[str]) -> None:
-    """Close the alerts of what is not overdue any more, and of targets that fail no more."""
-    for row in await tx.all(dict, "reminders_over", overdue=overdue):
-        await record(
-            tx, app.system(), EventName.ALERT_CLOSED, object_id=row["object_id"] or row["client_id"],
-            alert=str(row["id"]), reason=row["reason"],
-        )  # fmt: skip
 
 
 async def _alert(tx: Tx, app: App, item: DueItem) -> bool:
