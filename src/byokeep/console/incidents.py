@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -22,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts
 from byokeep.console import vault
-from byokeep.console.lists import attached, exported_as, given_id, paged
+from byokeep.console.lists import attached, exported_as, given_id, hours_ago, paged
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor
@@ -32,7 +31,6 @@ from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_client_id
 from byokeep.core.vault_incident import IncidentCause
-from byokeep.http.request import whole_number
 from byokeep.incidents import incidents, playbooks
 from byokeep.incidents.incidents import IncidentState, OpenRequest
 from byokeep.kernel import procedures
@@ -65,7 +63,6 @@ STEPS: Final[Mapping[str, tuple[str, str, str]]] = {  # by name: the title, what
                "It is open again"),
 }  # fmt: skip
 _LOST: Final = {"token_revoked": "revoked", "lockout": "lockout"}
-_MOST_HOURS: Final = 24 * 366
 _TWO: Final = ("lower_severity", "no_playbook")
 
 
@@ -114,8 +111,8 @@ def _opening(console: Console) -> None:
             severity=given["severity"] or None, object_kind=what, object_id=given_id(about) if about else None,
             noticed_at=now,
         )  # fmt: skip
-        if (hours := whole_number("hours", given["hours"] or None)) is not None:
-            wish = replace(wish, began_at=now - timedelta(hours=min(hours, _MOST_HOURS)))
+        if given["hours"]:
+            wish = replace(wish, began_at=hours_ago(console, given["hours"]))
         made = await incidents.open_incident(console.app, who.actor, wish)
         return _to(made.incident.id)
 
@@ -146,7 +143,7 @@ def _acts(console: Console) -> None:
 
     async def report(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         state = await incidents.look(app, who.actor, given_id(request.path_params["incident_id"]))
-        made = await _reported(console, who, state.incident, whole_number("hours", given["hours"] or None))
+        made = await _reported(console, who, state.incident, given["hours"])
         if given["save"]:
             return attached(made["envelope"].encode(), f"exposure-{made['digest'][:12]}.json")
         return await _shown(console, request, who, state, made=made)
@@ -194,7 +191,7 @@ def _missing(state: IncidentState) -> tuple[str, ...]:
     return tuple(step.name for step in playbook.steps) if playbook else ()
 
 
-async def _reported(console: Console, who: Visitor, one: Incident, hours: int | None) -> Any:
+async def _reported(console: Console, who: Visitor, one: Incident, hours: str) -> Any:
     """Have the broker make a report on what an incident is about."""
     body: dict[str, Any] = {"incident_id": str(one.id)}
     named = {"key": "ref_id", "account": "account_id", "profile": "profile_id"}.get(one.object_kind)
@@ -202,8 +199,8 @@ async def _reported(console: Console, who: Visitor, one: Incident, hours: int | 
         body[named] = str(one.object_id)
     elif one.client_id:
         body["client_id"] = str(one.client_id)
-    if hours is not None:
-        body["since"] = (console.app.clock.now() - timedelta(hours=min(hours, _MOST_HOURS))).isoformat()
+    if hours:
+        body["since"] = hours_ago(console, hours).isoformat()
     return await console.ask(who, "POST", "/v1/exposure", body)
 
 

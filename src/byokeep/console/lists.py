@@ -17,7 +17,7 @@ import re
 import zipfile
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
@@ -44,6 +44,7 @@ from byokeep.operations import due, lists
 from byokeep.tenancy import clients
 
 PER_PAGE: Final = 50
+_MOST_HOURS: Final = 24 * 366
 _PAGING: Final = ("page", "before", "record")
 T = TypeVar("T")
 _DECIDED: Final[Mapping[str, str]] = {
@@ -80,6 +81,11 @@ def given_id(text: str) -> UUID:
     """
     with refusing("bad_request", Rejected, on=ValueError, next_step="Use the ids that the pages show."):
         return canonical_id(text)
+
+
+def hours_ago(console: Console, hours: str) -> datetime:
+    """Return the time so many hours before now, a year at most. Raises Rejected: ``bad_number``."""
+    return console.app.clock.now() - timedelta(hours=min(whole_number("hours", hours) or 0, _MOST_HOURS))
 
 
 def paged(rows: Sequence[T], asked: Mapping[str, str], path: str, *, more: int = 0) -> dict[str, Any]:

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.lists import given_id, paged
+from byokeep.console.lists import given_id, hours_ago, paged
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Provider
 from byokeep.core.policy import Verb
 from byokeep.http.procedures import run_out
-from byokeep.http.request import instant, whole_number
+from byokeep.http.request import instant
 from byokeep.incidents import mass_revoke
 from byokeep.incidents.mass_revoke import RevocationItem, RevocationRequest
 from byokeep.kernel import procedures
@@ -32,16 +32,13 @@ from byokeep.tenancy import clients
 
 AT: Final = "/console/revocations"
 _PARTS: Final = ("provider", "client", "runner", "reason", "incident")
-_MOST_HOURS: Final = 24 * 366
 
 
 def add(console: Console) -> None:
     """Add the pages."""
 
     async def revocations(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
-        hours, seen, since = whole_number("hours", asked.get("hours")), None, None
-        if hours is not None:
-            since = console.app.clock.now() - timedelta(hours=min(hours, _MOST_HOURS))
+        seen, since = None, hours_ago(console, asked["hours"]) if "hours" in asked else None
         if "look" in asked:
             asked |= {"runner": await _runner(console, who, asked["runner"])} if "runner" in asked else {}
             seen = await mass_revoke.preview(console.app, who.actor, _wanted(asked, since))
