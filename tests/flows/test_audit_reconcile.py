@@ -32,7 +32,7 @@ from byokeep.kernel.ports import HASHED_NAME, StoreEntry
 from byokeep.reconciliation import explain
 from byokeep.reconciliation import reconcile as module
 from byokeep.reconciliation.explain import LOGIN
-from byokeep.reconciliation.reconcile import Reconciliation, reconcile, resume
+from byokeep.reconciliation.reconcile import Reconciliation, _on_record, reconcile
 from byokeep.tenancy.scopes import scope_from_name
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
@@ -742,7 +742,7 @@ async def a_round(scene: Scene) -> None:
 
 
 async def reconciled_until(scene: Scene) -> datetime:
-    return await resume(scene.broker.app)
+    return (await _on_record(scene.broker.app))[0]
 
 
 async def ran(scene: Scene, ago: timedelta, since: datetime | None = None) -> datetime:

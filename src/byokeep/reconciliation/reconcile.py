@@ -90,15 +90,6 @@ def _time(text: str | None) -> datetime | None:
     return at if at.tzinfo else None
 
 
-async def resume(app: BrokerApp) -> datetime:
-    """Return the recorded end of the broker's last complete run; before the first run, the time of installation.
-
-    Raises:
-        Unavailable: The database.
-    """
-    return (await _on_record(app))[0]
-
-
 class Reconciled:
     """How far one broker process has reconciled."""
 
