@@ -292,7 +292,7 @@ async def test_a_logout_there_ends_the_sessions_of_before(
     assert (await desk.call("POST", "/v1/session", body={"code": spare}))[1]["code"] == "bad_code"
     token = there.logout()
     with monkeypatch.context() as broken:  # what ended nothing may be sent again
-        broken.setattr("byokeep.tenancy.sso.revoke_all", away)
+        broken.setattr("byokeep.tenancy.tokens.revoke_all", away)
         assert await send(logout_token=token) == (400, b"")
     desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '50 seconds' WHERE kind = 'console'")
     assert await send(logout_token=earlier()) == (200, b"")  # the provider's clock may be a minute behind

@@ -31,7 +31,7 @@ from byokeep.tenancy.schemas import (
     issued_out,
 )
 from byokeep.tenancy.sso import SsoCheck
-from byokeep.tenancy.tokens import Passkey, Subject, SubjectToken
+from byokeep.tenancy.tokens import Issued, Passkey, Subject, SubjectToken
 from byokeep.tenancy.transfers import TransferRequest
 
 CODES_PER_MINUTE: Final = 60  # tried from one address; a code has 256 random bits
@@ -248,8 +248,7 @@ def sessions(
             app, passwords, name=name, password=Secret(password), request_id=request_id(request), kind=kind
         )
         brake.succeeded(name, source)
-        request.scope["state"]["actor"] = issued.token.subject_id
-        return issued_out(issued)
+        return let_in(request, issued)
 
     codes = Budget(app.clock, per_minute=CODES_PER_MINUTE)
 
@@ -263,8 +262,7 @@ def sessions(
             return await with_password(request, body.name, body.password, "session")
         codes.spend(source_of(request))
         issued = await logins.redeem_code(app, shown=body.code, request_id=request_id(request), kind="cli")
-        request.scope["state"]["actor"] = issued.token.subject_id
-        return issued_out(issued)
+        return let_in(request, issued)
 
     if console:
         given = Challenges(app.clock)
@@ -313,8 +311,7 @@ def _console_sessions(
             issued = await passkeys.sign_in(
                 app, on(check), given, said=body.passkey, browser=body.browser, request_id=request_id(request)
             )
-        request.scope["state"]["actor"] = issued.token.subject_id
-        return issued_out(issued)
+        return let_in(request, issued)
 
     @routes.post("/session/code", status_code=201, response_model=IssuedReply, responses=refusals(403))
     async def make_code(actor: Actor) -> dict[str, Any]:
@@ -391,8 +388,7 @@ def _sso(routes: Routes, app: BrokerApp, auth: Authenticator, check: SsoCheck | 
         issued, to = await sso.sign_in(
             app, there(), given, said=said, browser=body.browser, request_id=request_id(request)
         )
-        request.scope["state"]["actor"] = issued.token.subject_id
-        return issued_out(issued) | {"to": to}
+        return let_in(request, issued) | {"to": to}
 
     @routes.post("/session/sso/logout", status_code=204, openapi_extra=PUBLIC, responses=refusals(429))
     async def log_out_sso(request: Request, body: SsoLogoutBody) -> Response:
@@ -414,6 +410,12 @@ def on(check: PasskeyCheck | None) -> PasskeyCheck:
         step = "Set `console_origin` to the address that people open the console at: docs/console.md."
         raise Rejected("passkeys_off", next_step=step)
     return check
+
+
+def let_in(request: Request, issued: Issued) -> dict[str, Any]:
+    """Return a new session; its owner is whose request this is from now on."""
+    request.scope["state"]["actor"] = issued.token.subject_id
+    return issued_out(issued)
 
 
 def source_of(request: Request) -> str:

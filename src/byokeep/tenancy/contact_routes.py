@@ -25,11 +25,11 @@ from byokeep.http.request import Authenticator, Budget, PathId, Strict, bearer, 
 from byokeep.kernel.app import BrokerApp
 from byokeep.tenancy import contacts, logins, passkeys
 from byokeep.tenancy.authenticate import authenticate
-from byokeep.tenancy.broker_routes import Said, on, passkey_routes, source_of
+from byokeep.tenancy.broker_routes import Said, let_in, on, passkey_routes, source_of
 from byokeep.tenancy.contacts import Contact, Invitation, Mail
 from byokeep.tenancy.login_brake import LoginBrake
 from byokeep.tenancy.passkeys import Challenges, PasskeyCheck
-from byokeep.tenancy.schemas import IssuedReply, issued_out
+from byokeep.tenancy.schemas import IssuedReply
 from byokeep.tenancy.tokens import Issued
 
 INVITATIONS_PER_MINUTE: Final = 60  # tried from one address; an invitation has 256 random bits
@@ -176,8 +176,7 @@ class _Door:
         """Return a new session; forget the failed attempts for the address."""
         for brake in (self.codes, self.asks) if address else ():
             brake.succeeded(address, source_of(request))
-        request.scope["state"]["actor"] = issued.token.subject_id
-        return issued_out(issued)
+        return let_in(request, issued)
 
 
 def _invitations(routes: Routes, app: BrokerApp, door: _Door) -> None:

@@ -37,7 +37,7 @@ from byokeep.kernel.command import command, find, open_alert, refuse_login
 from byokeep.kernel.ports import Tx
 from byokeep.tenancy import tokens
 from byokeep.tenancy.clients import refuse_twin, require_active
-from byokeep.tenancy.tokens import DAY_S, SESSION_S, Issued, Subject, SubjectToken
+from byokeep.tenancy.tokens import DAY_S, Issued, Subject, SubjectToken
 
 INVITE_DAYS: Final = 7
 MAX_INVITE_DAYS: Final = 30
@@ -229,7 +229,7 @@ async def redeem(app: BrokerApp, *, shown: str, address: str, code: str, request
                 await tokens.end_token(tx, actor, proof)
                 where = {"subject_id": subject.id, "client_id": found.client_id, "address": address}
                 await tx.all(None, "contact_address_put", **where)
-                return await _session(app, tx, actor, subject)
+                return await tokens.new_session(tx, app, actor, subject, "portal")
     raise await (_over(app, request_id) if found is None else _wrong_code(app, request_id, found.subject_id))
 
 
@@ -299,7 +299,7 @@ async def sign_in(app: BrokerApp, *, address: str, code: str, request_id: UUID) 
             actor = _as(subject, request_id)
             has = await tokens.passkeys_of(tx, subject.id)
             if await tokens.end_token(tx, actor, found) is not None and not has:
-                return await _session(app, tx, actor, subject)
+                return await tokens.new_session(tx, app, actor, subject, "portal")
     raise await _wrong_code(app, request_id, there[0]["id"] if there else None)
 
 
@@ -310,10 +310,6 @@ async def _over(app: BrokerApp, request_id: UUID) -> Unauthenticated:
 async def _wrong_code(app: BrokerApp, request_id: UUID, whose: UUID | None) -> Unauthenticated:
     step = "Check the address and the newest code that you were mailed; a code works once, for ten minutes."
     return await refuse_login(app, request_id, Unauthenticated("bad_mailed_code", next_step=step), whose)
-
-
-async def _session(app: BrokerApp, tx: Tx, actor: Actor, subject: Subject) -> Issued:
-    return await tokens.new_token(tx, app, actor, subject, kind="portal", life_s=SESSION_S, event=EventName.LOGIN)
 
 
 def _as(subject: Subject, request_id: UUID) -> Actor:

@@ -33,20 +33,8 @@ from byokeep.kernel.app import BrokerApp, WebApp
 from byokeep.kernel.command import open_alert, recorded, refuse_login
 from byokeep.kernel.record import record_params
 from byokeep.kernel.rows import reader
-from byokeep.tenancy.tokens import (
-    SESSION_S,
-    Issued,
-    Subject,
-    SubjectToken,
-    end_older,
-    end_token,
-    new_token,
-    passkeys_of,
-    revoke_all,
-    still_in,
-    subject_event,
-    unlink,
-)
+from byokeep.tenancy import tokens
+from byokeep.tenancy.tokens import Issued, Subject, SubjectToken
 
 CODE_S: Final = 120
 MIN_PASSWORD: Final = 12  # bytes
@@ -87,9 +75,9 @@ async def log_in(
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "subject_lock")  # whoever replaces the password, or adds a passkey, ends what began before
         same = (await tx.one(Subject, "subject_get", id=subject.id)).password_mark == subject.password_mark
-        needs = kind == "console" and bool(await passkeys_of(tx, subject.id))
+        needs = kind == "console" and bool(await tokens.passkeys_of(tx, subject.id))
         if same and not needs:
-            return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
+            return await tokens.new_session(tx, app, actor, subject, kind)
         if same:  # its owner signs in without it, so whoever entered it may have stolen it
             await open_alert(
                 tx, app, None, reason="password_without_passkey", severity="warning", object_id=subject.id
@@ -120,9 +108,9 @@ async def issue_code(app: BrokerApp, actor: Actor) -> Issued:
         if shown.kind == "console":
             require_proof(actor)
             kind = "cli_code"
-        elif await passkeys_of(tx, actor.id):
+        elif await tokens.passkeys_of(tx, actor.id):
             raise Denied("passkey_in_its_place", next_step="You have a passkey: sign in to the console with it.")
-        return await new_token(tx, app, actor, subject, kind=kind, life_s=CODE_S, shown=shown.id)
+        return await tokens.new_token(tx, app, actor, subject, kind=kind, life_s=CODE_S, shown=shown.id)
 
 
 async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID, kind: str = "console") -> Issued:
@@ -137,8 +125,8 @@ async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID, kind: str
         if found is not None:
             subject = await tx.one(Subject, "subject_get", id=found.subject_id)
             actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
-            if await end_token(tx, actor, found) is not None:  # of two at once, one succeeds
-                return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
+            if await tokens.end_token(tx, actor, found) is not None:  # of two at once, one succeeds
+                return await tokens.new_session(tx, app, actor, subject, kind)
     where = 'on the page "You" of the console' if kind == "cli" else "with `byokeep operator console`"
     step = f"A code works once, for two minutes. Make another {where}."
     whose = found.subject_id if found else None
@@ -154,7 +142,7 @@ async def session_seen(app: WebApp, actor: Actor) -> None:
 async def log_out_everywhere(app: BrokerApp, actor: Actor) -> None:
     """End all the actor's sessions, on the command line and in the console; API tokens keep working."""
     async with unblocked(app) as tx:
-        await revoke_all(tx, actor, actor.id, kind="session")
+        await tokens.revoke_all(tx, actor, actor.id, kind="session")
 
 
 async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
@@ -169,7 +157,7 @@ async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
         )
         if session is None:
             raise NotFound("no_session", next_step="This is no session; an admin revokes other tokens.")
-        await end_token(tx, actor, session, event=EventName.LOGOUT)
+        await tokens.end_token(tx, actor, session, event=EventName.LOGOUT)
 
 
 async def set_password(
@@ -205,11 +193,11 @@ async def set_password(
         mark = sha256(phc.encode()).hexdigest()
         async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
-            await still_in(tx, actor)
+            await tokens.still_in(tx, actor)
             invited = Role.INVITED in actor.roles
             subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
-            said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
+            said = record_params(tokens.subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
             await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, **said)
             if invited:
-                await unlink(tx, actor, subject_id)
-            await end_older(tx, actor, subject_id, passkeys=invited)
+                await tokens.unlink(tx, actor, subject_id)
+            await tokens.end_older(tx, actor, subject_id, passkeys=invited)

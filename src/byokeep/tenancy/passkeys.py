@@ -29,20 +29,8 @@ from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import open_alert, recorded, refuse_login
 from byokeep.kernel.ports import Clock
 from byokeep.kernel.record import record_params
-from byokeep.tenancy.tokens import (
-    PASSKEYS_CHANGED,
-    SESSION_S,
-    Issued,
-    Passkey,
-    Subject,
-    SubjectToken,
-    end_passkey,
-    event_of,
-    new_token,
-    passkeys_of,
-    revoke_all,
-    still_in,
-)
+from byokeep.tenancy import tokens
+from byokeep.tenancy.tokens import PASSKEYS_CHANGED, Issued, Passkey, Subject, SubjectToken
 
 CHALLENGE_S: Final = 300.0
 REMEMBERED: Final = 10_000  # challenges waiting for an answer
@@ -149,10 +137,7 @@ async def sign_in(
                 raise Rejected("bad_passkey", next_step=_STEP)
             whose, kind = (subject.clients, "portal") if portal else (None, "console")
             actor = Actor(id=subject.id, roles=subject.roles, clients=whose, request_id=request_id)
-            return await new_token(
-                tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN,
-                by={"passkey": str(shown.id)},
-            )  # fmt: skip
+            return await tokens.new_session(tx, app, actor, subject, kind, {"passkey": str(shown.id)})
     except Rejected:
         refusal = Unauthenticated("bad_passkey", next_step=_STEP)
     raise await refuse_login(app, request_id, refusal, shown.subject_id if shown else None)
@@ -194,8 +179,8 @@ async def add(app: BrokerApp, check: PasskeyCheck, given: Challenges, actor: Act
         digest, name = sha256(sha256(identifier).digest() + sha256(public_half).digest()).hexdigest(), name.strip()
         async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
-            await still_in(tx, actor)
-            known = await passkeys_of(tx, actor.id)
+            await tokens.still_in(tx, actor)
+            known = await tokens.passkeys_of(tx, actor.id)
             if not 0 < len(name) <= 64 or not name.isprintable() or name in {one.name for one in known}:
                 step = "1 to 64 characters, and no other passkey of yours has the name."
                 raise Rejected("bad_passkey_name", next_step=step)
@@ -204,14 +189,14 @@ async def add(app: BrokerApp, check: PasskeyCheck, given: Challenges, actor: Act
             added = app.ids.uuid()
             await tx.all(
                 None, "passkey_put", id=added, identifier=identifier, public_half=public_half, uses=uses, name=name,
-                **record_params(event_of(event, actor, actor.id, passkey=str(added), digest=digest)),
+                **record_params(tokens.event_of(event, actor, actor.id, passkey=str(added), digest=digest)),
             )  # fmt: skip
             await open_alert(
                 tx, app, actor, reason="passkey_added", severity="warning", object_id=actor.id,
                 key=f"passkey_added:{added}",
             )  # fmt: skip
-            await revoke_all(tx, actor, actor.id, kind="session", but=session, reason=PASSKEYS_CHANGED)
-            return next(one for one in await passkeys_of(tx, actor.id) if one.id == added)
+            await tokens.revoke_all(tx, actor, actor.id, kind="session", but=session, reason=PASSKEYS_CHANGED)
+            return next(one for one in await tokens.passkeys_of(tx, actor.id) if one.id == added)
 
 
 async def remove(app: BrokerApp, actor: Actor, passkey: UUID) -> None:
@@ -226,8 +211,8 @@ async def remove(app: BrokerApp, actor: Actor, passkey: UUID) -> None:
         session = await _session(app, actor)
         async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
-            await end_passkey(tx, actor, passkey)
-            await revoke_all(tx, actor, actor.id, kind="session", but=session, reason=PASSKEYS_CHANGED)
+            await tokens.end_passkey(tx, actor, passkey)
+            await tokens.revoke_all(tx, actor, actor.id, kind="session", but=session, reason=PASSKEYS_CHANGED)
 
 
 async def _session(app: BrokerApp, actor: Actor) -> UUID:

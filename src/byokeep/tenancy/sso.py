@@ -39,20 +39,10 @@ from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import open_alert, permit, recorded, refuse_login
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record_params
+from byokeep.tenancy import tokens
 from byokeep.tenancy.operators import follow, staying
 from byokeep.tenancy.passkeys import Challenges
-from byokeep.tenancy.tokens import (
-    LOGGED_OUT,
-    SESSION_S,
-    Issued,
-    Subject,
-    SubjectToken,
-    end_older,
-    event_of,
-    new_token,
-    revoke_all,
-    unlink,
-)
+from byokeep.tenancy.tokens import LOGGED_OUT, Issued, Subject, SubjectToken
 
 _EVERY: Final = "every-client"
 REDIRECT: Final = "/console/sso"  # below the console's origin: where the provider sends browsers back
@@ -174,10 +164,7 @@ async def sign_in(
                 if asked.invitation:
                     await _link(tx, app, actor, identity)
                 by = {"sso": identity.hex()}
-                issued = await new_token(
-                    tx, app, actor, subject, kind="console", life_s=SESSION_S, event=EventName.LOGIN, by=by
-                )
-                return issued, asked.to
+                return await tokens.new_session(tx, app, actor, subject, "console", by), asked.to
         raise Rejected("sso_no_group", next_step=_NO_GROUP)  # and the roles that their groups do not give are gone
     except (Rejected, Conflict, Unavailable) as error:
         await refuse_login(app, request_id, error, whose)
@@ -199,7 +186,7 @@ async def log_out(app: BrokerApp, check: SsoCheck, *, token: str, request_id: UU
         await tx.all(None, "subject_lock")
         linked = await tx.maybe(_Linked, "sso_linked", identity=identity)
         if linked is not None:
-            await revoke_all(
+            await tokens.revoke_all(
                 tx, app.system(request_id), linked.subject_id, kind="session", begun_by=begun_by, reason=LOGGED_OUT
             )
 
@@ -260,11 +247,11 @@ async def _link(tx: Tx, app: BrokerApp, actor: Actor, identity: bytes) -> None:
 
     People are told, as of a new passkey, because it is another way in.
     """
-    said = record_params(event_of(EventName.SSO_LINKED, actor, actor.id, digest=identity.hex()))
+    said = record_params(tokens.event_of(EventName.SSO_LINKED, actor, actor.id, digest=identity.hex()))
     await tx.all(None, "sso_link", identity=identity, **said)
     key = f"sso_linked:{actor.id}:{identity.hex()[:16]}"
     await open_alert(tx, app, actor, reason="sso_linked", severity="warning", object_id=actor.id, key=key)
-    await end_older(tx, actor, actor.id, passkeys=True)
+    await tokens.end_older(tx, actor, actor.id, passkeys=True)
 
 
 async def linked_at(app: App, subject_id: UUID | None = None) -> dict[UUID, datetime]:
@@ -292,5 +279,5 @@ async def end_link(app: BrokerApp, actor: Actor, subject_id: UUID) -> None:
         if not own and Role.ADMIN in whose.roles and not whose.has_password:
             step = "It may be this admin's only way in. Disable them, which ends it: `byokeep operator change --help`."
             raise Denied("only_way_in", next_step=step)
-        await unlink(tx, actor, subject_id)
-        await revoke_all(tx, actor, subject_id, kind="session", but=actor.token_id)
+        await tokens.unlink(tx, actor, subject_id)
+        await tokens.revoke_all(tx, actor, subject_id, kind="session", but=actor.token_id)

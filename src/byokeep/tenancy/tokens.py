@@ -444,6 +444,13 @@ async def new_token(
     return Issued(token=token, text=value)
 
 
+async def new_session(
+    tx: Tx, app: BrokerApp, actor: Actor, subject: Subject, kind: str, by: Mapping[str, FieldValue] = {}
+) -> Issued:
+    """Open a session of somebody who has just proved their identity; ``by`` as for :func:`new_token`."""
+    return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN, by=by)
+
+
 async def end_token(
     tx: Tx, actor: Actor, token: SubjectToken, *, in_s: int = 0, event: EventName = EventName.TOKEN_REVOKED,
     reason: str = "",
