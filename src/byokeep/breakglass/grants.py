@@ -77,7 +77,7 @@ async def warn(tx: Tx, app: BrokerApp, actor: Actor, grant: Grant, reason: str) 
     )  # fmt: skip
 
 
-async def grants(
+async def listed(
     tx: Tx, *, grant_id: UUID | None = None, ids: list[UUID] | None = None, only_open: bool = False
 ) -> list[Grant]:
     """Return grants, open ones first."""
@@ -87,7 +87,7 @@ async def grants(
 async def find(app: BrokerApp, actor: Actor, verb: Verb, grant_id: UUID) -> Grant:
     """Return a grant to somebody who may do ``verb`` for its client. Raises Denied, NotFound."""
     async with command(app, actor, verb, object_id=grant_id) as tx:
-        found = await grants(tx, grant_id=grant_id)
+        found = await listed(tx, grant_id=grant_id)
         if not found:
             raise NotFound("not_found")
     await permit(app, actor, verb, client_id=found[0].client_id)
@@ -97,7 +97,7 @@ async def find(app: BrokerApp, actor: Actor, verb: Verb, grant_id: UUID) -> Gran
 async def list_grants(app: BrokerApp, actor: Actor) -> tuple[list[Grant], Row]:
     """Return the grants of the actor's clients, open ones first, and when drills last worked. Raises Denied."""
     async with command(app, actor, Verb.GLASS_READ) as tx:
-        found = await grants(tx, ids=None if actor.clients is None else list(actor.clients))
+        found = await listed(tx, ids=None if actor.clients is None else list(actor.clients))
         [drilled] = await tx.all(dict, "glass_last_drill")
         return found, drilled
 
@@ -142,7 +142,7 @@ async def request(
         about: dict[str, Said] = {"run": run_id, "ticket": ticket, "reason": reason, "scope": scope}
         about |= {"life_s": life_s, "digest": digest}
         await record(tx, actor, EventName.GLASS_REQUESTED, about, client_id=client_id, object_id=run_id)
-        return (await grants(tx, grant_id=run_id))[0]
+        return (await listed(tx, grant_id=run_id))[0]
 
 
 def approved_scope(grant: Grant) -> str:
@@ -178,7 +178,7 @@ async def approve(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
         asked = await approvals.find(tx, grant.approval_id or grant.id, approvals.BREAK_GLASS)
         await approvals.give(tx, actor, asked, scope=approved_scope(grant), epoch=0)
         await say(tx, actor, EventName.GLASS_APPROVED, grant, digest=grant.digest)
-        return (await grants(tx, grant_id=grant_id))[0]
+        return (await listed(tx, grant_id=grant_id))[0]
 
 
 async def deny(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
@@ -191,7 +191,7 @@ async def deny(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
         _waits(grant)
         await say(tx, actor, EventName.GLASS_DENIED, grant)
         await procedures.end(tx, actor, procedure_of(grant), grant, reason="denied")
-        return (await grants(tx, grant_id=grant_id))[0]
+        return (await listed(tx, grant_id=grant_id))[0]
 
 
 async def open_glass(app: BrokerApp, actor: Actor, grant_id: UUID) -> Opened:
@@ -224,7 +224,7 @@ async def _hand_over(app: BrokerApp, actor: Actor, grant: Grant, given: WrappedT
     try:
         hashes = [await app.store_audit.hash(one.name, Secret(given.token)) for one in await app.store_audit.devices()]
         async with app.db.begin(client_id=grant.client_id) as tx:
-            [grant] = await grants(tx, grant_id=grant.id)
+            [grant] = await listed(tx, grant_id=grant.id)
             _waits(grant)
             require_open(await switches(tx, app, grant))
             said = about(grant) | {
@@ -235,7 +235,7 @@ async def _hand_over(app: BrokerApp, actor: Actor, grant: Grant, given: WrappedT
             steps = procedure_of(grant)
             await procedures.passed(tx, actor, steps, grant, steps.step("issue"), said, facts={})
             await warn(tx, app, actor, grant, DRILLED if grant.scope == DRILL else "break_glass_opened")
-            [grant] = await grants(tx, grant_id=grant.id)
+            [grant] = await listed(tx, grant_id=grant.id)
             return Opened(grant=grant, token=given.token, wrapped_at=given.wrapped_at)
     except BaseException:
         await app.glass.revoke(given.accessor, given.wrap_accessor)
@@ -263,7 +263,7 @@ async def require_alone(app: BrokerApp) -> None:
 async def _announce(app: BrokerApp, actor: Actor, grant: Grant) -> int:
     """Use the approval up and say what is about to be given; returns when its claims are of."""
     async with app.db.begin(client_id=grant.client_id) as tx:
-        [grant] = await grants(tx, grant_id=grant.id)
+        [grant] = await listed(tx, grant_id=grant.id)
         _waits(grant)
         scope = approved_scope(grant)
         if grant.approval_used_at is not None:
@@ -375,7 +375,7 @@ async def lapse(app: BrokerApp) -> None:
     """End requests that nobody approved or opened in time, and openings that a crash cut off."""
     host = app.system()
     async with app.db.begin(every_client=True) as tx:
-        for grant in await grants(tx, only_open=True):
+        for grant in await listed(tx, only_open=True):
             late = grant.begun_at is not None and grant.looked_at - grant.begun_at > model.INTERRUPTED
             lapsed = grant.begun_at is None and not grant.approval_in_time
             if "issue" not in grant.evidence and (late or lapsed):

@@ -23,24 +23,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from byokeep.breakglass import model
-from byokeep.breakglass.grants import (
-    CREATION_PATH,
-    DRILLED,
-    NOT_ALONE,
-    about,
-    end,
-    find,
-    grants,
-    lapse,
-    on_grant,
-    procedure_of,
-    require_alone,
-    review_due,
-    say,
-    switches,
-    warn,
-)
+from byokeep.breakglass import grants, model
 from byokeep.breakglass.model import BREAK_GLASS, DRILL, MARKER, Grant
 from byokeep.core.errors import Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
@@ -126,7 +109,7 @@ async def look(app: BrokerApp, grant: Grant, seen: Seen | None = None) -> Looked
     log = await _in_log(app, grant, seen or {})
     host = app.system()
     async with app.db.begin(client_id=grant.client_id) as tx:
-        [grant] = await grants(tx, grant_id=grant.id)
+        [grant] = await grants.listed(tx, grant_id=grant.id)
         done = await uses_of(tx, grant)
         known, kinds = {one.store_request for one in done}, {one.like for one in done}
         before, repeats = len(done), Counter[tuple[str, str, str]]()
@@ -148,8 +131,8 @@ async def look(app: BrokerApp, grant: Grant, seen: Seen | None = None) -> Looked
         for one in new:
             await _put_down(tx, app, host, grant, one)
         if new:
-            await procedures.note(tx, host, procedure_of(grant), grant, seen=before + len(new))
-            [grant] = await grants(tx, grant_id=grant.id)
+            await procedures.note(tx, host, grants.procedure_of(grant), grant, seen=before + len(new))
+            [grant] = await grants.listed(tx, grant_id=grant.id)
     if seen is not None and not left:
         seen |= log.ends
     events = {one.event for one in (*done, *new)}
@@ -162,7 +145,7 @@ async def look(app: BrokerApp, grant: Grant, seen: Seen | None = None) -> Looked
 
 async def _misuse(tx: Tx, app: BrokerApp, actor: Actor, grant: Grant) -> None:
     """Tell of a misuse, and open an incident; one is open for a client at most."""
-    await warn(tx, app, actor, grant, "break_glass_misused")
+    await grants.warn(tx, app, actor, grant, "break_glass_misused")
     await incidents.opened(
         tx, app, actor, IncidentKind.BREAK_GLASS, client_id=grant.client_id, source=IncidentSource.STORE,
         began_at=grant.issued_at,
@@ -173,7 +156,8 @@ async def _say_use(tx: Tx, host: Actor, grant: Grant, one: GlassUse) -> None:
     said: dict[str, Said] = {"path": one.path} if one.event == EventName.GLASS_USED else {}
     if one.count > 1:
         said["count"] = one.count
-    await say(tx, host, EventName(one.event), grant, Outcome(one.outcome), store_request=one.store_request, **said)
+    said["store_request"] = one.store_request
+    await grants.say(tx, host, EventName(one.event), grant, Outcome(one.outcome), **said)
 
 
 async def _put_down(tx: Tx, app: BrokerApp, host: Actor, grant: Grant, one: GlassUse) -> None:
@@ -184,7 +168,7 @@ async def _put_down(tx: Tx, app: BrokerApp, host: Actor, grant: Grant, one: Glas
     if event is not EventName.GLASS_USED:
         return
     drilled = grant.scope == DRILL and outcome is Outcome.OK and one.path == MARKER
-    await warn(tx, app, host, grant, DRILLED if drilled else "break_glass_used")
+    await grants.warn(tx, app, host, grant, grants.DRILLED if drilled else "break_glass_used")
     place = _PLACE.match(one.path)
     if outcome is not Outcome.OK or place is None:
         return
@@ -198,7 +182,7 @@ async def _put_down(tx: Tx, app: BrokerApp, host: Actor, grant: Grant, one: Glas
             asked = EventName.REFRESH_ASKED
             await record(tx, host, asked, said, client_id=grant.client_id, object_id=account)
         elif await tx.maybe(int, "glass_not_renewed", client_id=grant.client_id, account_id=account) is not None:
-            await warn(tx, app, host, grant, "break_glass_not_renewed")
+            await grants.warn(tx, app, host, grant, "break_glass_not_renewed")
 
 
 async def _in_log(app: BrokerApp, grant: Grant, seen: Seen) -> _GlassLog:
@@ -243,7 +227,7 @@ def _use(entry: StoreEntry, own: str, wrap: str, marks: list[str]) -> GlassUse |
             return None  # whether it worked is said by the response
         own_way = entry.path == _UNWRAP and not entry.status_error
         event, outcome = (EventName.GLASS_UNWRAPPED, "ok") if own_way else (EventName.GLASS_MISUSED, "failed")
-    elif entry.accessor_hash == own and entry.kind == "response" and entry.path != CREATION_PATH:
+    elif entry.accessor_hash == own and entry.kind == "response" and entry.path != grants.CREATION_PATH:
         event, outcome = EventName.GLASS_USED, "denied" if entry.status_error else "ok"
     else:
         return None
@@ -261,14 +245,14 @@ async def watch(app: BrokerApp, seen: Seen | None = None) -> None:
     Raises:
         Unavailable: The database, the store, or its log.
     """
-    await lapse(app)
+    await grants.lapse(app)
     async with app.db.begin(every_client=True) as tx:
-        live = await grants(tx, only_open=True)
+        live = await grants.listed(tx, only_open=True)
     for grant in live:
         if "issue" in grant.evidence and "end" not in grant.evidence:
             with suppress(Conflict):  # the broker and break glass on the host look at the same time
                 await _watch_open(app, grant, seen)
-        elif review_due(grant):
+        elif grants.review_due(grant):
             async with app.db.begin(every_client=True) as tx:
                 key = f"state/break_glass_review/{grant.id}"
                 if await tx.maybe(int, "glass_told_today", key=key) is None:
@@ -280,7 +264,7 @@ async def watch(app: BrokerApp, seen: Seen | None = None) -> None:
 async def _watch_open(app: BrokerApp, grant: Grant, seen: Seen | None) -> None:
     over = grant.expires_at is not None and grant.expires_at <= grant.looked_at
     async with app.db.begin(every_client=True) as tx:
-        known = switches_open(await switches(tx, app, grant))
+        known = switches_open(await grants.switches(tx, app, grant))
     killed = known is not True
     told = grant.misused  # and not ended: who told of it was cut off
     if killed or told or not grant.holder_able:
@@ -298,9 +282,10 @@ async def _watch_open(app: BrokerApp, grant: Grant, seen: Seen | None) -> None:
         cause = "misused" if grant.holder_able else "holder_gone"
         if killed:
             cause = "switch_closed" if known is False else "switch_unknown"
-        await end(app, app.system(), grant, EventName.GLASS_REVOKED, cause=cause)
+        await grants.end(app, app.system(), grant, EventName.GLASS_REVOKED, cause=cause)
     elif over or void:
-        await end(app, app.system(), grant, EventName.GLASS_EXPIRED, cause="time_over" if over else "not_unwrapped")
+        cause = "time_over" if over else "not_unwrapped"
+        await grants.end(app, app.system(), grant, EventName.GLASS_EXPIRED, cause=cause)
     elif looked is not None and looked.unread:
         raise _not_known()
 
@@ -308,9 +293,9 @@ async def _watch_open(app: BrokerApp, grant: Grant, seen: Seen | None) -> None:
 async def watch_role(app: BrokerApp) -> None:
     """See that the store has one break-glass role; what is wrong is an alert. Raises Unavailable."""
     try:
-        await require_alone(app)
+        await grants.require_alone(app)
     except Conflict as error:
-        if error.code != NOT_ALONE:
+        if error.code != grants.NOT_ALONE:
             raise
 
 
@@ -323,38 +308,38 @@ async def revoke(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
         Conflict: ``not_open``.
         Unavailable: The store did not end the token; a kill switch of the client cuts it off, too.
     """
-    return await _end_now(app, actor, await find(app, actor, Verb.GLASS_REVOKE, grant_id), "revoked")
+    return await _end_now(app, actor, await grants.find(app, actor, Verb.GLASS_REVOKE, grant_id), "revoked")
 
 
 async def misused(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
     """End a grant whose wrapping token did not give its holder the token: somebody else had it, or it was replaced."""
-    return await _end_now(app, actor, await find(app, actor, Verb.GLASS_REQUEST, grant_id), "misused")
+    return await _end_now(app, actor, await grants.find(app, actor, Verb.GLASS_REQUEST, grant_id), "misused")
 
 
 async def _end_now(app: BrokerApp, actor: Actor, grant: Grant, cause: str) -> Grant:
-    async with on_grant(app, actor, Verb.GLASS_REVOKE, grant, EventName.GLASS_REVOKED) as tx:
+    async with grants.on_grant(app, actor, Verb.GLASS_REVOKE, grant, EventName.GLASS_REVOKED) as tx:
         if cause == "misused" and grant.holder != actor.id:
             raise Denied("not_the_holder", next_step="Only its holder can report this. To end it: `breakglass revoke`.")
         if grant.status != "open":
             raise Conflict("not_open", next_step=f"It is {grant.status}: {model.of(grant.id)}.")
         if cause == "misused":
-            await say(tx, actor, EventName.GLASS_MISUSED, grant, Outcome.FAILED, cause="told_by_holder")
+            await grants.say(tx, actor, EventName.GLASS_MISUSED, grant, Outcome.FAILED, cause="told_by_holder")
             await _misuse(tx, app, app.system(), grant)
     await app.glass.revoke(grant.accessor, grant.wrap_accessor)
     with suppress(Unavailable):  # the review asks again
         grant = (await look(app, grant)).grant
     try:
-        await end(app, actor, grant, EventName.GLASS_REVOKED, cause=cause)
+        await grants.end(app, actor, grant, EventName.GLASS_REVOKED, cause=cause)
     except Conflict:  # a round looked at it in the same moment, and has ended it or not
-        grant = await find(app, actor, Verb.GLASS_READ, grant.id)
+        grant = await grants.find(app, actor, Verb.GLASS_READ, grant.id)
         if grant.status == "open":
-            await end(app, actor, grant, EventName.GLASS_REVOKED, cause=cause)
-    return await find(app, actor, Verb.GLASS_READ, grant.id)
+            await grants.end(app, actor, grant, EventName.GLASS_REVOKED, cause=cause)
+    return await grants.find(app, actor, Verb.GLASS_READ, grant.id)
 
 
 async def show(app: BrokerApp, actor: Actor, grant_id: UUID) -> tuple[Grant, list[GlassUse]]:
     """Return a grant and what is on record of its use. Raises Denied, NotFound."""
-    grant = await find(app, actor, Verb.GLASS_READ, grant_id)
+    grant = await grants.find(app, actor, Verb.GLASS_READ, grant_id)
     async with app.db.begin(client_id=grant.client_id) as tx:
         return grant, await uses_of(tx, grant)
 
@@ -373,14 +358,14 @@ async def review(
         Conflict: ``not_over``: it is open still; ``procedure_moved``.
         Unavailable: ``store_audit_unreadable``: what was done is not known.
     """
-    grant = await find(app, actor, Verb.GLASS_REVIEW, grant_id)
-    async with on_grant(app, actor, Verb.GLASS_REVIEW, grant, EventName.GLASS_REVIEWED):
+    grant = await grants.find(app, actor, Verb.GLASS_REVIEW, grant_id)
+    async with grants.on_grant(app, actor, Verb.GLASS_REVIEW, grant, EventName.GLASS_REVIEWED):
         if grant.status != "to_review":
             step = "Nothing to do." if grant.status in ("to_close", "closed") else "End it first: `breakglass revoke`."
             raise Conflict("not_to_review", next_step=f"It is {grant.status}. {step}")
     looked = await look(app, grant)
     grant = looked.grant
-    async with on_grant(app, actor, Verb.GLASS_REVIEW, grant, EventName.GLASS_REVIEWED) as tx:
+    async with grants.on_grant(app, actor, Verb.GLASS_REVIEW, grant, EventName.GLASS_REVIEWED) as tx:
         if looked.left or (looked.unread and not accept_gaps):
             raise _not_known()
         for one in looked.repeats:
@@ -388,7 +373,7 @@ async def review(
         done = await uses_of(tx, grant)
         read = [one for one in done if one.event == EventName.GLASS_USED]
         failed = sum(one.count for one in read if one.outcome != Outcome.OK)
-        said = about(grant) | {"count": sum(one.count for one in read), "failed": failed}
+        said = grants.about(grant) | {"count": sum(one.count for one in read), "failed": failed}
         said |= {"cause": "log_not_whole"} if looked.unread else {}
         await procedures.passed(tx, actor, BREAK_GLASS, grant, BREAK_GLASS.step("review"), said, facts={})
-    return await find(app, actor, Verb.GLASS_READ, grant_id), done
+    return await grants.find(app, actor, Verb.GLASS_READ, grant_id), done
