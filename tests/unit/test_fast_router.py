@@ -17,7 +17,7 @@ from starlette.types import Message
 from byokeep.broker import app as broker_app
 from byokeep.core.errors import Conflict, Denied, RateLimited, Unauthenticated, Unavailable
 from byokeep.core.model import Actor, Environment, Role
-from byokeep.http import guard
+from byokeep.http import guard, openapi
 from byokeep.http.guard import FastRouter
 from byokeep.http.request import PathId
 from byokeep.jobs import effect, lease, switches
@@ -107,7 +107,7 @@ def _both(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, s
     async def recorded(_app: Any, actor: Any, error: Any, *, request_id: UUID, **about: Any) -> None:
         lines.recorded.append({"error": error.code, "by": actor and actor.id, **about})
 
-    monkeypatch.setattr(broker_app, "record_refused_call", recorded)
+    monkeypatch.setattr(openapi, "record_refused_call", recorded)
     monkeypatch.setattr(guard, "get_log", lambda: lines)
     ports: Any = SimpleNamespace(environment=Environment.DEVELOPMENT, clock=None)
     short = broker_app.create_app(ports, auth, passwords=ports)

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from byokeep import __version__
 from byokeep.accounts import broker_routes as accounts
 from byokeep.audit import broker_routes as audit
 from byokeep.breakglass import broker_routes as breakglass
 from byokeep.core.model import Environment
 from byokeep.http import procedures
 from byokeep.http.emergency import Emergency
-from byokeep.http.guard import NO_TELEMETRY, Door, FastRouter, Guard
-from byokeep.http.openapi import Document, publish, take
-from byokeep.http.request import Authenticator, install, ready
+from byokeep.http.guard import Door, FastRouter, Guard
+from byokeep.http.openapi import Document, server, take
+from byokeep.http.request import Authenticator, ready
 from byokeep.incidents import broker_routes as incidents
 from byokeep.jobs import broker_routes as jobs
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import record_refused_call
 from byokeep.killswitch.app import cutting_off
 from byokeep.operations import broker_routes as operations
 from byokeep.profiles import broker_routes as profiles
@@ -62,14 +59,18 @@ def create_app(
     room = emergency or Emergency()
     (kill_app, kill_auth), mails_now = lane or (app, auth), mails or (lambda: mail is not None)
 
-    api = FastAPI(
-        title="byokeep broker", version=__version__, docs_url=None, redoc_url=None,
-        lifespan=lambda _: cutting_off(kill_app),
-        openapi_url=None if app.environment is Environment.PRODUCTION else "/openapi.json",
-        redirect_slashes=False, telemetry=NO_TELEMETRY,
+    async def readyz() -> dict[str, str]:
+        """Database and store answer, and the store is proved to record: whoever asks a moment later is served."""
+
+        async def recording() -> None:
+            app.store_recording.require(app.clock.monotonic(), for_s=READY_FOR_S)
+
+        return await ready(database=app.db.ping(), store=app.store_health.probe(), recording=recording())
+
+    api = server(
+        "byokeep broker", app, ready=readyz, lifespan=lambda _: cutting_off(kill_app),
+        described=app.environment is not Environment.PRODUCTION,
     )  # fmt: skip
-    install(api, partial(record_refused_call, app))
-    publish(api)
     routers = (
         jobs.jobs_router(app, auth, room), jobs.effects_router(app, auth, room), profiles.router(app, auth, room),
         jobs.switches_router(kill_app, kill_auth, room, follow=auth), jobs.scheduled_router(app, auth, room),
@@ -80,21 +81,6 @@ def create_app(
         contact_routes.portal(app, mail or contact_routes.no_mail, mails_now, passkeys),
     )  # fmt: skip
     take(api, routers)
-
-    @api.get("/healthz", include_in_schema=False)
-    async def healthz() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "ok"}
-
-    @api.get("/readyz", include_in_schema=False)
-    async def readyz() -> dict[str, str]:
-        """Database and store answer, and the store is proved to record: whoever asks a moment later is served."""
-
-        async def recording() -> None:
-            app.store_recording.require(app.clock.monotonic(), for_s=READY_FOR_S)
-
-        return await ready(database=app.db.ping(), store=app.store_health.probe(), recording=recording())
-
     declared = [route for routes in routers for route in routes.routes if isinstance(route, APIRoute)]
     api.add_middleware(FastRouter, routes=[route for route in declared if route.name in ALL_THE_TIME])
     api.add_middleware(Door, starting=STARTING)
@@ -104,12 +90,7 @@ def create_app(
 
 def create_host_app(app: BrokerApp, auth: Authenticator, emergency: Emergency, *, passwords: PasswordCheck) -> FastAPI:
     """Build break glass on the host: the same routes over the same flows, plus sessions and one's own password."""
-    api = FastAPI(
-        title="byokeep break glass", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
-        redirect_slashes=False, telemetry=NO_TELEMETRY,
-    )  # fmt: skip
-    install(api, partial(record_refused_call, app))
-    publish(api)
+    api = server("byokeep break glass", app)
     take(api, (breakglass.router(app, auth, emergency), tenancy.sessions(app, auth, passwords, console=False)))
     api.add_middleware(Guard)
     return api

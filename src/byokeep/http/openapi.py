@@ -15,7 +15,8 @@ It may not change how a request is answered.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from copy import deepcopy
 from functools import cache, partial
 from typing import Any, Final
@@ -26,8 +27,12 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from starlette.routing import compile_path
 
+from byokeep import __version__
 from byokeep.core.model import Actor
-from byokeep.http.request import MEDIA_TYPE, Authenticator, Strict, caller, json_body, no_query
+from byokeep.http.guard import NO_TELEMETRY
+from byokeep.http.request import MEDIA_TYPE, Authenticator, Strict, caller, install, json_body, no_query
+from byokeep.kernel.app import App
+from byokeep.kernel.command import record_refused_call
 
 Document = dict[str, Any]
 BYTES: Final = "application/octet-stream"
@@ -192,6 +197,34 @@ def publish(api: FastAPI, others: Callable[[], Document] = dict, routes: Sequenc
         return api.openapi_schema
 
     api.openapi = openapi  # type: ignore[method-assign]
+
+
+def server(
+    title: str, app: App, *, ready: Callable[[], Awaitable[dict[str, str]]] | None = None,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None, described: bool = False,
+) -> FastAPI:  # fmt: skip
+    """Return the application of a process, as yet without routes of its own.
+
+    Args:
+        title: The title of its document.
+        ready: Whether it is ready; ``None`` = nobody asks, nor whether it answers.
+        described: Whether it serves its document to everybody.
+    """
+    api = FastAPI(
+        title=title, version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False,
+        openapi_url="/openapi.json" if described else None, telemetry=NO_TELEMETRY,
+    )  # fmt: skip
+    install(api, partial(record_refused_call, app))
+    publish(api)
+    if ready is not None:
+        api.add_api_route("/healthz", healthz, include_in_schema=False)
+        api.add_api_route("/readyz", ready, include_in_schema=False)
+    return api
+
+
+async def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
 
 
 def document(api: FastAPI) -> Document:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
 
-from byokeep import __version__
 from byokeep.core.errors import ByokeepError
 from byokeep.http.emergency import Emergency
-from byokeep.http.guard import NO_TELEMETRY, Guard
-from byokeep.http.openapi import publish, take
-from byokeep.http.request import Authenticator, install, ready
+from byokeep.http.guard import Guard
+from byokeep.http.openapi import server, take
+from byokeep.http.request import Authenticator, ready
 from byokeep.jobs.kill_routes import kill_router
 from byokeep.jobs.switches import UNDER_WAY_S, cut_off_pending
 from byokeep.kernel.app import KillApp
-from byokeep.kernel.command import record_refused_call
 from byokeep.kernel.views import BEAT_S, Engaged
 from byokeep.telemetry.log import get_log
 
@@ -78,23 +75,12 @@ def create_app(
         lane: ``app`` and ``auth`` over database connections of their own, for kills: none waits for a connection behind
             those who follow or list, or the round. ``None`` = they share.
     """
-    api = FastAPI(
-        title="byokeep killswitch", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
-        lifespan=lambda _: cutting_off(app), redirect_slashes=False, telemetry=NO_TELEMETRY,
-    )  # fmt: skip
-    install(api, partial(record_refused_call, app))
-    publish(api)
-    take(api, (kill_router(app, auth, emergency, lane=lane),))
 
-    @api.get("/healthz", include_in_schema=False)
-    async def healthz() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "ok"}
-
-    @api.get("/readyz", include_in_schema=False)
     async def readyz() -> dict[str, str]:
         """Database and store answer."""
         return await ready(database=app.db.ping(), store=app.store_health.probe())
 
+    api = server("byokeep killswitch", app, ready=readyz, lifespan=lambda _: cutting_off(app))
+    take(api, (kill_router(app, auth, emergency, lane=lane),))
     api.add_middleware(Guard)
     return api

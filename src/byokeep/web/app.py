@@ -12,7 +12,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from byokeep import __version__
 from byokeep.accounts import routes as accounts
 from byokeep.audit import routes as audit
 from byokeep.console import live
@@ -21,13 +20,12 @@ from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.http import procedures
 from byokeep.http.emergency import Emergency
-from byokeep.http.guard import NO_TELEMETRY, Guard
-from byokeep.http.openapi import Document, publish, take
-from byokeep.http.request import Authenticator, Budget, caller, install, ready
+from byokeep.http.guard import Guard
+from byokeep.http.openapi import Document, publish, server, take
+from byokeep.http.request import Authenticator, Budget, caller, ready
 from byokeep.incidents import mass_revoke_routes
 from byokeep.incidents import routes as incidents
 from byokeep.kernel.app import WebApp
-from byokeep.kernel.command import record_refused_call
 from byokeep.keys import routes as keys
 from byokeep.operations import routes as operations
 from byokeep.portal import routes as portal
@@ -73,11 +71,12 @@ def create_app(
         if kill is not None:
             await kill.close()
 
-    api = FastAPI(
-        title="byokeep web", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
-        redirect_slashes=False, telemetry=NO_TELEMETRY,
-    )  # fmt: skip
-    install(api, partial(record_refused_call, app))
+    async def readyz() -> dict[str, str]:
+        """Database and store answer."""
+        look = app.intake.current_version(SecretRef(_NOBODY, Provider.OPENAI))
+        return await ready(database=app.db.ping(), store=look)
+
+    api = server("byokeep web", app, ready=readyz, lifespan=lifespan)
     publish(api, broker_document, forward.ROUTES)
     forwarder = forward.Forwarder(door, kill)
     writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
@@ -89,7 +88,6 @@ def create_app(
     )
     take(api, (*own, forward.router(forwarder), *(one.router for one in pages)))
     api.state.lost = {one.site.home: one.lost for one in pages} | {"/": partial(pages[0].stray, pages)}
-    _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
         _add_description(api, auth)
     api.add_middleware(Guard)
@@ -130,19 +128,6 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency, writes: Budge
         operations.router(app, auth),
         mass_revoke_routes.router(app, auth),
     )
-
-
-def _add_health(api: FastAPI, app: WebApp) -> None:
-    @api.get("/healthz", include_in_schema=False)
-    async def healthz() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "ok"}
-
-    @api.get("/readyz", include_in_schema=False)
-    async def readyz() -> dict[str, str]:
-        """Database and store answer."""
-        look = app.intake.current_version(SecretRef(_NOBODY, Provider.OPENAI))
-        return await ready(database=app.db.ping(), store=look)
 
 
 def _add_description(api: FastAPI, auth: Authenticator) -> None:
