@@ -30,6 +30,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.http.emergency import Emergency
 from byokeep.kernel import sops
 from byokeep.keys import onboard, refs
+from byokeep.tenancy import contact_routes
 from byokeep.tenancy.tokens import Subject, new_token, put
 from byokeep_redact.search import Sweep
 from tests.flows.test_hardening_callers import filled, sent
@@ -347,6 +348,15 @@ async def test_the_database_lets_a_contact_person_be_nothing_else(desk: Desk) ->
                 await new_token(tx, app, by, subject, kind=kind, life_s=life_s, event=event)
     async with app.db.begin(every_client=True) as tx:
         assert await tx.one(Subject, "subject_get", id=one.person.id) == subject
+
+
+async def test_a_code_that_is_not_mailed_is_not_told_as_mailed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While as many mails are on their way as may be, whoever asks for one is told to wait."""
+    monkeypatch.setattr(contact_routes, "_MOST_MAILS", 0)
+    visit = Guest(desk)
+    await visit.get("/portal/sign-in")
+    shown = await visit.send("/portal/sign-in", address="ada@client.example")
+    assert (shown.status, "a code is on its way" in shown.text, "Wait 5 s" in shown.text) == (429, False, True)
 
 
 @pytest.mark.req("R11.1-4")

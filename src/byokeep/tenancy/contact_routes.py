@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from byokeep.core.errors import ByokeepError, Conflict, NotFound
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited
 from byokeep.core.model import Actor, ClientId
 from byokeep.http.openapi import PUBLIC, Routes, refusals
 from byokeep.http.reply import Reply
@@ -166,11 +166,16 @@ class _Door:
         self._mails: set[asyncio.Task[None]] = set()
 
     def later(self, sending: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Mail something after the caller is answered."""
-        if len(self._mails) < _MOST_MAILS:
-            task = asyncio.create_task(_quietly(sending()))
-            self._mails.add(task)
-            task.add_done_callback(self._mails.discard)
+        """Mail something after the caller is answered.
+
+        Raises:
+            RateLimited: ``too_many_requests``, whoever it is for: too many are being sent.
+        """
+        if len(self._mails) >= _MOST_MAILS:
+            raise RateLimited("too_many_requests", next_step="Wait, then try again.", retry_after_s=5)
+        task = asyncio.create_task(_quietly(sending()))
+        self._mails.add(task)
+        task.add_done_callback(self._mails.discard)
 
     def let_in(self, request: Request, issued: Issued, address: str = "") -> dict[str, Any]:
         """Return a new session; forget the failed attempts for the address."""
