@@ -18,6 +18,7 @@ import pytest
 from byokeep.accounts import accounts
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.backup import backups
+from byokeep.breakglass import watch
 from byokeep.console import profiles
 from byokeep.console.pages import ENDED, Console
 from byokeep.core.errors import Unavailable
@@ -29,6 +30,7 @@ from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.record import record
 from byokeep.kernel.views import MOST_OF_TOKEN
 from byokeep.tenancy import authenticate, clients
+from byokeep.web import forward
 from tests.flows.test_drills import moved
 from tests.flows.test_procedures import EXERCISE, started
 from tests.support.broker import Person
@@ -855,6 +857,25 @@ async def test_a_form_that_is_refused_is_shown_again_with_what_to_do(desk: Desk)
         kept += ['value="yes" checked'] * ("engage" in fields) + ['"openai" selected'] * ("scope" in fields)
         assert all(text in shown.raw for text in kept), path
     assert desk.not_once_on_record() == []
+
+
+async def test_what_reads_the_log_of_the_store_has_time_for_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break glass that is ended and reviewed through web is told as that, also where its log takes longer to read."""
+    client, at, real = await desk.stand.client("openai"), "/v1/breakglass", watch.look
+    body = {"client_id": str(client), "scope": "openai", "reason": "runner_down", "ticket": "INC-42"}
+    grant = (await desk.call("POST", at, "operator", body))[1]["id"]
+    for act, who in (("approve", "approver"), ("open", "operator")):
+        assert (await desk.call("POST", f"{at}/{grant}/{act}", who))[0] == 200
+
+    async def slowly(*given: Any) -> Any:
+        await asyncio.sleep(0.6)
+        return await real(*given)
+
+    monkeypatch.setattr(watch, "look", slowly)
+    monkeypatch.setattr(forward, "_ANSWER_S", 0.5)
+    for act, body, then in (("revoke", None, "to_review"), ("review", {}, "to_close")):
+        status, said = await desk.call("POST", f"{at}/{grant}/{act}", "operator", body)
+        assert (status, said.get("status")) == (200, then), said
 
 
 async def test_a_report_of_more_hours_than_there_were_is_refused(desk: Desk) -> None:

@@ -86,6 +86,7 @@ _SLOW_S: Final = {  # what waits for the store or its turn at a password, or rea
     "/v1/audit/reconcile": 30.0, "/v1/exposure": 50.0, "/v1/audit/proof/{client_id}": 30.0,
     "/v1/breakglass/{grant_id}/open": 15.0, "/v1/checklists/fill": 15.0, "/v1/checklists/sign": 15.0,
     "/v1/lists/sign": 30.0,
+    **dict.fromkeys((f"/v1/breakglass/{{grant_id}}/{act}" for act in ("revoke", "misused", "review")), 50.0),
 }  # fmt: skip
 KILLS: Final = frozenset({"/v1/switches", "/v1/switches/close", "/v1/switches/preview"})
 _PASSED_ON: Final = ("content-type",)
