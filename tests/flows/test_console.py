@@ -563,6 +563,7 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
         away.setattr(Console, "ask", AsyncMock(side_effect=Unavailable("killswitch_unreachable")))
         unsure = await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")
     assert (unsure.status, "It is not known whether it was done" in unsure.text) == (503, True)
+    assert "is on record" not in unsure.text
     assert (await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")).status == 303
     first = await operator.get("/console")
     assert "is stopped" in first.text

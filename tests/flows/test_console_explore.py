@@ -147,7 +147,8 @@ async def test_a_proof_is_given_to_a_page_of_ours_alone(
     may = (await visit.get("/console/search?find=cl")).raw.partition("<main")[2]
     assert ("Stop a client" in may, "New client" in may) == (True, False)
     for path in ("audit", "people", "settings"):
-        assert (await visit.get(f"/console/{path}")).status == 403
+        shown = await visit.get(f"/console/{path}")
+        assert (shown.status, "is on record" in shown.text) == (403, True)
     assert (await visit.send("/console/audit/proof", client=client, act="keep")).status == 403
 
 
