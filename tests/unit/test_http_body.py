@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import Message
 
+from byokeep.console.visit import SESSION, browser_of
 from byokeep.core.errors import NotFound, Rejected
 from byokeep.http.request import parse_object, read_bytes, stream_bytes, unserved
 
@@ -57,3 +58,15 @@ def test_an_object_is_refused_however_deep_it_is(depth: int) -> None:
     assert parse_object(b'{"a":' + b"[" * 5 + b"]" * 5 + b"}")
     with pytest.raises(Rejected, match="bad_json"):
         parse_object(b'{"a":' + b"[" * depth + b"]" * depth + b"}")
+
+
+@pytest.mark.parametrize("other", [b"\xa0" + SESSION.encode(), SESSION.encode() + b"\x85", b"\x1f" + SESSION.encode()])
+def test_a_cookie_of_another_name_is_none_of_ours(other: bytes) -> None:
+    """A host beside ours may give one for our whole domain; two of our own name are none."""
+
+    def whose(*pairs: bytes) -> str:
+        return browser_of(Request({"type": "http", "headers": [(b"cookie", b"; ".join(pairs))]}))
+
+    ours = SESSION.encode() + b"=ours"
+    assert whose(ours, other + b"=theirs") == whose(other + b"=theirs", ours) == whose(ours)
+    assert whose(other + b"=theirs") == whose(ours, SESSION.encode() + b"=theirs") == whose()

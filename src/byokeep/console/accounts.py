@@ -19,7 +19,7 @@ from byokeep.accounts.accounts import AccountState
 from byokeep.accounts.connect import ConsentAnswer
 from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Refusal
-from byokeep.console.visit import Visitor, keep
+from byokeep.console.visit import Visitor, cookie_of, keep
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import shown
 from byokeep.core.model import PLATFORMS, ClientId, LanePolicy
@@ -152,7 +152,7 @@ def _consents(console: Console) -> None:
     async def answered(request: Request, who: Visitor, given: dict[str, str]) -> Response:
         about, consent_id = client_of(request), given_id(request.path_params["consent_id"])
         spend(request, console.writes, who.actor, about)
-        named, _, binding = request.cookies.get(BINDING, "").partition(".")
+        named, _, binding = cookie_of(request, BINDING).partition(".")
         if named != str(consent_id):
             raise Rejected("wrong_binding", next_step="Finish it in the browser in which you began, or begin again.")
         await connect.answer(console.app, who.actor, about, consent_id, answer_of(given["address"], binding))

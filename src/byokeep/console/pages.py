@@ -38,6 +38,7 @@ from byokeep.console.visit import (
     PageSet,
     Visitor,
     came_from,
+    cookie_of,
     form_of,
     form_word,
     keep,
@@ -303,7 +304,7 @@ class Console:
         self, request: Request, template: str, *, status: int = 200, who: Visitor | None = None, **more: Any
     ) -> Response:
         """Make a page. Its forms are valid only for whoever is shown it."""
-        cookie = request.cookies.get(self.site.session if who else STRANGER)
+        cookie = cookie_of(request, self.site.session if who else STRANGER)
         given = "" if cookie else self.app.ids.token()
         nav = [(group, [one for one in links if offered(who, *_OPENED_BY.get(one[0], (None, False)))])
                for group, links in self.site.nav]  # fmt: skip
@@ -360,7 +361,7 @@ class Console:
 
     async def stray(self, sites: Sequence[Console], request: Request, status: int) -> Response:
         """Answer a browser at an address of no site, as the first site of which it has a session: ``/`` leads there."""
-        at = next((one for one in sites if request.cookies.get(one.site.session)), self)
+        at = next((one for one in sites if cookie_of(request, one.site.session)), self)
         if request.url.path == "/":
             return RedirectResponse(at.site.home, 303, at.site.headers)
         return at.page(request, "lost.html", status=status, home=at.site.home)

@@ -96,7 +96,7 @@ async def visitor_of(
     Raises:
         Unauthenticated: ``no_session``, ``session_over``, ``bad_token``.
     """
-    token = request.cookies.get(session, "")
+    token = cookie_of(request, session)
     if not token:
         raise Unauthenticated("no_session", next_step="Sign in.")
     actor = await auth(token, request_id(request), by_itself=not used)
@@ -104,6 +104,17 @@ async def visitor_of(
     if used:
         await logins.session_seen(app, actor)
     return Visitor(actor=actor, token=token)
+
+
+def cookie_of(request: Request, name: str) -> str:
+    """Return the cookie of exactly this name; empty: there is none, or two.
+
+    The framework also takes a name with blanks around it that are none to a browser (U+00A0): such a cookie, without
+    the prefix that binds ours to this host, is any host's of our domain to give.
+    """
+    pairs = (pair.strip(" ").partition("=") for line in request.headers.getlist("cookie") for pair in line.split(";"))
+    found = [value for given, _, value in pairs if given == name]
+    return found[0] if len(found) == 1 else ""
 
 
 def keep(reply: Response, name: str, value: str) -> None:
@@ -119,7 +130,7 @@ def form_word(app: WebApp, cookie: str) -> str:
 def browser_of(request: Request, session: str = SESSION) -> str:
     """Return a digest of what only this browser shows us, so that only it can answer a challenge that was given to it.
     """
-    return sha256((request.cookies.get(session) or request.cookies.get(STRANGER) or "").encode()).hexdigest()
+    return sha256((cookie_of(request, session) or cookie_of(request, STRANGER)).encode()).hexdigest()
 
 
 def check_origin(request: Request) -> None:
@@ -156,7 +167,7 @@ async def secret_form_of(
     if not pairs or len(found) != len(pairs) or not set(found) <= {"form", *allowed} or "\0" in "".join(found.values()):
         raise Rejected("bad_request", next_step="Send the form as the page does.")
     word = found.pop("form", "").encode()
-    cookies = filter(None, (request.cookies.get(session), request.cookies.get(STRANGER)))
+    cookies = filter(None, (cookie_of(request, session), cookie_of(request, STRANGER)))
     if not any(hmac.compare_digest(form_word(app, cookie).encode(), word) for cookie in cookies):
         raise Denied("old_form", next_step="Load the page again: it was made for another session. Then send it.")
     return dict.fromkeys(allowed, "") | found, value

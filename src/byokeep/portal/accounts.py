@@ -22,7 +22,7 @@ from byokeep.accounts.accounts import AccountState
 from byokeep.console.accounts import OPEN, answer_of
 from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Refusal
-from byokeep.console.visit import Visitor, keep
+from byokeep.console.visit import Visitor, cookie_of, keep
 from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.portal.keys import client_of, provider_name
@@ -89,7 +89,7 @@ def _consent(console: Console) -> None:
         return console.page(request, "connected.html", error=None)
 
     async def answered(request: Request, who: Visitor, address: str) -> UUID:
-        about, _, binding = request.cookies.get(CONSENT, "").partition(".")
+        about, _, binding = cookie_of(request, CONSENT).partition(".")
         if not binding:
             raise Rejected("connection_over", next_step="Begin again from the page of the account.")
         connection_id = given_id(about)

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from byokeep.console.pages import HEADERS, Console, Send
 from byokeep.console.passkeys import add as add_passkeys
-from byokeep.console.visit import PageSet, Visitor, browser_of, form_of
+from byokeep.console.visit import PageSet, Visitor, browser_of, cookie_of, form_of
 from byokeep.core import png
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited, Rejected, Unauthenticated
 from byokeep.http.emergency import Emergency
@@ -57,7 +57,7 @@ def router(app: WebApp, send: Send, writes: Budget, emergency: Emergency) -> Con
 
 async def _opened(console: Console, request: Request, token: str) -> Response:
     """Let somebody in with a new session; the browser's earlier one ends."""
-    if request.cookies.get(SESSION):
+    if cookie_of(request, SESSION):
         with suppress(ByokeepError):
             before = await console.visitor(request, used=False)
             await console.ask(before, "DELETE", "/v1/portal/session")
