@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Risk
-from byokeep.core.plain_text import RESERVED, check_name, check_not_reserved, refuse_secret
+from byokeep.core.plain_text import RESERVED, check_name, check_not_reserved, check_reason, refuse_secret
 from byokeep.kernel.app import ServiceLimits
 from byokeep.keys.refs import rotation_due
 from byokeep_redact.canary import PROVIDERS, new_canary
@@ -72,3 +72,11 @@ def test_no_key_is_taken_for_text(provider: str) -> None:
             refuse_secret("name", text)
         assert refused.value.fields == {"field": "name"}
         assert key[8:20] not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["a3f09c71d2b84e6fa3f09c71d2b84e6f", "k_a3f09c71d2b84e6fa3f09c71d2b84e6f", "x" * 40])
+def test_no_key_is_taken_for_a_reason(key: str) -> None:
+    """A key in small letters and digits, as Kie's are, fits the form of a reason; a record keeps it for good."""
+    with pytest.raises(Rejected, match="secret_like_content"):
+        check_reason(key, example="suspected_leak")
+    check_reason("a_long_reason_of_the_agency_whose_words_are_words_2026_11_30", example="suspected_leak")

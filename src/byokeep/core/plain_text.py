@@ -123,11 +123,13 @@ def check_reason(reason: str, *, example: str) -> None:
         example: A code that fits the act.
 
     Raises:
-        Rejected: ``bad_reason``, with the rule.
+        Rejected: ``bad_reason``, with the rule; ``secret_like_content``: some keys have no other characters either.
     """
     if not _REASON.match(reason):
         rule = "A reason is a code of 2 to 63 characters: lower-case letters, digits and _, starting with a letter"
         raise Rejected("bad_reason", next_step=f"{rule}; such as {example}.", field="reason")
+    for word in reason.split("_"):
+        refuse_secret("reason", word)
 
 
 def check_ticket(text: str) -> str:

@@ -12,7 +12,6 @@ It may not hand out access: that is :mod:`byokeep.jobs.lease`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from byokeep.core.model import (
     Provider,
     Role,
 )
+from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.reenable import EffectResult
 from byokeep.jobs.reenabling import ended as canary_ended
@@ -72,7 +72,6 @@ class JobSpec:
     ttl_s: int | None = None
 
 
-_REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,50}\Z")
 MAX_JOBS: Final = 100
 _KNOWN: Final = {
     "secrets": frozenset(Provider) | {PROFILE},
@@ -252,10 +251,9 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
 
     Raises:
         NotFound: There is no such job, or it is not the actor's.
-        Rejected: ``bad_reason``.
+        Rejected: As :func:`byokeep.core.plain_text.check_reason`.
     """
-    if not _REASON.match(reason):
-        raise Rejected("bad_reason", next_step="Give a code like store_unreachable.")
+    check_reason(reason, example="store_unreachable")
     async with _mine(app, actor, Verb.JOB_CLOSE, job_id) as (tx, job):
         await open_alert(
             tx, app, actor, reason=f"blocked_{reason}", severity="warning", client_id=job.client_id, object_id=job_id,
