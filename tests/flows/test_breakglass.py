@@ -506,6 +506,11 @@ async def test_what_is_opened_is_what_another_person_approved(stand: Stand) -> N
     grant = (await ask(stand, client))[1]["id"]
     assert (await do(stand, grant, "open", "operator"))[1]["code"] == "approval_missing"
     assert (await do(stand, grant, "approve", "operator"))[1]["code"] == "not_permitted"
+    approver = stand.people["approver"].id
+    by = "UPDATE byokeep.approval SET approved_by = {}, approved_at = {} WHERE used_at IS NULL"
+    stand.db.sql(by.format(f"'{approver}'", "now()"))  # a row that says so, without the record of who approves
+    assert (await do(stand, grant, "open", "operator"))[0] == 403
+    stand.db.sql(by.format("NULL", "NULL"))
     assert (await do(stand, grant, "approve", "approver"))[0] == 200
     assert (await do(stand, grant, "open", stand.subject("operator", "another")))[1]["code"] == "not_the_holder"
     for fact, worth in (("scope", '"all"'), ("life_s", "3600"), ("cause", '"other"')):
@@ -517,7 +522,6 @@ async def test_what_is_opened_is_what_another_person_approved(stand: Stand) -> N
         stand.db.sql(f"UPDATE byokeep.procedure_run SET facts = '{kept}' WHERE id = '{grant}'")
     with pytest.raises(Denied, match="approval_held"):  # an admin issued the holder a token meanwhile, alone
         await grants.open_glass(stand.app, replace(holder(stand), held=True), UUID(grant))
-    approver = stand.people["approver"].id
     stand.db.sql(f"UPDATE byokeep.subject SET state = 'disabled' WHERE id = '{approver}'")
     assert (await do(stand, grant, "open", "operator"))[1]["code"] == "approver_gone"
     stand.db.sql(f"UPDATE byokeep.subject SET state = 'active' WHERE id = '{approver}'")

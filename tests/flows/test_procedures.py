@@ -118,6 +118,10 @@ async def test_nobody_approves_what_they_asked_for(desk: Desk) -> None:
     desk.sql("UPDATE byokeep.procedure_run SET facts = facts || jsonb_build_object('approved', 'two')")
     await desk.retry_now(2)
     assert (trail, await shown(desk, run)) == (["one"], ("running", "approval", ["two"]))
+    # Nor does a row that says it without the record of whoever gave it: it is asked for anew.
+    desk.sql("UPDATE byokeep.approval SET approved_by = id, approved_at = now(), used_at = now() WHERE used_at IS NULL")
+    await desk.retry_now(2)
+    assert (trail, await shown(desk, run)) == (["one"], ("running", "approval", ["two"]))
     forged = (
         "INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, approved_by)"
         f" SELECT gen_random_uuid(), 'procedure_step', 'x', 0, 'x', '{uuid4()}', '{uuid4()}'"

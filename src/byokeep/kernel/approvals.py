@@ -5,7 +5,8 @@ Rules
   for the same returns the waiting request.
 - A request is approved once, in time, by somebody other than the requester. The database itself refuses the same
   person.
-- An approval is used in the transaction that does the act: if the act fails, the approval stays unused.
+- An approval is used in the transaction that does the act: if the act fails, the approval stays unused. Where it is
+  given before that, it counts with the giver's record of the same transaction, never by its row alone.
 - An act that shows a secret is approved by the second person and used by the requester: nobody else sees the secret.
 
 It may not know what is approved: the calling flow does the act.

@@ -52,11 +52,12 @@ RETURNING id;
 -- name: approval_collect
 UPDATE byokeep.approval SET used_at = clock_timestamp()
  WHERE action = :action AND scope = :scope AND epoch = :epoch AND requested_by = :requested_by
-   AND approved_by <> requested_by AND used_at IS NULL AND expires_at > clock_timestamp()
+   AND approved_by <> requested_by AND used_at IS NULL AND expires_at > clock_timestamp() AND byokeep.approval_given(id)
 RETURNING id;
 
 -- name: approval_used
 -- Who approved something in this state, if that was used.
 SELECT approved_by FROM byokeep.approval
  WHERE action = :action AND scope = :scope AND epoch = :epoch AND approved_by <> requested_by AND used_at IS NOT NULL
+   AND byokeep.approval_given(id)
  LIMIT 1;

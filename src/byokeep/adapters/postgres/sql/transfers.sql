@@ -3,12 +3,12 @@
 -- name: transfer_live
 SELECT count(*) AS found FROM byokeep.approval
  WHERE action = 'transfer_account' AND scope = :scope AND approved_by <> requested_by AND used_at IS NULL
-   AND expires_at > clock_timestamp();
+   AND expires_at > clock_timestamp() AND byokeep.approval_given(id);
 
 -- name: transfer_use
 UPDATE byokeep.approval SET used_at = clock_timestamp()
  WHERE action = 'transfer_account' AND scope = :scope AND approved_by <> requested_by AND used_at IS NULL
-   AND expires_at > clock_timestamp()
+   AND expires_at > clock_timestamp() AND byokeep.approval_given(id)
 RETURNING id;
 
 -- name: grant_elsewhere

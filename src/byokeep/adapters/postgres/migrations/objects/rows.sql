@@ -184,6 +184,19 @@ AS $$
            AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> p_fields)
 $$;
 
+-- A row alone approves nothing: whoever gives an approval puts that on record in the transaction that writes the row.
+CREATE OR REPLACE FUNCTION byokeep.approval_given(p_id uuid) RETURNS boolean
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM byokeep.approval a
+          JOIN byokeep.audit_record r ON r.at BETWEEN a.approved_at AND a.approved_at + interval '1 minute'
+         WHERE a.id = p_id AND r.actor_id = a.approved_by AND r.xmin = a.xmin AND r.writer = 'byokeep_broker'
+           AND r.outcome IN ('intended', 'ok'))
+$$;
+COMMENT ON FUNCTION byokeep.approval_given(uuid) IS 'Whether whoever gave an approval put that on record.';
+
 CREATE OR REPLACE FUNCTION byokeep.refuse_unrecorded(p_table text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog
