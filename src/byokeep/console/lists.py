@@ -36,7 +36,7 @@ from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
 from byokeep.core.sheet import sheet
 from byokeep.http.procedures import run_out
-from byokeep.http.request import canonical_id, whole_number
+from byokeep.http.request import whole_number
 from byokeep.kernel import procedures
 from byokeep.kernel.approvals import BREAK_GLASS, OF_PEOPLE, RELEASE_SWITCH
 from byokeep.kernel.procedures import RunStatus
@@ -45,6 +45,7 @@ from byokeep.tenancy import clients
 
 PER_PAGE: Final = 50
 _MOST_HOURS: Final = 24 * 366
+given_id = lists.given_id
 _PAGING: Final = ("page", "before", "record")
 T = TypeVar("T")
 _DECIDED: Final[Mapping[str, str]] = {
@@ -71,16 +72,6 @@ _DUE_AT: Final[Mapping[due.DueKind, tuple[str, Verb]]] = {
                     ("/console/people/{item}", Verb.SUBJECT_READ)),
     **dict.fromkeys((due.DueKind.BACKUP, due.DueKind.BACKUP_PROOF), ("/console/recovery", Verb.CHECKLIST_READ)),
 }  # fmt: skip
-
-
-def given_id(text: str) -> UUID:
-    """Parse an id in the form in which we write it.
-
-    Raises:
-        Rejected: ``bad_request``.
-    """
-    with refusing("bad_request", Rejected, on=ValueError, next_step="Use the ids that the pages show."):
-        return canonical_id(text)
 
 
 def hours_ago(console: Console, hours: str) -> datetime:

@@ -67,7 +67,7 @@ class Listed:
     counted: bool = True
 
 
-def an_id(text: str) -> UUID:
+def given_id(text: str) -> UUID:
     """Return an id as we write it. Raises Rejected: ``bad_request``."""
     if _ID.match(text):
         return UUID(text)
@@ -123,11 +123,11 @@ async def audit_filter(app: App, actor: Actor, asked: Asked) -> tuple[ClientId |
         raise Rejected("bad_outcome", next_step=f"Use one of {', '.join(Outcome)}.")
     chain = ClientId(parse_client_id(asked["client"])) if "client" in asked else None
     wanted = RecordFilter(
-        actor=an_id(asked["actor"]) if "actor" in asked else None, event=asked.get("event", ""),
+        actor=given_id(asked["actor"]) if "actor" in asked else None, event=asked.get("event", ""),
         outcome=asked.get("outcome", ""), fold="all" not in asked and "event" not in asked,
     )  # fmt: skip
     if "key" in asked:
-        ref = await refs.get_ref(app, actor, an_id(asked["key"]), Verb.AUDIT_READ)
+        ref = await refs.get_ref(app, actor, given_id(asked["key"]), Verb.AUDIT_READ)
         chain, wanted = ref.client_id, replace(wanted, ref_id=ref.id, provider=ref.provider.value)
     now = app.clock.now()
     window = RecordWindow(
