@@ -413,7 +413,7 @@ def on(check: PasskeyCheck | None) -> PasskeyCheck:
 
 
 def let_in(request: Request, issued: Issued) -> dict[str, Any]:
-    """Return a new session; its owner is whose request this is from now on."""
+    """Return a new session; its owner is whose request this is from now on, in the access log, too."""
     request.scope["state"]["actor"] = issued.token.subject_id
     return issued_out(issued)
 

@@ -177,9 +177,9 @@ class _Door:
         self._mails.add(task)
         task.add_done_callback(self._mails.discard)
 
-    def let_in(self, request: Request, issued: Issued, address: str = "") -> dict[str, Any]:
+    def let_in(self, request: Request, issued: Issued, address: str) -> dict[str, Any]:
         """Return a new session; forget the failed attempts for the address."""
-        for brake in (self.codes, self.asks) if address else ():
+        for brake in (self.codes, self.asks):
             brake.succeeded(address, source_of(request))
         return let_in(request, issued)
 
@@ -239,7 +239,7 @@ def _sessions(
                 app, on(check), given, said=body.passkey, browser=body.browser, request_id=request_id(request),
                 portal=True,
             )  # fmt: skip
-            return door.let_in(request, issued)
+            return let_in(request, issued)
         address, source = contacts.checked_address(body.address), source_of(request)
         door.codes.attempt(address, source)  # spelt as it is looked up: another spelling is not another name
         issued = await contacts.sign_in(app, address=address, code=body.code, request_id=request_id(request))
