@@ -11,11 +11,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from byokeep.cli import servers
+from byokeep.cli import drill, servers, terminal
+from byokeep.cli.terminal import TerminalSession, current
 from byokeep.core.errors import Unavailable
 from byokeep.processes import supervisor
 from byokeep.processes.platform_secrets import was_cut_off
@@ -211,12 +213,29 @@ def test_the_directory_in_which_somebody_starts_it_runs_nothing(stack: Stack, mo
         assert (b"ran" in done.stdout) is ran
 
 
-@pytest.mark.parametrize("gone", [BrokenPipeError(), SystemExit(1)])
-def test_nobody_listening_ends_no_stack(monkeypatch: pytest.MonkeyPatch, gone: BaseException) -> None:
+def test_nobody_listening_ends_no_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """``byokeep up`` into a pipe whose reader has gone: what is said is lost, and nothing else."""
+    lost: list[str] = []
 
-    def closed(*_: object, **__: object) -> None:
-        raise gone
+    class Closed:
+        is_terminal = False
 
-    monkeypatch.setattr(servers, "say", closed)
-    servers._say("broker died: starting it again")
+        def print(self, *_: object, **__: object) -> None:
+            lost.append("said")
+            raise BrokenPipeError
+
+    async def up(settings: Settings, *, say: Callable[[str], None], ready: Callable[[object], None]) -> None:
+        say("broker died: starting it again")
+        ready(SimpleNamespace(settings=settings, web_url="http://127.0.0.1:1", broker_url="http://127.0.0.1:2"))
+        lost.append("runs")
+
+    for name in ("out", "err"):
+        monkeypatch.setattr(terminal, name, Closed())
+    for name in ("harden", "refuse_environment"):
+        monkeypatch.setattr(servers, name, lambda: None)
+    monkeypatch.setattr(servers, "load", lambda _: SimpleNamespace(up=up))
+    current.set(TerminalSession(settings=Settings(home=tmp_path), as_json=False))
+    servers.up()
+    assert lost == ["said", "said", "runs"]
+    drill._say("restore")  # it has keys in clear, which it still removes
+    assert lost[3:] == ["said"]

@@ -10,7 +10,7 @@ from typing import Final
 from cyclopts import App
 
 from byokeep.cli.api import Listing, run, tell_all
-from byokeep.cli.terminal import again, must_have_home, say, session
+from byokeep.cli.terminal import again, must_have_home, say_if_heard, session
 from byokeep.core.errors import Integrity
 from byokeep.process import harden
 
@@ -58,4 +58,4 @@ def run_(
 
 
 def _say(text: str) -> None:
-    say(text + _WAITS.get(text, ""))
+    say_if_heard(text + _WAITS.get(text, ""))

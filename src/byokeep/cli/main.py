@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin
 from uuid import UUID
@@ -24,7 +25,7 @@ from byokeep import __version__
 from byokeep.cli import redact, servers
 from byokeep.cli.approve import approve
 from byokeep.cli.names import resolved
-from byokeep.cli.terminal import TerminalSession, current, err, fail
+from byokeep.cli.terminal import Output, TerminalSession, current, err, fail
 from byokeep.cli.usage import usage
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.plain_text import SECRET_SHAPED
@@ -38,6 +39,7 @@ _OTHER: Final = Group("Other", sort_key=5)
 app: Final = App(
     name="byokeep",
     version=__version__,
+    console=Output(),
     default_parameter=Parameter(negative_iterable=()),
     help="""Keep clients' API keys, tokens and browser profiles. Serve each one only to the job that needs it. Prove it.
 
@@ -165,7 +167,8 @@ def main(argv: list[str] | None = None) -> None:
         code = _UNREAD
         if error.errno != errno.EPIPE:  # a full disk: 1 would be a finding
             code = Unavailable.exit_code
-            os.write(2, _LOST)
+            with suppress(OSError):  # it may stand on the same disk
+                os.write(2, _LOST)
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for number in (1, 2):  # what is still held back has nowhere to go, and is not to be tried again at the exit
             os.dup2(nowhere, number)

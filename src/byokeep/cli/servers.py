@@ -22,7 +22,7 @@ from typing import Any, Final
 from cyclopts import App, Group
 
 from byokeep.cli.api import run
-from byokeep.cli.terminal import called, must_have_home, say, session, show
+from byokeep.cli.terminal import called, must_have_home, say, say_if_heard, session, show
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.process import harden
 from byokeep.settings import default_home
@@ -70,14 +70,10 @@ def up() -> None:
             made_now = first.stat().st_mtime >= since - 1
             words = password if made_now else f"{words}\nIf nobody has a password yet: {password}"
         at = "" if home == default_home() else f"export BYOKEEP_HOME={shlex.quote(str(home))}\n"
-        show(facts, title="byokeep is up", note=f"Ctrl-C stops it. Next, in another terminal:\n{at}{words}")
+        with contextlib.suppress(OSError):
+            show(facts, title="byokeep is up", note=f"Ctrl-C stops it. Next, in another terminal:\n{at}{words}")
 
-    run(supervisor.up(session().settings, say=_say, ready=ready))
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError, SystemExit):  # nobody listens any more, which ends no stack
-        say(text)
+    run(supervisor.up(session().settings, say=say_if_heard, ready=ready))
 
 
 def _serve(name: str) -> None:

@@ -13,6 +13,7 @@ Rules
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import re
 import shlex
@@ -55,9 +56,16 @@ class TerminalSession:
     given: Mapping[str, str] = field(default_factory=dict)
 
 
+class Output(Console):
+    """Raises what any file does whose reader has gone; the library would exit with 1, which means a finding."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "")
+
+
 current: ContextVar[TerminalSession] = ContextVar("session")
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Output(highlight=False)
+err = Output(stderr=True, highlight=False)
 
 
 def session() -> TerminalSession:
@@ -300,6 +308,12 @@ def say(text: str) -> None:
     """Print a hint to standard error, unless output is JSON. A command in it can be copied as it is."""
     if not session().as_json:
         err.print(Text(fitted(text), style="dim"), soft_wrap=True)
+
+
+def say_if_heard(text: str) -> None:
+    """Say how far something is that goes on if nobody listens any more: a stack, or a drill that has keys to remove."""
+    with contextlib.suppress(OSError):
+        say(text)
 
 
 def fitted(text: str) -> str:
