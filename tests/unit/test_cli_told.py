@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
@@ -624,3 +625,15 @@ def test_who_logs_in_in_a_browser_is_told_where_and_brings_a_code(
     assert ("https://keep.example/console/you" in told, "Make a code" in told, "bko_" in told) == (True, True, False)
     assert sent[0] == ("POST", "/v1/session", {"code": "bko_code"})
     assert file.read_text().startswith("bko_t")
+
+
+async def test_a_command_ends_when_it_is_told_to_also_while_the_broker_is_silent() -> None:
+    """The lease has run out and nobody answers: Ctrl-C does not wait for that, nor does the command's own end."""
+    silent = SimpleNamespace(lease=SimpleNamespace(holds=False), secret=lambda _: asyncio.sleep(60))
+    loop, told = asyncio.get_running_loop(), list[int]()
+    loop.call_later(2.5 * job._LOOK_S, told.append, 2)
+    never = asyncio.create_task(asyncio.sleep(60, 0))
+    async with asyncio.timeout(5):
+        assert await job._watch(cast(Any, silent), ["openai"], never, told) == 130
+        assert await job._watch(cast(Any, silent), ["openai"], asyncio.create_task(asyncio.sleep(0.5, 7)), []) == 7
+    never.cancel()

@@ -181,27 +181,32 @@ async def _child(job: Job, command: Sequence[str], files: dict[str, int]) -> int
 
 async def _watch(job: Job, providers: list[str], ended: asyncio.Task[int], told: list[int]) -> int:
     """Return the exit code once the command has ended, or the lease has, or somebody told us to stop."""
-    while True:
-        await asyncio.wait({ended}, timeout=_LOOK_S)
-        if ended.done():
-            return ended.result() if ended.result() >= 0 else 128 - ended.result()
-        if told:
-            return 128 + told[0]
-        if not job.lease.holds and (refused := await _refused(job, providers)) is not None:
-            away = f"broker or store could not be reached ({refused.code})"
-            why = away if isinstance(refused, Unavailable) else _ENDED_BY.get(refused.code, refused.code)
-            err.print(f"The job was stopped: {why}. Ending the command.", style="red", soft_wrap=True)
-            return refused.exit_code
-
-
-async def _refused(job: Job, providers: list[str]) -> ByokeepError | None:
-    """Return why the job no longer gets its secrets, None if it still does."""
+    stopped = asyncio.create_task(_stopped(job, providers))
     try:
-        for provider in providers:
-            await job.secret(provider)
-    except ByokeepError as error:
-        return error
-    return None
+        while not (ended.done() or told or stopped.done()):
+            await asyncio.wait({ended, stopped}, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+    if ended.done():
+        return ended.result() if ended.result() >= 0 else 128 - ended.result()
+    if told:
+        return 128 + told[0]
+    refused = stopped.result()
+    away = f"broker or store could not be reached ({refused.code})"
+    why = away if isinstance(refused, Unavailable) else _ENDED_BY.get(refused.code, refused.code)
+    err.print(f"The job was stopped: {why}. Ending the command.", style="red", soft_wrap=True)
+    return refused.exit_code
+
+
+async def _stopped(job: Job, providers: list[str]) -> ByokeepError:
+    """Return why the job no longer gets its secrets, once it does not; a silent broker is asked for many seconds."""
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            for provider in [] if job.lease.holds else providers:
+                await job.secret(provider)
+        except ByokeepError as error:
+            return error
 
 
 async def _end(process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
