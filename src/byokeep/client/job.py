@@ -360,9 +360,10 @@ class Job:
         return lambda: self.lease.holds and self._broker.view.allows(scopes, since)
 
     async def _tell(self, code: str) -> None:
-        """Let people know that this job is blocked, if the broker can be reached."""
-        with suppress(ByokeepError):
-            await self._broker.call("POST", f"/v1/jobs/{self.id}/blocked", self._token, {"reason": code})
+        """Let people know that this job is blocked, if the broker can be reached; whoever is refused does not wait."""
+        with suppress(ByokeepError, TimeoutError):
+            async with asyncio.timeout(self._broker.settings.timeout_s):
+                await self._broker.call("POST", f"/v1/jobs/{self.id}/blocked", self._token, {"reason": code})
 
     async def _say(self, permit: Permit, outcome: str) -> None:
         path, body = f"/v1/permits/{permit.id}/close", {"outcome": outcome}
