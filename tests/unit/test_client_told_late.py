@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 from uuid import uuid4
 
 import anyio
 import pytest
 
 from byokeep.client import browser, lease
+from byokeep.client.calls import ToldCall
 from byokeep.client.http import Broker
 from byokeep.client.job import Job, Keep
 from byokeep.client.lease import HeldLease
@@ -23,6 +24,7 @@ from byokeep.client.settings import ClientSettings
 from byokeep.core.errors import Conflict, Denied, Unavailable
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
+from byokeep.core.usage import CallResult
 
 SETTINGS = ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=Path("none"))
 ON_THE_WAY_S = 0.05
@@ -219,3 +221,30 @@ async def test_who_is_refused_does_not_wait_until_a_busy_broker_has_told_people(
     async with asyncio.timeout(5):
         with pytest.raises(Denied, match="switch_closed"):
             await Job(uuid4(), uuid4(), broker, Secret("t"), held).secret("openai")
+
+
+async def test_who_is_cut_off_at_the_end_leaves_no_task_and_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """anyio cancels at each await: the jobs' closes, the last reports and the stream of the switches are cut off."""
+    file = tmp_path / "runner.token"
+    file.touch(0o600)
+    file.write_text(f"bkr_{'a' * 43}\n")
+    keep = Keep(ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=file))
+    broker, before, store, closed = keep._broker, asyncio.all_tasks(), AsyncMock(), AsyncMock()
+    monkeypatch.setattr(broker, "call", lambda *_, **__: asyncio.sleep(60))
+    monkeypatch.setattr(broker.view, "_read", lambda *_: asyncio.sleep(60))
+    for transport in (broker._transport, broker.view._transport):
+        monkeypatch.setattr(transport, "close", closed)
+    broker._stores["unix:///s"] = store
+    held: Any = Mock(client_id=uuid4())
+    with anyio.CancelScope() as scope:
+        async with keep:
+            keep._closing.add(asyncio.ensure_future(asyncio.sleep(60, {})))
+            broker.view.hold(held, Secret("t"))
+            broker.tally.attempt("lease", Secret("t"), "openai", lease.now())
+            broker.calls.note("lease", Secret("t"), ToldCall("openai", "post.responses", CallResult.OK, None))
+            scope.cancel()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert (closed.await_count, store.close.await_count) == (2, 1)

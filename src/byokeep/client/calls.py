@@ -88,6 +88,11 @@ class CallLog:
             async with asyncio.timeout(LAST_S):
                 await self._broker.persist(self._tell)
 
+    def stop(self) -> None:
+        """Report no more."""
+        if self._telling is not None:
+            self._telling.cancel()
+
     def _go_on(self) -> None:
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._keep_telling())

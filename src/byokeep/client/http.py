@@ -23,7 +23,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -104,6 +104,11 @@ class Tally:
             async with asyncio.timeout(TELL_FOR_S):
                 await self._broker.persist(lambda: self._tell(float("inf")), attempts=TELL_ATTEMPTS)
 
+    def stop(self) -> None:
+        """Tell no more."""
+        if self._telling is not None:
+            self._telling.cancel()
+
     async def _keep_telling(self) -> None:
         pause_s = TELL_EVERY_S
         while self._uses:
@@ -182,13 +187,21 @@ class Broker:
         )
 
     async def close(self) -> None:
-        """Tell what was done at the store and at providers, and close all connections, the store's included."""
-        await self.view.close()
-        await self.calls.close()
-        await self.tally.close()
-        while self._stores:
-            await self._stores.popitem()[1].close()
-        await self._transport.close()
+        """Tell what was done at the store and at providers, and close all connections, the store's included.
+
+        Who is cut off meanwhile tells no more, and leaves neither a task nor a connection.
+        """
+        try:
+            await self.view.close()
+            await self.calls.close()
+            await self.tally.close()
+        finally:
+            self.calls.stop()
+            self.tally.stop()
+            async with AsyncExitStack() as rest:
+                rest.push_async_callback(self._transport.close)
+                while self._stores:
+                    rest.push_async_callback(self._stores.popitem()[1].close)
 
     def store(self, address: str) -> BaoHttp:
         """Return the connections to a store, shared by all leases of this process.

@@ -427,11 +427,13 @@ class Keep:
     ) -> None:
         try:
             await asyncio.gather(*self._closing, return_exceptions=True)
-            await self._broker.close()
         finally:
-            if self._runner is not None:
-                self._runner.wipe()
-                self._runner = None
+            try:
+                await self._broker.close()
+            finally:
+                if self._runner is not None:
+                    self._runner.wipe()
+                    self._runner = None
 
     @asynccontextmanager
     async def job(

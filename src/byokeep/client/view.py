@@ -84,10 +84,12 @@ class SwitchView:
 
     async def close(self) -> None:
         """Close the stream."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait({self._following})
-        await self._transport.close()
+        try:
+            if self._following is not None:
+                self._following.cancel()
+                await asyncio.wait({self._following})
+        finally:
+            await self._transport.close()
 
     async def _follow(self) -> None:
         pause_s, longest_s = _PAUSES_S
