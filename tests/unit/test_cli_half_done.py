@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -128,6 +129,30 @@ def test_a_kill_goes_by_web_whatever_is_wrong_on_the_way(code: str, monkeypatch:
     code = "database_unavailable"
     with pytest.raises(Unavailable, match=code):
         api.run(api.call_kill("POST", "/v1/switches/close"))
+
+
+@pytest.mark.parametrize(("method", "code", "by"), [
+    ("POST", "server_did_not_answer", ["broker"]), ("POST", "server_unreachable", ["broker", "web"]),
+    ("GET", "server_did_not_answer", ["broker", "web"]),
+])  # fmt: skip
+def test_what_a_broker_may_have_done_is_not_asked_for_again(
+    method: str, code: str, by: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second request of a break glass would be a conflict with the first: that it may have been done is told."""
+    asked: list[str] = []
+
+    async def fetch(_: str, __: str, *, at: str = "", **___: Any) -> bytes:
+        asked.append("broker" if at else "web")
+        if at:
+            raise Unavailable(code)
+        return b"{}"
+
+    monkeypatch.setattr("byokeep.cli.api.fetch", fetch)
+    settings = Settings(broker_url="http://127.0.0.1:1", web_url="http://127.0.0.1:2")
+    current.set(TerminalSession(settings=settings, as_json=True))
+    with nullcontext() if "web" in by else pytest.raises(Unavailable, match=code):
+        api.run(api.call_broker(method, "/v1/breakglass"))
+    assert asked == by
 
 
 def test_a_document_is_json_where_colours_are_forced_and_whatever_a_name_holds(

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -40,7 +40,8 @@ _AT_LAST_S: Final = 15.0  # seconds that `web` has then: it asks the same proces
 _ANSWER_S: Final = 60.0  # seconds for anything else
 _NAMES_S: Final = 2.0  # seconds for names: without an answer the ids are shown
 # What is wrong there is not the caller's: another process may be asked.
-_ON_THE_WAY: Final = ("server_unreachable", "server_did_not_answer", "server_certificate_refused", "server_garbage")
+_UNHEARD: Final = ("server_unreachable", "server_certificate_refused", "server_garbage")
+_ON_THE_WAY: Final = (*_UNHEARD, "server_did_not_answer")
 _LIMIT: Final = 64 * 1024 * 1024  # bytes of a reply that is read whole
 
 
@@ -96,23 +97,33 @@ async def call_kill(method: str, path: str, **sent: Any) -> Any:
 
 
 async def call_broker(method: str, path: str, **sent: Any) -> Any:
-    """Do as :func:`call` does with break glass on this host while it is served, else with the broker if it is known."""
+    """Do as :func:`call` does with break glass on this host while it is served, else with the broker if it is known.
+
+    What was sent and not answered may have been done: only a kill is asked for twice.
+    """
     settings = session().settings
     socket = settings.home.absolute() / "breakglass.sock"
     here = not settings.web_url
     on_host = f"unix://{socket}" if here and socket.exists() else ""
     broker = settings.broker_url or (str(stack(settings.home).get("broker_url", "")) if here else "")
-    return await _first("broker", (on_host, broker), method, path, sent)
+    passed = _ON_THE_WAY if method == "GET" else _UNHEARD
+    return await _first("broker", (on_host, broker), method, path, sent, passed=passed)
 
 
-async def _first(who: str, places: Sequence[str], method: str, path: str, sent: Mapping[str, Any]) -> Any:
-    """Return the answer of the first of these places that answers, or that of `byokeep web`; an empty one is none."""
+async def _first(
+    who: str, places: Sequence[str], method: str, path: str, sent: Mapping[str, Any], *,
+    passed: Collection[str] = _ON_THE_WAY,
+) -> Any:  # fmt: skip
+    """Return the answer of the first of these places that answers, or that of `byokeep web`; an empty one is none.
+
+    ``passed`` are the codes after which the next one is asked.
+    """
     for at in filter(None, places):
         check_address(f"{who}_url", at)
         try:
             return _document(await fetch(method, path, at=at, ca_file=f"{who}_ca_file", **sent))
         except Unavailable as error:
-            if error.code not in _ON_THE_WAY:
+            if error.code not in passed:
                 raise
     return await call(method, path, **sent)
 
