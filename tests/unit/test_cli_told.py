@@ -637,3 +637,22 @@ async def test_a_command_ends_when_it_is_told_to_also_while_the_broker_is_silent
         assert await job._watch(cast(Any, silent), ["openai"], never, told) == 130
         assert await job._watch(cast(Any, silent), ["openai"], asyncio.create_task(asyncio.sleep(0.5, 7)), []) == 7
     never.cancel()
+
+
+@pytest.mark.parametrize(("room", "words", "part"), [
+    ("backup", ["backup", "list"], "backup"),
+    ("backup", ["backup", "split", "KEY", "shares", "--shares", "3", "--threshold", "2"], "backup"),
+    ("operator", ["operator", "recover", "maria", "--save", "mine"], "installation"),
+    ("drill", ["drill", "run", "--identity-file", "a", "--seal-key-file", "b", "--recovery-key-file", "c"], "drill"),
+])  # fmt: skip
+def test_a_command_of_the_host_says_which_part_is_not_installed(
+    room: str, words: list[str], part: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """As the servers' commands do: nobody is asked to report what an install leaves out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"byokeep.cli.{room}.harden", lambda: None)
+    monkeypatch.setitem(sys.modules, f"byokeep.processes.{part}", None)
+    assert run(words) == 4
+    assert "part_not_installed" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

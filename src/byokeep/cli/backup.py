@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from cyclopts.validators import Number
 
 from byokeep.cli.api import run
 from byokeep.cli.new_file import new_directory, new_file
+from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, busy, must_have_home, session, show
 from byokeep.client.verify import read_keys
 from byokeep.core.errors import Integrity, Rejected, Unavailable
@@ -156,7 +156,7 @@ def restore(
             "checkpoints_missing",
             next_step="Give --checkpoints DIR. If that directory is lost, give --checkpoints-lost.",
         )
-    host = importlib.import_module("byokeep.processes.restore")
+    host = load("byokeep.processes.restore")
     brought = host.Brought(
         identity=identity_file, seal_key=seal_key_file, recovery_keys=recovery_key_file, checkpoints=checkpoints,
         accept_loss=accept_loss, artifacts=artifacts, evidence=None if keys is None else read_keys(keys).evidence,
@@ -194,7 +194,7 @@ def split(key_file: Path, directory: Path, *, shares: int, threshold: int) -> No
     harden()
     new_directory(directory, mode=0o700)
     try:
-        made = importlib.import_module("byokeep.backup.shares").split(_host().key_from(key_file), shares, threshold)
+        made = load("byokeep.backup.shares").split(_host().key_from(key_file), shares, threshold)
         for number, line in enumerate(made, start=1):
             new_file(directory / f"share-{number}")(line)
     except BaseException:
@@ -205,4 +205,4 @@ def split(key_file: Path, directory: Path, *, shares: int, threshold: int) -> No
 
 
 def _host() -> Any:
-    return importlib.import_module("byokeep.processes.backup")
+    return load("byokeep.processes.backup")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from cyclopts import App
 
 from byokeep.cli.api import Listing, run, tell_all
+from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, must_have_home, say_if_heard, session
 from byokeep.core.errors import Integrity
 from byokeep.process import harden
@@ -41,13 +41,11 @@ def run_(
     """
     harden()
     must_have_home()
-    log = importlib.import_module("byokeep.telemetry.log")
-    log.configure("drill", path=session().settings.path("log_dir") / "drill.log")
-    host, restore = importlib.import_module("byokeep.processes.drill"), "byokeep.processes.restore"
-    brought = importlib.import_module(restore).Brought(
+    host, settings = load("byokeep.processes.drill"), session().settings
+    load("byokeep.telemetry.log").configure("drill", path=settings.path("log_dir") / "drill.log")
+    brought = host.Brought(
         identity=identity_file, seal_key=seal_key_file, recovery_keys=recovery_key_file, checkpoints=None
     )
-    settings = session().settings
     done = run(host.run(settings, backup, brought, seed=seed, say=_say, shared_network=shared_network))
     told = done.report.members() | {"digest": done.digest, "report": str(done.file)}
     steps = told["steps"] if session().as_json else told.pop("steps")

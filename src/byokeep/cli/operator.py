@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from byokeep.cli.choices import MachineRole, PersonRole, SubjectState
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Clients, Person, Subject, find, said_of
 from byokeep.cli.new_file import new_file
+from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, clean, err, say, session, show
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
@@ -221,7 +221,7 @@ def recover(name: str, *, save: Path | None = None) -> None:
     settings = session().settings
     file = save or settings.path("credentials_dir") / "recover.token"
     keep = new_file(file)
-    invitation = run(importlib.import_module("byokeep.processes.installation").recover(settings, name))
+    invitation = run(load("byokeep.processes.installation").recover(settings, name))
     if not isinstance(invitation, Secret):
         asked = {"id": str(invitation.id), "reason": invitation.reason, "expires_at": invitation.expires_at.isoformat()}
         note = f"Another admin can sign in and must approve: {again(f'approve {invitation.id}', own_token=False)}"
