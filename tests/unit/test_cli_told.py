@@ -656,3 +656,18 @@ def test_a_command_of_the_host_says_which_part_is_not_installed(
     assert run(words) == 4
     assert "part_not_installed" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_system_does_not_allow_is_no_fault_to_report(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A directory that is a file, for a process that is started alone; what is named has no control characters."""
+    place = tmp_path / "logs\x1b[31m"
+    place.touch()
+    for name, act in (("harden", lambda: None), ("refuse_environment", lambda: None), ("load", lambda _: os.listdir(place))):
+        monkeypatch.setattr(f"byokeep.cli.servers.{name}", act)
+    assert run(["web", "--json"]) == 4
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["error"]["code"] == "system_refused"
+    told = " ".join(shown.err.split())
+    assert ("logs?[31m could not be used" in told, "reason=E" in told, "report" in told) == (True, True, False)

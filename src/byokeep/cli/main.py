@@ -25,7 +25,7 @@ from byokeep import __version__
 from byokeep.cli import redact, servers
 from byokeep.cli.approve import approve
 from byokeep.cli.names import resolved
-from byokeep.cli.terminal import Output, TerminalSession, current, err, fail
+from byokeep.cli.terminal import Output, TerminalSession, clean, current, err, fail
 from byokeep.cli.usage import usage
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.plain_text import SECRET_SHAPED
@@ -195,13 +195,22 @@ def run(argv: list[str]) -> int:
         step = "What was sent may have been done all the same: look before you repeat it."
         fail(Unavailable("interrupted", next_step=step), as_json=as_json)
         return 130
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC):
+    except OSError as error:
+        if error.errno in (errno.EPIPE, errno.ENOSPC):
             raise  # of the output: see `main`
+        return fail(_refused(error), as_json=as_json)
+    except Exception as error:
         err.print(f"unexpected {type(error).__name__}")
         failure = Unavailable("internal_error", next_step="Nothing further was done. Please report this.")
         return fail(failure, as_json=as_json)
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def _refused(error: OSError) -> Unavailable:
+    """Return what to say about something that the system did not allow, and that no command foresaw."""
+    what = clean(error.filename) if isinstance(error.filename, str | Path) else "Something"
+    step = f"{what} could not be used: check who owns it, its mode and its disk. What was begun may be done in part."
+    return Unavailable("system_refused", next_step=step, reason=errno.errorcode.get(error.errno or 0, "unknown"))
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
