@@ -273,8 +273,10 @@ def load(config: Path | None = None, **overrides: object) -> Settings:
     """
     given: dict[str, object] = {}
     environment = {name[len(_ENV) :].lower(): value for name, value in os.environ.items() if name.startswith(_ENV)}
-    config = config or (Path(environment.pop("config")) if "config" in environment else None)
-    environment.pop("config", None)
+    if not environment.get("home"):  # an empty one names the current directory as little as none does
+        environment.pop("home", None)
+    chosen = environment.pop("config", "")
+    config = config or (Path(chosen) if chosen else None)
     if config is None:
         home = Path(str(overrides.get("home") or environment.get("home") or default_home()))
         file = home / "config.toml"
@@ -391,6 +393,8 @@ def _build(given: Mapping[str, object]) -> Settings:
                 raise _bad(name, f"{name} is a table of texts.")
             typed[name] = dict(value)
         elif name == "home" and isinstance(value, str | Path):
+            if not str(value):
+                raise _bad(name, "Name a directory.")
             typed[name] = Path(value)
         elif name == "environment":
             if value not in set(Environment):

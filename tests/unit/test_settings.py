@@ -15,7 +15,7 @@ from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.blobs.s3 import S3Artifacts
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.processes.wiring import artifact_store, rooms
-from byokeep.settings import GROUPS, check_address, load, parse_bucket, shown, to_toml
+from byokeep.settings import GROUPS, check_address, default_home, load, parse_bucket, shown, to_toml
 from tests.support.disk import on_disk
 
 KEY = "sk-ant-api03-" + "Zq8vT1nW4xY7" * 4
@@ -334,3 +334,15 @@ def test_the_origin_of_the_console_is_an_address_that_a_passkey_can_belong_to() 
     )  # fmt: skip
     for bad in bad_ones:
         assert refused("bad_setting", console_origin=bad).fields["setting"] == "console_origin"
+
+
+def test_an_empty_home_is_not_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the environment it is none, as for the SDK; in a settings file it is refused."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "CONFIG"):
+        monkeypatch.setenv(f"BYOKEEP_{name}", "")
+    assert load().home == default_home()
+    file = tmp_path / "some.toml"
+    file.write_text('home = ""\n')
+    with pytest.raises(Rejected, match="bad_setting"):
+        load(file)
