@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -24,6 +25,7 @@ from byokeep.processes.platform_secrets import was_cut_off
 from byokeep.processes.supervisor import Child, Stack
 from byokeep.processes.wiring import embedded_store
 from byokeep.settings import Settings
+from byokeep.worker import own_token
 
 
 class Program:
@@ -239,3 +241,16 @@ def test_nobody_listening_ends_no_stack(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert lost == ["said", "said", "runs"]
     drill._say("restore")  # it has keys in clear, which it still removes
     assert lost[3:] == ["said"]
+
+
+async def test_a_token_whose_renewal_fails_in_any_way_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker of another release answers without a field: people are told, and the next look comes all the same."""
+    alert, sleep = AsyncMock(), AsyncMock()
+    renew = AsyncMock(side_effect=[KeyError("token_since"), True, asyncio.CancelledError])
+    for name, act in (("renew", renew), ("open_alert", alert), ("asyncio", SimpleNamespace(sleep=sleep))):
+        monkeypatch.setattr(own_token, name, act)
+    app: Any = SimpleNamespace(db=SimpleNamespace(begin=lambda **_: contextlib.nullcontext()), system=lambda: None)
+    settings: Any = None
+    with pytest.raises(asyncio.CancelledError):
+        await own_token.keep(app, settings)
+    assert (alert.await_count, sleep.await_count) == (1, 2)

@@ -48,7 +48,7 @@ from byokeep.processes.platform_secrets import rotate_if_due, was_cut_off
 from byokeep.processes.wiring import embedded_database, embedded_store, killswitch_url, windows
 from byokeep.settings import DRILL, RESTORING, RUN_FILE, Settings, to_toml
 from byokeep.telemetry import log
-from byokeep.telemetry.log import get_log
+from byokeep.telemetry.log import code_of, get_log
 from byokeep.wire.address import parse_address
 from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 
@@ -212,7 +212,7 @@ class Stack:
             try:
                 await work(self.settings)
             except Exception as error:
-                get_log().error("tokens_not_renewed", code=_code(error))
+                get_log().error("tokens_not_renewed", code=code_of(error))
 
     def ask_to_stop(self) -> None:
         """End :meth:`run`. Safe in a signal handler of the loop."""
@@ -318,7 +318,7 @@ class Stack:
             try:
                 self._spawn(name)
             except OSError as error:
-                get_log().error("part_not_started", component=name, code=_code(error))
+                get_log().error("part_not_started", component=name, code=code_of(error))
         if self.pids != self._told:  # `byokeep doctor` looks at the processes that it names
             with contextlib.suppress(OSError):
                 self._write_stack_file()
@@ -332,7 +332,7 @@ class Stack:
             try:
                 return await self._parts[name].start()
             except Exception as error:
-                get_log().error("part_not_started", component=name, code=_code(error))
+                get_log().error("part_not_started", component=name, code=code_of(error))
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PART_PAUSE_S)
 
@@ -425,12 +425,6 @@ def _free_port(host: str) -> int:
             _must_be_free(host, port := secrets.choice(_PORTS))
             return port
     raise OSError(errno.EADDRINUSE, "")
-
-
-def _code(error: Exception) -> str:
-    if isinstance(error, ByokeepError):
-        return error.code
-    return f"errno/{error.errno}" if isinstance(error, OSError) else f"internal/{type(error).__name__}"
 
 
 async def _clear_drill(settings: Settings) -> None:

@@ -33,6 +33,7 @@ from uuid import UUID
 
 import structlog
 
+from byokeep.core.errors import ByokeepError
 from byokeep_redact.engine import default
 from byokeep_redact.hooks.structlog import StructlogWall
 from byokeep_redact.hooks.wall import REDACTION_ERROR, Wall
@@ -223,6 +224,13 @@ def get_log() -> structlog.typing.FilteringBoundLogger:
     """
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger() if structlog.is_configured() else _NOWHERE
     return logger
+
+
+def code_of(error: Exception) -> str:
+    """Return what a line may say of an error: a code of ours, the system's number, or its type."""
+    if isinstance(error, ByokeepError):
+        return error.code
+    return f"errno/{error.errno}" if isinstance(error, OSError) else f"internal/{type(error).__name__}"
 
 
 _STREAMS: Final = (1, 2)

@@ -25,7 +25,7 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.durable_write import draft
-from byokeep.telemetry.log import get_log
+from byokeep.telemetry.log import code_of, get_log
 from byokeep.tenancy.bootstrap import OVERLAP_S, RENEW_LEFT_S
 from byokeep.tenancy.tokens import SHORT, TOKEN_DAYS
 
@@ -37,9 +37,8 @@ async def keep(app: App, settings: ClientSettings) -> None:
     while True:
         try:
             await renew(settings)
-        except (ByokeepError, OSError) as error:
-            code = error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
-            get_log().error("tokens_not_renewed", code=code)
+        except Exception as error:  # whatever it is, as an answer of another release: the next look tries again
+            get_log().error("tokens_not_renewed", code=code_of(error))
             with suppress(ByokeepError):  # the database is away: whoever needs it reports it
                 async with app.db.begin(every_client=True) as tx:
                     await open_alert(tx, app, app.system(), reason="machine_token_not_renewed")
