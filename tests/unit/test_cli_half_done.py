@@ -354,3 +354,18 @@ def test_an_export_that_is_too_large_is_called_so(
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"[" + b" " * (1 << 20) + b"]")))
     assert run(["env", "check", "--export", "-", "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["unreadable"] == [{"source": "-", "reason": "too_large"}]
+
+
+@pytest.mark.parametrize("number", ["-1", str(1 << 40)])
+@pytest.mark.parametrize(("words", "code"), [
+    (["audit", "hash", "--fd"], 2), (["redact", "--values-fd"], 2), (["leaks", "scan", "FILE", "--fingerprints-fd"], 4),
+])  # fmt: skip
+def test_a_descriptor_that_can_be_none_is_refused(
+    words: list[str], code: int, number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Whatever the number is; a scan says so beside its result."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_text("nothing of note\n")
+    assert run([*words[:-1], f"{words[-1]}={number}"]) == code
+    assert "bad_descriptor" in said(capsys)

@@ -129,7 +129,7 @@ def console(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for module in [one for key, one in sys.modules.items() if key.startswith("byokeep.")]:
             if getattr(module, name, None) is old:
                 monkeypatch.setattr(module, name, made)
-    monkeypatch.setattr("byokeep.cli.intake._drain", lambda _: b"a long enough pass phrase")
+    monkeypatch.setattr("byokeep.cli.intake.drain", lambda _: b"a long enough pass phrase")
     monkeypatch.setattr("byokeep.cli.api.own_token", lambda: Secret(b"bko_x"))
     monkeypatch.setenv("BYOKEEP_HOME", str(tmp_path))
     monkeypatch.setattr("byokeep.accounts.cli._LOOK_S", 0)

@@ -664,8 +664,9 @@ def test_what_the_system_does_not_allow_is_no_fault_to_report(
     """A directory that is a file, for a process that is started alone; what is named has no control characters."""
     place = tmp_path / "logs\x1b[31m"
     place.touch()
-    for name, act in (("harden", lambda: None), ("refuse_environment", lambda: None), ("load", lambda _: os.listdir(place))):
-        monkeypatch.setattr(f"byokeep.cli.servers.{name}", act)
+    for name in ("harden", "refuse_environment"):
+        monkeypatch.setattr(f"byokeep.cli.servers.{name}", lambda: None)
+    monkeypatch.setattr("byokeep.cli.servers.load", lambda _: place.rmdir())
     assert run(["web", "--json"]) == 4
     shown = capsys.readouterr()
     assert json.loads(shown.out)["error"]["code"] == "system_refused"

@@ -213,7 +213,7 @@ async def test_a_runners_token_is_wiped_by_whoever_is_cut_off_at_the_end(
     assert token.wiped
 
 
-async def test_who_is_refused_does_not_wait_until_a_busy_broker_has_told_people(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_is_refused_does_not_wait_until_others_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal is there: what follows it is for others."""
     broker = Broker(ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=Path("none"), timeout_s=0.1))
     monkeypatch.setattr(broker, "call", lambda *_, **__: asyncio.sleep(60))

@@ -16,7 +16,7 @@ import stat
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from shlex import quote
 from typing import Final
@@ -46,7 +46,7 @@ def read_secret(*, prompt: str, fd: int | None = None, what: str = "value", chos
         if chosen and raw != _prompt(f"{prompt} again: "):
             raise Rejected("not_the_same", next_step="The two entries differ; nothing was changed. Try again.")
     else:
-        raw = _drain(0 if fd is None else fd)
+        raw = drain(0 if fd is None else fd)
         if raw.endswith(b"\n"):
             raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
             say("The line break at the end of the input was dropped: it is not part of the value.")
@@ -66,12 +66,8 @@ def admin_token(fd: int | None, *, needed: bool) -> Iterator[Secret | None]:
     """
     if needed and fd is None:
         raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
-    token = None if fd is None else read_secret(prompt="Admin token", fd=fd)
-    try:
+    with nullcontext() if fd is None else read_secret(prompt="Admin token", fd=fd) as token:
         yield token
-    finally:
-        if token is not None:
-            token.wipe()
 
 
 def _prompt(text: str) -> bytes:
@@ -82,13 +78,14 @@ def _prompt(text: str) -> bytes:
         return getpass.getpass(text).encode("utf-8", "surrogateescape")
 
 
-def _drain(fd: int) -> bytes:
-    data = b""
-    with refusing("bad_descriptor", Rejected, on=OSError, next_step="Open the descriptor for reading."):
-        while len(data) <= LIMIT and (chunk := os.read(fd, LIMIT + 1 - len(data))):
-            data += chunk
-    if len(data) > LIMIT:
-        raise Rejected("too_long", next_step="A value is at most 8 KiB.")
+def drain(fd: int, most: int = LIMIT, *, too_long: str = "A value is at most 8 KiB.") -> bytes:
+    """Return what a descriptor holds. Raises Rejected: ``bad_descriptor``, ``too_long`` with that step."""
+    none = (OSError, ValueError, TypeError)
+    refused = refusing("bad_descriptor", Rejected, on=none, next_step="Open the descriptor for reading.")
+    with refused, open(fd, "rb", closefd=False) as source:
+        data = source.read(most + 1) or b""
+    if len(data) > most:
+        raise Rejected("too_long", next_step=too_long)
     return data
 
 

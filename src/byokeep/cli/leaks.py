@@ -29,8 +29,8 @@ import aiohttp
 from cyclopts import App
 from yarl import URL
 
-from byokeep.cli.api import call, fetch, own_token, run, stack, web_url
-from byokeep.cli.intake import read_secret
+from byokeep.cli.api import call, own_token, run, stack, web_url
+from byokeep.cli.intake import drain, read_secret
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import busy, clean, err, fail, say, session, show
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable, refusing
@@ -199,15 +199,12 @@ def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints |
     unsure: list[str] = []
     try:
         if descriptor is not None:
-            with os.fdopen(descriptor, "rb") as source:
-                return prints.parse(source.read(_MOST_DOCUMENT)), unsure
+            return prints.parse(drain(descriptor, _MOST_DOCUMENT, too_long="These are no fingerprints.")), unsure
         if live:
             document, unknown = run(fetch_fingerprints())
             if unknown:
                 unsure.append("live_values_without_fingerprints")
             return prints.parse(document.reveal()), unsure
-    except OSError:
-        return None, [*unsure, "bad_descriptor"]
     except ByokeepError as error:
         return None, [*unsure, error.code]
     return None, unsure
@@ -353,7 +350,7 @@ def pack() -> int:
 
 async def _places(live: Any) -> list[Any]:
     """Send, wait for the logs, search. What cannot be searched is a place of its own."""
-    probes = live.probes(json.loads(await fetch("GET", "/openapi.json")))
+    probes = live.probes(await call("GET", "/openapi.json"))
     if not probes:
         raise Unavailable("description_empty", next_step="The server describes no operations.")
     sent, search, home = await _send(probes), live.search_for(probes), session().settings.home

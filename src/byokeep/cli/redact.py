@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App
 
+from byokeep.cli.intake import drain
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import clean, err, session
 from byokeep.core.errors import Conflict, Rejected, Unavailable, refusing
@@ -131,14 +132,10 @@ class _PieceFailed(Exception):
 
 
 def _register_values(redactor: Redactor, descriptor: int) -> None:
-    refused = refusing("bad_descriptor", Rejected, on=OSError, next_step="Open the descriptor for reading.")
-    with refused, os.fdopen(descriptor, "rb") as lines:
-        data = lines.read(_MOST_VALUES + 1)
+    data = drain(descriptor, _MOST_VALUES, too_long="Give at most 1 MiB of values.")
     values = [line.rstrip(b"\r") for line in data.split(b"\n") if line.strip()]
     if not values:
         raise Rejected("empty_value", next_step="Write one value per line to the descriptor.")
-    if len(data) > _MOST_VALUES:
-        raise Rejected("too_long", next_step="Give at most 1 MiB of values.")
     for value in values:
         redactor.register(value)
 

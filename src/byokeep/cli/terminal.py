@@ -60,6 +60,7 @@ class Output(Console):
     """Raises what any file does whose reader has gone; the library would exit with 1, which means a finding."""
 
     def on_broken_pipe(self) -> None:
+        """Raise it."""
         raise BrokenPipeError(errno.EPIPE, "")
 
 
