@@ -672,3 +672,21 @@ def test_what_the_system_does_not_allow_is_no_fault_to_report(
     assert json.loads(shown.out)["error"]["code"] == "system_refused"
     told = " ".join(shown.err.split())
     assert ("logs?[31m could not be used" in told, "reason=E" in told, "report" in told) == (True, True, False)
+
+
+def test_a_program_waits_for_no_names(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a command stopped is confirmed by name to people alone; a `web` that hangs holds up nobody else."""
+    asked: list[str] = []
+
+    async def call(_: str, path: str, **__: Any) -> Any:
+        asked.append(path)
+        return {"id": ID, "names": {}}
+
+    for where in ("client", "api"):
+        monkeypatch.setattr(f"byokeep.cli.{where}.call", call)
+    monkeypatch.setattr("byokeep.cli.api.own_token", lambda: Secret(b"bko_x"))
+    assert run(["client", "suspend", ID, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == ID
+    assert asked == [f"/v1/clients/{ID}/suspend"]
+    assert run(["client", "suspend", ID]) == 0
+    assert asked[2:] == ["/v1/names"]

@@ -21,7 +21,7 @@ from uuid import UUID
 from cyclopts import Parameter, Token
 
 from byokeep.cli.api import OF_MACHINES, call, names, own_token, run
-from byokeep.cli.terminal import say
+from byokeep.cli.terminal import say, session
 from byokeep.core.errors import NotFound, Rejected, Unavailable
 from byokeep.core.plain_text import SECRET_START
 
@@ -124,6 +124,8 @@ def said_of(what: str, *ids: UUID | str, known: Mapping[str, str] | None = None)
 
     ``known`` are names that were already asked for.
     """
+    if session().as_json:  # nobody reads it, and a program waits for no names
+        return
     known = names([str(one) for one in ids]) if known is None else known
     say(f"{what}: " + ", ".join(f"{known[str(one)]} ({one})" if str(one) in known else str(one) for one in ids))
 
