@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -423,13 +424,16 @@ async def test_a_stale_pid_file_says_nothing(tmp_path: Path) -> None:
     )
 
 
-async def test_what_may_not_be_looked_at_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a directory is closed to this user, as another user's home is, the row says so, and all others come."""
+@pytest.mark.parametrize(("number", "step"), [(errno.EACCES, "owner of"), (errno.ESTALE, "mount of")])
+async def test_what_may_not_be_looked_at_is_unknown(
+    number: int, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a directory is closed to this user, or its server has gone, the row says so, and all others come."""
     real = os.stat
 
     def closed(path: Any, *given: Any, **named: Any) -> os.stat_result:
         if str(path).startswith(str(tmp_path)):
-            raise PermissionError(13, "closed", str(path))
+            raise OSError(number, "closed", str(path))
         return real(path, *given, **named)
 
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -439,6 +443,6 @@ async def test_what_may_not_be_looked_at_is_unknown(tmp_path: Path, monkeypatch:
     blind = {name for name, one in rows.items() if (one.state, one.code) == ("unknown", "not_readable")}
     assert blind >= {"shell history", "disk", "audit files", "profiles", "worker", "refresher", "logins", "database"}
     assert f"owner of {tmp_path}/.bash_history" in rows["shell history"].next_step
-    assert f"owner of {tmp_path}/home" in rows["disk"].next_step
+    assert f"{step} {tmp_path}/home" in rows["disk"].next_step
     assert rows["memory"].ok
     assert hardening.start_files([str(tmp_path)], True).ok, "what this user's start may not read it does not run"

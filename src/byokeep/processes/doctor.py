@@ -94,7 +94,7 @@ async def examine(settings: Settings) -> list[ProbeOutcome]:
     for look in (_disk, _drill, _target, _audit_files, _rooms, _profiles, _worker, _refresher, _logins):
         try:
             outcomes += look(settings)
-        except PermissionError as error:
+        except OSError as error:
             outcomes.append(_closed(look.__name__[1:].replace("_", " "), error))
     outcomes.append(_targets(settings, strict=strict))
     asked = [ask("secret store", lambda: _store(settings), within=_WITHIN_S)]
@@ -109,8 +109,9 @@ async def examine(settings: Settings) -> list[ProbeOutcome]:
     return [*outcomes, await _killswitch(settings, found, embedded=embedded), *_limits(settings)]
 
 
-def _closed(name: str, error: PermissionError) -> ProbeOutcome:
-    return unknown(name, "not_readable", f"Run this as root, or as the owner of {error.filename}.")
+def _closed(name: str, error: OSError) -> ProbeOutcome:
+    step = "Run this as root, or as the owner of" if isinstance(error, PermissionError) else "Check the mount of"
+    return unknown(name, "not_readable", f"{step} {error.filename}.")
 
 
 async def _killswitch(settings: Settings, found: Mapping[str, Any], *, embedded: bool) -> ProbeOutcome:
@@ -398,7 +399,7 @@ async def _database(settings: Settings) -> list[ProbeOutcome]:
         return [failed("database", error.code, error.next_step)]
     except TimeoutError:
         return [unknown("database", "timed_out", "It did not answer in time. Is it stopped, or the machine busy?")]
-    except PermissionError as error:
+    except OSError as error:
         return [_closed("database", error)]
 
 
