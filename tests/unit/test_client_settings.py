@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +52,17 @@ def test_a_stack_that_was_killed_gets_no_token(home: Path) -> None:
         assert from_environment().broker_url == "http://127.0.0.1:8421"
     with pytest.raises(Unavailable, match="no_broker"):
         from_environment()
+
+
+def test_credentials_in_a_closed_home_are_none_to_this_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's, of which a runner names the broker and its own token alone: no foreign error comes of it."""
+    real = os.stat
+
+    def closed(path: Any, *given: Any, **named: Any) -> os.stat_result:
+        if "dispatcher" in str(path):
+            raise PermissionError(13, "closed", str(path))
+        return real(path, *given, **named)
+
+    monkeypatch.setenv("BYOKEEP_BROKER_URL", "http://127.0.0.1:8421")
+    monkeypatch.setattr(os, "stat", closed)
+    assert from_environment().dispatcher_token_file is None

@@ -89,7 +89,7 @@ def from_environment() -> ClientSettings:
     return ClientSettings(
         broker_url=url,
         runner_token_file=Path(os.environ.get("BYOKEEP_RUNNER_TOKEN_FILE") or credentials / "runner.token"),
-        dispatcher_token_file=dispatcher if dispatcher.exists() else None,
+        dispatcher_token_file=dispatcher if os.access(dispatcher, os.F_OK) else None,
         broker_ca_file=Path(broker_ca) if broker_ca else None,
         killswitch_url=kill,
         killswitch_ca_file=Path(kill_ca) if kill_ca else None,
