@@ -37,3 +37,15 @@ def test_whoever_closed_a_stream_is_answered_all_the_same(tmp_path: Path, closed
     line = f'"{sys.executable}" -m byokeep.cli {words} --home "{tmp_path}" {closed}'
     ended = subprocess.run(["sh", "-c", line], check=False, capture_output=True, timeout=60)
     assert (ended.returncode, b"internal_error" in ended.stderr + ended.stdout) == (4, False), ended
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_letter_that_a_terminal_lacks_ends_nothing(tmp_path: Path, encoding: str) -> None:
+    """A name of another script is shown by its numbers, whatever was done by then; and JSON is ASCII."""
+    words = ["-m", "byokeep.cli", "kill", "on", "--help", "--home", str(tmp_path)]
+    ended = subprocess.run(
+        [sys.executable, *words], check=False, capture_output=True, timeout=60,
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert "Caf\u00e9".encode(encoding, "backslashreplace") in ended.stdout

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin
 from uuid import UUID
@@ -159,6 +160,9 @@ def main(argv: list[str] | None = None) -> None:
     for at, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # it was closed: no file or socket of ours is to take its number
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if at else "r"))
+        if isinstance(stream := getattr(sys, name), TextIOWrapper):
+            with suppress(OSError):  # it leads elsewhere by now
+                stream.reconfigure(errors="backslashreplace")  # no letter that it lacks ends what is done by then
     try:
         code = run(sys.argv[1:] if argv is None else argv)
         for stream in filter(None, (sys.stdout, sys.stderr)):
