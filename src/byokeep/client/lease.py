@@ -117,13 +117,17 @@ class HeldLease:
             Denied: The broker refuses; or a denial has already ended the lease.
             Unavailable: Could not be asked in a few attempts.
         """
-        return self._id if self.holds else await self._broker.persist(self.held)
+        return await self._broker.persist(self.held)
 
-    async def held(self) -> str:
-        """Do as :meth:`renewed` does, with one attempt."""
-        if not self.holds:
+    async def held(self, fresh_s: float = math.inf) -> str:
+        """Do as :meth:`renewed` does, with one attempt, and with a lease that is no older than this."""
+
+        def stands() -> bool:
+            return self.holds and now() - self._asked_at <= fresh_s
+
+        if not stands():
             async with self._turn:
-                if not self.holds:
+                if not stands():
                     await self._take()
         return self._id
 
@@ -190,18 +194,12 @@ class HeldLease:
         Raises:
             Denied, Unavailable: As :meth:`secret`.
         """
-        if not self.holds or now() - self._asked_at > fresh_s:
-            await self._broker.persist(lambda: self._take_again(fresh_s))
+        await self._broker.persist(lambda: self.held(fresh_s))
         names = (f"{provider}/webhook", f"{provider}/webhook/previous")
         # Reading one may take a new lease, which wipes what it pins no longer.
         while missing := [name for name in names if name in self._pins and self._cached(name) is None]:
             await self.secret(missing[0])
         return tuple(self.cached[name] for name in names if name in self.cached)
-
-    async def _take_again(self, fresh_s: float) -> None:
-        async with self._turn:
-            if not self.holds or now() - self._asked_at > fresh_s:
-                await self._take()
 
     async def profile(self, name: str) -> UUID:
         """Return the id of the sealed browser profile that is pinned under ``profile/platform/account``.
