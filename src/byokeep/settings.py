@@ -36,7 +36,6 @@ _KEK_OWNER: Final = re.compile(r"[a-z][a-z0-9_.@-]{0,62}\Z")
 _BUCKET: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*))?\Z")
 RESTORING: Final = "restore.unfinished"  # in a home: a restore was cut off, and nothing starts there
 DRILL: Final = "recovery.drill"  # in a home: a drill's, where no effect is permitted whatever its database says
-_LEAST_ROOM: Final = 64  # MiB
 _ENV: Final = "BYOKEEP_"
 _LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:]{2,39}\]):\d{1,5}\Z")
 _ISSUER: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]{0,252}(?::\d{1,5})?\Z")
@@ -55,11 +54,11 @@ RUN_FILE: Final = "run-settings.toml"  # in `home`: what our processes are start
 GIVEN_BY: Final = ("file", "environment", "command line")
 URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tables, for tests and demos
 TABLES: Final = ("sso_groups", *URL_SETTINGS)
-NUMBER_SETTINGS: Final = {  # name -> the largest allowed
-    "store_calls_per_second": 1_000_000, "approval_hold_hours": 168,
-    "app_secret_rotation_days": 366, "room_mebibytes": 1_000_000,
-    "backup_keep": 10_000, "backup_keep_days": 36_600, "backup_hours": 8_784,
-    "profile_rekey_days": MAX_REKEY_DAYS, "kek_rotation_days": MAX_ROTATION_DAYS,
+NUMBER_SETTINGS: Final = {  # name -> the least and the largest allowed; a profile needs a room of 64 MiB
+    "store_calls_per_second": (0, 1_000_000), "approval_hold_hours": (1, 168),
+    "app_secret_rotation_days": (1, 366), "room_mebibytes": (64, 1_000_000),
+    "backup_keep": (1, 10_000), "backup_keep_days": (0, 36_600), "backup_hours": (1, 8_784),
+    "profile_rekey_days": (0, MAX_REKEY_DAYS), "kek_rotation_days": (1, MAX_ROTATION_DAYS),
 }  # fmt: skip
 _FROM_JOB_RUN: Final = re.compile(f"job|secret_(?:{'|'.join(Provider)})(?:_[a-z0-9_]+)?_file")  # of accounts, too
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -410,9 +409,10 @@ def _build(given: Mapping[str, object]) -> Settings:
 
 
 def _number(name: str, value: object) -> int:
-    text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()) or int(text) > NUMBER_SETTINGS[name]:
-        raise _bad(name, f"Give a number from 0 to {NUMBER_SETTINGS[name]}.")
+    text, (least, most) = str(value), NUMBER_SETTINGS[name]
+    number = text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and not isinstance(value, bool)
+    if not number or not least <= int(text) <= most:
+        raise _bad(name, f"Give a number from {least} to {most}." + " It cannot be switched off." * (least == 1))
     return int(text)
 
 
@@ -443,13 +443,6 @@ def check(settings: Settings) -> Settings:
         raise _bad("log_level", "Use one of " + ", ".join(_LEVELS) + ".")
     for name in ("store_address", "web_url", "broker_url", "killswitch_url", "artifact_endpoint"):
         check_address(name, getattr(settings, name))
-    if settings.approval_hold_hours < 1:
-        raise _bad("approval_hold_hours", "Give 1 to 168 hours. The hold cannot be switched off.")
-    if settings.app_secret_rotation_days < 1:
-        raise _bad("app_secret_rotation_days", "Give 1 to 366 days. It cannot be switched off.")
-    for name in ("backup_keep", "backup_hours"):
-        if getattr(settings, name) < 1:
-            raise _bad(name, "Give 1 or more. It cannot be switched off.")
     _check_database(settings.database_url)
     _check_network(settings)
     _check_sso(settings)
@@ -579,15 +572,11 @@ def check_address(name: str, value: str) -> None:
 
 def _check_profiles(settings: Settings) -> None:
     """Where the sealed and the plain ones lie, and their keys."""
-    if not 1 <= settings.kek_rotation_days <= MAX_ROTATION_DAYS:
-        raise _bad("kek_rotation_days", f"Give 1 to {MAX_ROTATION_DAYS} days. It cannot be switched off.")
     if not _KEK_OWNER.match(settings.kek_owner):
         raise _bad("kek_owner", "Give a role's name or a mailbox, in lower case.")
     days = settings.profile_rekey_days
     if days and not MIN_REKEY_DAYS <= days <= MAX_REKEY_DAYS:
         raise _bad("profile_rekey_days", f"Give {MIN_REKEY_DAYS} to {MAX_REKEY_DAYS} days, or 0.")
-    if settings.room_mebibytes < _LEAST_ROOM:
-        raise _bad("room_mebibytes", f"Give at least {_LEAST_ROOM} MiB: a profile needs that.")
     bucket = parse_bucket(settings.backup_target, setting="backup_target")
     for name in ("room_dir", *(["backup_target"] if bucket is None else [])):
         if getattr(settings, name) and not Path(getattr(settings, name)).is_absolute():

@@ -15,7 +15,7 @@ from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.blobs.s3 import S3Artifacts
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.processes.wiring import artifact_store, rooms
-from byokeep.settings import GROUPS, check_address, default_home, load, parse_bucket, shown, to_toml
+from byokeep.settings import GROUPS, NUMBER_SETTINGS, check_address, default_home, load, parse_bucket, shown, to_toml
 from tests.support.disk import on_disk
 
 KEY = "sk-ant-api03-" + "Zq8vT1nW4xY7" * 4
@@ -190,11 +190,19 @@ def test_networks_that_are_none_refuse(value: str) -> None:
     assert refused("bad_setting", **given).fields["setting"] == "lease_cidrs"
 
 
-@pytest.mark.parametrize("value", ["-1", "1.5", "many", "99999999", True])
+@pytest.mark.parametrize("value", ["-1", "1.5", "many", "99999999", "9" * 5000, True])
 def test_numbers_that_are_none_refuse(value: object) -> None:
     """A cap that can not be read is not "no cap"."""
     given: dict[str, object] = {"store_address": "https://bao.example.org", "store_calls_per_second": value}
     assert refused("bad_setting", **given).fields["setting"] == "store_calls_per_second"
+
+
+def test_what_cannot_be_switched_off_has_a_least_number() -> None:
+    """And each a largest."""
+    for name, (least, most) in NUMBER_SETTINGS.items():
+        for value in (least - 1, most + 1):
+            assert refused("bad_setting", **{name: value}).fields["setting"] == name
+    assert all(NUMBER_SETTINGS[name][0] for name in ("approval_hold_hours", "kek_rotation_days", "backup_keep"))
 
 
 @pytest.mark.parametrize("given", [{"lease_cidrs": "10.0.0.0/8"}, {"store_calls_per_second": 5}])
