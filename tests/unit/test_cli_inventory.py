@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ def test_what_differs_or_is_not_known_is_no_success(monkeypatch: pytest.MonkeyPa
     found = {"result": result, "items": [], "apps": [], "keys": [], "orphans": [], "findings": [], "checked": []}
     monkeypatch.setattr(key, "call", lambda *_: None)
     monkeypatch.setattr(key, "run", lambda _: found)
-    monkeypatch.setattr(key, "session", lambda: SimpleNamespace(as_json=True))
-    monkeypatch.setattr(key, "show", printed.append)
+    monkeypatch.setattr(key, "tell_all", lambda document, *_: printed.append(document))
     assert key.inventory(fresh=False) == code
     assert printed == [found]

@@ -10,7 +10,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, run, tell
 from byokeep.cli.names import Client
-from byokeep.cli.terminal import again, say
+from byokeep.cli.terminal import FOUND, again, say
 from byokeep.cli.times import moment
 from byokeep.core.errors import Rejected
 from byokeep.core.next_steps import of_alert
@@ -19,7 +19,6 @@ app: Final = App(name="alert")
 Severity = Literal["critical", "warning", "info"]
 _COLUMNS: Final = ("id", "severity", "reason", "count", "opened_at", "acknowledged_by", "client_id", "object_id")
 _HISTORY: Final = ("id", "severity", "reason", "count", "opened_at", "closed_at", "closed_by", "client_id", "object_id")
-_OPEN_CRITICAL: Final = 1  # as `leaks` says that something was found
 
 
 @app.command(name="list")
@@ -44,7 +43,7 @@ def list_(*, client: Client | None = None, reason: str | None = None, severity: 
     if reply["more"]:
         steps.append(f"There are {reply['more']} more. To see them, filter by --reason, or close some.")
     tell(found, title="Alerts", note="\n".join(steps), columns=_COLUMNS)
-    return _OPEN_CRITICAL if any(one["severity"] == "critical" for one in found) else 0
+    return FOUND if any(one["severity"] == "critical" for one in found) else 0
 
 
 @app.command(name="show")

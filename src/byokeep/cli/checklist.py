@@ -18,12 +18,11 @@ from cyclopts import App
 
 from byokeep.cli.api import Listing, call, ids_of, names, run, tell, tell_all, web_url
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import again, clean, say
-from byokeep.core.errors import Rejected, Unavailable, refusing
+from byokeep.cli.terminal import CLEAN, FOUND, UNKNOWN, again, clean, say
+from byokeep.core.errors import Rejected, refusing
 
 app: Final = App(name="checklist")
 Kind = Literal["daily", "weekly", "monthly"]
-_FAILED: Final = 1
 _ITEMS: Final = ("item", "state", "code", "found")
 _DUE: Final = ("due_at", "state", "name", "client", "cause", "command")
 _ACCESS: Final = ("at", "event", "subject_id", "what", "client_id", "by", "readers")
@@ -147,8 +146,8 @@ def _fill(kind: Kind, page: Path | None) -> int:
         Listing(items, f"{kind.capitalize()} checklist, {found['period']}", _ITEMS, "\n".join(steps)),
     )  # fmt: skip
     if any(one["state"] == "failed" for one in bad):
-        return _FAILED
-    return Unavailable.exit_code if bad or not items else 0
+        return FOUND
+    return UNKNOWN if bad or not items else CLEAN
 
 
 def _figures(figures: Mapping[str, object]) -> str:

@@ -23,15 +23,13 @@ from byokeep.cli import env_vercel
 from byokeep.cli.api import run
 from byokeep.cli.intake import read_secret
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import session, show
+from byokeep.cli.terminal import CLEAN, FOUND, STATES, UNKNOWN, show_all
 from byokeep.cli.times import moment
 from byokeep.core.errors import Rejected
 from byokeep.envcheck.check import NEXT_STEPS, EnvFinding, EnvPolicy, findings, read_policy, unread_values
 from byokeep.envcheck.sources import MOST, Collected, read_file
 from byokeep_redact.sarif import log
 
-CLEAN, FOUND, UNKNOWN = 0, 1, 4
-_STATES: Final = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}
 _POLICY_FILE: Final = Path("byokeep-env.toml")
 app: Final = App(name="env")
 
@@ -91,7 +89,7 @@ def check(
         keep(json.dumps(_sarif(found, unread), indent=1).encode() + b"\n")
     code = FOUND if found else UNKNOWN if unread else CLEAN
     told = {True: "on", False: "not on", None: "unknown"}[settled] if project else "not looked at"
-    totals = {"state": _STATES[code], "found": len(found), "unknown": len(unread),
+    totals = {"state": STATES[code], "found": len(found), "unknown": len(unread),
               "variables": sum(not one.text for one in collected.variables),
               "without_value": unread_values(collected.variables), "sensitive_policy": told}  # fmt: skip
     _print(found, unread, totals)
@@ -135,18 +133,12 @@ def _ask(collected: Collected, project: str, team: str, token_fd: int | None) ->
 
 
 def _print(found: Sequence[EnvFinding], unread: Sequence[tuple[str, str]], totals: dict[str, Any]) -> None:
-    if session().as_json:
-        rows = [asdict(one) | {"next_step": NEXT_STEPS[one.code]} for one in found]
-        show({**totals, "findings": rows, "unreadable": [{"source": one, "reason": why} for one, why in unread]})
-        return
+    told = [asdict(one) | {"next_step": NEXT_STEPS[one.code]} for one in found]
     rows = [{"variable": one.variable, "finding": one.code, "by": one.why, "where": _place(one)} for one in found]
     steps = [{"finding": code, "next": NEXT_STEPS[code]} for code in dict.fromkeys(one.code for one in found)]
     unknown = [{"source": one, "reason": why} for one, why in unread]
-    tables = {"Found": rows, "What to do": steps, "Not known": unknown}
-    for title, rows in tables.items():
-        if rows:
-            show(rows, title=title)
-    show(totals, title="Environment")
+    show_all({**totals, "findings": told, "unreadable": unknown}, ("Found", rows), ("What to do", steps),
+             ("Not known", unknown), ("Environment", totals))  # fmt: skip
 
 
 def _place(one: EnvFinding) -> str:

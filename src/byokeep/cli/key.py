@@ -325,10 +325,7 @@ def used_(ref: Key, *, since: str = "24h", until: str | None = None, limit: int 
     """
     params = {"since": moment(since), "until": moment(until), "limit": limit or None}
     found = run(call("GET", f"/v1/refs/{ref}/used", params=params))
-    if session().as_json:
-        show(found)
-    else:
-        used(str(ref), found, since=since)
+    used(str(ref), found, since=since)
 
 
 @app.command
@@ -401,20 +398,14 @@ def inventory(*, fresh: bool = True) -> int:
         fresh: Have workers compare the places of browser profiles now, instead of showing their last comparison.
     """
     found = run(_compared() if fresh else call("GET", "/v1/inventory"))
-    if session().as_json:
-        show(found)
-    else:
-        show(found["items"], title="Inventory", columns=_INVENTORY)
-        for rows, title in (
-            (found["apps"], "Secrets of our apps"),
-            (found["keys"], "Keys of browser profiles"),
-            (found["orphans"], "Stored without a record: a sweep ends what was cut off, `byokeep key purge` the rest"),
-            (found["findings"], "Rows, records and blobs of profiles that differ"),
-            ([one for one in found["checked"] if one["check"] == "unknown"], "Not compared"),
-        ):
-            if rows:
-                say("")
-                tell(rows, title=title)
+    tell_all(
+        found, Listing(found["items"], "Inventory", _INVENTORY), Listing(found["apps"] or None, "Secrets of our apps"),
+        Listing(found["keys"] or None, "Keys of browser profiles"),
+        Listing(found["orphans"] or None, "Stored without a record: a sweep ends what was cut off, `byokeep key purge`"
+                " the rest"),
+        Listing(found["findings"] or None, "Rows, records and blobs of profiles that differ"),
+        Listing([one for one in found["checked"] if one["check"] == "unknown"] or None, "Not compared"),
+    )  # fmt: skip
     ends = {"match": 0, "findings": Integrity.exit_code}
     return ends.get(str(found["result"]), Unavailable.exit_code)
 

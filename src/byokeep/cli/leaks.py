@@ -32,7 +32,7 @@ from yarl import URL
 from byokeep.cli.api import call, own_token, run, stack, web_url
 from byokeep.cli.intake import drain, read_secret
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import busy, clean, err, fail, say, session, show
+from byokeep.cli.terminal import CLEAN, FOUND, STATES, UNKNOWN, busy, clean, err, fail, say, session, show_all
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.wire.transport import TooLarge, Transport, read_body
@@ -65,9 +65,7 @@ async def fetch_fingerprints(*, token: Secret | None = None) -> tuple[Secret, in
         return Secret(json.dumps(reply["fingerprints"]).encode()), len(reply["unknown"])
 
 
-CLEAN, FOUND, UNKNOWN = 0, 1, 4
 _MOST_DOCUMENT: Final = 256 << 20  # bytes
-_STATES: Final = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}
 app: Final = App(name="leaks")
 
 
@@ -174,7 +172,7 @@ def _record(
     if nothing was found."""
     searched = [platform.node(), sorted(map(os.path.abspath, paths)), sorted(exclude or ())]
     digest = hashlib.sha256(json.dumps(searched).encode()).hexdigest()
-    said = {"result": _STATES[result.code], "sources": result.report.sources_scanned, "found": len(result.new),
+    said = {"result": STATES[result.code], "sources": result.report.sources_scanned, "found": len(result.new),
             "unknown": len(result.report.unreadable) + len(result.unsure), "live": live, "excluded": excluded,
             "known": len(result.known), "digest": digest}  # fmt: skip
     try:
@@ -250,24 +248,17 @@ def _print(result: _Result, excluded: int, withheld: int, *, live: bool) -> None
               "not_shown": report.findings_dropped, "files": report.sources_scanned, "bytes": report.bytes_scanned,
               "excluded": excluded, "withheld": withheld, "live_values": live,
               "not_looked_for": result.unsure}  # fmt: skip
-    state = _STATES[result.code]
-    if session().as_json:
-        rows = [{"source": one.source, "line": one.line or None, "offset": one.offset, "rule": one.label,
-                 "kind": one.kind, "encoding": one.encoding, "fingerprint": one.fingerprint}
-                for one in result.new]  # fmt: skip
-        show({"state": state, **totals, "findings": rows, "unreadable": unread, "stale_entries": stale})
-        return
+    scan = {"state": STATES[result.code], **totals}
+    rows = [{"source": one.source, "line": one.line or None, "offset": one.offset, "rule": one.label,
+             "kind": one.kind, "encoding": one.encoding, "fingerprint": one.fingerprint}
+            for one in result.new]  # fmt: skip
     kinds = Counter(row["type"] for row in found)
     counts = [{"type": name, "found": count} for name, count in kinds.most_common()]
-    _tables(("Found, by type", counts if len(found) > len(counts) else []))
-    _tables(("Found", found), ("Not read", unread), ("In the baseline, but no longer found", stale))
-    show({"state": state, **totals}, title="Scan")
-
-
-def _tables(*tables: tuple[str, list[dict[str, Any]]]) -> None:
-    for title, rows in tables:
-        if rows:
-            show(rows, title=title)
+    show_all(
+        scan | {"findings": rows, "unreadable": unread, "stale_entries": stale},
+        ("Found, by type", counts if len(found) > len(counts) else []), ("Found", found), ("Not read", unread),
+        ("In the baseline, but no longer found", stale), ("Scan", scan),
+    )  # fmt: skip
 
 
 @app.command
@@ -299,14 +290,11 @@ def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
     found = [{"source": one.source, "offset": one.offset, "encoding": one.encoding} for one in report.findings]
     unread = [{"source": one.source, "reason": one.reason, "state": "unknown"} for one in report.unreadable]
     code = FOUND if found else CLEAN if report.clean else UNKNOWN
-    state = _STATES[code]
+    state = STATES[code]
     totals = {"state": state, "sources": report.sources_scanned, "bytes": report.bytes_scanned,
               "processes_of_others": report.denied}  # fmt: skip
-    if session().as_json:
-        show({**totals, "findings": found, "unreadable": unread})
-        return code
-    _tables(("Found", found), ("Not read", unread))
-    show({"state": state, "found": len(found), "unreadable": len(unread), **totals}, title="Sweep")
+    show_all({**totals, "findings": found, "unreadable": unread}, ("Found", found), ("Not read", unread),
+             ("Sweep", {"state": state, "found": len(found), "unreadable": len(unread), **totals}))  # fmt: skip
     return code
 
 
@@ -341,10 +329,8 @@ def pack() -> int:
     rows = [{"place": one.name, "looked_at": one.looked_at, "found": one.found, "unknown": one.unknown,
              "state": one.verdict} for one in places]  # fmt: skip
     details = [{"place": one.name, "detail": detail} for one in places for detail in one.details]
-    if session().as_json:
-        show({"state": verdict, "places": rows, "details": details})
-    else:
-        _tables(("Leak pack", rows), ("Details", details))
+    document = {"state": verdict, "places": rows, "details": details}
+    show_all(document, ("Leak pack", rows), ("Details", details))
     return int(exits[verdict])
 
 

@@ -40,6 +40,9 @@ _GAP: Final = 2  # blanks between columns
 _LEAST_LAST: Final = 30  # columns of the terminal in which the last column of a table may still be wrapped
 _LEAST_VALUE: Final = 40  # columns in which prose may still be wrapped behind a name
 _UNBOUNDED: Final = 100_000
+# Exit codes of whatever looks for something: a finding outweighs what could not be read.
+CLEAN, FOUND, UNKNOWN = 0, 1, 4
+STATES: Final = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}
 LIMITS: Final = frozenset({100, 200, 500, 1000})  # at which lists of the server end
 _UNIT: Final = re.compile(r"`[^`\n]*`\S*|\S+")  # of prose: a command in backticks stays whole
 _SHELL_LINES: Final = ("export ", "(printf ")  # what is pasted whole or not at all
@@ -171,6 +174,13 @@ def show(data: Any, *, title: str = "", columns: Sequence[str] = (), note: str =
         _rows(data, columns or tuple(data[0]))
     if note:
         say(note)
+
+
+def show_all(document: Any, *tables: tuple[str, Any]) -> None:
+    """Print one document for programs; for people, each after its title, those tables that hold anything."""
+    for title, rows in [("", document)] if session().as_json else tables:
+        if rows:
+            show(rows, title=title)
 
 
 def facts(report: Any) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _number(row: Mapping[str, Any], name: str) -> str:
 def used(ref: str, found: Mapping[str, Any], *, since: str) -> None:
     """Print what used a key."""
     rows = [one | {"tool": one["tool"] or _reads(one), "by": one["runner_id"]} for one in found["uses"]]
-    tell(rows, title="Uses", columns=("at", "what", "by", "outcome", "tool", "job_id"))
+    tell(rows, title="Uses", columns=("at", "what", "by", "outcome", "tool", "job_id"), whole=found)
     gaps(found["gaps"])
     if found["left"]:
         onward = again(f"key used {ref} --since {since} --until {found['next']}")
