@@ -29,6 +29,7 @@ from byokeep.process import is_held
 from byokeep.settings import check_address
 
 T = TypeVar("T")
+Fields = Mapping[str, object]
 _KINDS: Final = {
     "open-requests": "request", "approvals": "request",
     "logins": "client", "proof": "client", "evidence": "procedure", "sops": "procedure",
@@ -141,8 +142,8 @@ async def call(method: str, path: str, **sent: Any) -> Any:
 
 
 async def fetch(
-    method: str, path: str, *, body: Any = None, raw: Secret | None = None, token: Secret | None = None,
-    anonymous: bool = False, params: Mapping[str, object] | None = None, at: str = "",
+    method: str, path: str, *, body: Fields | None = None, raw: Secret | None = None, token: Secret | None = None,
+    anonymous: bool = False, params: Fields | None = None, at: str = "",
     ca_file: str = "web_ca_file", within_s: float = _ANSWER_S, take: Callable[[bytes], object] | None = None,
 ) -> bytes:  # fmt: skip
     """Call the server and return the reply's bytes as they came.
@@ -150,7 +151,7 @@ async def fetch(
     Args:
         method: HTTP method.
         path: Path of the route.
-        body: JSON body; ids as they are.
+        body: Members of the JSON body, without what is None; ids as they are.
         raw: Secret to send as the whole body.
         token: A token other than the caller's own.
         anonymous: Send no token.
@@ -175,8 +176,7 @@ async def fetch(
     within = _AT_ONCE_S if at else within_s
     timeout = aiohttp.ClientTimeout(total=None if take else within, connect=3, sock_read=within)
     try:
-        asked = {name: str(given) for name, given in (params or {}).items() if given is not None}
-        url = URL(base + path).update_query(asked)
+        url = URL(base + path).update_query({name: str(value) for name, value in _given(params or {}).items()})
         async with (
             Transport(socket, ca_file=session().settings.file(ca_file)) as http,
             http.request(method, url, headers=headers, within=timeout, data=data) as reply,
@@ -207,14 +207,18 @@ def _no_answer(*, sent: bool, acts: bool) -> Unavailable:
     return Unavailable("server_did_not_answer" if sent else "server_unreachable", next_step=step)
 
 
-def _sent(body: Any, raw: Secret | None, token: Secret | None) -> tuple[bytes | None, dict[str, str]]:
+def _sent(body: Fields | None, raw: Secret | None, token: Secret | None) -> tuple[bytes | None, dict[str, str]]:
     """Return what is sent, and its headers."""
     headers = {} if token is None else {"Authorization": "Bearer " + token.reveal().decode()}
     if raw is not None:
         return raw.reveal(), headers | {"Content-Type": "application/octet-stream"}
     if body is not None:
-        return json.dumps(body, default=str).encode(), headers | {"Content-Type": "application/json"}
+        return json.dumps(_given(body), default=str).encode(), headers | {"Content-Type": "application/json"}
     return None, headers
+
+
+def _given(fields: Fields) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _refusal(status: int, content: bytes, path: str, body: Any) -> ByokeepError:

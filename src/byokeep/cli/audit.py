@@ -182,7 +182,7 @@ def export(file: Path, *, client: Client | None = None) -> None:
         file: A new file for the records; an existing file is never overwritten.
         client: Whose chain; default: the platform's.
     """
-    fetch_to(file, "POST", "/v1/audit/export", body={"client_id": str(client)} if client else {})
+    fetch_to(file, "POST", "/v1/audit/export", body={"client_id": client})
 
 
 @app.command

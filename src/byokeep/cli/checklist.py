@@ -100,7 +100,7 @@ def sign(kind: Kind, *, seen: str, ticket: list[str] | None = None, period: str 
         date.fromisoformat(period or "2026-01-01")
     if not all(tickets.values()):
         raise Rejected("bad_ticket", next_step="Write each as ITEM=TICKET, such as leak_scan=OPS-12.")
-    body = {"checklist": kind, "seen": seen, "tickets": tickets} | ({"period": period} if period else {})
+    body = {"checklist": kind, "seen": seen, "tickets": tickets, "period": period or None}
     signed = run(call("POST", "/v1/checklists/sign", body=body))
     tell({name: signed[name] for name in ("checklist", "period", "signed_at", "signed_by", "digest")}, title="Signed")
 

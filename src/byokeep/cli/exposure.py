@@ -70,11 +70,9 @@ def report(
     keep = None if file is None else new_file(file)
     body: dict[str, Any] = {
         "client_id": client, "ref_id": key, "account_id": account, "profile_id": profile, "incident_id": incident,
-        "since": moment(since), "until": moment(until),
+        "since": moment(since), "until": moment(until), "any_span": any_span,
+        "provider_usage": provider_usage and _figures(provider_usage),
     }  # fmt: skip
-    body = {name: given for name, given in body.items() if given is not None} | {"any_span": any_span}
-    if provider_usage is not None:
-        body["provider_usage"] = _figures(provider_usage)
     made = run(call("POST", "/v1/exposure", body=body))
     if keep is not None:
         keep(made["envelope"].encode())

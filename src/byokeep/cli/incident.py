@@ -67,11 +67,12 @@ def open_(
     named = [(what, one) for what, one in (("key", key), ("account", account), ("profile", profile)) if one]
     if len(named) > 1:
         raise Rejected("object_missing", next_step="Name one of --key, --account and --profile.")
-    body = {"kind": kind, "severity": severity, "noticed_at": moment(noticed), "began_at": moment(since)}
-    if named:
-        body |= {"object_kind": named[0][0], "object": str(named[0][1])}
-    body["client_id"] = None if client is None else str(client)
-    _told(run(call("POST", "/v1/incidents", body={name: one for name, one in body.items() if one is not None})))
+    what, one = named[0] if named else (None, None)
+    body: dict[str, object] = {
+        "kind": kind, "severity": severity, "noticed_at": moment(noticed), "began_at": moment(since),
+        "object_kind": what, "object": one, "client_id": client,
+    }  # fmt: skip
+    _told(run(call("POST", "/v1/incidents", body=body)))
 
 
 @app.command(name="list")

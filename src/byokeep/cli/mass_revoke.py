@@ -22,7 +22,7 @@ _COLUMNS: Final = ("state", "cause", "client_id", "provider", "kind", "object_id
 def start(
     *, provider: ApiProvider | Platform | None = None, runner: Machine | None = None, since: str | None = None,
     until: str | None = None, client: Client | None = None, reason: str = "suspected_breach",
-    incident: UUID | None = None,     dry_run: Annotated[bool, Parameter(negative=())] = False,
+    incident: UUID | None = None, dry_run: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:  # fmt: skip
     """Cut off all matching keys and accounts at once, and have workers end each one at its provider.
 
@@ -46,12 +46,10 @@ def start(
         incident: The incident that it is for.
         dry_run: List what would be cut off, and change nothing.
     """
-    given: dict[str, Any] = {
+    body: dict[str, Any] = {
         "provider": provider, "runner_id": runner, "since": moment(since), "until": moment(until), "client_id": client,
-        "incident_id": incident,
-        "reason": reason,
+        "incident_id": incident, "reason": reason,
     }  # fmt: skip
-    body = {name: one for name, one in given.items() if one is not None}
     if dry_run:
         found = run(call("POST", "/v1/mass-revocations/preview", body=body))
         note = f"Nothing was changed. {len(found['targets'])} would be cut off, and {found['jobs']} open jobs ended."

@@ -328,8 +328,7 @@ def change(
         client: All clients from now on; they replace the present ones.
         all_clients: Whether the subject works for every client.
     """
-    given = {"roles": role or None, "clients": client or None, "state": state, "all_clients": all_clients}
-    body = {name: value for name, value in given.items() if value is not None}
+    body = {"roles": role or None, "clients": client or None, "state": state, "all_clients": all_clients}
     changed = _made(run(call("PATCH", f"/v1/operators/{subject}", body=body)))
     if changed is not None:
         undo = again(f"operator change {changed['id']} --state active")

@@ -60,7 +60,7 @@ def due(
     if signed is not None:
         if file is not None:
             raise Rejected("one_file", next_step="Give --csv or --signed: each is a list of its own moment.")
-        fetch_to(signed, "POST", "/v1/due/sign", body={name: given for name, given in params.items() if given})
+        fetch_to(signed, "POST", "/v1/due/sign", body=params)
         return
     found = run(call("GET", "/v1/due", params=params))
     if keep is not None:

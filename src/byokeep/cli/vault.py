@@ -49,8 +49,7 @@ def open_(
     """
     if (client is None) != everybody:
         raise Rejected("scope_missing", next_step="Give --client C, or --everybody.")
-    given = {"everybody": everybody, "cause": cause, "client_id": client, "since": moment(since)}
-    body = {name: value for name, value in given.items() if value is not None}
+    body = {"everybody": everybody, "cause": cause, "client_id": client, "since": moment(since)}
     _told(run(call("POST", "/v1/vault-incidents", body=body)))
 
 
