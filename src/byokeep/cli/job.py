@@ -23,8 +23,8 @@ from byokeep.cli.names import Client, Machine, RunningJob
 from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.client.http import Broker
-from byokeep.client.settings import read_token
-from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable, refusing
+from byokeep.client.job import dispatched
+from byokeep.core.errors import ByokeepError, NotFound, Rejected, Unavailable, refusing
 from byokeep.process import adopt_orphans, below, child_setup, clean_environment
 
 app: Final = App(name="job")
@@ -338,20 +338,15 @@ _TEMPLATE: Final = ("name", "secrets", "platforms", "lanes", "runner_id", "set_a
 
 def _dispatched(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """Call the broker as the dispatcher."""
-    settings = client_settings()
-    if settings.dispatcher_token_file is None:
-        raise Denied("no_dispatcher_token", next_step="Name a dispatcher's token file.")
-    token = read_token(settings.dispatcher_token_file)
 
     async def asked() -> Any:
-        broker = Broker(settings)
+        broker = Broker(client_settings())
         try:
-            return await broker.call(method, path, token, body)
+            return await dispatched(broker, method, path, body)
         finally:
             await broker.close()
 
-    with token:
-        return asyncio.run(asked())
+    return run(asked())
 
 
 @template.command(name="set")

@@ -492,14 +492,14 @@ class Keep:
 
     @asynccontextmanager
     async def _opened(self, path: str, body: dict[str, Any]) -> AsyncIterator[Job]:
-        job_id = _id(await self._dispatched(path, body))
+        job_id = _id(await dispatched(self._broker, "POST", path, body))
         try:
             async with self.attach(job_id) as job:
                 yield job
         finally:
             # If it cannot be closed now, it closes when its hour is over. anyio cancels again at each await, so it is
             # waited for once more before the connections go.
-            closing = asyncio.ensure_future(self._dispatched(f"/v1/jobs/{job_id}/close"))
+            closing = asyncio.ensure_future(dispatched(self._broker, "POST", f"/v1/jobs/{job_id}/close"))
             self._closing.add(closing)
             closing.add_done_callback(self._closed)
             with suppress(ByokeepError):
@@ -509,13 +509,6 @@ class Keep:
         self._closing.discard(closing)
         if not closing.cancelled():
             closing.exception()  # it is looked at
-
-    async def _dispatched(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Make a call as the dispatcher."""
-        if self._settings.dispatcher_token_file is None:
-            raise Denied("no_dispatcher_token", next_step="Give a dispatcher's token file, or attach to a job.")
-        with read_token(self._settings.dispatcher_token_file) as dispatcher:
-            return await self._broker.call("POST", path, dispatcher, body)
 
     async def schedule(
         self, *, client: UUID | str, effect: str, platform: str, account: str, key: str, due_at: datetime,
@@ -542,7 +535,7 @@ class Keep:
             "client_id": str(client), "platform": platform, "account": account, "lane": lane, "effect": effect,
             "idempotency_key": key, "due_at": due_at.isoformat(),
         }  # fmt: skip
-        return _id(await self._broker.persist(lambda: self._dispatched("/v1/effects/scheduled", body)))
+        return _id(await self._broker.persist(lambda: dispatched(self._broker, "POST", "/v1/effects/scheduled", body)))
 
     @asynccontextmanager
     async def attach(self, job_id: UUID | str) -> AsyncIterator[Job]:
@@ -575,6 +568,16 @@ class Keep:
             raise Unavailable("keep_not_open", next_step="Use `async with Keep.from_settings() as keep`.")
         token = self._runner
         return lambda: self._broker.call(method, path, token)
+
+
+async def dispatched(
+    broker: Broker, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """Make a call as the dispatcher. Raises Denied(``no_dispatcher_token``), and as :meth:`Broker.call`."""
+    if (file := broker.settings.dispatcher_token_file) is None:
+        raise Denied("no_dispatcher_token", next_step="Give a dispatcher's token file, or attach to a job.")
+    with read_token(file) as token:
+        return await broker.call(method, path, token, body)
 
 
 def _id(reply: dict[str, Any], name: str = "id") -> UUID:
