@@ -65,6 +65,10 @@ _PAUSE_S: Final = 0.2  # before the second attempt at what did not start; each p
 _LONGEST_PAUSE_S: Final = 10.0
 _PART_PAUSE_S: Final = 1.0  # the longest for store and database: a kill that made room waits for them, for 8 s in all
 _OWN_ONE: Final = "Give a directory that you own with --home. See that its disk has room and can be written to."
+_STARTS_NOTHING: Final = {  # a file in a home -> why no stack starts there
+    RESTORING: ("restore_unfinished", "A restore was interrupted here. Run it again: it starts over."),
+    DRILL: ("home_of_a_drill", "A recovery drill's home starts nothing else. Restore the backup into another home."),
+}
 Say = Callable[[str], None]
 
 
@@ -250,16 +254,10 @@ class Stack:
             os.close(lock)
             step, pid = "Stop that process first, or use another --home.", int(holder) if holder.isdigit() else 0
             raise Conflict("already_running", next_step=step, pid=pid) from None
-        if (home / RESTORING).exists():
-            os.close(lock)
-            step = "A restore was interrupted here. Run it again: it starts over."
-            raise Conflict("restore_unfinished", next_step=step)
-        if (home / DRILL).exists():
-            os.close(lock)
-            step = (
-                "This is the home of a recovery drill, which starts nothing else. Restore the backup into another home."
-            )
-            raise Conflict("home_of_a_drill", next_step=step)
+        for mark, (code, step) in _STARTS_NOTHING.items():
+            if (home / mark).exists():
+                os.close(lock)
+                raise Conflict(code, next_step=step)
         with contextlib.suppress(ByokeepError, OSError):  # the doctor names it
             drill_place.clear(home.absolute())
         os.ftruncate(lock, 0)
