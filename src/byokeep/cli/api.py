@@ -243,10 +243,8 @@ def no_such(what: str) -> str:
 
 def _asked_for(path: str, body: object) -> str:
     """Return what the id in a path, or else in the body, stands for."""
-    kinds = {part: what for part, what in _KINDS.items() if f"/{part}/" in path}
-    if kinds:
-        return next(iter(kinds.values()))
-    return "client" if isinstance(body, dict) and "client_id" in body else ""
+    otherwise = "client" if isinstance(body, dict) and "client_id" in body else ""
+    return next((what for part, what in _KINDS.items() if f"/{part}/" in path), otherwise)
 
 
 def _document(content: bytes) -> Any:

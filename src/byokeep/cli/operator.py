@@ -170,14 +170,10 @@ def whoami() -> None:
         notes.append(f"Linked to an account at the OpenID provider since {clean(since)}. To end the link: {step}")
     if found["approvals_held"]:
         notes.append(_held(found))
-    if session().as_json:
-        show(found)
-        return
-    shown = {name: found.get(name) for name in ("id", "name", "roles", "clients", "held_until")}
+    names = ("id", "name", "roles", "clients", *(["held_until"] if found["approvals_held"] else []))
+    shown = {name: found.get(name) for name in names}
     shown["clients"] = "all clients" if found["clients"] is None else found["clients"]
-    if not found["approvals_held"]:
-        shown.pop("held_until")
-    show(shown, title="You", note="\n".join(notes))
+    tell(shown, title="You", note="\n".join(notes), whole=found, known={})
 
 
 def _held(found: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -292,24 +292,19 @@ def _origin(keys: checkpoint.PublicKeys) -> str:
 
 def _lines(paths: Sequence[Path]) -> Iterator[bytes]:
     for path in paths:
-        try:
-            with path.open("rb") as file:
-                yield from file
-        except OSError:
-            raise _unreadable(path) from None
+        with _reading(path), path.open("rb") as file:
+            yield from file
 
 
 def _head(path: Path, size: int = HEAD) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(size)
-    except OSError:
-        raise _unreadable(path) from None
+    with _reading(path), path.open("rb") as file:
+        return file.read(size)
 
 
-def _unreadable(path: Path) -> Rejected:
+def _reading(path: Path) -> AbstractContextManager[None]:
     name = "".join(one if one.isprintable() else "?" for one in str(path))
-    return Rejected("unreadable_file", next_step=f"{name} cannot be read. Give files that exist and that you may read.")
+    step = f"{name} cannot be read. Give files that exist and that you may read."
+    return refusing("unreadable_file", Rejected, on=OSError, next_step=step)
 
 
 def _read(path: Path, wanted: Kind | None = None) -> bytes:
