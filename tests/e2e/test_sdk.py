@@ -246,7 +246,7 @@ async def test_a_value_that_arrives_after_the_lease_ended_is_not_handed_out(
     """A read that was under way when the lease lapsed or was denied ends in a refusal; its value is wiped, not kept."""
     client = await ready(stand)
     arrived: list[Secret] = []
-    ends = [lambda lease: setattr(lease, "valid_until", 0.0), lambda lease: lease._end(Denied("switch_closed"))]
+    ends = [lambda lease: setattr(lease, "valid_until", 0.0), lambda lease: lease.stop(Denied("switch_closed"))]
     for end in ends:
         async with stand.keep(attempts=1) as keep, keep.job(client=client, **USE) as job:
 

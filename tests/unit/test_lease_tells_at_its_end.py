@@ -128,7 +128,7 @@ async def test_a_lease_is_told_of_while_its_process_lives_on(monkeypatch: pytest
     dead = str(uuid.uuid4())
     told.broker.tally.attempt(dead, denied._token, "openai", http.now() - http.TELL_AFTER_S)
     await closed.close()
-    denied._end(NotFound("not_found"))
+    denied.stop(NotFound("not_found"))
     while len(told.taken) < 3:
         await asyncio.sleep(0)
     assert {one["lease_id"] for one in told.taken} == {closed.id, denied.id, dead}

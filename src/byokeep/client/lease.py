@@ -99,16 +99,12 @@ class HeldLease:
     async def close(self) -> None:
         """End it: wipe every secret and stop renewing. Calling it twice is fine."""
         self._broker.view.release(self)
-        self._end(Denied("lease_closed"))
+        self.stop(Denied("lease_closed"))
         for waiting in list(self._renewals.values()):
             waiting.cancel()
         if self._beat is not None:
             await end(self._beat)
             self._beat = None
-
-    def stop(self, reason: Denied) -> None:
-        """End it for good, because somebody else engaged a kill switch."""
-        self._end(reason)
 
     async def renewed(self) -> str:
         """Return the id of a lease that holds, taking a new one if the current does not.
@@ -298,7 +294,7 @@ class HeldLease:
         try:
             reply = await self._broker.call("POST", f"/v1/jobs/{self._job_id}/leases", self._token)
         except Denied as error:
-            self._end(error)
+            self.stop(error)
             raise
         if self._over is not None:  # it ended while the answer was on its way
             raise self._over
@@ -350,7 +346,7 @@ class HeldLease:
                 self._prolong(asked_at + life_s)
         except Denied as error:
             if lease_id == self._id:
-                self._end(error)
+                self.stop(error)
         except ByokeepError:
             pass  # silence: life runs out by itself
 
@@ -359,7 +355,8 @@ class HeldLease:
         if self.holds and moment > self.valid_until:
             self._live_until(moment)
 
-    def _end(self, reason: ByokeepError) -> None:
+    def stop(self, reason: ByokeepError) -> None:
+        """End it for good: every secret is wiped, and whoever asks for one hears the first reason."""
         self._over = self._over or reason
         self.valid_until = 0.0
         self._broker.tally.over(self._id)
