@@ -6,6 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,7 +23,7 @@ from byokeep.client.http import Broker
 from byokeep.client.job import Job, Keep
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings
-from byokeep.core.errors import Conflict, Denied, Unavailable
+from byokeep.core.errors import Conflict, Denied, Rejected, Unavailable
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
 from byokeep.core.usage import CallResult
@@ -248,3 +250,24 @@ async def test_who_is_cut_off_at_the_end_leaves_no_task_and_no_connection(
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
     assert (closed.await_count, store.close.await_count) == (2, 1)
+
+
+async def test_a_host_that_only_dispatches_needs_no_runners_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It announces acts; whoever then wants to do a job there hears which file is missing."""
+    file = tmp_path / "dispatcher.token"
+    file.touch(0o600)
+    file.write_text(f"bkd_{'a' * 43}\n")
+    own = ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=tmp_path / "no", dispatcher_token_file=file)
+    async with Keep(own) as keep:
+        made = uuid4()
+        monkeypatch.setattr(keep._broker, "call", AsyncMock(return_value={"id": str(made)}))
+        act = {"effect": "publish", "platform": "x", "account": "acme", "key": "post-0001"}
+        assert await keep.schedule(client=uuid4(), due_at=datetime.now(UTC), **act) == made
+        with pytest.raises(Rejected, match="token_file_unreadable"):
+            async with keep.attach(made):
+                pass
+    with pytest.raises(Rejected, match="token_file_unreadable"):
+        async with Keep(replace(own, dispatcher_token_file=None)):
+            pass

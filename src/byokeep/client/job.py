@@ -16,6 +16,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -403,6 +404,7 @@ class Keep:
         self._broker = Broker(settings)
         self._runner: Secret | None = None
         self._runner_id = ""
+        self._entered = False
         self._closing: set[asyncio.Task[dict[str, Any]]] = set()
 
     @classmethod
@@ -419,7 +421,9 @@ class Keep:
         return "Keep()"
 
     async def __aenter__(self) -> Self:
-        self._runner = read_token(self._settings.runner_token_file)
+        self._entered = True
+        if self._settings.dispatcher_token_file is None or os.access(self._settings.runner_token_file, os.F_OK):
+            self._as_runner()  # a host that only dispatches has no runner's token
         return self
 
     async def __aexit__(
@@ -431,6 +435,7 @@ class Keep:
             try:
                 await self._broker.close()
             finally:
+                self._entered = False
                 if self._runner is not None:
                     self._runner.wipe()
                     self._runner = None
@@ -546,15 +551,14 @@ class Keep:
             Denied: It may not be done now.
             Unavailable: The broker cannot be reached.
         """
-        if self._runner is None:
-            raise Unavailable("keep_not_open", next_step="Use `async with Keep.from_settings() as keep`.")
+        runner = self._as_runner()
         found = await self._broker.persist(self._call("GET", f"/v1/jobs/{UUID(str(job_id))}"))
         # Custody outlives a kill: a renewal that is cut off midway would lose a one-time token.
         stopped_by = None if found.get("kind") == "custody" else _id(found, "client_id")
-        lease = HeldLease(self._broker, self._runner, _id(found), stopped_by)
+        lease = HeldLease(self._broker, runner, _id(found), stopped_by)
         try:
             await lease.open()
-            yield Job(_id(found), _id(found, "client_id"), self._broker, self._runner, lease)
+            yield Job(_id(found), _id(found, "client_id"), self._broker, runner, lease)
         finally:
             await lease.close()
 
@@ -564,10 +568,15 @@ class Keep:
         return self._runner_id
 
     def _call(self, method: str, path: str) -> Any:
-        if self._runner is None:
-            raise Unavailable("keep_not_open", next_step="Use `async with Keep.from_settings() as keep`.")
-        token = self._runner
+        token = self._as_runner()
         return lambda: self._broker.call(method, path, token)
+
+    def _as_runner(self) -> Secret:
+        if not self._entered:
+            raise Unavailable("keep_not_open", next_step="Use `async with Keep.from_settings() as keep`.")
+        if self._runner is None:
+            self._runner = read_token(self._settings.runner_token_file)
+        return self._runner
 
 
 async def dispatched(
