@@ -7,9 +7,11 @@ import json
 import os
 import sys
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
@@ -690,3 +692,25 @@ def test_a_program_waits_for_no_names(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert asked == [f"/v1/clients/{ID}/suspend"]
     assert run(["client", "suspend", ID]) == 0
     assert asked[2:] == ["/v1/names"]
+
+
+def test_the_next_command_reaches_the_home_that_was_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a restore it starts what was restored and not another home; so do a kill's release and a dry run's end."""
+    manifest = SimpleNamespace(id=ID, made_at=datetime(2026, 3, 1, tzinfo=UTC))
+    done = SimpleNamespace(manifest=manifest, behind=None, again=0, missing=[], orphans=[], to_do=[])
+    host = SimpleNamespace(Brought=lambda **_: None, restore=AsyncMock(return_value=done))
+    monkeypatch.setattr("byokeep.cli.backup.harden", lambda: None)
+    monkeypatch.setattr("byokeep.cli.backup.load", lambda _: host)
+    monkeypatch.setattr("byokeep.cli.kill.call_kill", AsyncMock(return_value={"scope": f"client:{ID}"}))
+    monkeypatch.setattr(job, "_dispatched", lambda *_: {"id": ID})
+    home = ["--home", str(tmp_path / "new")]
+    keys = ["--identity-file", "a", "--seal-key-file", "b", "--recovery-key-file", "c"]
+    for words, then in (
+        (["backup", "restore", "FILE", *keys, "--checkpoints-lost"], "up"),
+        (["kill", "on", "--client", ID], "kill approve REQUEST"),
+        (["job", "dry-run", ID, "daily-post", "--rotation", ID], f"rotate resume {ID}"),
+    ):
+        assert run([*words, *home]) == 0
+        assert f": byokeep {then} --home {tmp_path / 'new'}\n" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from cyclopts import App
 from byokeep.cli.api import call, no_stack_here, no_such, run, stack, tell
 from byokeep.cli.choices import ApiProvider, Effect, Lane, OAuthPlatform, Platform
 from byokeep.cli.names import Client, Machine, RunningJob
-from byokeep.cli.terminal import err, say, session
+from byokeep.cli.terminal import again, err, say, session
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.client.http import Broker
 from byokeep.client.job import dispatched
@@ -407,4 +407,5 @@ def dry_run(client: Client, template: str, *, rotation: UUID) -> None:
     """
     body = {"client_id": str(client), "template": template, "rotation": str(rotation)}
     tell(_dispatched("POST", "/v1/jobs/dry-runs", body), title="Job")
-    say(f"Its runner attaches to the job. When the job has ended: byokeep rotate resume {rotation}")
+    step = again(f"rotate resume {rotation}", own_token=False)
+    say(f"Its runner attaches to the job. When the job has ended: {step}")
