@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import os
 import re
 import socket
 import subprocess
@@ -369,3 +370,26 @@ def test_a_descriptor_that_can_be_none_is_refused(
     (tmp_path / "FILE").write_text("nothing of note\n")
     assert run([*words[:-1], f"{words[-1]}={number}"]) == code
     assert "bad_descriptor" in said(capsys)
+
+
+@pytest.mark.parametrize(("words", "code"), [
+    (["client", "logo", ID, "FILE"], "file_unreadable"),
+    (["incident", "postmortem", ID, "--file", "FILE"], "file_unreadable"),
+    (["incident", "report", "--client", ID, "--provider-usage", "FILE"], "bad_figures"),
+])  # fmt: skip
+def test_a_file_without_an_end_is_refused(
+    words: list[str], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe that nobody writes to, a device, and figures of as many hours as there are in a thousand years."""
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "FILE"
+    os.mkfifo(place)
+    assert run(words) == 2
+    assert code in said(capsys)
+    place.unlink()
+    place.symlink_to("/dev/zero")
+    assert run(words) == 2
+    assert code in said(capsys)
+    place.unlink()
+    place.write_text("hour,model,requests\n1970-01-01T00:00:00Z,m,1\n2970-01-01T00:00:00Z,m,1\n")
+    assert run(words) == (2 if code == "bad_figures" else 4)

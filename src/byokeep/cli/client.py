@@ -14,6 +14,7 @@ from byokeep.cli.names import Client, said_of
 from byokeep.cli.terminal import again
 from byokeep.core.errors import ByokeepError, Rejected, refusing
 from byokeep.core.secret import Secret
+from byokeep.envcheck.sources import read_file
 
 app: Final = App(name="client")
 _COLUMNS: Final = ("id", "name", "state", "risk")
@@ -150,8 +151,8 @@ def logo(client: Client, file: Path | None = None) -> None:
     Args:
         file: At most 128 KiB and 1024 pixels each way, not interlaced. Everything but the picture is stripped.
     """
-    with refusing("file_unreadable", Rejected, on=OSError, next_step="Give a readable PNG file."):
-        raw = Secret(b"" if file is None else file.read_bytes())
+    with refusing("file_unreadable", Rejected, on=(OSError, ValueError), next_step="Give a readable PNG file."):
+        raw = Secret(b"" if file is None else read_file(file))
     tell(run(call("PUT", f"/v1/clients/{client}/logo", raw=raw)), title="Portal")
 
 

@@ -17,8 +17,10 @@ from byokeep.cli.terminal import again, say, session
 from byokeep.cli.times import moment
 from byokeep.cli.usage import WHY
 from byokeep.core.errors import Rejected, Unavailable, refusing
+from byokeep.envcheck.sources import read_file
 
 _MOST: Final = 1 << 22  # bytes of a file of figures
+_LONGEST: Final = timedelta(days=93)  # as far as usage is kept, and as a report may go back
 _WHY: Final = {
     **WHY,
     "devices_disagree": "the store's logs say different things",
@@ -86,14 +88,14 @@ def _figures(path: Path) -> list[dict[str, Any]]:
     step = "Give CSV with the header hour,model,requests; write an hour as 2026-01-31T12:00:00Z."
     found: dict[str, dict[datetime, int]] = {}
     with refusing("bad_figures", Rejected, on=(OSError, ValueError, KeyError, TypeError, csv.Error), next_step=step):
-        if path.stat().st_size > _MOST:
-            raise ValueError
-        for one in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+        for one in csv.DictReader(read_file(path, _MOST).decode().splitlines()):
             hours = found.setdefault(one["model"], {})
             hour = datetime.fromisoformat(moment(one["hour"]) or "")
             if hour in hours:
                 raise ValueError
             hours[hour] = int(one["requests"])
+            if hour - min(hours) > _LONGEST or max(hours) - hour > _LONGEST:
+                raise ValueError
     return [
         {"model": model, "since": min(hours).isoformat(), "requests": [hours.get(min(hours) + timedelta(hours=n))
          for n in range((max(hours) - min(hours)) // timedelta(hours=1) + 1)]}

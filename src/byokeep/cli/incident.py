@@ -20,6 +20,7 @@ from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import moment
 from byokeep.core.errors import ByokeepError, Rejected, refusing
+from byokeep.envcheck.sources import read_file
 from byokeep.process import harden
 
 Step = Literal[
@@ -223,10 +224,11 @@ def postmortem(incident: Incident, *, file: Path | None = None, link: str | None
 
 
 def _digest(file: Path) -> str:
-    with refusing("file_unreadable", Rejected, on=OSError, next_step="Give a readable file of 1 byte to 32 MB."):
-        if not 0 < file.stat().st_size <= _MOST_BYTES:
-            raise OSError
-        return sha256(file.read_bytes()).hexdigest()
+    step = "Give a readable file of 1 byte to 32 MB."
+    with refusing("file_unreadable", Rejected, on=(OSError, ValueError), next_step=step):
+        if not (content := read_file(file, _MOST_BYTES)):
+            raise ValueError
+        return sha256(content).hexdigest()
 
 
 @app.command(name="close")

@@ -137,14 +137,14 @@ def _printable(path: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in str(path))
 
 
-def read_file(path: Path) -> bytes:
-    """Return the content of a regular file. Raises OSError, and ValueError with a code."""
+def read_file(path: Path, most: int = MOST) -> bytes:
+    """Return the content of a regular file of at most so many bytes. Raises OSError, and ValueError with a code."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as opened:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise ValueError("not_a_regular_file")
-        data = opened.read(MOST + 1)
-    if len(data) > MOST:
+        data = opened.read(most + 1)
+    if len(data) > most:
         raise ValueError("too_large")
     return data
 
