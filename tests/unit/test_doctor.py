@@ -393,7 +393,7 @@ async def test_a_kill_process_that_is_there_must_be_well(tmp_path: Path, monkeyp
     assert (none.ok, "broker" in none.next_step) == (True, True)
     for status, body, code in ((503, '{"code": "not_ready"}', "not_ready"), (200, "hello", "not_ours")):
         async with answers(status, body) as url:
-            monkeypatch.setattr(doctor, "killswitch_url", lambda _, url=url: url)
+            monkeypatch.setattr(doctor.wiring, "killswitch_url", lambda _, url=url: url)
             red(await doctor._killswitch(settings, {}, embedded=False), code)
     monkeypatch.undo()
     (tmp_path / "killswitch.sock").touch()

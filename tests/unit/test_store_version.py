@@ -53,7 +53,7 @@ async def test_what_is_older_is_refused(version: str, tmp_path: Path, monkeypatc
     with pytest.raises(Rejected, match="openbao_too_old"):
         await provision(store, Secret(b"root"), Desired(installation_id=None), credentials_dir=tmp_path)  # type: ignore[arg-type]
     assert store.asked[1:] == ["sys/seal-status"]
-    monkeypatch.setattr(doctor, "store_http", lambda *_, **__: Store(version))
+    monkeypatch.setattr(doctor.wiring, "store_http", lambda *_, **__: Store(version))
     node = EmbeddedOpenBao(tmp_path)
     ready, stopped = AsyncMock(), AsyncMock()
     monkeypatch.setattr(embedded, "BaoHttp", lambda *_, **__: Store(version))

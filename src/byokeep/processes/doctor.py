@@ -51,21 +51,10 @@ from byokeep.kernel.worker_rounds import late_rounds
 from byokeep.operations.due import DueKind, ending
 from byokeep.operations.internal import EVERY_DAYS
 from byokeep.process import WORKER_READY, is_held
-from byokeep.processes import drill_place, hardening
+from byokeep.processes import drill_place, hardening, wiring
 from byokeep.processes.backup import backup_target
 from byokeep.processes.hardening import Service, weak
 from byokeep.processes.installation import local_tokens, must_be_bounded, ways_in
-from byokeep.processes.wiring import (
-    artifact_store,
-    database,
-    embedded_store,
-    killswitch_url,
-    limits,
-    login_file,
-    notifier,
-    store_audit_files,
-    store_http,
-)
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.tenancy.operators import BOOTSTRAP_S
 from byokeep.wire.address import parse_address
@@ -116,7 +105,8 @@ def _closed(name: str, error: OSError) -> ProbeOutcome:
 
 async def _killswitch(settings: Settings, found: Mapping[str, Any], *, embedded: bool) -> ProbeOutcome:
     """Whether the kill process answers; an installation on its own servers may do without it."""
-    url = settings.killswitch_url or str(found.get("killswitch_url", "")) or killswitch_url(settings) * (not embedded)
+    own = "" if embedded else wiring.killswitch_url(settings)
+    url = settings.killswitch_url or str(found.get("killswitch_url", "")) or own
     outcome = await _ready("killswitch", url, settings.file("killswitch_ca_file"))
     if outcome.code != "no_answer" or embedded or settings.killswitch_url or settings.killswitch_listen:
         return outcome
@@ -222,7 +212,7 @@ def _profiles(settings: Settings) -> Iterator[ProbeOutcome]:
 
 def _audit_files(settings: Settings) -> Iterator[ProbeOutcome]:
     """Whether the broker's host has the store's own logs: at least two devices."""
-    devices = store_audit_files(settings)
+    devices = wiring.store_audit_files(settings)
     if not devices and not _is_brokers(settings):
         return
     kinds = {device.rpartition("/")[2] for device in devices}
@@ -250,10 +240,10 @@ def _is_brokers(settings: Settings) -> bool:
 
 async def _root_token(db: Database, *, settings: Settings) -> ProbeOutcome:
     """Whether no root token is alive, by the store's logs since the installation was made."""
-    embedded = embedded_store(settings) if settings.embedded_store else None
+    embedded = wiring.embedded_store(settings) if settings.embedded_store else None
     markers = (embedded.root_live, embedded.unfinished) if embedded else ()
     [began] = await db.read(datetime, "installation_since", {})
-    return await asyncio.to_thread(hardening.root_token, store_audit_files(settings), markers, began)
+    return await asyncio.to_thread(hardening.root_token, wiring.store_audit_files(settings), markers, began)
 
 
 def _refresher(settings: Settings) -> Iterator[ProbeOutcome]:
@@ -295,7 +285,7 @@ def _worker(settings: Settings) -> Iterator[ProbeOutcome]:
 
 def _targets(settings: Settings, *, strict: bool) -> ProbeOutcome:
     """Whether anybody is told about alerts and about what is due."""
-    if names := notifier(settings).names():
+    if names := wiring.notifier(settings).names():
         return ok("notifications", to=", ".join(names))
     step = "Nobody is notified of alerts and due dates. Put NAME.url (mode 0600) with an address into"
     return weak(strict, "notifications", "nobody_told", f"{step} {settings.path('notify_dir')}")
@@ -304,7 +294,7 @@ def _targets(settings: Settings, *, strict: bool) -> ProbeOutcome:
 async def _bucket(settings: Settings) -> ProbeOutcome:
     """Whether the bucket of sealed profiles refuses a second object under one key."""
     try:
-        await artifact_store(settings).probe()
+        await wiring.artifact_store(settings).probe()
     except ByokeepError as error:
         return failed("artifact store", error.code, error.next_step)
     return ok("artifact store")
@@ -313,7 +303,7 @@ async def _bucket(settings: Settings) -> ProbeOutcome:
 async def _store(settings: Settings) -> ProbeOutcome:
     name = "secret store"
     try:
-        async with store_http(settings) as http:
+        async with wiring.store_http(settings) as http:
             reply = await http.request("GET", "sys/seal-status")
             version = await require_version(http)
     except ByokeepError as error:
@@ -370,7 +360,7 @@ def _logins(settings: Settings) -> Iterator[ProbeOutcome]:
     """How old this host's database logins are."""
     if settings.embedded_database:
         return
-    files = [file for role in ROLES if (file := login_file(settings, role)).exists()]
+    files = [file for role in ROLES if (file := wiring.login_file(settings, role)).exists()]
     if not files:
         yield ok("database logins", "They are yours: byokeep neither makes nor rotates any here (docs/runbook.md).")
         return
@@ -388,13 +378,13 @@ async def _database(settings: Settings) -> list[ProbeOutcome]:
     if settings.embedded_store and settings.embedded_database:
         looks["last recovery drill"] = _last_drill
     try:
-        if store_audit_files(settings) or _is_brokers(settings):
+        if wiring.store_audit_files(settings) or _is_brokers(settings):
             looks["root token"] = partial(_root_token, settings=settings)
-        async with asyncio.timeout(_WITHIN_S), database(settings, "byokeep_broker") as db:
+        async with asyncio.timeout(_WITHIN_S), wiring.database(settings, "byokeep_broker") as db:
             outcomes = [await _release(db, strict=strict)]
             for name, look in looks.items():
                 outcomes.append(await ask(name, partial(look, db), within=_WITHIN_S))
-            return [*outcomes, *await _tokens(db, limits(settings), embedded=settings.embedded_database)]
+            return [*outcomes, *await _tokens(db, wiring.limits(settings), embedded=settings.embedded_database)]
     except ByokeepError as error:
         return [failed("database", error.code, error.next_step)]
     except TimeoutError:

@@ -47,16 +47,8 @@ from byokeep.kernel.ports import CheckOutcome, Written
 from byokeep.sealing.transit import TransitKeys
 from byokeep.telemetry.log import FULL, get_log
 from byokeep.telemetry.spans import span
-from byokeep.wire.bao_http import (
-    BaoHttp,
-    destroy_versions,
-    keep_more,
-    live_versions,
-    read_identity,
-    read_secret,
-    record_from,
-    write_secret,
-)
+from byokeep.wire import bao_http
+from byokeep.wire.bao_http import BaoHttp
 from byokeep_redact.canary import Canary
 from byokeep_redact.engine import default
 from byokeep_redact.known import KnownValueRefused, Registration
@@ -132,21 +124,21 @@ class _Leased(ABC, Generic[Place]):
         """Destroy versions for good."""
         with span("custody_destroy", job=self._job.id, count=len(versions)):
             store, token, lease_id = await self._log_in(ref)
-            await destroy_versions(store, token, ref.path, versions, lease_id=lease_id)
+            await bao_http.destroy_versions(store, token, ref.path, versions, lease_id=lease_id)
 
     async def _versions(self, ref: Place) -> tuple[int, list[int]]:
         store, token, lease_id = await self._log_in(ref)
-        return await live_versions(store, token, ref.path, lease_id=lease_id)
+        return await bao_http.live_versions(store, token, ref.path, lease_id=lease_id)
 
     async def _read(self, ref: Place, version: int) -> Secret:
         with span("custody_read", job=self._job.id, version=version):
             store, token, lease_id = await self._log_in(ref)
-            return await read_secret(store, token, ref.path, version, lease_id)
+            return await bao_http.read_secret(store, token, ref.path, version, lease_id)
 
     async def _write(self, ref: Place, value: Secret, cas: int) -> Written:
         with span("custody_write", job=self._job.id, version=cas + 1):
             store, token, lease_id = await self._log_in(ref)
-            stored = await write_secret(store, token, ref.path, value, cas=cas, lease_id=lease_id)
+            stored = await bao_http.write_secret(store, token, ref.path, value, cas=cas, lease_id=lease_id)
             return Written(version=stored.version, request_id=stored.request_id)
 
     @abstractmethod
@@ -177,17 +169,18 @@ class LeasedValues(_Leased[SecretRef]):
     async def keep_more(self, ref: SecretRef) -> None:
         """Have the store keep more versions of a place."""
         store, token, lease_id = await self._log_in(ref)
-        await keep_more(store, token, ref.path, MOST_KEPT, lease_id=lease_id)
+        await bao_http.keep_more(store, token, ref.path, MOST_KEPT, lease_id=lease_id)
 
     async def app_secret(self, provider: Provider, login: str, version: int) -> Secret:
         """Return the secret of our own app at a login of the platform that the job is for."""
         store, token, _, _ = await self._job.lease.login(provider.value)
-        return self._noted(await read_secret(store, token, AppRef(provider, login).path, version, self._job.lease.id))
+        place = AppRef(provider, login).path
+        return self._noted(await bao_http.read_secret(store, token, place, version, self._job.lease.id))
 
     async def identity(self, ref: SecretRef) -> Secret:
         """Return an identity token of the client for the provider."""
         store, token, lease_id = await self._log_in(ref)
-        return await read_identity(store, token, identity_path(ref.client_id, ref.provider.value), lease_id)
+        return await bao_http.read_identity(store, token, identity_path(ref.client_id, ref.provider.value), lease_id)
 
     def _noted(self, value: Secret) -> Secret:
         with suppress(KnownValueRefused):  # too short, too plain or too long to search for; its shape is still searched
@@ -204,7 +197,7 @@ class LeasedValues(_Leased[SecretRef]):
 class _LeasedRecords(_Leased[ProfileRef]):
     async def read(self, ref: ProfileRef, version: int) -> bytes:
         """Return exactly this version; one that is gone is not found."""
-        return await record_from(self._read(ref, version))
+        return await bao_http.record_from(self._read(ref, version))
 
     async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
         """Write version ``cas + 1``."""
