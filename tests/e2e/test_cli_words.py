@@ -290,6 +290,17 @@ def test_hints_fit_the_terminal_and_can_be_copied(
     assert "--token-file" not in terminal.again("kill approve X", own_token=False)
 
 
+def test_every_command_that_is_said_reaches_the_same_home(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that a server or an error names are given the flags of this call as well, each of them once."""
+    terminal.current.set(terminal.TerminalSession(settings=Settings(), as_json=False, given={"home": "/srv/b"}))
+    terminal.say(f"Next: `byokeep rotate resume {ID} --accept soak_unknown`. See `byokeep kill on --help`.")
+    step = f"`byokeep alert list`, or `{terminal.again('alert close X')}`."
+    terminal.fail(Rejected("no_way", next_step=step), as_json=False)
+    said = capsys.readouterr().err
+    assert f"`byokeep rotate resume {ID} --accept soak_unknown --home /srv/b`. See `byokeep kill on --help`." in said
+    assert "`byokeep alert list --home /srv/b`, or `byokeep alert close X --home /srv/b`." in said
+
+
 def test_the_next_command_is_called_as_this_one_was(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -169,8 +169,8 @@ def restore(
         "missing": done.missing, "orphans": done.orphans, "to_do": done.to_do,
     }  # fmt: skip
     note = (
-        "Remove from this host what you brought, and keys/recovery-*.key of this home. Then go on with docs/runbook.md,"
-        f" backups and copies. Next: {again('up', own_token=False)}"
+        "Remove from this host what you brought, and keys/recovery-*.key of this home. Next: `byokeep up`, then"
+        " docs/runbook.md, backups and copies."
     )
     show(told, title="Restored", note=note)
     return Integrity.exit_code if done.missing else 0

@@ -407,5 +407,4 @@ def dry_run(client: Client, template: str, *, rotation: UUID) -> None:
     """
     body = {"client_id": str(client), "template": template, "rotation": str(rotation)}
     tell(_dispatched("POST", "/v1/jobs/dry-runs", body), title="Job")
-    step = again(f"rotate resume {rotation}", own_token=False)
-    say(f"Its runner attaches to the job. When the job has ended: {step}")
+    say(f"Its runner attaches to the job. When the job has ended: `byokeep rotate resume {rotation}`.")

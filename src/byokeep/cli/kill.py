@@ -68,8 +68,8 @@ def on(
     known = {} if session().as_json else names(ids_of([closed]))
     if client:
         said_of("Stopped", client, known=known)
-    then = again("kill approve REQUEST", own_token=False)
-    note = f"{outliving(closed)}Releasing it takes two people. An operator: {step}\nThen an approver: {then}"
+    approve = again("kill approve REQUEST", own_token=False)
+    note = f"{outliving(closed)}Releasing it takes two people. An operator: {step}\nThen an approver: {approve}"
     tell(closed, title="Kill switch", note=note, known=known)
 
 

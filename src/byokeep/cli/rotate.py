@@ -16,7 +16,7 @@ from byokeep.cli.intake import admin_token
 from byokeep.cli.names import Client, Key
 from byokeep.cli.new_file import fetch_to, new_file
 from byokeep.cli.servers import load
-from byokeep.cli.terminal import again, called, say, session, show
+from byokeep.cli.terminal import again, say, session, show, typed
 from byokeep.core.errors import Rejected, refusing
 from byokeep.core.sheet import sheet
 from byokeep.process import harden
@@ -92,7 +92,7 @@ def _state(one: dict[str, Any]) -> str:
 
 
 def _own(command: str) -> str:
-    return command.replace("byokeep", called(), 1)
+    return again(command.removeprefix("byokeep "), own_token=False)
 
 
 _CELLS: Final = (
@@ -165,7 +165,7 @@ def status(rotation: UUID | None = None, *, ref: Key | None = None) -> None:
         return
     found = run(call("GET", "/v1/rotations" if ref is None else f"/v1/refs/{ref}/rotations"))["rotations"]
     rows = found if session().as_json else [
-        _read(one) | {"next": "" if one["ended"] else one["next_step"]} for one in found
+        _read(one) | {"next": "" if one["ended"] else typed(one["next_step"])} for one in found
     ]  # fmt: skip
     tell(rows, title="Rotations", columns=_RUNS, note="" if found else "Nothing has been rotated yet.")
 
@@ -239,7 +239,7 @@ def internal(
         grace = timedelta(hours=0 if old_logins_end == "now" else 24)
         done = run(host.rotate_internal(settings, token, grace=grace))
     facts = {"id": str(done.run.id), "state": done.run.state, "done": [one.name for one in done.steps]}
-    note = f"Next, for those who verify what you sign: {called()} audit keys FILE. On record: {called()} procedure list"
+    note = "Next, for those who verify what you sign: `byokeep audit keys FILE`. On record: `byokeep procedure list`."
     if not settings.embedded_database:
         when = "now" if old_logins_end == "now" else "within 24 hours"
         note = f"Copy the new *.pgpass files to other hosts {when}: then the old logins are refused.\n{note}"

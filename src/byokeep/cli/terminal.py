@@ -45,6 +45,7 @@ CLEAN, FOUND, UNKNOWN = 0, 1, 4
 STATES: Final = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}
 LIMITS: Final = frozenset({100, 200, 500, 1000})  # at which lists of the server end
 _UNIT: Final = re.compile(r"`[^`\n]*`\S*|\S+")  # of prose: a command in backticks stays whole
+_TYPED: Final = re.compile(r"`byokeep (?![^`]*--help)([^`]+)`")  # a command within prose
 _SHELL_LINES: Final = ("export ", "(printf ")  # what is pasted whole or not at all
 _SHELL_WORD: Final = re.compile(r"(?:[^\s'\"]|'[^']*'|\"[^\"]*\")+")
 
@@ -98,9 +99,16 @@ def again(words: str, *, own_token: bool = True) -> str:
         words: The command without ``byokeep``; ids and names in it are ours or quoted.
         own_token: The same person goes on, so the same token file is named.
     """
-    flags = [name for name in ("home", "url", "config", "token-file") if name != "token-file" or own_token]
     given = session().given
-    return " ".join([called(), words, *(f"--{name} {shlex.quote(given[name])}" for name in flags if name in given)])
+    flags = ("home", "url", "config", *["token-file"] * own_token)
+    missing = [name for name in flags if name in given and f" --{name} " not in words]
+    return " ".join([called(), words, *(f"--{name} {shlex.quote(given[name])}" for name in missing)])
+
+
+def typed(text: str) -> str:
+    """Return a text in which each command in backticks reaches the same place as this call."""
+    with_flags = _TYPED.sub(lambda found: f"`{again(found[1], own_token=False)}`", text)
+    return with_flags.replace("`byokeep ", f"`{called()} ")
 
 
 def must_have_home() -> None:
@@ -318,7 +326,7 @@ def _style(value: object) -> str:
 def say(text: str) -> None:
     """Print a hint to standard error, unless output is JSON. A command in it can be copied as it is."""
     if not session().as_json:
-        err.print(Text(fitted(text), style="dim"), soft_wrap=True)
+        err.print(Text(fitted(typed(text)), style="dim"), soft_wrap=True)
 
 
 def say_if_heard(text: str) -> None:
@@ -398,6 +406,5 @@ def fail(error: ByokeepError, *, as_json: bool) -> int:
     head.stylize("bold red", 0, len(kind) + 1)
     err.print(head, soft_wrap=True)
     if error.next_step:
-        step = error.next_step.replace("`byokeep ", f"`{called()} ")
-        err.print(Text(fitted(step)), soft_wrap=True)
+        err.print(Text(fitted(typed(error.next_step))), soft_wrap=True)
     return error.exit_code
