@@ -714,3 +714,35 @@ def test_the_next_command_reaches_the_home_that_was_named(
     ):
         assert run([*words, *home]) == 0
         assert f": byokeep {then} --home {tmp_path / 'new'}\n" in capsys.readouterr().err
+
+
+def test_sizes_and_times_are_told_as_people_read_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A backup's bytes and the time of a checkpoint, which offline verification holds as a time; --json has numbers."""
+    row = {"id": ID, "created_at": "2026-05-01T12:00:00Z", "verified_at": None, "counts": False, "size": 1_158_380,
+           "unknown": ""}  # fmt: skip
+
+    class Host:
+        @staticmethod
+        async def listed(_: Settings) -> list[dict[str, Any]]:
+            return [row]
+
+    monkeypatch.setattr("byokeep.cli.backup._host", Host)
+    assert run(["backup", "list", "--home", str(tmp_path)]) == 0
+    assert "1.1 MiB" in capsys.readouterr().out
+    assert run(["backup", "list", "--home", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["size"] == 1_158_380
+    assert terminal.clean(datetime(2026, 5, 1, 12, 0, 0, 99, UTC)) == "2026-05-01 12:00:00Z"
+
+
+def test_a_dry_kill_counts_one_job_as_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The number stands where it fits one as well as many."""
+    found = {"jobs": [{"id": ID}], "more": False, "ends_jobs": True}
+
+    async def kill(method: str, path: str, **_: Any) -> Any:
+        return found if path.endswith("preview") else {"switches": []}
+
+    monkeypatch.setattr("byokeep.cli.kill.call_kill", kill)
+    assert run(["kill", "on", "--everything", "--dry-run"]) == 0
+    assert "Open jobs that would end for good: 1. To stop them: " in capsys.readouterr().err

@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 from byokeep.cli.api import run
 from byokeep.cli.new_file import new_directory, new_file
 from byokeep.cli.servers import load
-from byokeep.cli.terminal import again, busy, must_have_home, session, show
+from byokeep.cli.terminal import again, busy, must_have_home, session, show, size
 from byokeep.client.verify import read_keys
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.process import harden
@@ -50,7 +50,7 @@ def create(*, keep_days: KeepDays | None = None) -> int:
         "missing": manifest.missing, "not_covered": ", ".join(manifest.not_covered),
     }  # fmt: skip
     step = again(f"backup verify {manifest.id} --identity-file KEY", own_token=False)
-    show(told, title="Backup", note=f"It counts once it has been opened: {step}")
+    show(_read(told), title="Backup", note=f"It counts once it has been opened: {step}")
     return Integrity.exit_code if manifest.missing else 0
 
 
@@ -67,7 +67,7 @@ def list_() -> None:
     note = "A backup counts once it has been opened, as long as its file exists." if found else none
     if found and found[0]["unknown"]:
         note += f" {found[0]['unknown']} does not answer, so its files are unknown. These are the files of this host."
-    show(found, title="Backups", columns=_COLUMNS, note=note)
+    show([_read(one) for one in found], title="Backups", columns=_COLUMNS, note=note)
 
 
 @app.command
@@ -202,6 +202,11 @@ def split(key_file: Path, directory: Path, *, shares: int, threshold: int) -> No
         raise
     note = f"Hand each share to one person, then destroy {key_file} and the directory. Any {threshold} restore the key."
     show({"directory": str(directory), "shares": shares, "threshold": threshold}, title="Split", note=note)
+
+
+def _read(backup: dict[str, Any]) -> dict[str, Any]:
+    """Return a backup as people read it."""
+    return backup if session().as_json else backup | {"size": size(backup["size"])}
 
 
 def _host() -> Any:

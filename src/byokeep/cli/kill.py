@@ -86,7 +86,8 @@ def _would_stop(found: Any, words: str, engaged: Sequence[str]) -> None:
     """Print the jobs that engaging would stop, and the switches that are already engaged."""
     ends = "would end for good" if found["ends_jobs"] else "would continue, with their acts there refused"
     count = f"{len(found['jobs'])}{' and more' if found['more'] else ''}"
-    note = f"Nothing was stopped. {count} open jobs {ends}. To stop them: {again(f'kill on {words} --reason CODE')}"
+    step = again(f"kill on {words} --reason CODE")
+    note = f"Nothing was stopped. Open jobs that {ends}: {count}. To stop them: {step}"
     if engaged:
         note = f"Engaged already: {', '.join(engaged)}.\n{note}"
     columns = ("id", "client_id", "runner_id", "opened_at", "secrets", "platforms", "effects")

@@ -133,6 +133,8 @@ def clean(value: object) -> str:
             return ", ".join(f"{_label(str(name))} {item}" for name, item in value.items()) or "-"
         case Mapping():
             return "  ".join(clean(item) for item in value.values())
+        case datetime():
+            return clean(value.isoformat())
         case str() if found := _TIME.match(value):
             return f"{found[1]} {found[2]}Z"
     return "".join(char if char.isprintable() else "?" for char in str(value))
@@ -145,16 +147,17 @@ def _cell(field_name: str, value: object) -> str:
         if field_name.endswith("at_us"):
             return clean(datetime.fromtimestamp(value // 1_000_000, UTC).isoformat()) if value else "-"
         if field_name == "bytes" or field_name.endswith("_bytes"):
-            return _size(value)
+            return size(value)
         if field_name.endswith("_s"):
             return f"{value // 60} min" if value and value % 60 == 0 else f"{value} s"
     return clean(value)
 
 
-def _size(count: int) -> str:
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
+def size(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    for unit, least in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= least:
+            return f"{count / least:.1f} {unit}"
     return f"{count} bytes"
 
 
