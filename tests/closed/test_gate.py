@@ -109,7 +109,7 @@ async def test_each_fact_that_is_not_good_denies(stand: Stand, change: str, code
     step = DenyReason(code).next_step
     if code == "switch_closed":  # a refusal names its switch
         assert (reply["scope"], reply["reason"]) == ("global", "installed")
-        who = "An operator asks to release it (`byokeep kill off`), an approver lets it."
+        who = "An operator asks to release it (`byokeep kill off`), and an approver approves it."
         step = f"Kill switch global is engaged: installed. {who}"
     assert (status, reply["code"], reply["next_step"]) == (403, code, step)
     assert permits(stand) == 1

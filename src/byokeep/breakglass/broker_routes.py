@@ -26,12 +26,12 @@ from byokeep.kernel.app import BrokerApp
 
 Word = Annotated[str, Field(max_length=64)]
 _NEXT: Final = {
-    "requested": "Next, by an approver: `byokeep breakglass approve {id}`.",
-    "approved": "Next, by the requester: `byokeep breakglass open {id} --save FILE`, within 15 minutes of the request.",
-    "drill_approved": "Next, by the requester: `byokeep breakglass drill {id}`, within 15 minutes of the request.",
+    "requested": "An approver approves it: `byokeep breakglass approve {id}`.",
+    "approved": "The requester opens it, within 15 minutes of the request: `byokeep breakglass open {id} --save FILE`.",
+    "drill_approved": "The requester runs it, within 15 minutes of the request: `byokeep breakglass drill {id}`.",
     "open": "End it as soon as you are done: `byokeep breakglass revoke {id}`.",
     "to_review": "Review what was done: `byokeep breakglass review {id}`.",
-    "to_close": "Next, by an approver who did not review it: `byokeep breakglass close {id}`.",
+    "to_close": "An approver who did not review it closes it: `byokeep breakglass close {id}`.",
 }
 
 

@@ -102,13 +102,13 @@ async def _waiting(console: Console, who: Visitor, switches: Any, glass: Any) ->
             )  # fmt: skip
 
 
-def _label(names: Mapping[UUID, str], found: Iterable[Alert | Incident]) -> str:
-    """Return which clients and keys alerts or incidents are about; the first three by name."""
+def _label(names: Mapping[UUID, str], found: Iterable[Alert | Incident], of: str) -> str:
+    """Return which clients and keys alerts or incidents are about, after ``of``; the first three by name."""
     ids = [one.object_id if one.object_id in names else one.client_id for one in found]
     labels = list(dict.fromkeys(names.get(one, "") if one else "" for one in ids))
     labels = [one for one in labels if one]
     more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
-    return f" of {', '.join(labels[:3])}{more}" if labels else ""
+    return f"{of}{', '.join(labels[:3])}{more}" if labels else ""
 
 
 async def _names(console: Console, who: Visitor, found: Iterable[Alert | Incident]) -> dict[UUID, str]:
@@ -121,7 +121,7 @@ async def _alerts(console: Console, who: Visitor) -> AsyncIterator[Need]:
     names = await _names(console, who, found)
     for reason, many in Counter(one.reason for one in found).items():
         newest = max(one.last_seen_at for one in found if one.reason == reason)
-        what = titled(reason) + _label(names, (one for one in found if one.reason == reason))
+        what = titled(reason) + _label(names, (one for one in found if one.reason == reason), ": ")
         what += f", {many} alerts" if many > 1 else ""
         href = f"/console/alerts?severity=critical&reason={reason}"
         yield Need(
@@ -162,7 +162,7 @@ async def _incidents(console: Console, who: Visitor) -> AsyncIterator[Need]:
     names = await _names(console, who, found[:MOST])
     for one in found[:MOST]:
         by = "a person" if one.source == IncidentSource.PERSON else f"the {one.source}"
-        what = f"{one.kind.replace('_', ' ').capitalize()}{_label(names, [one])} is not dealt with"
+        what = f"{one.kind.replace('_', ' ').capitalize()}{_label(names, [one], ' of ')} is not dealt with"
         yield Need(
             rank=1 if one.severity in MUST_TELL else 2, kind=one.severity.value, what=what, more=f"Noticed by {by}.",
             since=one.opened_at, href=f"/console/incidents/{one.id}", act="Go on",

@@ -305,7 +305,7 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
         if of_glass and await tx.maybe(bool, "incident_held_by", id=found.id, by=actor.id):
             raise Denied("same_person", next_step="It is about your own grant. Another person must close it.")
         if state.run is not None and (state.run.run.state != "complete" or state.run.missing):
-            step = f"See {state.run.look}: {', '.join(state.run.missing)} is missing."
+            step = f"See {state.run.look}. Missing: {', '.join(state.run.missing)}."
             raise Conflict("playbook_not_done", next_step=step, incident=found.id)
         if state.run is None and found.playbook and grave:
             step = f"Complete its steps: {look_at(found.id)}. Or have a second person lower its severity."

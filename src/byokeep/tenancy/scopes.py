@@ -156,7 +156,7 @@ def switches_open(row: Row) -> bool | None:
 def switch_refusal(row: Row) -> Denied:
     """Return the refusal for the widest engaged switch of a facts row: which it is, why, and who may release it."""
     scope, _, reason = row["switch_engaged"].partition(" ")
-    who = "An operator asks to release it (`byokeep kill off`), an approver lets it."
+    who = "An operator asks to release it (`byokeep kill off`), and an approver approves it."
     step = f"Kill switch {scope} is engaged: {reason}. {who}"
     return Denied(DenyReason.SWITCH_CLOSED.value, next_step=step, scope=scope, reason=reason)
 
