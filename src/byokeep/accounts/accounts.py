@@ -408,7 +408,9 @@ def platform_of(where: str) -> Provider:
 
 def _not_verified(found: AccountState) -> Conflict:
     step = "Connect the account first: `byokeep account connect`."
-    if found.state == "connected" and found.superseded_at is not None:
+    if found.state == "registered":
+        step = "Registered by hand: `byokeep account lanes` sets its lanes, or `byokeep account connect` connects it."
+    elif found.state == "connected" and found.superseded_at is not None:
         step = "Another consent may have ended its tokens. Check first: `byokeep account verify`."
     return Conflict("account_not_verified", next_step=step, state=found.state)
 
