@@ -44,6 +44,8 @@ class ByokeepError(Exception):
         super().__init__(code)
         self.code = code
         self.next_step = next_step
+        if next_step:
+            self.add_note(next_step)  # a traceback shows it
         self.on_record = False  # set by who records the refusal, so that nobody on its way out records it again
         self.fields: dict[str, str | int | None] = {
             name: str(value) if isinstance(value, UUID) else value for name, value in fields.items()

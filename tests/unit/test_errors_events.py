@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from uuid import uuid4
 
 import pytest
@@ -29,6 +30,13 @@ def test_exit_codes_are_the_published_ones() -> None:
         "ByokeepError": 1, "Rejected": 2, "Denied": 3, "Unauthenticated": 3, "NotFound": 3, "Unavailable": 4,
         "RateLimited": 4, "Integrity": 5, "Conflict": 6, "Pending": 7,
     }  # fmt: skip
+
+
+def test_a_traceback_shows_what_to_do_next() -> None:
+    """Whoever runs a program without a handler of our errors reads the sentence, too, and none where there is none."""
+    shown = traceback.format_exception(Rejected("bad_tool", next_step="Use lower-case letters.", field="tool"))
+    assert shown[-2:] == ["byokeep_redact.errors.Rejected: bad_tool field=tool\n", "Use lower-case letters.\n"]
+    assert len(traceback.format_exception(Rejected("bad_tool"))) == 1
 
 
 @pytest.mark.parametrize("code", ["", "Has Space", "UPPER", "a" * 80, "x\ny", "1abc"])
