@@ -21,7 +21,7 @@ step() { echo "byokeep is getting ready, step $1 of 4: $2" >&2; }
 installed() { find .venv/lib/python*/site-packages -maxdepth 1 -name '*.dist-info' 2>/dev/null | wc -l; }
 # Downloads may take a minute: whoever waits sees that it goes on.
 count() {
-    while sleep 2 >/dev/null 2>&1; do echo "    $(installed) of $total packages after $((SECONDS - began)) s" >&2; done
+    while sleep 2 >/dev/null 2>&1; do echo "    $(installed) of $total packages installed after $((SECONDS - began)) s" >&2; done
 }
 
 step 1 ".venv of $("$PYTHON" --version)"
@@ -45,7 +45,7 @@ rm -f .venv/.stamp-*
 step 2 "pip and uv, of pinned versions"
 $python -m pip install --quiet --disable-pip-version-check --no-input --root-user-action=ignore \
     --require-hashes -r requirements/bootstrap.txt
-step 3 "$total packages, of pinned versions"
+step 3 "$total packages, of pinned versions, all downloaded before one is installed"
 count &
 counting=$!
 trap 'kill $counting 2>/dev/null || true' EXIT

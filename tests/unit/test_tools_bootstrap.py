@@ -48,7 +48,8 @@ def test_each_step_is_said_before_it_is_done(tmp_path: Path) -> None:
     assert [line for at, line in enumerate(shown) if line not in shown[:at]] == [
         "byokeep is getting ready, step 1 of 4: .venv of Python 3.12.1", "ran venv",
         "byokeep is getting ready, step 2 of 4: pip and uv, of pinned versions", "ran pip",
-        "byokeep is getting ready, step 3 of 4: 3 packages, of pinned versions", "0 of 3 packages after N s",
+        "byokeep is getting ready, step 3 of 4: 3 packages, of pinned versions, all downloaded before one is installed",
+        "0 of 3 packages installed after N s",
         "ran packages",
         "byokeep is getting ready, step 4 of 4: byokeep itself", "ran byokeep",
         "byokeep is ready: 0 packages in .venv, N s",
