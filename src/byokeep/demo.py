@@ -444,7 +444,8 @@ def _show(rows: list[dict[str, Any]], *, held: bool, took: float, keep: Path | N
     out.print(table)
     if held:
         out.print(Text(f"All {len(rows)} claims held, in {took:.0f} s.", style="bold green"))
-        err.print(f"State is kept in {keep}" if keep else f"Next: {called()} up", style="dim")
     else:
         said = "A claim could not be checked" if "exit_code" in rows[-1] else "A claim did not hold"
         out.print(Text(f"{said}; the steps after it were not run.", style="bold red"))
+    step = f"Next: {called()} up" if held else f"To keep the logs next time: {called()} demo --keep DIR"
+    err.print(f"State is kept in {keep}" if keep else step, style="dim")

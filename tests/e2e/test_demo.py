@@ -94,7 +94,8 @@ async def test_what_did_not_hold_is_said_in_words(
     for name in ("scene", "busy"):
         monkeypatch.setattr(demo, name, lambda *_, **__: nullcontext())
     assert await demo.run() == 5
-    said = capsys.readouterr().out
+    said, hint = capsys.readouterr()
+    assert "demo --keep DIR" in hint
     assert "no " in said
     assert "another value came back" in said
     assert "A claim did not hold" in said
