@@ -20,7 +20,7 @@ from cyclopts import App
 from byokeep.cli.api import call, no_stack_here, no_such, run, stack, tell
 from byokeep.cli.choices import ApiProvider, Effect, Lane, OAuthPlatform, Platform
 from byokeep.cli.names import Client, Machine, RunningJob
-from byokeep.cli.terminal import again, err, say, session
+from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.client.http import Broker
 from byokeep.client.job import dispatched

@@ -67,8 +67,9 @@ def due(
         keep(sheet(_CELLS, found["items"]))
         say(f"Written: {file}")
     none = {"keyless": "none"}
-    rows = [one | {"due_at": (one["due_at"] or none.get(one["state"], "unknown"))[:10], "command": _own(one["command"]),
-                   "state": _state(one)} for one in found["items"]]  # fmt: skip
+    rows = [one | {"due_at": (one["due_at"] or none.get(one["state"], "unknown"))[:10], "state": _state(one),
+                   "command": again(one["command"].removeprefix("byokeep "), own_token=False)}
+            for one in found["items"]]  # fmt: skip
     note = f"Until {found['until'][:10]}. Digest of this list: {found['digest']}"
     if found["more"]:
         note = f"{found['more']} more do not fit: filter by client or kind.\n{note}"
@@ -89,10 +90,6 @@ def _state(one: dict[str, Any]) -> str:
     """Return how an item stands, and why it is due before its date. Only what was due on an earlier day is overdue."""
     state = "due today" if (one["state"], one["days"]) == ("overdue", 0) else one["state"]
     return f"{state} ({one['cause']})" if one["cause"] else state
-
-
-def _own(command: str) -> str:
-    return again(command.removeprefix("byokeep "), own_token=False)
 
 
 _CELLS: Final = (

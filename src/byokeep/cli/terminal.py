@@ -45,7 +45,7 @@ CLEAN, FOUND, UNKNOWN = 0, 1, 4
 STATES: Final = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}
 LIMITS: Final = frozenset({100, 200, 500, 1000})  # at which lists of the server end
 _UNIT: Final = re.compile(r"`[^`\n]*`\S*|\S+")  # of prose: a command in backticks stays whole
-_TYPED: Final = re.compile(r"`byokeep (?![^`]*--help)([^`]+)`")  # a command within prose
+_TYPED: Final = re.compile(r"`byokeep ([^`]+)`")  # a command within prose
 _SHELL_LINES: Final = ("export ", "(printf ")  # what is pasted whole or not at all
 _SHELL_WORD: Final = re.compile(r"(?:[^\s'\"]|'[^']*'|\"[^\"]*\")+")
 
@@ -101,14 +101,13 @@ def again(words: str, *, own_token: bool = True) -> str:
     """
     given = session().given
     flags = ("home", "url", "config", *["token-file"] * own_token)
-    missing = [name for name in flags if name in given and f" --{name} " not in words]
+    missing = [name for name in flags if name in given and not re.search(f" --(help|{name})\\b", words)]
     return " ".join([called(), words, *(f"--{name} {shlex.quote(given[name])}" for name in missing)])
 
 
 def typed(text: str) -> str:
     """Return a text in which each command in backticks reaches the same place as this call."""
-    with_flags = _TYPED.sub(lambda found: f"`{again(found[1], own_token=False)}`", text)
-    return with_flags.replace("`byokeep ", f"`{called()} ")
+    return _TYPED.sub(lambda found: f"`{again(found[1], own_token=False)}`", text)
 
 
 def must_have_home() -> None:
