@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import random
 import re
+import string
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,13 +22,14 @@ import pytest
 
 from byokeep_redact import Redactor, containers
 from byokeep_redact.canary import Canary, new_canary
+from byokeep_redact.checks import is_mangled
 from byokeep_redact.hooks.streams import StreamFilter
 from byokeep_redact.leaks import Shapes
 from byokeep_redact.mask import Mask
 from byokeep_redact.rules import default_rules
 from byokeep_redact.search import Sweep
 from byokeep_redact.triggers import TRIGGERS, expressions
-from tests.support.work import Work, counted
+from tests.support.work import Work, calls, counted
 
 LINES = (b"cookie: a=b; ", b"cookie: path=/; ", b"authorization: x a=b ", b"ABIA")
 VALUES = (b"token=", b"?key=", b"%3fkey=aaaa.", b"secret={client_token=", b"eyJ")
@@ -61,6 +63,18 @@ def test_a_bundle_of_evidence_costs_what_it_is_long() -> None:
             assert b"[redacted:" in Redactor(engine="pure").data(line)
         reads.append(work.read)
     assert reads[1] <= 4.5 * reads[0]
+
+
+def test_a_mangled_name_costs_what_it_is_long() -> None:
+    """One that can be read in many ways is read once at each of its places."""
+    letters = random.Random(5).choices(string.ascii_uppercase + string.digits, k=800)
+    name = b"_Z" + "".join(f"LS{letter}_" for letter in letters).encode()
+    costs = []
+    for size in (250, 1000):
+        with calls() as work:
+            assert not is_mangled(name[:size] + b"qX7zR9wK")
+        costs.append(work.calls)
+    assert costs[1] < 5 * costs[0]
 
 
 # Base64 of what begins as a stream that would go on over all the pieces behind it: stored, with a head and without one.
