@@ -85,10 +85,12 @@ _LEAST_CUT: Final = 1 << 10
 _PEEK: Final = 20
 _LINE: Final = re.compile(rb"[^\n]*\n|[^\n]+")
 _TAIL: Final = 1 << 10
-_GOES_ON: Final = re.compile(rb"[ \t]?[A-Za-z0-9+/=_-]+[ \t]?\r?\n?")  # a line of what may have begun before it
+# A line of what may have begun before it.
+_GOES_ON: Final = re.compile(rb"[ \t]?(?:[A-Za-z0-9+/=_-]+|-----END [A-Z0-9 ]{1,40}-----)[ \t]?\r?\n?")
 # How a new record plainly starts; no wrapped or folded value goes on like that.
 _RECORD: Final = re.compile(
-    rb"\n(?=[{\[]|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]|[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:|[0-9]{1,3}(?:\.[0-9]{1,3}){3} )"
+    rb"\n(?=[{\[]|-----BEGIN |[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]"
+    rb"|[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:|[0-9]{1,3}(?:\.[0-9]{1,3}){3} )"
 )
 
 

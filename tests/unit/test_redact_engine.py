@@ -556,6 +556,19 @@ def test_roots_that_begin_like_a_path_survive(redactor: Redactor) -> None:
     assert redactor.data(text) == text
 
 
+def test_certificates_survive_however_they_end_and_wherever_a_page_does(redactor: Redactor) -> None:
+    """A bundle of them, each with a last line of another length, stays as it is."""
+
+    def sequence(content: bytes) -> bytes:
+        return b"\x30\x82" + len(content).to_bytes(2, "big") + content
+
+    chance = random.Random(3)
+    ders = (sequence(sequence(chance.randbytes(900 + size)) + sequence(b"") + b"\3\2\0\0") for size in range(48))
+    lines = (wrapped(base64.b64encode(der), 64) for der in ders)
+    bundle = b"".join(b"-----BEGIN CERTIFICATE-----\n%b\n-----END CERTIFICATE-----\n" % one for one in lines)
+    assert redactor.data(bundle) == bundle
+
+
 def test_secret_objects_are_taken(redactor: Redactor) -> None:
     """A Secret registers its bytes; wiping the Secret afterwards changes nothing."""
     plain = _opaque()
