@@ -10,12 +10,13 @@ is masked; both engines find candidates and the same code decides, so they give 
 from __future__ import annotations
 
 import re
+import sys
 import threading
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any, Final
 
@@ -35,26 +36,10 @@ RawSpan = tuple[int, int, str, str, str]
 """Start, end, kind, rule and fingerprint (empty for a shape), as found: spans may overlap."""
 
 
-class Cover:
-    """Spans found so far, to ask whether one of them covers a place. It may fail to know, never know wrongly."""
-
-    __slots__ = ("_ends", "_starts")
-
-    def __init__(self, spans: Iterable[RawSpan] = ()) -> None:
-        pairs = sorted((span[0], span[1]) for span in spans)
-        self._starts = [start for start, _ in pairs]
-        self._ends = [end for _, end in pairs]
-
-    def add(self, start: int, end: int) -> None:
-        """Take in one more span."""
-        at = bisect_right(self._starts, start)
-        self._starts.insert(at, start)
-        self._ends.insert(at, end)
-
-    def holds(self, start: int, end: int) -> bool:
-        """Return whether the last span that starts no later covers [start, end)."""
-        at = bisect_right(self._starts, start)
-        return at > 0 and self._ends[at - 1] >= end
+def covers(spans: list[tuple[int, int]], start: int, end: int) -> bool:
+    """Return whether the last of sorted spans that starts no later covers [start, end): another one might, too."""
+    at = bisect_right(spans, (start, sys.maxsize))
+    return at > 0 and spans[at - 1][1] >= end
 
 
 def has_longer_line(data: bytes, limit: int) -> bool:
@@ -432,7 +417,7 @@ class Redactor:
             triggers = reading.triggers
             if not triggers:
                 continue
-            covered = Cover(shapes).holds
+            covered = partial(covers, sorted(found[:2] for found in shapes))
             unread: list[tuple[int, int]] = []
             deeper: Iterable[Layer] = ()
             if layer.depth < DEPTH and left >= 0:
@@ -455,21 +440,21 @@ class Redactor:
         Where a rule matches without end, all from its first match on is masked rather than looked at.
         """
         spans: list[RawSpan] = []
-        seen, read = Cover(), Read()
+        seen, read = list[tuple[int, int]](), Read()
         for rule, matches, all_of_them in reading.matches:
             if not all_of_them:
                 spans.append((matches[0].start(), len(data), rule.kind, rule.name, ""))
                 continue
             for match in matches:
                 start, end = rule.whole(match)
-                if start < 0 or seen.holds(start, end):
+                if start < 0 or covers(seen, start, end):
                     continue
                 if end - start > _MOST_CHECKED:
                     spans.append((start, end, rule.kind, rule.name, ""))
                     continue
                 for start, end in self.rules.secrets(rule, match, rule.spans(match, read)):
                     spans.append((start, end, rule.kind, rule.name, ""))
-                    seen.add(start, end)
+                    insort(seen, (start, end))
         return spans
 
     def _disjoint(self, data: bytes, raw: list[RawSpan], base: int) -> list[Span]:
