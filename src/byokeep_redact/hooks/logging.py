@@ -16,10 +16,10 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
-import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, cast
 from weakref import WeakSet
 
@@ -27,10 +27,6 @@ from byokeep_redact.hooks.wall import REDACTION_ERROR, PatchingHook, Told, Wall,
 
 _DATA: Final = (str, bytes, list, tuple, Mapping, int, float, complex)
 _EMPTY: Final = (bool, int, float, complex, bytes)
-_SPEC: Final = re.compile(
-    r"%(?:\((?P<name>(?:[^()]|\([^()]*\))*)\))?[#0\- +]*(?P<width>\*|\d*)(?:\.(?P<precision>\*|\d*))?[hlL]?"
-    r"(?P<kind>[diouxXeEfFgGcrsa%])"
-)
 Args = tuple[Any, ...] | Mapping[str, Any]
 Original = Callable[..., Any]
 
@@ -64,27 +60,17 @@ def cleaned(wall: Wall, args: Args) -> Args:
     return tuple(_alike(item, _lined(part)) for item, part in zip(args, new, strict=True))
 
 
-def unmasked(wall: Wall, template: str, args: Args) -> Args:
-    """Return cleaned arguments without those of which only the whole line shows that they hold a secret.
+def shown_in(wall: Wall, clean: str, args: Args) -> Args:
+    """Return cleaned arguments without those that the clean line does not show: it tells that they hold a secret."""
 
-    A template that cannot be followed argument by argument keeps none. Raises RedactionFailed.
-    """
-    places: set[Any] | None = None
-    try:
-        pieces = list(_pieces(template, args))
-        line = "".join(text for text, _ in pieces)
-        places = _covered(wall, line, pieces) if line == template % args else None
-    except (TypeError, ValueError, KeyError, IndexError):
-        pass
+    def kept(item: Any) -> Any:
+        if item is None or str(item) in clean:
+            return item
+        return _alike(item, wall.redactor.mask_of(shown(item).encode("utf-8", "surrogatepass"), "secret"))
+
     if isinstance(args, Mapping):
-        return _typed(args, {n: _masked(wall, item, places is None or n in places) for n, item in args.items()})
-    return tuple(_masked(wall, item, places is None or n in places) for n, item in enumerate(args))
-
-
-def _masked(wall: Wall, item: Any, hide: bool) -> Any:
-    if not hide or item is None:
-        return item
-    return _alike(item, wall.redactor.mask_of(shown(item).encode("utf-8", "surrogatepass"), "secret"))
+        return _typed(args, {name: kept(item) for name, item in args.items()})
+    return tuple(map(kept, args))
 
 
 def _alike(item: object, new: Any) -> Any:
@@ -100,38 +86,6 @@ def _typed(args: Mapping[str, Any], kept: dict[str, Any]) -> Mapping[str, Any]:
     made.clear()
     made.update(kept)
     return made
-
-
-def _pieces(template: str, args: Args) -> Iterator[tuple[str, Any]]:
-    """Yield the pieces of a line, each with the place of its argument; ``None`` for what the template says itself."""
-    at = number = 0
-    for spec in _SPEC.finditer(template):
-        yield template[at : spec.start()], None
-        at = spec.end()
-        if spec["kind"] == "%":
-            yield "%", None
-        elif "*" in (spec["width"], spec["precision"]):
-            raise ValueError("width_in_arguments")
-        elif isinstance(args, Mapping):
-            yield spec[0] % args, spec["name"]
-        else:
-            yield spec[0] % (args[number],), number
-            number += 1
-    yield template[at:], None
-
-
-def _covered(wall: Wall, line: str, pieces: list[tuple[str, Any]]) -> set[Any]:
-    spans = wall.redactor.find(line.encode("utf-8", "surrogatepass"))[::-1]
-    found: set[Any] = set()
-    at = 0
-    for text, place in pieces:
-        end = at + len(text.encode("utf-8", "surrogatepass"))
-        while spans and spans[-1].end <= at:
-            spans.pop()
-        if place is not None and spans and spans[-1].start < end:
-            found.add(place)
-        at = end
-    return found
 
 
 def _plain(item: object) -> object:
@@ -241,12 +195,10 @@ class LoggingHook(PatchingHook):
         """Return message and arguments of which both the parts and the whole are clean; the whole is `clean`."""
         wall, kept = self._wall, cleaned(self._wall, args)
         template = wall.line(msg) if isinstance(msg, str) else ""
-        try:
+        with suppress(Exception):  # a part has become text where the template wants an object of its type
             if template % kept == clean:
                 return template, kept
-        except Exception:  # a part has become text where the template wants an object of its type
-            template = ""
-        return told(clean, kept), unmasked(wall, template, kept)
+        return told(clean, kept), shown_in(wall, clean, kept)
 
     def _exception(self, record: logging.LogRecord) -> None:
         wall, found = self._wall, record.exc_info
