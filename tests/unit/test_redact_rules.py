@@ -289,8 +289,8 @@ def test_a_good_rule_file_loads(tmp_path: Path) -> None:
             (name, True)
             for name in ("x-foo-token", "x-foo-key", "x-foo-secret", "password", "secret_id", "OPENAI_API_KEY")
         ),
-        *((name, True) for name in ("apiKeys", "openai_api_keys", "refresh_tokens", "client-secrets", "passwords")),
-        *((name, False) for name in ("keys", "secrets", "total_tokens", "host_keys")),
+        *((name, True) for name in ("apiKeys", "openai_api_keys", "refresh_tokens", "client-secrets", "DB_PASS")),
+        *((name, False) for name in ("keys", "secrets", "total_tokens", "pass")),
         *((name, False) for name in ("max_tokens", "token_type", "key", "public_key", "idempotency-key", "key_id")),
         *((name, False) for name in ("content-type", "secret_ref", "tokens", "author", "cookie_name", "monkey", "")),
     ],
