@@ -186,26 +186,6 @@ class RedactingExporter(SpanExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
-class _CleanSetter(Setter[Any]):
-    """Writes a header as another setter does, ``baggage`` and ``tracestate`` without the entries that hold secrets."""
-
-    def __init__(self, inner: Setter[Any], wall: Wall) -> None:
-        self._inner, self._wall = inner, wall
-
-    def set(self, carrier: Any, key: str, value: str) -> None:
-        if self._wall.on and key.lower() in ("baggage", "tracestate"):
-            try:
-                value = ",".join(entry for entry in value.split(",") if self._clean(entry))
-            except Exception:
-                value = ""
-        if value:
-            self._inner.set(carrier, key, value)
-
-    def _clean(self, entry: str) -> bool:
-        name, _, value = entry.strip().partition("=")
-        return not changed(self._wall, unquote_plus(name), value)
-
-
 class CleanPropagator(TextMapPropagator):
     """Passes on what another propagator passes on, without secrets in baggage and trace state."""
 
@@ -217,8 +197,20 @@ class CleanPropagator(TextMapPropagator):
         return self.inner.extract(carrier, context, getter)
 
     def inject(self, carrier: Any, context: Context | None = None, setter: Setter[Any] = default_setter) -> None:
-        """Write through a setter that cleans."""
-        self.inner.inject(carrier, context, _CleanSetter(setter, self._wall))
+        """Write what the other one writes; baggage and trace state without the entries that hold secrets."""
+        held: dict[str, str] = {}
+        self.inner.inject(held, context)
+        for key, value in held.items():
+            cleans = self._wall.on and key.lower() in ("baggage", "tracestate")
+            if kept := self._without_secrets(value) if cleans else value:
+                setter.set(carrier, key, kept)
+
+    def _without_secrets(self, header: str) -> str:
+        try:
+            entries = [(entry, *entry.strip().partition("=")[::2]) for entry in header.split(",")]
+            return ",".join(entry for entry, key, item in entries if not changed(self._wall, unquote_plus(key), item))
+        except Exception:
+            return ""
 
     @property
     def fields(self) -> set[str]:
