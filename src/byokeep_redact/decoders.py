@@ -23,22 +23,22 @@ from typing import Final
 
 from byokeep_redact.automaton import HS_DOTALL, shared
 
-_COLOUR = rb"\x1b\[[0-9;:?]{0,24}[A-Za-z]"
+COLOUR: Final = rb"\x1b(?:\[[0-9;:?]{0,24}[A-Za-z]|\([0-9A-Z])"
 _ESCAPE = re.compile(
     rb"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
-    rb"|\\(?:u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}"
+    rb"|\\(?:u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|[ux]\{[0-9A-Fa-f]{1,6}\}"
     rb"|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
-    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?|" + _COLOUR
+    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?|" + COLOUR
 )
 _ESCAPE_NAMES = {b"%": "url", b"\\": "json", b"&": "html", b"\x1b": "terminal"}
 _COLOURS = 96  # bytes of them that are looked back over
-_COLOURED_END = re.compile(rb"(?:%b)+\Z" % _COLOUR)
+_COLOURED_END = re.compile(rb"(?:%b)+\Z" % COLOUR)
 _LETTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
 # A line's end inside an escape, or between two, and what is quickly found of it.
 _NEXT_LINE = re.compile(rb"\n[ \t]{0,8}[0-9A-Fa-fuUxX#{};%&\\]")
 _CUT = re.compile(
     rb"(?:(%(?:[0-9A-Fa-f]?|u[0-9A-Fa-f]{0,3})|&(?:#(?:[0-9]{0,7}|[xX][0-9A-Fa-f]{0,6}))?"
-    rb"|\\(?:u[0-9A-Fa-f]{0,3}|u\{[0-9A-Fa-f]{0,6}|U[0-9A-Fa-f]{0,7}|x[0-9A-Fa-f]?|[0-7]{0,2}))"
+    rb"|\\(?:u[0-9A-Fa-f]{0,3}|[ux]\{[0-9A-Fa-f]{0,6}|U[0-9A-Fa-f]{0,7}|x[0-9A-Fa-f]?|[0-7]{0,2}))"
     rb"|([0-9A-Fa-f};])(?=\s{1,18}(?:%[0-9A-Fa-f]|\\[uUx0-7]|&#)))[ \t]{0,8}\r?\n[ \t]{0,8}(?=[0-9A-Fa-fuUxX#{};%&\\])"
 )
 _NEAR = 1 << 9  # bytes around what is undone
@@ -417,8 +417,9 @@ class Seen:
 # Four characters that stand for three bytes below 0x80, the first of them printable.
 _TEXT: Final = rb"[I-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + ANY64
 _ESCAPE_MARK: Final = (
-    rb"%[0-9A-Fa-f]{2}|[\\](?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|/)|(?:[\\][0-7]{3}){2}"
-    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|amp|lt|gt|quot);"
+    rb"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
+    rb"|[\\](?:u[0-9A-Fa-f]{4}|[ux]\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|/)|(?:[\\][0-7]{3}){2}"
+    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|amp|lt|gt|quot);|" + COLOUR
 )
 MARKS: Final = (
     rb"(?:%b){5}" % _TEXT,

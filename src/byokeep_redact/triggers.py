@@ -83,9 +83,9 @@ _HEAD16: Final = (rb"1[fF]8[bB]08", rb"78(?:01|5[eE]|9[cC]|[dD][aA])")
 TRIGGERS: Final[dict[str, tuple[bytes | Groups, ...]]] = {
     "escape": (
         rb"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})",
-        rb"\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])",
+        rb"\\(?:u[0-9A-Fa-f]{4}|[ux]\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])",
         rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)",
-        rb"\x1b\[[0-9;:?]{0,24}[A-Za-z]",
+        decoders.COLOUR,
     ),
     "wide": (rb"\x00[\x20-\x7e]\x00(?:\x00\x00)?[\x20-\x7e]\x00",),
     "text": (_TEXT64, _WIDE64, _TEXT16, _WIDE16),

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from byokeep_redact import leaks, scan
 from byokeep_redact.canary import new_canary
 from byokeep_redact.checks import is_mangled
-from byokeep_redact.encodings import ENCODINGS
+from byokeep_redact.encodings import ENCODINGS, Encoder, each
 from byokeep_redact.fingerprint import Fingerprints, fingerprints_from, fingerprints_of
 from byokeep_redact.leaks import Scanner
 from byokeep_redact.mask import Mask
@@ -47,6 +47,21 @@ def _prints(*values: bytes) -> Fingerprints:
 
 def _kinds(report: Report) -> set[str]:
     return {finding.kind for finding in report.findings}
+
+
+BEYOND: dict[str, Encoder] = {
+    "colours": lambda value: b"\x1b(B\x1b[m\x1b[36m".join(value[at : at + 4] for at in range(0, len(value), 4)),
+    "percent-u": each("%u{:04X}"),
+    "u in braces": each("\\u{{{:x}}}"),
+    "x in braces": each("\\x{{{:x}}}"),
+    "capital u": each("\\U{:08x}"),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_a_key_is_found_in_escapes_of_other_languages(name: str) -> None:
+    """Escapes that JSON has not, and a terminal's colours, hide no key."""
+    assert _kinds(Scanner().scan_bytes(PROSE + BEYOND[name](new_canary("openai")) + b"\n", source="s")) == {"api_key"}
 
 
 @pytest.mark.parametrize("name", ENCODINGS)

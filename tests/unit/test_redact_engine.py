@@ -87,6 +87,7 @@ BEYOND: dict[str, Callable[[bytes], bytes]] = {
     "hex pairs with dashes": lambda value: value.hex("-").upper().encode(),
     "percent-u": _each("%u{:04X}"),
     "u in braces": _each("\\u{{{:x}}}"),
+    "x in braces": _each("\\x{{{:x}}}"),
     "capital u": _each("\\U{:08x}"),
     "html with some semicolons": lambda value: b"&#107;" + _each("&#{:d}")(value),
     "gzip in hex": lambda value: gzip.compress(value, mtime=0).hex().encode(),
@@ -100,7 +101,7 @@ BEYOND: dict[str, Callable[[bytes], bytes]] = {
     "backslash-x in lines of 18": lambda value: wrapped(_each("\\x{:02x}")(value), 18, b"\r\n  "),
     "percent in lines of 10": lambda value: wrapped(_each("%{:02x}")(value), 10),
     "html in lines of 33": lambda value: wrapped(_each("&#{:d};")(value), 33),
-    "colours": lambda value: b"".join(value[at : at + 4] + b"\x1b[0m\x1b[1;36m" for at in range(0, len(value), 4)),
+    "colours": lambda value: b"".join(value[at : at + 4] + b"\x1b(B\x1b[m\x1b[1;36m" for at in range(0, len(value), 4)),
 }
 
 
