@@ -63,6 +63,8 @@ TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 ANY64: Final = rb"[A-Za-z0-9+/_-]"
 # How base64 of gzip begins, by the letters of the first group that are the head's alone, and of zlib.
 PACKED64: Final = (rb"H4sI", rb"[BRhx][+-]LC[A-D]", rb"fiw[g-j]", rb"e(?:A[E-H]|F[4-7]|J[w-z]|N[o-r])")
+PACKED16: Final = (rb"1[fF]8[bB]08", rb"78(?:01|5[eE]|9[cC]|[dD][aA])")  # the same in hex
+WIDE: Final = rb"\x00[\x20-\x7e]\x00(?:\x00\x00)?[\x20-\x7e]\x00"  # of UTF-16 and UTF-32
 # How gzip and zlib begin where each byte has become a letter, as of bytes that somebody took for Latin-1.
 IN_UTF16: Final = rb"(?:\x1f\x00\x8b\x00\x08|x\x00[\x01\x5e\x9c\xda])\x00"
 IN_UTF8: Final = rb"(?:\x1f\xc2\x8b\x08|x(?:\xc2\x9c|\xc3\x9a|[\x01\x5e][\x00-\x7f]{0,16}[\xc2\xc3][\x80-\xbf]))"
@@ -171,6 +173,12 @@ class Layer:
 
 def decoded(layer: Layer) -> Iterator[Layer]:
     """Yield each view of `layer`, one level deeper."""
+    yield from _decoded(layer)
+    if letters := list(together(layer.data)):
+        yield pasted(layer, letters, _WIDE_GAP, "letters")
+
+
+def _decoded(layer: Layer) -> Iterator[Layer]:
     data = layer.data
     yield from unescaped(_near(layer, lambda start, end: _ESCAPE.search(data, start, end) is not None))
     if b"\0" in data:
@@ -178,8 +186,6 @@ def decoded(layer: Layer) -> Iterator[Layer]:
         yield from narrowed(_near(layer, lambda start, end: any(wide.find(run, start, end) >= 0 for run in _WIDE_RUNS)))
     yield from _all_base64(layer)
     yield from _all_hex(layer)
-    if letters := list(together(layer.data)):
-        yield pasted(layer, letters, _WIDE_GAP, "letters")
 
 
 def _near(layer: Layer, within: Callable[[int, int], bool]) -> Layer:
@@ -365,7 +371,7 @@ def _all_hex(layer: Layer) -> Iterator[Layer]:
 def together(data: bytes) -> Iterator[Piece]:
     """Yield packed data of which each byte had become a letter."""
     at = 0
-    for head in _LETTER_HEADS.finditer(data):
+    for head in () if data.isascii() and b"\0" not in data else _LETTER_HEADS.finditer(data):
         if head.start() >= at and (run := _AS_LETTERS.match(data, head.start())):
             at = run.end()
             wide = run[0][1:2] == b"\0"
@@ -424,9 +430,10 @@ _ESCAPE_MARK: Final = (
 MARKS: Final = (
     rb"(?:%b){5}" % _TEXT,
     rb"(?:%b|UEsDB|KLUv|Qlpo|_Td6W|/Td6W)%b{16}" % (b"|".join(PACKED64), ANY64),
-    rb"(?:[2-7][0-9A-Fa-f][ :,-]?){12}",
+    rb"(?:[2-7][0-9A-Fa-f](?:00)?[ :,-]?){12}",
+    rb"(?:%b|504[bB]0304|28[bB]52[fF]{2}[dD]|425[aA]68|[fF][dD]377[aA]58)[0-9A-Fa-f]{32}" % b"|".join(PACKED16),
     _ESCAPE_MARK,
-    rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
+    WIDE,
     rb"(?:[A-P][A-Z2-7]{7}){3}",
     rb"(?:(?:,[ \t\r\n]*| )(?:[3-9][0-9]|1[0-2][0-9]|0[xX][0-9A-Fa-f]{2}|\"[0-9]+\":[ ]?[0-9]{2,3})){8}"
     rb"|(?:-[2-7][0-9A-Fa-f]){10}",
@@ -453,11 +460,16 @@ _Part = tuple[int, int]
 
 
 def marked(layer: Layer) -> Iterator[Layer]:
-    """Yield the layers inside a layer, as `decoded` does, from the marked parts of it alone, found by hyperscan."""
+    """Yield the layers inside a layer, as `decoded` does, from the marked parts of it alone, found by hyperscan.
+
+    Packed data has no word that a part could end with, so where its bytes are letters all of them are taken.
+    """
+    if letters := list(together(layer.data)):
+        yield pasted(layer, letters, _WIDE_GAP, "letters")
     parts = _around(MARKS, layer.data, _WORD)
     if parts:
         cut = pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in parts], _BETWEEN, "", deeper=0)
-        yield from decoded(cut)
+        yield from _decoded(cut)
         for pieces, name in ((_all_base32(cut.data), "base32"), (list(_listed(cut.data)), "list")):
             if pieces:
                 yield pasted(cut, pieces, _WIDE_GAP, name)

@@ -76,7 +76,6 @@ _TEXT64: Final = Groups((_PRINT, rb"[C-HS-Xi-ny-z0-3]", rb"[ABEFIJMNQRUVYZcdghkl
 _WIDE64: Final = Groups((_PRINT, b"[AQgw]", b"[AB]", ANY64, b"A", b"[C-H]", b"[AEIMQUYcgkosw048]", b"A"), 2)
 _TEXT16: Final = Groups((b"[2-7]", _HEX), 12)
 _WIDE16: Final = Groups((b"[2-7]", _HEX, b"0", b"0"), 6)
-_HEAD16: Final = (rb"1[fF]8[bB]08", rb"78(?:01|5[eE]|9[cC]|[dD][aA])")
 
 # The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up. The
 # choices of a name are looked for one by one, for `re` is quick where it knows the first letter.
@@ -87,11 +86,11 @@ TRIGGERS: Final[dict[str, tuple[bytes | Groups, ...]]] = {
         rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)",
         decoders.COLOUR,
     ),
-    "wide": (rb"\x00[\x20-\x7e]\x00(?:\x00\x00)?[\x20-\x7e]\x00",),
+    "wide": (decoders.WIDE,),
     "text": (_TEXT64, _WIDE64, _TEXT16, _WIDE16),
     "packed": decoders.PACKED64,
     "base32": (Groups((b"[A-Z2-7]",), 20),),
-    "packed16": tuple(head + rb"[0-9A-Fa-f]{32}" for head in _HEAD16),
+    "packed16": tuple(head + rb"[0-9A-Fa-f]{32}" for head in decoders.PACKED16),
     "stream": (rb"\x1f\x8b\x08", rb"x[\x01\x5e\x9c\xda]"),
     "spread": (decoders.IN_UTF16, decoders.IN_UTF8),
 }
@@ -108,7 +107,7 @@ _RUN64: Final = b"A" * 20
 _END: Final = re.compile(rb"[^A]")
 # A run goes on in the next line only if that line holds nothing else: what follows a token is mostly another record.
 _WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b+={0,2}(?:[\"'\r\n]|\Z))" % ANY64)
-_MARK16: Final = re.compile(b"|".join(_HEAD16))
+_MARK16: Final = re.compile(b"|".join(decoders.PACKED16))
 _RUN16: Final = re.compile(
     rb"[0-9A-Fa-f]{24,}(?:[ \t]?\r?\n[ \t]?(?:[0-9A-Fa-f]{12,}|[0-9A-Fa-f]{2,}(?=[\r\n\"']|\Z)))*"
 )

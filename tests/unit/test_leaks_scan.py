@@ -19,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import zstandard
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -49,18 +50,24 @@ def _kinds(report: Report) -> set[str]:
     return {finding.kind for finding in report.findings}
 
 
+WORDS = " ".join(random.Random(3).choices(("alpha", "beta", "gamma", "delta"), k=4000)).encode()
 BEYOND: dict[str, Encoder] = {
     "colours": lambda value: b"\x1b(B\x1b[m\x1b[36m".join(value[at : at + 4] for at in range(0, len(value), 4)),
     "percent-u": each("%u{:04X}"),
     "u in braces": each("\\u{{{:x}}}"),
     "x in braces": each("\\x{{{:x}}}"),
     "capital u": each("\\U{:08x}"),
+    "UTF-32": lambda value: value.decode().encode("utf-32-be"),
+    "UTF-16 in hex": lambda value: value.decode().encode("utf-16-be").hex().encode(),
+    "gzip in hex": lambda value: gzip.compress(value).hex().encode(),
+    "zstd in hex": lambda value: zstandard.compress(value).hex().encode(),
+    "zlib as UTF-8": lambda value: zlib.compress(WORDS + value).decode("latin-1").encode(),
 }
 
 
 @pytest.mark.parametrize("name", BEYOND)
-def test_a_key_is_found_in_escapes_of_other_languages(name: str) -> None:
-    """Escapes that JSON has not, and a terminal's colours, hide no key."""
+def test_a_key_is_found_in_forms_of_other_programs(name: str) -> None:
+    """Escapes that JSON has not, a terminal's colours, wide letters and packed data in letters hide no key."""
     assert _kinds(Scanner().scan_bytes(PROSE + BEYOND[name](new_canary("openai")) + b"\n", source="s")) == {"api_key"}
 
 
