@@ -18,7 +18,7 @@ from typing import Final
 from byokeep_redact.automaton import HS_SINGLEMATCH, Automaton, Engine, installed, shared
 from byokeep_redact.checks import Read
 from byokeep_redact.decoders import MASK64, runs
-from byokeep_redact.rules import AFTER_RUN, RUN, Rule, Rules, default_rules, folding
+from byokeep_redact.rules import RUN, Rule, Rules, folding
 from byokeep_redact.triggers import TRIGGERS, Groups, expressions
 
 _MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
@@ -28,12 +28,11 @@ _LAST: Final = re.compile(rb"(?<!\\)\{(\d+),\}(\)*)\Z")
 _LONG_RUN: Final = 1 << 20  # number of the run itself among the expressions
 _RUN_STARTS: Final = rb"(?:^|[^A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{40}"
 # Runs in which these rules find nothing: hex, alone or with few short parts; a short path and a UUID; a root.
-_DULL: Final = (
+_DULL: Final = re.compile(
     rb"(?:(?:[0-9a-f]{1,5}-)?[0-9a-f]{16,}(?:-[0-9a-f]{6,}){0,4}(?:-[0-9a-f]{1,5})?"
     rb"|[a-z0-9/_-]{0,15}?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?![A-Za-z0-9+/_-])"
+    rb"|(?<![\\%])[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=(?!=)"
 )
-_DULL_ROOT: Final = rb"|(?<![\\%])[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=(?!=)"
-_SAMPLE_ROOT: Final = b"bWVhc3VyZSB0d2ljZSwgY3V0IG9uY2UsIGFnYWluLi4="
 _UNWRAPPED: Final = 60  # letters; a run of fewer is no line of wrapped base64
 _MOST_WORDS: Final = 100  # in one text; of more each is looked for by itself
 _WARM_RECORDS: Final = 500
@@ -49,23 +48,17 @@ def weakened(pattern: bytes) -> bytes:
 class _Runs:
     """Says whether a run of 40 base64 letters and more may be a secret, so that no digest costs a close reading.
 
-    It may only pass over runs in which no rule of AFTER_RUN finds anything. It is asked by both engines.
+    It may only pass over runs in which no rule that leads up to one finds anything. It is asked by both engines.
     """
 
     def __init__(self, rules: Rules) -> None:
-        standard = {rule.name: (rule.pattern, rule.split) for rule in default_rules().rules}
-        ours = [(number, rule) for number, rule in enumerate(rules.rules) if rule.name in AFTER_RUN]
-        # With rules of somebody else's nothing is passed over.
-        passes = all((rule.pattern, rule.split) == standard[rule.name] for _, rule in ours)
         self._rules = rules
-        self.numbers = [number for number, _ in ours] if passes else []
-        self._long = next((rule for _, rule in ours if passes and rule.name == "long-base64"), None)
-        roots = self._long is not None and rules.allowed("long-base64", _SAMPLE_ROOT, 0, len(_SAMPLE_ROOT))
-        self._dull = re.compile(_DULL + _DULL_ROOT if roots else _DULL).match
+        self.numbers = [number for number, rule in enumerate(rules.rules) if rule.lead is not None]
+        self._long = next((rule for rule in rules.rules if rule.lead == 0), None)
 
     def candidates(self, data: bytes, starts: Iterable[int]) -> list[int]:
         """Return the numbers of the rules that the runs that start at these places may set off."""
-        return self.numbers * any(not self._dull(data, start) and self._secret(data, start) for start in starts)
+        return self.numbers * any(not _DULL.match(data, start) and self._secret(data, start) for start in starts)
 
     def _secret(self, data: bytes, start: int) -> bool:
         if self._long is None:

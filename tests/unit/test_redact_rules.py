@@ -280,6 +280,15 @@ def test_a_good_rule_file_loads(tmp_path: Path) -> None:
     assert [(one.start, one.end) for one in rules.find(b"tok_fine tok_secret")] == [(9, 19)]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_rule_of_somebody_else_s_finds_what_its_pattern_says(tmp_path: Path, engine: Engine) -> None:
+    """Under the name of a packaged rule, too, which is looked for at long runs alone."""
+    path = tmp_path / "rules.toml"
+    path.write_text(GOOD.replace("a-rule", "long-base64").replace('literals = ["tok_"]\n', ""))
+    line = b"tok_secret digest %b" % (b"0123456789abcdef" * 4)
+    assert Redactor(Rules.load(path), engine=engine).data(line).startswith(b"[redacted:token:")
+
+
 @pytest.mark.parametrize(
     ("name", "secret"),
     [
