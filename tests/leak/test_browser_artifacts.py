@@ -26,7 +26,7 @@ from byokeep.core.errors import Rejected
 from byokeep_redact.canary import Canary
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks import browser as hook
-from byokeep_redact.hooks.browser import ArtifactKind, is_credential
+from byokeep_redact.hooks.browser import ArtifactKind, artifacts, is_credential
 from byokeep_redact.search import Sweep
 from tests.support.browser_site import Site, chromium, serving
 
@@ -135,6 +135,15 @@ def test_what_cannot_be_read_is_not_let_through(tmp_path: Path) -> None:
     encrypted[6] |= 1
     encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
     assert hook.classify_artifact(bytes(encrypted)) is ArtifactKind.UNREADABLE
+
+
+def test_archives_in_an_archive_are_looked_into_within_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be small and give little; what all of them give together ends the look."""
+    monkeypatch.setattr(artifacts, "_MOST_BYTES", 1 << 16)
+    inner = zipped({"a.txt": b"a" * 60_000})
+    few, many = (zipped({f"{n}.zip": inner for n in range(count)}) for count in (3, 30))
+    assert hook.classify_artifact(few) is ArtifactKind.PLAIN
+    assert hook.classify_artifact(many) is ArtifactKind.UNREADABLE
 
 
 async def test_the_files_of_a_real_profile_are_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import re
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,7 @@ from byokeep_redact.hooks.browser.documents import WORDS, redact_document
 
 _MOST_BYTES: Final = 64 << 20
 _HEAD: Final = 1 << 20
+_ALL: Final = 4  # times so many bytes in an archive with all archives inside
 _MEMBERS: Final = 20_000
 _NESTED: Final = 3
 _CREDENTIAL_TABLE: Final = re.compile(
@@ -93,10 +95,10 @@ def _is_redacted(source: Path, redactor: Redactor | None) -> bool:
         return False  # could not be checked
 
 
-def classify_artifact(source: Path | bytes, nested: int = 0) -> ArtifactKind:
+def classify_artifact(source: Path | bytes, nested: int = 0, seen: Counter[str] | None = None) -> ArtifactKind:
     """Return what a file, or its content, is. A file that cannot be read is `unreadable`, not an error.
 
-    `nested` counts the archives around the source.
+    `nested` counts the archives around the source, and `seen` the bytes that came out of them so far.
     """
     try:
         data = source if isinstance(source, bytes) else _content(source)
@@ -106,7 +108,9 @@ def classify_artifact(source: Path | bytes, nested: int = 0) -> ArtifactKind:
         return ArtifactKind.PICTURE
     if data.startswith(_MATROSKA) or data[4:8] == b"ftyp":
         return ArtifactKind.VIDEO
-    if len(data) > _MOST_BYTES or _PACKED.match(data):
+    seen = Counter() if seen is None else seen
+    seen["bytes"] += len(data)
+    if len(data) > _MOST_BYTES or seen["bytes"] > _ALL * _MOST_BYTES or _PACKED.match(data):
         return ArtifactKind.UNREADABLE
     if data.startswith(_SQLITE):
         return ArtifactKind.PROFILE if _CREDENTIAL_TABLE.search(data.replace(b"\0", b"")) else ArtifactKind.PLAIN
@@ -114,7 +118,7 @@ def classify_artifact(source: Path | bytes, nested: int = 0) -> ArtifactKind:
         return ArtifactKind.PROFILE
     zipped = data[:4] in (b"PK\x03\x04", b"PK\x05\x06") or zipfile.is_zipfile(io.BytesIO(data))
     if zipped or data[:2] == b"\x1f\x8b" or data[257:262] == b"ustar":
-        return _archive(data, zipped=zipped, nested=nested)
+        return _archive(data, nested, seen, zipped=zipped)
     if data.endswith(_LEVELDB_END) or (b"\0" in data and _STORED_ITEM.search(data[:_HEAD])):
         return ArtifactKind.PROFILE
     return ArtifactKind.COOKIES if _PICKLED_COOKIES.match(data[:_HEAD]) else _text(data)
@@ -127,22 +131,22 @@ def _content(source: Path) -> bytes:
         return file.read(_MOST_BYTES + 1)
 
 
-def _archive(data: bytes, *, zipped: bool, nested: int) -> ArtifactKind:
+def _archive(data: bytes, nested: int, seen: Counter[str], *, zipped: bool) -> ArtifactKind:
     """Look at everything in an archive; the first member that is not harmless says what the archive is."""
     if nested >= _NESTED:
         return ArtifactKind.UNREADABLE
     try:
         if zipped:
-            return _zip(data, nested)
+            return _zip(data, nested, seen)
         if data[257:262] == b"ustar":
-            return _first(_tar_members(data), nested)
+            return _first(_tar_members(data), nested, seen)
         with gzip.open(io.BytesIO(data)) as stream:
-            return classify_artifact(stream.read(_MOST_BYTES + 1), nested + 1)
+            return classify_artifact(stream.read(_MOST_BYTES + 1), nested + 1, seen)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, EOFError, RuntimeError, ValueError):
         return ArtifactKind.UNREADABLE  # encrypted, damaged, of an unknown method, or too large to look into
 
 
-def _zip(data: bytes, nested: int) -> ArtifactKind:
+def _zip(data: bytes, nested: int, seen: Counter[str]) -> ArtifactKind:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
         if any(info.filename.endswith((".trace", ".network")) for info in members):
@@ -150,7 +154,7 @@ def _zip(data: bytes, nested: int) -> ArtifactKind:
         # No more comes out of a member than it says of itself.
         if len(members) > _MEMBERS or sum(info.file_size for info in members) > _MOST_BYTES:
             return ArtifactKind.UNREADABLE
-        return _first(((info.filename, archive.read(info)) for info in members), nested)
+        return _first(((info.filename, archive.read(info)) for info in members), nested, seen)
 
 
 def _tar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -162,12 +166,12 @@ def _tar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
             yield member.name, content.read() if content else b""
 
 
-def _first(members: Iterator[tuple[str, bytes]], nested: int) -> ArtifactKind:
+def _first(members: Iterator[tuple[str, bytes]], nested: int, seen: Counter[str]) -> ArtifactKind:
     for name, content in members:
         path = PurePosixPath(name)
         if path.name in WORDS["files"] or not WORDS["folders"].isdisjoint(path.parts):
             return ArtifactKind.PROFILE
-        if (kind := classify_artifact(content, nested + 1)) not in _HARMLESS:
+        if (kind := classify_artifact(content, nested + 1, seen)) not in _HARMLESS:
             return kind
     return ArtifactKind.PLAIN
 
