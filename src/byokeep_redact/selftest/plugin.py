@@ -9,11 +9,9 @@ Rules
 from __future__ import annotations
 
 import importlib
-import os
-import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
 _NODE: Final = "secrets-leak"
 _CONTROLS: Final = "controls"
-_WAIT_S: Final = 300.0  # for the worker that runs the pack
 _WATCH: Final = "secrets-leak-watch"
 _TABLE: Final = "secrets_leak_table"
 _result: Final = pytest.StashKey["Result"]()
@@ -144,36 +141,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(line)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a worker of xdist the result: the pack runs once, before they do."""
+    if _asked(node.config):
+        node.workerinput[_NODE] = _shared_result(node.config).to_json()
+
+
 def _shared_result(config: pytest.Config) -> Result:
-    """Return the run of this session; the first who asks runs it, in whichever worker."""
+    """Return the run of this session; the first who asks runs it."""
     if _result not in config.stash:
-        if not hasattr(config, "workerinput"):
-            config.stash[_result] = _run(config)
-        else:
-            place = Path(config.option.basetemp).parent
-            config.stash[_result] = _pack().Result.from_json(_once(config, place / "secrets-leak.json"))
+        given = getattr(config, "workerinput", {}).get(_NODE)
+        config.stash[_result] = _pack().Result.from_json(given) if given else _pack().run(_project(config))
     return config.stash[_result]
-
-
-def _once(config: pytest.Config, path: Path) -> str:
-    try:
-        os.close(os.open(path.with_suffix(".taken"), os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        end = time.monotonic() + _WAIT_S
-        while not path.exists():
-            if time.monotonic() > end:
-                raise _Leak("the worker that runs the pack has no result") from None
-            time.sleep(0.2)
-        return path.read_text("utf-8")
-    text = _run(config).to_json()
-    written = path.with_suffix(".new")
-    written.write_text(text, "utf-8")
-    written.replace(path)
-    return text
-
-
-def _run(config: pytest.Config) -> Result:
-    return cast("Result", _pack().run(_project(config)))
 
 
 def _project(config: pytest.Config) -> Setup:
