@@ -357,7 +357,7 @@ def _chance_bytes(text: bytes) -> int:
     """Return how many bytes of `text` were drawn by chance and are neither hex nor an id."""
     kept = [
         piece
-        for piece in _PIECES.findall(_UUID.sub(b"-", text))
+        for piece in _PIECES.findall(_LONG_HEX.sub(b"-", _UUID.sub(b"-", text)))
         if not (len(piece) >= 6 and _HEX.fullmatch(piece)) and not _APPLE.fullmatch(piece)
     ]
     joined = b"".join(kept)

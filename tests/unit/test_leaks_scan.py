@@ -374,6 +374,14 @@ def _public() -> dict[str, bytes]:
     }
 
 
+def test_the_digests_of_a_lock_file_are_no_finding() -> None:
+    """The name on the next line may go on like the last digest of the package before."""
+    names = (b"blinker", b"cyclopts", b"werkzeug", b"jinja2", b"aiohttp", b"dnspython")
+    digests = (sha256(b"%d" % number).hexdigest().encode() for number in itertools.count())
+    lines = (b"%b==1.9.0 \\\n    --hash=sha256:%b\n" % pair for pair in zip(names * 50, digests, strict=False))
+    assert Scanner().scan_bytes(b"".join(lines), source="s").clean
+
+
 @pytest.mark.parametrize("kind", _public())
 def test_what_is_public_by_its_form_is_no_finding(kind: str) -> None:
     """Digests of packages, public keys, symbols, tables and examples of standards are left out, and counted."""
