@@ -449,6 +449,10 @@ if __name__ == "__main__":
         os.environ.clear()
         os.environ.update(command["environment"])
         os.chdir(command["cwd"])
+        for number, name in enumerate(("stdin", "stdout", "stderr")):  # these were made of what stood there before
+            old = getattr(sys, name)
+            kept = {"encoding": old.encoding, "errors": old.errors, "buffering": 1 if number == 2 else -1}
+            setattr(sys, name, open(number, old.mode, closefd=False, **kept))  # noqa: SIM115
         tempfile.tempdir = None
         sys.argv[1:] = command["words"]
         if clock := os.environ.pop("TEST_CLOCK", ""):

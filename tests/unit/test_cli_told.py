@@ -713,7 +713,7 @@ def test_the_next_command_reaches_the_home_that_was_named(
         (["job", "dry-run", ID, "daily-post", "--rotation", ID], f"rotate resume {ID}"),
     ):
         assert run([*words, *home]) == 0
-        assert f": byokeep {then} --home {tmp_path / 'new'}\n" in capsys.readouterr().err
+        assert f"byokeep {then} --home {tmp_path / 'new'}" in capsys.readouterr().err
 
 
 def test_sizes_and_times_are_told_as_people_read_them(
