@@ -60,9 +60,8 @@ def of_platform(client: UUID, one: Mapping[str, Any], accounts: Rows) -> str:
     living = [row for row in here if row["state"] in _LIVES]
     if living:
         return f"{head}: nothing acts there until an owner has logged in again. Next, one of:" + _logins(client, living)
-    return f"{head}: nothing acts there until an account is connected. Next: " + again(
-        f"account connect {client} LOGIN ACCOUNT"
-    )
+    step = again(f"account connect {client} LOGIN ACCOUNT")
+    return f"{head}: nothing acts there until an account is connected. Next: {step}"
 
 
 def _logins(client: UUID, rows: Rows) -> str:

@@ -181,8 +181,9 @@ async def set_password(
             raise Denied("not_yours", next_step=step)
         require_proof(actor)
         if not MIN_PASSWORD <= length <= MAX_PASSWORD:
-            step = "A password has 12 to 256 bytes."
-            raise Rejected("bad_password_length", next_step=step, minimum=MIN_PASSWORD, maximum=MAX_PASSWORD)
+            raise Rejected(
+                "bad_password_length", next_step="Use 12 to 256 bytes.", minimum=MIN_PASSWORD, maximum=MAX_PASSWORD
+            )
         async with app.db.begin(every_client=True) as tx:
             subject = await tx.one(Subject, "subject_get", id=subject_id)
         if subject.kind != "operator":
