@@ -272,7 +272,7 @@ class Lifetime:
 
         log = self.place / "log.jsonl"
         await self.done("audit", "export", str(log), "--client", client, who="auditor")
-        await self.lacks("`byokeep audit keys` writes", "audit", "verify", str(log), who="auditor")
+        await self.lacks("Give --keys FILE, which `byokeep audit keys", "audit", "verify", str(log), who="auditor")
         await self.done("audit", "checkpoint", who="auditor")
         proof = self.place / "proof.json"
         await self.done("audit", "proof", client, str(proof), who="auditor")

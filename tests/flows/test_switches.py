@@ -13,7 +13,8 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import psycopg
@@ -23,7 +24,7 @@ from byokeep.adapters.openbao import ports as openbao_ports
 from byokeep.adapters.openbao.ports import EntityCutoff
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.canonical import canonical_json
-from byokeep.core.errors import Denied, Pending, Unavailable
+from byokeep.core.errors import Denied, NotFound, Pending, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
@@ -66,7 +67,7 @@ def names_its_switch(refusal: dict[str, Any], scope: str, reason: str = "suspect
     """A refusal says which switch it is, why, and who may release it."""
     assert (refusal["code"], refusal["scope"], refusal["reason"]) == ("switch_closed", scope, reason)
     assert f"Kill switch {scope} is engaged: {reason}." in refusal["next_step"]
-    assert "operator asks to release it (`byokeep kill off`), an approver" in refusal["next_step"]
+    assert "operator asks to release it (`byokeep kill off`), and an approver approves it." in refusal["next_step"]
 
 
 async def ready(stand: Stand) -> tuple[UUID, dict[str, Any]]:
@@ -411,6 +412,32 @@ async def test_a_kill_of_a_client_that_the_store_does_not_know_holds_and_ends(
         assert await stand.app.cutoff.disabled(entity) is True
     assert (await reopen(stand, **what))[0] == 200
     assert await stand.app.cutoff.disabled(entity) is False
+
+
+async def test_those_that_the_store_does_not_know_are_passed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is waited for once, whoever else is not known yet; one that the store knows again is waited for anew."""
+    seconds, known = [0.0], set[str]()
+    monkeypatch.setattr(openbao_ports, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+
+    async def request(_: str, path: str, **__: object) -> None:
+        if path.rpartition("/")[2] not in known:
+            raise NotFound("not_found")
+
+    cutoff = EntityCutoff(cast("Any", SimpleNamespace(request=request)))
+    one, other = str(uuid4()), str(uuid4())
+    for at, asked, passes in (
+        (0, (one,), False), (20, (one, other), False), (66, (one, other), False), (86, (one, other), True),
+        (87, (one,), False), (153, (one,), True), (154, (one,), False),
+    ):  # fmt: skip
+        seconds[0] = float(at)
+        with contextlib.nullcontext() if passes else pytest.raises(Unavailable, match="entity_unknown"):
+            await cutoff.disable(*asked)
+    known.add(one)
+    await cutoff.disable(one)
+    known.remove(one)
+    seconds[0] = 300.0
+    with pytest.raises(Unavailable, match="entity_unknown"):
+        await cutoff.disable(one)
 
 
 async def test_an_opening_and_the_cutting_off_again_do_not_cross(stand: Stand) -> None:

@@ -93,7 +93,7 @@ async def rewrap(app: KekApp, actor: Actor, rotation_id: UUID, client_id: Client
             return 0
         behind = await tx.all(dict, "kek_profiles_behind", client_id=client_id, **rotation.older, limit=limit)
         await check_protect(tx, app, holder=rotation.holder, kek_id=rotation.kek_id, version=rotation.to_version)
-    free = [row["id"] for row in behind if not row["open"]]
+    free = sorted(row["id"] for row in behind if not row["open"])  # in the order in which `compromise` locks their rows
     moved = 0
     if free:
         async with custody_of(app, actor, client_id) as custody:
@@ -569,14 +569,17 @@ async def compare(app: KekApp) -> int:
     """Compare the keys that have not been compared for a while, and tidy up after their rotations; returns how many."""
     asked = {"within_s": CHECK_EVERY_S, "limit": _AT_ONCE}
     found = await app.db.read(ClientId, "keks_to_check", asked, every_client=True)
-    rotated = await app.db.read(ClientId, "keks_to_tidy", {"after_s": TIDY_AFTER_S}, every_client=True)
     for client_id in found:
-        with suppress(ByokeepError):  # on record, and tried again
-            await check(app, app.system(), client_id)
-            await check_vault(app, app.system(), client_id)
-            if client_id in rotated:
-                await tidy(app, app.system(), client_id)
+        for act in (check, check_vault, _tidy_after_rotation):
+            with suppress(ByokeepError):  # on record, and tried again
+                await act(app, app.system(), client_id)
     return len(found)
+
+
+async def _tidy_after_rotation(app: KekApp, actor: Actor, client_id: ClientId) -> None:
+    about = {"client_id": client_id, "after_s": TIDY_AFTER_S}
+    for rotated in await app.db.read(ClientId, "keks_to_tidy", about, every_client=True):
+        await tidy(app, actor, rotated)
 
 
 async def tell_due(app: KekApp) -> int:
@@ -659,6 +662,7 @@ def register(queue: Queue, app: KekApp) -> None:
             actor = await asked(app, kek.CHECK_TASK, Verb.KEK_CHECK, **ids)
             strays = await check_vault(app, actor, client)
             found = await check(app, actor, client)
+            await _tidy_after_rotation(app, app.system(), client)  # the hourly comparison leaves this client out now
         get_log().info("kek_checked", tenant=client, count=len(found) + len(strays))
 
     @queue.task(name=kek.END_TASK, retry=until_done)

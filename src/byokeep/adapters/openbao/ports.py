@@ -596,9 +596,10 @@ class EntityCutoff:
                 async with gate:
                     await self._login.request("POST", path, body={"disabled": disabled})
             except (Rejected, NotFound):
-                if disabled:
-                    self._outlive(entity_id)
+                if disabled and not self._outlived(entity_id):
+                    raise Unavailable("entity_unknown") from None
                 return None
+            self._unknown.pop(entity_id, None)
             return entity_id
 
         results = await asyncio.gather(*map(one, entity_ids), return_exceptions=True)
@@ -607,13 +608,12 @@ class EntityCutoff:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+        for entity_id in entity_ids:  # not before all of them have passed: one would begin anew while others wait
+            self._unknown.pop(entity_id, None)
 
-    def _outlive(self, entity_id: str) -> None:
-        """Pass an entity that the store does not know. Raises Unavailable(``entity_unknown``): it is too early."""
-        since = self._unknown.setdefault(entity_id, time.monotonic())
-        if time.monotonic() - since < _OUTLIVED_S:
-            raise Unavailable("entity_unknown") from None
-        del self._unknown[entity_id]
+    def _outlived(self, entity_id: str) -> bool:
+        """Whether nothing is alive that was signed before the store was first seen not to know an entity."""
+        return time.monotonic() - self._unknown.setdefault(entity_id, time.monotonic()) >= _OUTLIVED_S
 
 
 def _entity(text: object, error: Exception) -> str:

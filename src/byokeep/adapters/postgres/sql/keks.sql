@@ -166,12 +166,13 @@ SELECT r.*, (SELECT count(*) FROM byokeep.profile_generation g
 
 -- name: kek_rotations_cut
 -- Clients with a version that was announced a while ago and protects nothing yet. What was refused waits for a person.
+-- In no order: those that nobody may act for keep no other from its turn.
 SELECT k.client_id FROM byokeep.kek_version k
  WHERE k.state = 'pre_activation' AND k.version > 1 AND k.made_at < clock_timestamp() - interval '1 minute'
    AND NOT EXISTS (SELECT FROM byokeep.alert a
                     WHERE a.client_id = k.client_id AND a.reason = 'kek_not_moved' AND a.closed_at IS NULL
                       AND a.last_seen_at >= k.made_at)
- ORDER BY k.client_id LIMIT :limit;
+ ORDER BY random() LIMIT :limit;
 
 -- name: kek_rotation_end
 -- Done is what has nothing left on the old versions, by one statement.
@@ -202,9 +203,10 @@ SELECT DISTINCT k.client_id
  ORDER BY k.client_id LIMIT :limit;
 
 -- name: keks_to_tidy
--- Clients of whose key a rotation ended a while ago, and within a week: whatever kept them out of reach is tried that long.
+-- A client of whose key a rotation ended a while ago, and within a week: whatever kept it out of reach is tried that long.
 SELECT DISTINCT r.client_id FROM byokeep.kek_rotation r
- WHERE r.ended_at BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp() - make_interval(secs => :after_s)
+ WHERE r.client_id = :client_id
+   AND r.ended_at BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp() - make_interval(secs => :after_s)
    AND NOT EXISTS (SELECT FROM byokeep.kek_rotation n
                     WHERE n.kek_id = r.kek_id AND coalesce(n.ended_at, 'infinity') > clock_timestamp() - make_interval(secs => :after_s));
 

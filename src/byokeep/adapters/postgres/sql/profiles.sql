@@ -275,7 +275,8 @@ SELECT * FROM byokeep.profile_work
  ORDER BY asked_at LIMIT 50;
 
 -- name: seals_cut_off
--- Seals that were announced, never recorded, and not cleared away yet: what they may have written is nobody's.
+-- Seals that were announced, never recorded, and not cleared away yet: what they may have written is nobody's. In no
+-- order: those that cannot be cleared away keep no other from its turn.
 SELECT p.client_id, p.id AS profile_id, r.seq, r.at, r.payload
   FROM byokeep.profile p
   JOIN byokeep.audit_record r ON r.chain = p.client_id AND r.object_id = p.id
@@ -288,7 +289,7 @@ SELECT p.client_id, p.id AS profile_id, r.seq, r.at, r.payload
                     WHERE e.chain = p.client_id AND e.object_id = p.id AND e.event = 'profile.seal'
                       AND e.outcome = 'failed' AND e.seq > r.seq
                       AND convert_from(e.payload, 'UTF8')::jsonb #>> '{fields,dek}' = d.id)
- ORDER BY r.at LIMIT :limit;
+ ORDER BY random() LIMIT :limit;
 
 -- name: dek_known
 -- Whether a key's id was used before, by whomever.

@@ -46,15 +46,17 @@ UPDATE byokeep.procedure_run SET state = 'failed', reason = 'superseded', closed
 RETURNING *;
 
 -- name: sops_cut_off
--- Those that are taken are oldest first; which are taken is left to chance: places that cannot be cleaned keep no other.
-SELECT * FROM (
+-- All of a place, oldest first; which places is left to chance: those that cannot be cleaned keep no other from its turn.
+WITH cut AS (
   SELECT * FROM byokeep.procedure_run
    WHERE procedure = 'onboard_key'
      AND ((state = 'running' AND evidence -> 'vault_write_event' IS NULL
            AND started_at < now() - make_interval(secs => :older_than_s))
-          OR (state = 'failed' AND reason = 'cut_off'))
-   ORDER BY random() LIMIT :limit) taken
- ORDER BY started_at;
+          OR (state = 'failed' AND reason = 'cut_off')))
+SELECT cut.* FROM cut
+  JOIN (SELECT client_id, facts ->> 'provider' AS provider FROM cut GROUP BY 1, 2 ORDER BY random() LIMIT :limit) place
+    ON cut.client_id = place.client_id AND cut.facts ->> 'provider' = place.provider
+ ORDER BY cut.started_at;
 
 -- name: sop_set_reason
 UPDATE byokeep.procedure_run SET reason = :reason_to
