@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from contextlib import nullcontext
+from contextvars import Context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -134,7 +135,7 @@ def test_a_kill_goes_by_web_whatever_is_wrong_on_the_way(code: str, monkeypatch:
 
 @pytest.mark.parametrize(("method", "code", "by"), [
     ("POST", "server_did_not_answer", ["broker"]), ("POST", "server_unreachable", ["broker", "web"]),
-    ("GET", "server_did_not_answer", ["broker", "web"]),
+    ("GET", "server_did_not_answer", ["broker", "web"]), ("POST", "server_garbage", ["broker"]),
 ])  # fmt: skip
 def test_what_a_broker_may_have_done_is_not_asked_for_again(
     method: str, code: str, by: list[str], monkeypatch: pytest.MonkeyPatch
@@ -370,6 +371,33 @@ def test_a_descriptor_that_can_be_none_is_refused(
     (tmp_path / "FILE").write_text("nothing of note\n")
     assert run([*words[:-1], f"{words[-1]}={number}"]) == code
     assert "bad_descriptor" in said(capsys)
+
+
+def test_half_of_a_value_is_none() -> None:
+    """A descriptor that does not wait holds what was written so far."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.write(writing, b"sk-half")
+    with pytest.raises(Rejected, match="bad_descriptor"):
+        intake.drain(reading)
+    os.write(writing, b"sk-whole")
+    os.close(writing)
+    assert intake.drain(reading) == b"sk-whole"
+    os.close(reading)
+
+
+@pytest.mark.parametrize("words", [["foo", "--help"], ["audit", "list", "--", "x"], ["audit", "list", "--home", ""]])
+def test_what_is_refused_before_it_is_parsed_is_told_as_ever(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a process in which no command ran before; an empty home is not the current directory."""
+    assert Context().run(run, [*words, "--json"] if "--" not in words else words) == 2
+    assert "rejected" in capsys.readouterr().err
+
+
+def test_a_refusal_speaks_of_a_client_if_one_was_named() -> None:
+    """A body that leaves the client open asked for none."""
+    assert [api._asked_for("/v1/incidents", {"client_id": one}) for one in (ID, None)] == ["client", ""]
 
 
 @pytest.mark.parametrize(("words", "code"), [

@@ -674,6 +674,9 @@ def test_what_the_system_does_not_allow_is_no_fault_to_report(
     assert json.loads(shown.out)["error"]["code"] == "system_refused"
     told = " ".join(shown.err.split())
     assert ("logs?[31m could not be used" in told, "reason=E" in told, "report" in told) == (True, True, False)
+    monkeypatch.setattr("byokeep.cli.servers.load", lambda _: (_ for _ in ()).throw(TimeoutError()))
+    assert run(["web", "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "internal_error", "no file: nobody can look at it"
 
 
 def test_a_program_waits_for_no_names(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,8 +41,8 @@ _AT_LAST_S: Final = 15.0  # seconds that `web` has then: it asks the same proces
 _ANSWER_S: Final = 60.0  # seconds for anything else
 _NAMES_S: Final = 2.0  # seconds for names: without an answer the ids are shown
 # What is wrong there is not the caller's: another process may be asked.
-_UNHEARD: Final = ("server_unreachable", "server_certificate_refused", "server_garbage")
-_ON_THE_WAY: Final = (*_UNHEARD, "server_did_not_answer")
+_UNHEARD: Final = ("server_unreachable", "server_certificate_refused")
+_ON_THE_WAY: Final = (*_UNHEARD, "server_garbage", "server_did_not_answer")
 _LIMIT: Final = 64 * 1024 * 1024  # bytes of a reply that is read whole
 
 
@@ -243,7 +243,7 @@ def no_such(what: str) -> str:
 
 def _asked_for(path: str, body: object) -> str:
     """Return what the id in a path, or else in the body, stands for."""
-    otherwise = "client" if isinstance(body, dict) and "client_id" in body else ""
+    otherwise = "client" if isinstance(body, dict) and body.get("client_id") else ""
     return next((what for part, what in _KINDS.items() if f"/{part}/" in path), otherwise)
 
 

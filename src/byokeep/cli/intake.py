@@ -80,10 +80,11 @@ def _prompt(text: str) -> bytes:
 
 def drain(fd: int, most: int = LIMIT, *, too_long: str = "A value is at most 8 KiB.") -> bytes:
     """Return what a descriptor holds. Raises Rejected: ``bad_descriptor``, ``too_long`` with that step."""
-    none = (OSError, ValueError, TypeError)
-    refused = refusing("bad_descriptor", Rejected, on=none, next_step="Open the descriptor for reading.")
-    with refused, open(fd, "rb", closefd=False) as source:
-        data = source.read(most + 1) or b""
+    data, none = b"", (OSError, OverflowError, TypeError)
+    with refusing("bad_descriptor", Rejected, on=none, next_step="Open the descriptor for reading."):
+        # A file object would end where it had to wait, with half of a value.
+        while len(data) <= most and (chunk := os.read(fd, most + 1 - len(data))):
+            data += chunk
     if len(data) > most:
         raise Rejected("too_long", next_step=too_long)
     return data

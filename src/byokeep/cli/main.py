@@ -48,7 +48,8 @@ app: Final = App(
 
     Exit codes: 0 done, 1 found (`leaks`, `env check`, `alert list`, `checklist`), 2 rejected input, 3 denied, 4
     unavailable (nothing was done, unless it says so), 5 integrity, 6 conflict, 7 pending: it holds, a part is still to
-    follow (`kill on` while the store is down, `key add` of a key that could not be verified yet).
+    follow (`kill on` while the store is down, `key add` of a key that could not be verified yet), 130
+    interrupted, 141 nobody read the output to its end.
     """,
 )
 # Each is imported when it is called: a list of commands, a server or a short command loads none of the others.
@@ -131,7 +132,7 @@ def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     json: Annotated[bool, Parameter(name="--json", group=_SHARED, negative=(), show_default=False)] = False,
     url: Annotated[str | None, Parameter(group=_SHARED)] = None,
-    home: Annotated[Path | None, Parameter(group=_SHARED)] = None,
+    home: Annotated[str | None, Parameter(group=_SHARED)] = None,
     config: Annotated[Path | None, Parameter(group=_SHARED)] = None,
     token_file: Annotated[Path | None, Parameter(group=_SHARED)] = None,
 ) -> object:
@@ -160,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
     for at, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # it was closed: no file or socket of ours is to take its number
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if at else "r"))
-        if isinstance(stream := getattr(sys, name), TextIOWrapper):
+        if at and isinstance(stream := getattr(sys, name), TextIOWrapper):
             with suppress(OSError):  # it leads elsewhere by now
                 stream.reconfigure(errors="backslashreplace")  # no letter that it lacks ends what is done by then
     try:
@@ -183,13 +184,13 @@ def run(argv: list[str]) -> int:
     """Run the command line; return the exit code."""
     own, rest = _split(argv)
     as_json = "--json" in own
+    current.set(TerminalSession(settings=Settings(), as_json=as_json, rest=tuple(rest)))
     try:
         _refuse_secrets(own)
         _refuse_unknown(own)
         if rest and _words(own)[:2] != ["job", "run"]:
             step = "Only `byokeep job run` takes something after --."
             raise Rejected("usage", next_step=step, problem="too_many_words")
-        current.set(TerminalSession(settings=Settings(), as_json=as_json, rest=tuple(rest)))
         result = app.meta(own, exit_on_error=False, print_error=False, result_action="return_value")
     except ByokeepError as error:
         return fail(error, as_json=as_json)
@@ -202,18 +203,19 @@ def run(argv: list[str]) -> int:
     except OSError as error:
         if error.errno in (errno.EPIPE, errno.ENOSPC):
             raise  # of the output: see `main`
-        return fail(_refused(error), as_json=as_json)
+        return fail(_unforeseen(error), as_json=as_json)
     except Exception as error:
-        err.print(f"unexpected {type(error).__name__}")
-        failure = Unavailable("internal_error", next_step="Nothing further was done. Please report this.")
-        return fail(failure, as_json=as_json)
+        return fail(_unforeseen(error), as_json=as_json)
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
 
-def _refused(error: OSError) -> Unavailable:
-    """Return what to say about something that the system did not allow, and that no command foresaw."""
-    what = clean(error.filename) if isinstance(error.filename, str | Path) else "Something"
-    step = f"{what} could not be used: check who owns it, its mode and its disk. What was begun may be done in part."
+def _unforeseen(error: Exception) -> Unavailable:
+    """Return what to say about what no command foresaw: a file that the system refused is nothing to report."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str | Path):
+        err.print(f"unexpected {type(error).__name__}")
+        return Unavailable("internal_error", next_step="Nothing further was done. Please report this.")
+    what = f"{clean(error.filename)} could not be used: check who owns it, its mode and its disk."
+    step = f"{what} What was begun may be done in part."
     return Unavailable("system_refused", next_step=step, reason=errno.errorcode.get(error.errno or 0, "unknown"))
 
 

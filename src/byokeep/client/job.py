@@ -584,7 +584,7 @@ async def dispatched(
 ) -> dict[str, Any]:  # fmt: skip
     """Make a call as the dispatcher. Raises Denied(``no_dispatcher_token``), and as :meth:`Broker.call`."""
     if (file := broker.settings.dispatcher_token_file) is None:
-        raise Denied("no_dispatcher_token", next_step="Give a dispatcher's token file, or attach to a job.")
+        raise Denied("no_dispatcher_token", next_step="Name the file of a dispatcher's token: `dispatcher_token_file`.")
     with read_token(file) as token:
         return await broker.call(method, path, token, body)
 
