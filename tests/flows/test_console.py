@@ -8,12 +8,14 @@ import asyncio
 import json
 import re
 from contextlib import AsyncExitStack
+from copy import copy
 from typing import Any
 from unittest.mock import AsyncMock
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import pytest
+from starlette.responses import JSONResponse
 
 from byokeep.accounts import accounts
 from byokeep.adapters.postgres.database import PostgresDatabase
@@ -543,6 +545,18 @@ async def every_kind_waits(
     assert [(await to_decide(one))[0] for one in (approver, admin)] == [0, 0]
 
 
+def answered(status: int, **said: Any) -> Any:
+    """`Console.fetch` where the other process answers this to every call."""
+    fetch, reply = Console.fetch, JSONResponse(said, status)
+
+    async def instead(console: Console, *call: Any, **more: Any) -> bytes:
+        other = copy(console)
+        other._send = AsyncMock(return_value=reply)
+        return await fetch(other, *call, **more)
+
+    return instead
+
+
 async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a stop ends is named before; who asks does not let it go; the records are those of the command line."""
     stand = desk.stand
@@ -559,11 +573,12 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     assert (wrong.status, "bad scope" in wrong.text) == (422, True)
     assert [f'<option{it} selected>' in wrong.raw for it in (f' value="{client}"', "")] == [True, True]
     assert stand.events("switch.closed") == []
-    with monkeypatch.context() as away:
-        away.setattr(Console, "ask", AsyncMock(side_effect=Unavailable("killswitch_unreachable")))
-        unsure = await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")
-    assert (unsure.status, "It is not known whether it was done" in unsure.text) == (503, True)
-    assert "is on record" not in unsure.text
+    for kind, code, of in (("unavailable", 503, {}), ("rate_limited", 429, {"retry_after_s": 1})):
+        with monkeypatch.context() as away:
+            away.setattr(Console, "fetch", answered(code, type=f"urn:x:{kind}", code="told_so", next_step="", **of))
+            unsure = await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")
+        assert (unsure.status, "It is not known whether it was done" in unsure.text) == (code, code == 503)
+        assert "is on record" not in unsure.text
     assert (await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")).status == 303
     first = await operator.get("/console")
     assert "is stopped" in first.text

@@ -345,7 +345,7 @@ class Console:
             request, "refused.html", status=STATUS.get(error.code, error.http_status), who=who, error=error,
             about=request_id(request), sent=request.method == "POST",
             denied=isinstance(error, Denied) and not isinstance(error, Unauthenticated),
-            recorded=error.on_record,
+            recorded=error.on_record and isinstance(error, Denied | Rejected | Conflict),  # as `record_refused_call`
         )  # fmt: skip
 
     async def lost(self, request: Request, status: int) -> Response:
