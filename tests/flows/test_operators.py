@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from functools import partial
 from typing import Any
 from unittest.mock import Mock
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from byokeep.adapters.passwords import Passwords
@@ -275,6 +277,16 @@ async def test_a_password_that_is_replaced_while_it_is_checked_opens_nothing(des
             desk.stand.app, Slow(), name="Ann", password=Secret(PASSWORD), request_id=uuid4()
         )  # fmt: skip
     assert (await login(desk, "Ann", PASSWORD + "!"))[0] == 201
+
+
+async def test_no_session_of_the_database_keeps_people_from_signing_in(desk: Desk) -> None:
+    """One that hangs while it changes who may do what is ended, and that is told."""
+    await with_password(desk, "Ann")
+    with closing(psycopg.connect(desk.stand.db.conninfo("byokeep_broker"))) as hung:
+        hung.execute("SET idle_in_transaction_session_timeout = 0")
+        hung.execute("SELECT byokeep.subject_lock()")
+        assert (await login(desk, "Ann", PASSWORD))[0] == 201
+    assert "audit_chain_held" in desk.stand.alerts()
 
 
 @pytest.mark.req("S-ASVS-8")

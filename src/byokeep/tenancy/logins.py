@@ -72,7 +72,7 @@ async def log_in(
     if not same or subject is None or subject.state != "active" or not recorded:
         raise await refuse_login(app, request_id, refusal, subject.id if subject else None)
     actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
-    async with app.db.begin(every_client=True) as tx:
+    async with unblocked(app) as tx:
         await tx.all(None, "subject_lock")  # whoever replaces the password, or adds a passkey, ends what began before
         same = (await tx.one(Subject, "subject_get", id=subject.id)).password_mark == subject.password_mark
         needs = kind == "console" and bool(await tokens.passkeys_of(tx, subject.id))
