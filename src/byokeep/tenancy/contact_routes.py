@@ -165,14 +165,14 @@ class _Door:
         self.codes, self.asks = LoginBrake(app.clock), LoginBrake(app.clock)
         self._mails: set[asyncio.Task[None]] = set()
 
-    def later(self, sending: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Mail something after the caller is answered.
-
-        Raises:
-            RateLimited: ``too_many_requests``, whoever it is for: too many are being sent.
-        """
+    def has_room(self) -> None:
+        """Raise RateLimited(``too_many_requests``), whoever it is for, if too many mails are being sent."""
         if len(self._mails) >= _MOST_MAILS:
             raise RateLimited("too_many_requests", next_step="Wait, then try again.", retry_after_s=5)
+
+    def later(self, sending: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Mail something after the caller is answered. Raises as :meth:`has_room`."""
+        self.has_room()
         task = asyncio.create_task(_quietly(sending()))
         self._mails.add(task)
         task.add_done_callback(self._mails.discard)
@@ -199,6 +199,7 @@ def _invitations(routes: Routes, app: BrokerApp, door: _Door) -> None:
         """Mail the code that redeems an invitation to an address, so that its holder shows who reads mails there."""
         address = contacts.checked_address(body.address)
         door.tries.spend(source_of(request))
+        door.has_room()  # before a code is made and the try counted
         door.asks.attempt(address, source_of(request))
         if not door.mails_now():
             raise Conflict("no_mail_server", next_step="No code can be mailed here. Tell the agency that invited you.")
