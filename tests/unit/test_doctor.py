@@ -424,6 +424,15 @@ async def test_a_stale_pid_file_says_nothing(tmp_path: Path) -> None:
     )
 
 
+async def test_a_database_that_no_network_leads_to_is_told_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of a socket names no file."""
+    monkeypatch.setattr(doctor.wiring, "database", Mock(side_effect=OSError(errno.EHOSTUNREACH, "no route")))
+    [row] = await doctor._database(Settings(home=tmp_path))
+    assert (row.code, row.next_step) == ("not_readable", "Check the mount of the database.")
+
+
 @pytest.mark.parametrize(("number", "step"), [(errno.EACCES, "owner of"), (errno.ESTALE, "mount of")])
 async def test_what_may_not_be_looked_at_is_unknown(
     number: int, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

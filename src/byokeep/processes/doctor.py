@@ -100,7 +100,7 @@ async def examine(settings: Settings) -> list[ProbeOutcome]:
 
 def _closed(name: str, error: OSError) -> ProbeOutcome:
     step = "Run this as root, or as the owner of" if isinstance(error, PermissionError) else "Check the mount of"
-    return unknown(name, "not_readable", f"{step} {error.filename}.")
+    return unknown(name, "not_readable", f"{step} {error.filename or f'the {name}'}.")
 
 
 async def _killswitch(settings: Settings, found: Mapping[str, Any], *, embedded: bool) -> ProbeOutcome:
