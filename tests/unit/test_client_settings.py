@@ -6,9 +6,11 @@ import fcntl
 import os
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from byokeep.client import Keep
 from byokeep.client.settings import ClientSettings, from_environment
 from byokeep.core.errors import Rejected, Unavailable
 
@@ -66,3 +68,12 @@ def test_credentials_in_a_closed_home_are_none_to_this_user(home: Path, monkeypa
     monkeypatch.setenv("BYOKEEP_BROKER_URL", "http://127.0.0.1:8421")
     monkeypatch.setattr(os, "stat", closed)
     assert from_environment().dispatcher_token_file is None
+
+
+async def test_what_could_not_be_entered_is_not_open(tmp_path: Path) -> None:
+    """Without a runner's token nothing is begun, and whoever goes on all the same is told so."""
+    keep = Keep(ClientSettings(broker_url="http://127.0.0.1:9", runner_token_file=tmp_path / "none", attempts=1))
+    with pytest.raises(Rejected, match="token_file_unreadable"):
+        await keep.__aenter__()
+    with pytest.raises(Unavailable, match="keep_not_open"):
+        await keep.attach(uuid4()).__aenter__()

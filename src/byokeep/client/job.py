@@ -421,9 +421,9 @@ class Keep:
         return "Keep()"
 
     async def __aenter__(self) -> Self:
-        self._entered = True
         if self._settings.dispatcher_token_file is None or os.access(self._settings.runner_token_file, os.F_OK):
-            self._as_runner()  # a host that only dispatches has no runner's token
+            self._runner = read_token(self._settings.runner_token_file)  # a host that only dispatches has none
+        self._entered = True
         return self
 
     async def __aexit__(
