@@ -467,9 +467,11 @@ def _check_test_urls(settings: Settings) -> None:
     for name in URL_SETTINGS:
         if settings.environment is Environment.PRODUCTION and getattr(settings, name):
             raise Rejected("test_hook_in_production", next_step=f"Remove {name}.", setting=name)
-    for provider in settings.provider_urls:
+    for provider, url in settings.provider_urls.items():
         if provider not in API_PROVIDERS:
             raise _bad("provider_urls", "provider_urls names unknown providers.")
+        if not is_loopback(_split("provider_urls", url).hostname or "", named=True):
+            raise _bad("provider_urls", "provider_urls names simulators on this machine: write http://127.0.0.1:PORT.")
     for name in ("platform_urls", "website_urls"):
         if not all(_LOGIN.match(login) for login in getattr(settings, name)):
             raise _bad(name, f"{name} names unknown logins.")
