@@ -355,9 +355,11 @@ def run(match: re.Match[bytes], group: int, _read: Read) -> list[tuple[int, int]
 
 def _chance_bytes(text: bytes) -> int:
     """Return how many bytes of `text` were drawn by chance and are neither hex nor an id."""
+    text = _UUID.sub(b"-", text)
+    rest = _LONG_HEX.sub(b"-", text)  # a digest and a name that goes on like it; or hex that a value holds by chance
     kept = [
         piece
-        for piece in _PIECES.findall(_LONG_HEX.sub(b"-", _UUID.sub(b"-", text)))
+        for piece in _PIECES.findall(text if drawn(rest) else rest)
         if not (len(piece) >= 6 and _HEX.fullmatch(piece)) and not _APPLE.fullmatch(piece)
     ]
     joined = b"".join(kept)
