@@ -299,7 +299,8 @@ def test_a_rule_of_somebody_else_s_finds_what_its_pattern_says(tmp_path: Path, e
             for name in ("x-foo-token", "x-foo-key", "x-foo-secret", "password", "secret_id", "OPENAI_API_KEY")
         ),
         *((name, True) for name in ("apiKeys", "openai_api_keys", "refresh_tokens", "client-secrets", "DB_PASS")),
-        *((name, False) for name in ("keys", "secrets", "total_tokens", "pass")),
+        *((name, False) for name in ("keys", "secrets", "total_tokens", "pass", "n_pass", "high_pass")),
+        *((name, True) for name in ("dbPass", "myapp_smtp_pass")),
         *((name, False) for name in ("max_tokens", "token_type", "key", "public_key", "idempotency-key", "key_id")),
         *((name, False) for name in ("content-type", "secret_ref", "tokens", "author", "cookie_name", "monkey", "")),
     ],
