@@ -235,3 +235,15 @@ def test_a_value_that_only_the_whole_line_shows_is_in_no_argument() -> None:
     assert not leaks(said, value)
     assert "982451653017" not in said
     assert [len(record.args or ()) for record in records] == [2, 2, 2, 2]
+
+
+def test_a_value_that_the_line_shows_elsewhere_is_kept_no_oftener_than_there() -> None:
+    """A name that is the password too, and a key letter by letter: the line may hold such text in another place."""
+    with guarded(), _log("uvicorn") as (_, _said, records):
+        logger = logging.getLogger("uvicorn.access")
+        logger.handlers[0].setFormatter(None)
+        logger.info("login of %s with password: %s at %s", "hunter22", "hunter22", "example.org")
+        logger.info("a fine old quiz, password: %s%s%s%s%s%s", *"fine4o")
+    assert "hunter22" not in repr(records[0].args)
+    assert records[0].args[2] == "example.org"  # type: ignore[index]
+    assert not set("fine4o") & set(records[1].args or ())

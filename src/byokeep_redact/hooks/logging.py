@@ -16,17 +16,21 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any, Final, cast
 from weakref import WeakSet
 
 from byokeep_redact.hooks.wall import REDACTION_ERROR, PatchingHook, Told, Wall, one_line, shown
+from byokeep_redact.mask import MASKED
 
 _DATA: Final = (str, bytes, list, tuple, Mapping, int, float, complex)
 _EMPTY: Final = (bool, int, float, complex, bytes)
+_MASK: Final = re.compile(MASKED.pattern.decode())
 Args = tuple[Any, ...] | Mapping[str, Any]
 Original = Callable[..., Any]
 
@@ -61,16 +65,27 @@ def cleaned(wall: Wall, args: Args) -> Args:
 
 
 def shown_in(wall: Wall, clean: str, args: Args) -> Args:
-    """Return cleaned arguments without those that the clean line does not show: it tells that they hold a secret."""
+    """Return cleaned arguments without those that the clean line shows less often: it tells that they hold a secret."""
+    items = args.values() if isinstance(args, Mapping) else args
+    line, given = _MASK.sub("\0", clean), "\n".join(_MASK.sub("", str(item)) for item in items)
 
     def kept(item: Any) -> Any:
-        if item is None or str(item) in clean:
+        if item is None or (isinstance(item, int | float | complex) and str(item) in clean):
+            return item
+        text = _MASK.sub("", str(item))
+        if not text or _words(text, line) >= _words(text, given):
             return item
         return _alike(item, wall.redactor.mask_of(shown(item).encode("utf-8", "surrogatepass"), "secret"))
 
     if isinstance(args, Mapping):
         return _typed(args, {name: kept(item) for name, item in args.items()})
     return tuple(map(kept, args))
+
+
+def _words(text: str, where: str) -> int:
+    """Return how often a text stands somewhere, not as part of a word, as short ones do by chance."""
+    pieces = pairwise(f"\0{where}\0".split(text))
+    return sum(not (left or text)[-1].isalnum() and not (right or text)[0].isalnum() for left, right in pieces)
 
 
 def _alike(item: object, new: Any) -> Any:
