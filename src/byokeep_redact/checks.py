@@ -73,52 +73,61 @@ _OPERATOR: Final = re.compile(
     rb"nw|na|dl|da|ps|ng|ad|de|co|pl|mi|ml|dv|rm|an|or|eo|aS|pL|mI|mL|dV|rM|aN|oR|eO|ls|rs|lS|rS|eq|ne|lt|gt|le|ge|ss|nt|aa"
     rb"|oo|pp|mm|cm|pm|pt|cl|ix|qu|cv|li"
 )
-_OTHERS: Final = (
-    re.compile(
-        rb"N[rVK]{0,3}[RO]?|I|J|X|F|Z|Ul|L_Z|D[TtO]|S(?:[tabsiod]|[0-9A-Z]{0,2}_)|T[0-9]{0,2}_|C[1-5]|CI[12]|D[0-5]|D[pnaciosuv]"
-        rb"|L[a-z]n?[0-9]{1,20}E|n?[0-9]{1,6}(?=E)|Ut[0-9]{0,3}_|[PROKVCGBM]|A[0-9]{0,8}_|L|sr|sZ|fp[0-9]{0,2}_"
+_OTHERS: Final = (  # each with how many lists it opens
+    (1, re.compile(rb"N[rVK]{0,3}[RO]?|I|J|X|F|Z|Ul|L_Z|D[TtO]|L(?=[NS0-9])")),
+    (-1, re.compile(rb"E")),
+    (-1, re.compile(rb"E(?:[0-9]{0,3}_|s?_[0-9]|s?__[0-9]{1,3}_|s)")),  # the end of a lambda, of a local name
+    (
+        0,
+        re.compile(
+            rb"S(?:[tabsiod]|[0-9A-Z]{0,2}_)|T[0-9]{0,2}_|C[1-5]|CI[12]|D[0-5]|D[pnaciosuv]|L[a-z]n?[0-9]{1,20}E|n?[0-9]{1,6}(?=E)"
+            rb"|Ut[0-9]{0,3}_|[PROKVCGBM]|A[0-9]{0,8}_|L|sr|sZ|fp[0-9]{0,2}_"
+        ),
     ),
-    re.compile(rb"E"),
-    re.compile(rb"E(?:[0-9]{0,3}_|s?_[0-9]|s?__[0-9]{1,3}_|s)"),  # the end of a lambda, of a local name
 )
 _LONG_HEX_RUN: Final = re.compile(rb"[0-9a-f]{20}|[0-9A-F]{20}")  # looks written, and no name holds it
 _DRAWN: Final = 12.0  # bits by which words that follow each other may look drawn
 _KINDS: Final = 6  # one-letter types that differ, in a row
 _MOST: Final = 4096  # bytes
+_DEEP: Final = 8  # open lists that are counted, so that a name costs what it is long; from there on any number may be
 _State = tuple[int, bool]  # place, whether the last token was letters for types
 
 
 def is_mangled(text: bytes) -> bool:
-    """Return whether all of `text` is one mangled name whose words were written. What it opens need not be closed."""
+    """Return whether all of `text` is one mangled name whose words were written."""
     head = _HEAD.match(text)
     if head is None or len(text) > _MOST or _LONG_HEX_RUN.search(text):
         return False
-    # A letter may be a type or half of an operator: every reading is followed, with how written its last words are.
-    reached: dict[_State, float] = {(at, False): 0.0 for at in {2, head.end()}}
+    # A letter may be a type or half of an operator: every reading is followed, with how many lists it has open, and how
+    # written its last words are.
+    reached: dict[_State, dict[int, float]] = {(at, False): {0: 0.0} for at in {2, head.end()}}
     for state in product(range(len(text)), (False, True)):
-        for after, bits in _tokens(text, *state) if state in reached else ():
-            total = min(reached[state], 0.0) + bits
-            if total >= -_DRAWN:
-                reached[after] = max(total, reached.get(after, total))
-    return any((len(text), letters) in reached for letters in (True, False))
+        for after, opens, bits in _tokens(text, *state) if state in reached else ():
+            for depth, before in reached[state].items():
+                total = min(before, 0.0) + bits
+                for left in range(_DEEP - (opens < 0), _DEEP + 1) if depth == _DEEP else (depth + opens,):
+                    if left >= 0 and total >= -_DRAWN:
+                        known = reached.setdefault(after, {})
+                        known[left] = max(total, known.get(left, total))
+    return any(0 in reached.get((len(text), letters), ()) for letters in (True, False))
 
 
-def _tokens(text: bytes, at: int, letters: bool) -> Iterator[tuple[_State, float]]:
-    """Yield what may follow, and how much likelier its word was written than drawn."""
+def _tokens(text: bytes, at: int, letters: bool) -> Iterator[tuple[_State, int, float]]:
+    """Yield what may follow, how many lists it opens, and how much likelier its word was written than drawn."""
     if size := _SIZE.match(text, at):
         end = size.end() + int(size[0])
         bits = written(text[size.end() : end])
         if end <= len(text):
-            yield (end, False), bits
+            yield (end, False), 0, bits
     if not letters:
         types = _TYPES.match(text, at)
         if types is not None and len(set(types[0].translate(None, b"PROKVCG"))) <= _KINDS:
-            yield (types.end(), True), 0.0
+            yield (types.end(), True), 0, 0.0
         if operator := _OPERATOR.match(text, at):
-            yield (operator.end(), False), 0.0
-    for pattern in _OTHERS:
+            yield (operator.end(), False), 0, 0.0
+    for opens, pattern in _OTHERS:
         if token := pattern.match(text, at):
-            yield (token.end(), False), 0.0
+            yield (token.end(), False), opens, 0.0
 
 
 Check = Callable[["re.Match[bytes]", int], bool]

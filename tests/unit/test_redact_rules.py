@@ -14,7 +14,7 @@ import hyperscan
 import pytest
 
 from byokeep_redact.automaton import Engine
-from byokeep_redact.checks import Read, drawn, written
+from byokeep_redact.checks import Read, drawn, is_mangled, written
 from byokeep_redact.engine import Redactor
 from byokeep_redact.mask import MASKED, Mask, truncated
 from byokeep_redact.rules import RuleError, Rules, default_rules
@@ -322,6 +322,14 @@ def test_chance_tells_drawn_from_written() -> None:
         b"2026-11-25T03-18-43",
     ):
         assert written(text) > 0
+
+
+def test_what_begins_like_a_name_of_c_and_is_not_closed_is_none() -> None:
+    """Of 2,000 tokens behind the head of such a name hardly one passes for it; one that nests deeply is a name."""
+    chance = random.Random(5)
+    for head, letters in ((b"_ZN", string.ascii_lowercase + string.digits), (b"_Z4test", string.ascii_letters)):
+        assert sum(is_mangled(head + "".join(chance.choices(letters, k=20)).encode()) for _ in range(2000)) <= 2
+    assert is_mangled(b"_Z" + b"N5outer" * 12 + b"E" * 12 + b"v")
 
 
 def test_masks_keep_kind_and_fingerprint_only() -> None:
