@@ -43,13 +43,22 @@ class ByokeepError(Exception):
                 raise ValueError(f"error field {name} holds text that an error may not carry")
         super().__init__(code)
         self.code = code
+        self._next_step = ""
         self.next_step = next_step
-        if next_step:
-            self.add_note(next_step)  # a traceback shows it
         self.on_record = False  # set by who records the refusal, so that nobody on its way out records it again
         self.fields: dict[str, str | int | None] = {
             name: str(value) if isinstance(value, UUID) else value for name, value in fields.items()
         }
+
+    @property
+    def next_step(self) -> str:
+        """What the receiver is told to do; a traceback shows it."""
+        return self._next_step
+
+    @next_step.setter
+    def next_step(self, said: str) -> None:
+        others = [note for note in getattr(self, "__notes__", ()) if note != self._next_step]
+        self._next_step, self.__notes__ = said, [said, *others] if said else others
 
     def __str__(self) -> str:
         """Return the code and the safe fields, for logs and terminals."""

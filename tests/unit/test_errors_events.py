@@ -37,6 +37,10 @@ def test_a_traceback_shows_what_to_do_next() -> None:
     shown = traceback.format_exception(Rejected("bad_tool", next_step="Use lower-case letters.", field="tool"))
     assert shown[-2:] == ["byokeep_redact.errors.Rejected: bad_tool field=tool\n", "Use lower-case letters.\n"]
     assert len(traceback.format_exception(Rejected("bad_tool"))) == 1
+    error = Rejected("bad_tool", next_step="Use lower-case letters.")
+    error.add_note("of somebody else")
+    error.next_step = "Use the list of tools."
+    assert error.__notes__ == ["Use the list of tools.", "of somebody else"]
 
 
 @pytest.mark.parametrize("code", ["", "Has Space", "UPPER", "a" * 80, "x\ny", "1abc"])
