@@ -25,11 +25,14 @@ def read() -> dict[str, int]:
 
 
 def sort(items: list[pytest.Item]) -> None:
-    """Put the longest files first, and the others by their folder; mark what is slow."""
+    """Put the longest files first, and the others by their folder; mark what is slow.
+
+    The tests of a file come in its order, whatever order they are asked for in: some share a stack.
+    """
     noted = read()
     places = {path: str(path.relative_to(TESTS)) for path in {item.path for item in items}}
     order = {path: (-noted.get(place, 0), FOLDERS.index(place.partition("/")[0])) for path, place in places.items()}
-    items.sort(key=lambda item: order[item.path])
+    items.sort(key=lambda item: (order[item.path], item.location[1] or 0))
     for item in items:
         if _function(item.nodeid) in noted:
             item.add_marker(pytest.mark.slow)

@@ -54,6 +54,7 @@ class _Item:
 
     def __init__(self, name: str, number: int = 0) -> None:
         self.nodeid, self.path, self.number = f"tests/{name}", longest.TESTS / name.partition("::")[0], number
+        self.location = (name, number, "")
         self.marks: list[str] = []
 
     def add_marker(self, mark: pytest.MarkDecorator) -> None:
@@ -61,11 +62,11 @@ class _Item:
 
 
 def test_the_longest_files_come_first() -> None:
-    """What is noted comes in its order, then the rest, a folder at a time; the tests of a file keep their order."""
+    """What is noted comes in its order, then the rest, a folder at a time; the tests of a file in its order."""
     first, second, *_ = longest.read()
     mixed = [("unit/test_a.py", 1), (second, 1), ("e2e/test_x.py", 2), (first, 2), ("e2e/test_x.py", 1), (first, 1)]
     items = [_Item(path, number) for path, number in mixed]
     longest.sort(cast("Any", items))
     assert [(str(item.path.relative_to(longest.TESTS)), item.number) for item in items] == [
-        (first, 2), (first, 1), (second, 1), ("e2e/test_x.py", 2), ("e2e/test_x.py", 1), ("unit/test_a.py", 1),
+        (first, 1), (first, 2), (second, 1), ("e2e/test_x.py", 1), ("e2e/test_x.py", 2), ("unit/test_a.py", 1),
     ]  # fmt: skip
