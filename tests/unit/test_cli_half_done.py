@@ -115,43 +115,42 @@ def test_what_was_sent_and_not_answered_may_have_been_done(method: str) -> None:
     assert refused.value.code == "server_unreachable"
 
 
-@pytest.mark.parametrize("code", ["server_did_not_answer", "server_certificate_refused", "server_garbage"])
-def test_a_kill_goes_by_web_whatever_is_wrong_on_the_way(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate that ended keeps nobody from stopping a client; what the kill process refuses stays refused."""
+def only_web_answers(code: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let a command's own process end each call with this code; gives which one was asked, as it goes on."""
+    asked: list[str] = []
 
     async def fetch(_: str, __: str, *, at: str = "", **___: Any) -> bytes:
+        asked.append("own" if at else "web")
         if at:
             raise Unavailable(code)
         return b'{"by": "web"}'
 
     monkeypatch.setattr("byokeep.cli.api.fetch", fetch)
-    settings = Settings(killswitch_url="http://127.0.0.1:1", web_url="http://127.0.0.1:2")
+    own = "http://127.0.0.1:1"
+    settings = Settings(killswitch_url=own, broker_url=own, web_url="http://127.0.0.1:2")
     current.set(TerminalSession(settings=settings, as_json=True))
+    return asked
+
+
+@pytest.mark.parametrize("code", ["server_did_not_answer", "server_certificate_refused", "server_garbage"])
+def test_a_kill_goes_by_web_whatever_is_wrong_on_the_way(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that ended keeps nobody from stopping a client; what the kill process refuses stays refused."""
+    only_web_answers(code, monkeypatch)
     assert api.run(api.call_kill("POST", "/v1/switches/close")) == {"by": "web"}
-    code = "database_unavailable"
-    with pytest.raises(Unavailable, match=code):
+    only_web_answers("database_unavailable", monkeypatch)
+    with pytest.raises(Unavailable, match="database_unavailable"):
         api.run(api.call_kill("POST", "/v1/switches/close"))
 
 
 @pytest.mark.parametrize(("method", "code", "by"), [
-    ("POST", "server_did_not_answer", ["broker"]), ("POST", "server_unreachable", ["broker", "web"]),
-    ("GET", "server_did_not_answer", ["broker", "web"]), ("POST", "server_garbage", ["broker"]),
+    ("POST", "server_did_not_answer", ["own"]), ("POST", "server_unreachable", ["own", "web"]),
+    ("GET", "server_did_not_answer", ["own", "web"]), ("POST", "server_garbage", ["own"]),
 ])  # fmt: skip
 def test_what_a_broker_may_have_done_is_not_asked_for_again(
     method: str, code: str, by: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second request of a break glass would be a conflict with the first: that it may have been done is told."""
-    asked: list[str] = []
-
-    async def fetch(_: str, __: str, *, at: str = "", **___: Any) -> bytes:
-        asked.append("broker" if at else "web")
-        if at:
-            raise Unavailable(code)
-        return b"{}"
-
-    monkeypatch.setattr("byokeep.cli.api.fetch", fetch)
-    settings = Settings(broker_url="http://127.0.0.1:1", web_url="http://127.0.0.1:2")
-    current.set(TerminalSession(settings=settings, as_json=True))
+    asked = only_web_answers(code, monkeypatch)
     with nullcontext() if "web" in by else pytest.raises(Unavailable, match=code):
         api.run(api.call_broker(method, "/v1/breakglass"))
     assert asked == by

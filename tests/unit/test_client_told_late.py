@@ -197,14 +197,19 @@ async def test_an_opening_whose_session_is_lost_does_not_end_as_closed() -> None
     assert run.cause == "failed"
 
 
+def keep_in(place: Path) -> Keep:
+    """A keep of a runner with a token, whose broker is not there."""
+    file = place / "runner.token"
+    file.touch(0o600)
+    file.write_text(f"bkr_{'a' * 43}\n")
+    return Keep(ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=file))
+
+
 async def test_a_runners_token_is_wiped_by_whoever_is_cut_off_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of the connections takes its time, and the caller does not wait for it."""
-    file = tmp_path / "runner.token"
-    file.touch(0o600)
-    file.write_text(f"bkr_{'a' * 43}\n")
-    keep = Keep(ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=file))
+    keep = keep_in(tmp_path)
     await keep.__aenter__()
     token = keep._runner
     assert token is not None
@@ -229,10 +234,7 @@ async def test_who_is_cut_off_at_the_end_leaves_no_task_and_no_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """anyio cancels at each await: the jobs' closes, the last reports and the stream of the switches are cut off."""
-    file = tmp_path / "runner.token"
-    file.touch(0o600)
-    file.write_text(f"bkr_{'a' * 43}\n")
-    keep = Keep(ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=file))
+    keep = keep_in(tmp_path)
     broker, before, store, closed = keep._broker, asyncio.all_tasks(), AsyncMock(), AsyncMock()
     monkeypatch.setattr(broker, "call", lambda *_, **__: asyncio.sleep(60))
     monkeypatch.setattr(broker.view, "_read", lambda *_: asyncio.sleep(60))
