@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from byokeep.browser.launch import driver
@@ -16,9 +18,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures
 
 def below(pid: int) -> list[Path]:
     """Every process that descends from one."""
-    found = [Path("/proc") / child for file in Path(f"/proc/{pid}/task").glob("*/children")
-             for child in file.read_text().split()]  # fmt: skip
-    return found + [more for one in found for more in below(int(one.name))]
+    return [Path("/proc") / str(child.pid) for child in psutil.Process(pid).children(recursive=True)]
 
 
 async def test_no_process_of_a_browser_has_our_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +29,8 @@ async def test_no_process_of_a_browser_has_our_credentials(tmp_path: Path, monke
         await one.page.goto("about:blank")
         seen = {}
         for child in below(os.getpid()):
-            seen[child] = (child / "comm").read_text(), (child / "environ").read_bytes()
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+                seen[child] = (child / "comm").read_text(), (child / "environ").read_bytes()
         names = " ".join(name for name, _ in seen.values())
         assert "node" in names
         assert "chrom" in names.lower()

@@ -83,11 +83,7 @@ async def test_a_reply_that_comes_after_the_disconnect_is_revoked(bench: Bench, 
     """The reply is under way while a person disconnects: the end waits for it and revokes what it brought."""
     account = await bench.connect(platform)
     await bench.to_due(account)
-    await bench.fault(platform, "late", delay_s=4)
-    before, renewals = await bench.calls(account), bench.renewals()
-    await renewals.start_due()
-    while await bench.calls(account) == before or bench.journals(account)[-1]["phase"] != "sent":
-        await asyncio.sleep(0.05)
+    renewals = await bench.under_way(account)
     disconnect(bench, account)
     await waits(bench, account)
     await renewals.settle()

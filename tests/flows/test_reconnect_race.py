@@ -8,7 +8,6 @@ with a renewal that is cut off where a kill could cut it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -116,16 +115,6 @@ def given_back(bench: Bench, account: Account) -> list[str]:
     ]
 
 
-async def under_way(bench: Bench, account: Account) -> Any:
-    """A renewal whose request has left and whose reply is yet to come."""
-    await bench.fault(account.platform, "late", delay_s=3)
-    before, renewals = await bench.calls(account), bench.renewals()
-    await renewals.start_due()
-    while await bench.calls(account) == before or bench.journals(account)[-1]["phase"] != "sent":
-        await asyncio.sleep(0.05)
-    return renewals
-
-
 @pytest.mark.parametrize(
     ("platform", "proved", "left", "families"),
     [("x", "confirmed", [], 1), ("tiktok", "unconfirmed", ["replaced_tokens_left"], 2)],
@@ -136,7 +125,7 @@ async def test_a_reply_that_comes_after_the_reconnect_is_given_back(
     """Revoked where that leaves the new login alone; where it would end that too nothing is revoked, and people hear of
     a refresh token that may live on. The new login is never touched."""
     account = await due(bench, platform)
-    renewals = await under_way(bench, account)
+    renewals = await bench.under_way(account)
     version = await reconnect(bench, account)
     await renewals.settle()
     assert bench.ended == ["given_back"]
@@ -219,7 +208,7 @@ async def test_tokens_of_a_consent_that_is_not_on_record_are_adopted_by_nobody(b
     """The reply comes between the store's write of a new login and its commit: nothing is pinned, and the pair waits in
     its slot until the consent has ended; then it is given back."""
     account = await due(bench, "x")
-    renewals = await under_way(bench, account)
+    renewals = await bench.under_way(account)
     version, access = await stored(bench, account)
     await renewals.settle()
     assert bench.grant(account)["version"] == 1
@@ -235,7 +224,7 @@ async def test_a_consent_that_is_taken_back_stops_no_renewal(bench: Bench, leave
     """What it wrote and destroyed has only used up a number: the next pair is put after it, and so is one whose reply
     came while the consent had the place; nobody has to log in again."""
     account = await due(bench, "x")
-    renewals = await under_way(bench, account) if leaves else None
+    renewals = await bench.under_way(account) if leaves else None
     version, access = await stored(bench, account)
     if renewals is not None:
         await renewals.settle()

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,6 +77,34 @@ class Account:
         return SecretRef(self.client_id, self.provider, part, self.id)
 
 
+class LateReplies(Renewals):
+    """Renewals whose requests leave at once, and whose replies come no earlier than one waits for them."""
+
+    def __init__(self, app: RefresherApp, told: Callable[[OAuthGrant, str], None]) -> None:
+        super().__init__(replace(app, platform=self._client), told)
+        self._real, self._may_come = app.platform, asyncio.Event()
+
+    def _client(self, *ours: Any) -> Any:
+        client = self._real(*ours)
+
+        class Late:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(client, name)
+
+            async def refresh(_, tokens: TokenSet, *, landed: Callable[..., Awaitable[None]]) -> Any:  # noqa: N805
+                async def late(*reply: Any) -> None:
+                    await self._may_come.wait()
+                    await landed(*reply)
+
+                return await client.refresh(tokens, landed=late)
+
+        return Late()
+
+    async def settle(self) -> None:
+        self._may_come.set()
+        await super().settle()
+
+
 @dataclass
 class Bench:
     """A refresher in this loop and everything around it."""
@@ -98,6 +127,14 @@ class Bench:
 
     def renewals(self, app: RefresherApp | None = None) -> Renewals:
         return Renewals(app or self.app, self._told)
+
+    async def under_way(self, account: Account) -> Renewals:
+        """A renewal whose request has left; the reply comes when it is settled."""
+        before, renewals = await self.calls(account), LateReplies(self.app, self._told)
+        await renewals.start_due()
+        while await self.calls(account) == before or self.journals(account)[-1]["phase"] != "sent":
+            await asyncio.sleep(0.02)
+        return renewals
 
     def _told(self, _: OAuthGrant, ended: str) -> None:
         self.ended.append(ended)
