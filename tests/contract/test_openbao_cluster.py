@@ -207,7 +207,7 @@ async def test_every_node_is_probed_in_its_own_audit_files(site: Provisioned) ->
         for device in "ab"
     }
     try:
-        found = await FileStoreAudit(site.broker, files, nodes=nodes.all, min_free_bytes=1).devices()
+        found = await FileStoreAudit(site.broker, files, nodes=nodes.all, deadline_s=30.0, min_free_bytes=1).devices()
         assert {device.name: (device.reason, device.records) for device in found} == dict.fromkeys(files, ("", True))
         named = {name: path for name, path in files.items() if not name.startswith("n2/")}
         audit = FileStoreAudit(site.broker, named, nodes=nodes.all, deadline_s=0.3, min_free_bytes=1)
