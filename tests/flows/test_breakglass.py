@@ -774,9 +774,9 @@ async def test_whoever_loses_the_right_or_is_too_late_gets_nothing(stand: Stand)
     for who in ("runner", "dispatcher", "auditor", "admin"):
         assert (await do(stand, grant, "approve", who))[0] == 403
     answers = await asyncio.gather(*(do(stand, grant, "approve", "approver") for _ in range(100)))
-    assert sorted(status for status, _ in answers) == [200, *[403] * 99]
+    # A busy machine has no connection free for some, who approve nothing and are given nothing.
+    assert [status for status, _ in answers if status not in (403, 503)] == [200]
     answers = await asyncio.gather(*(do(stand, grant, "open", "operator") for _ in range(100)))
-    # A busy machine has no connection free for some, who are given nothing.
     assert [status for status, _ in answers if status not in (403, 503)] == [200]
     assert {reply["code"] for status, reply in answers if status == 503} <= {"no_connection_free"}
     assert {reply["code"] for status, reply in answers if status == 403} == {"approval_used"}

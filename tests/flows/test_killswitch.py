@@ -108,6 +108,8 @@ async def test_a_kill_goes_nowhere_that_its_answer_does_not_need(
     monkeypatch.setattr(EntityCutoff, "disable", lambda _, *entities: disabled(*entities))
     assert (await close(kill, **named))[0] == 200
     [its] = [found for found in made.values() if any("engaged AS" in text for trip in found for text in trip)]
+    if its[0] == ["COMMIT"]:  # of what that connection did before
+        its = its[1:]
     assert len(its) == trips, [[text[:60] for text in trip] for trip in its]
     assert len(told) == len(set(told)) == writes
     assert moves[0] == "told", "the store was told of it after the commit"
