@@ -386,12 +386,17 @@ async def test_a_backup_that_is_on_no_record_is_nowhere(tmp_path: Path, monkeypa
     assert [*copies.iterdir(), *settings.path("backup_dir").glob("*.age")] == []
 
     # Whoever stops it meanwhile waits for no slow place; what still comes out of it goes again.
-    go, remove, gone = threading.Event(), Directory.remove, threading.Event()
-    monkeypatch.setattr(Directory, "put", lambda _, name, file: (go.wait(10), (copies / name).write_bytes(b"x")))
+    go, remove, begun, gone = threading.Event(), Directory.remove, threading.Event(), threading.Event()
+
+    def put(_: Directory, name: str, file: Path) -> None:
+        begun.set()
+        go.wait(10)
+        (copies / name).write_bytes(b"x")
+
+    monkeypatch.setattr(Directory, "put", put)
     monkeypatch.setattr(Directory, "remove", lambda *given: (remove(*given), gone.set()))
     making = asyncio.create_task(processes_backup._create(settings, cast("Any", SimpleNamespace(signer=signer))))
-    while not [*settings.path("backup_dir").glob("*.age")]:
-        await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(begun.wait, 10)
     making.cancel()
     with pytest.raises(asyncio.CancelledError):
         await making
