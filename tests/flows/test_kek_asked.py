@@ -17,7 +17,7 @@ import pytest
 
 from byokeep.adapters.postgres.database import build_app
 from byokeep.core.audit import canonical_payload
-from byokeep.core.errors import Denied, Rejected, Unavailable
+from byokeep.core.errors import Denied, Integrity, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.kek import check_rotation_days
 from byokeep.core.keystate import KeyState
@@ -275,6 +275,54 @@ async def test_a_rotation_leaves_what_is_compromised_where_it_is(asked: Asked) -
     assert sorted(states) == [(1, "compromised"), (2, "active")]
     status, reply = await asked.call("POST", f"{path}/end", "approver", {"reason": "not_needed"})
     assert (status, reply["code"]) == (409, "kek_has_dependents")
+
+
+async def test_a_version_that_an_older_database_lacks_is_passed(asked: Asked) -> None:
+    """Put back alone, it has no row for what OpenBao made since. An operator names the newest such version: they count
+    as compromised, the next one protects, and an open rotation goes on to it. A first version has none before it."""
+    client, first = await asked.client(), await asked.client()
+    profile, kek_id = await asked.profile(client), f"development-{client}"
+    await kek_tasks.rotate(asked.app, asked.person(), client, expected=1, reason="scheduled")
+    asked.sql("SET search_path = procrastinate; DELETE FROM procrastinate_jobs")  # its rewrap is under way
+    rotate = ("POST", f"tenant/keys/{kek_id}/rotate", dict[str, object]())
+    made: dict[str, object] = {"type": "aes256-gcm96", "derived": True}
+    await asked.as_root(rotate, rotate, ("POST", f"tenant/keys/development-{first}", made))
+    for whose, version in ((client, 4), (first, 1)):
+        with pytest.raises(Integrity, match="kek_unknown_outside"):
+            await asked.kek(whose)
+        said = {"reason": "older_database", "past": version}
+        assert (await asked.call("POST", f"/v1/clients/{whose}/kek/rotate", body=said))[0] == 202
+    path = f"/v1/clients/{client}/kek/rotate"
+    assert (await asked.call("POST", path, body={"reason": "again", "past": 2}))[1]["code"] == "bad_kek_version"
+    await asked.work()
+    states = {(one["client_id"], one["version"]): (one["state"], one["dependents"]) for one in await asked.listed()}
+    gone, old = ("compromised", 0), ("deactivated", 0)
+    assert states == {
+        (str(client), 1): old, (str(client), 2): old, (str(client), 3): gone, (str(client), 4): gone,
+        (str(client), 5): ("active", 1), (str(first), 1): gone, (str(first), 2): ("active", 0),
+    }  # fmt: skip
+    assert asked.sql("SELECT count(*) FROM byokeep.kek_rotation WHERE state = 'rewrapping'") == "0"
+    async with asked.custody(client) as custody:
+        assert await asked.opens(custody, client, profile)
+    for whose in (client, first):
+        assert await kek_tasks.check(asked.app, asked.system, whose) == ()
+        assert await asked.kek(whose) == (5 if whose == client else 2)
+    assert await asked.end(client, 4) == 4
+
+
+async def test_a_compromise_of_the_version_that_a_rotation_goes_to_keeps_nobody_from_the_next(asked: Asked) -> None:
+    """What the rotation had not moved yet moves to the next version; it had been refused until the rotation ended."""
+    client = await asked.client()
+    profile = await asked.profile(client)
+    await kek_tasks.rotate(asked.app, asked.person(), client, expected=1, reason="scheduled")
+    path = f"/v1/keks/development-{client}/versions/2/compromise"
+    assert (await asked.call("POST", path, body={"reason": "suspected_leak"}))[0] == 200
+    said = {"reason": "compromised"}
+    assert (await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body=said))[0] == 202
+    await asked.work()
+    row = f"SELECT kek_version, key_state FROM byokeep.profile_generation WHERE profile_id = '{profile}'"
+    assert asked.sql(row) == "3|active"
+    assert asked.sql("SELECT from_version, to_version, state, moved FROM byokeep.kek_rotation") == "2|3|done|1"
 
 
 @pytest.mark.req("S-NIST-6")

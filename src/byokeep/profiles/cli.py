@@ -409,15 +409,16 @@ def check(client: Client) -> None:
 
 
 @kek.command
-def rotate(client: Client, *, reason: str = "scheduled") -> None:
+def rotate(client: Client, *, reason: str = "scheduled", past: int | None = None) -> None:
     """Make the next version of a client's key. A worker makes it, then rewraps every wrapped key; blobs do not change.
 
     Example: byokeep kek rotate $CLIENT
 
     Args:
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
+        past: The newest version that `kek_unknown_outside` names. It then counts as compromised; see docs/keys.md.
     """
-    asked = run(call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": reason}))
+    asked = run(call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": reason, "past": past}))
     tell(asked, title="Asked", note="It is done when nothing remains: " + again("kek status"))
 
 

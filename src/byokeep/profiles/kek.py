@@ -156,6 +156,11 @@ async def under_way(tx: Tx, *, kek_id: str | None = None) -> list[Rotation]:
     return await tx.all(Rotation, "kek_rotations", ids=None, kek_id=kek_id, open=True, limit=None)
 
 
+async def held_up(tx: Tx, newest: Kek) -> bool:
+    """Whether the next version waits for a rotation. One to a compromised version goes on to the next."""
+    return newest.state is not KeyState.COMPROMISED and bool(await under_way(tx, kek_id=newest.kek_id))
+
+
 async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int, client_id: UUID) -> Kek:
     """Enter a version in the inventory before it is made. One that was announced before is returned as it is."""
     periods = rules.default_periods(await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, NotFound
+from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.kek import rotation_due, urgency
 from byokeep.core.keystate import KeyState, check_transition
@@ -98,28 +98,34 @@ async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = 
     return await app.db.read(Dependent, "kek_dependents", {**hang, "ids": scope_of(actor)}, every_client=True)
 
 
-async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: str) -> int:
+async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: str, past: int | None = None) -> int:
     """Ask for the next version of a client's key; a worker makes it. Returns the version before it, 0 = none.
+
+    Args:
+        past: The newest version that OpenBao has and no row stands for: each such version counts as compromised.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
-        Rejected: ``bad_reason``, ``client_not_active``.
+        Rejected: ``bad_reason``, ``client_not_active``; ``bad_kek_version``: a row stands for ``past``.
         Conflict: ``kek_rotation_under_way``; ``kek_rotate_waiting``.
     """
     async with command(app, actor, Verb.KEK_ROTATE, client_id=client_id) as tx:
         check_reason(reason, example="scheduled")
-        return await hand_rotation(tx, actor, client_id, reason=reason)
+        return await hand_rotation(tx, actor, client_id, reason=reason, past=past)
 
 
-async def hand_rotation(tx: Tx, actor: Actor, client_id: ClientId, *, reason: str) -> int:
+async def hand_rotation(tx: Tx, actor: Actor, client_id: ClientId, *, reason: str, past: int | None = None) -> int:
     """Do as :func:`ask_rotation` does, in the caller's transaction and under its permission."""
     await require_active(tx, client_id)
     found = await _of_client(tx, client_id)
-    expected = 0
-    if found is not None:
-        expected = found.version
-        if await kek.under_way(tx, kek_id=found.kek_id):
-            raise Conflict("kek_rotation_under_way", next_step="Wait until its rewrap ends: `byokeep kek status`.")
+    expected = 0 if found is None else found.version
+    if past is not None:
+        if past <= expected:
+            raise Rejected("bad_kek_version", next_step="Name a version that has no row in `byokeep kek status`.",
+                           newest=expected)  # fmt: skip
+        expected = past
+    elif found is not None and await kek.held_up(tx, found):
+        raise Conflict("kek_rotation_under_way", next_step="Wait until its rewrap ends: `byokeep kek status`.")
     await hand_on(tx, actor, kek.ROTATE_TASK, Verb.KEK_ROTATE, client_id, expected=str(expected), reason=reason)
     return expected
 

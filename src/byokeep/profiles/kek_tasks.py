@@ -13,6 +13,8 @@ Rules
 - A version that was made, removed, replaced, or made exportable or deletable outside is a finding with an alert.
   Nobody works around it. Each key is compared with OpenBao at least once an hour, so that it is noticed in time
   (R9.2-2).
+- A version that no row stands for is passed only if a person names it: it is entered as compromised, and the next one
+  is made. Nothing is ever protected by it.
 - An old version is ended only when nothing depends on it (R6.1-8). Its row stays, as its tombstone.
 - A rotation that is due is reported once; one that is overdue, for as long as it lasts (R6.1-7).
 - What a worker does because a person asked is on record with that person as its actor, and is done only if that
@@ -279,9 +281,9 @@ async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId
         if known is not None:
             rules.may_protect(known.state, known.now, known.periods)
             return known
-        if pending is None and (status.newest or rows):
+        if (status.newest or rows) and (pending is None or pending.version < status.newest):
             await _alarm(app, actor, client_id, KekFinding.UNKNOWN, f"{status.kek_id}:{status.newest}")
-            step = "Somebody made a version outside byokeep. See `byokeep kek status`."
+            step = "Find out who made this version, then `byokeep kek rotate CLIENT --past VERSION`: docs/keys.md."
             raise Integrity(KekFinding.UNKNOWN.value, next_step=step, version=status.newest)
         try:
             if pending is not None and pending.version > 1:  # a rotation was cut; until it goes on nothing is protected
@@ -346,7 +348,8 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
 
     Args:
         client_id: Whose key; any client for a key that guards all.
-        expected: The version that was active when it was asked for; 0 = make the first.
+        expected: The version that was active when it was asked for; 0 = make the first. One that OpenBao has made and
+            no row stands for, because whoever asked named it: it counts as compromised, and those before it.
         reason: A code.
 
     Returns:
@@ -390,10 +393,14 @@ async def _announced(app: App, actor: Actor, scope: KekScope, status: KekStatus,
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "kek_lock", kek_id=status.kek_id)
         rows = await kek.versions(tx, kek_id=status.kek_id)
-        newest = max((row.version for row in rows if row.state is not KeyState.PRE_ACTIVATION), default=0)
+        last = next((row for row in reversed(rows) if row.state is not KeyState.PRE_ACTIVATION), None)
+        newest = 0 if last is None else last.version
         if newest > expected:
             return None
-        if await kek.under_way(tx, kek_id=status.kek_id):
+        if newest < expected == status.newest:  # whoever asked named it
+            await _count_as_compromised(tx, app, actor, scope, status, _states(rows))
+            newest = expected
+        elif last is not None and await kek.held_up(tx, last):
             raise Conflict("kek_rotation_under_way", next_step="Wait until its rewrap ends: `byokeep kek status`.")
         if status.newest not in (expected, expected + 1) or newest != expected:
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
@@ -402,6 +409,16 @@ async def _announced(app: App, actor: Actor, scope: KekScope, status: KekStatus,
                              object_id=scope.client_id)  # fmt: skip
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
         return await kek.announce(tx, app, actor, kek_id=status.kek_id, version=expected + 1, client_id=scope.client_id)
+
+
+async def _count_as_compromised(
+    tx: Tx, app: App, actor: Actor, scope: KekScope, status: KekStatus, ours: dict[int, KeyState]
+) -> None:
+    """Enter what somebody made at OpenBao, or what became of a version that was only announced, as compromised."""
+    for number in sorted({one.number for one in status.versions} | set(ours)):
+        if ours.get(number, KeyState.PRE_ACTIVATION) is KeyState.PRE_ACTIVATION:
+            found = await kek.announce(tx, app, actor, kek_id=status.kek_id, version=number, client_id=scope.client_id)
+            await kek.move(tx, app, actor, found, to=KeyState.COMPROMISED, reason=KekFinding.UNKNOWN.value)
 
 
 async def _turn(tx: Tx, app: App, actor: Actor, made: Kek, identity: str, *, reason: str) -> Rotation | None:

@@ -264,6 +264,12 @@ class ReasonBody(Strict):
     reason: Code
 
 
+class RotateKekBody(ReasonBody):
+    """Why, and which version that has no row is passed."""
+
+    past: Annotated[int, Field(ge=1, lt=2**31 - 1)] | None = None
+
+
 _KEK_SHOWN: Final = (
     "kek=kek_id holder version client_id environment algorithm bits state owner dependents made_at protect_until"
     " process_until rotation_due_at=due_at urgency compromised_at check checked_at changed_at changed_by"
@@ -386,10 +392,10 @@ def kek_acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     @routes.post(
         "/clients/{client_id}/kek/rotate", status_code=202, response_model=RotatingReply, responses=refusals(429)
     )
-    async def rotate(request: Request, client_id: PathId, actor: Actor, body: ReasonBody) -> dict[str, Any]:
+    async def rotate(request: Request, client_id: PathId, actor: Actor, body: RotateKekBody) -> dict[str, Any]:
         """Ask for the next version of a client's key; a worker makes it and moves what the old one wraps."""
         spend(request, writes, actor, ClientId(client_id))
-        after = await kek_requests.ask_rotation(app, actor, ClientId(client_id), reason=body.reason)
+        after = await kek_requests.ask_rotation(app, actor, ClientId(client_id), reason=body.reason, past=body.past)
         return {"client_id": client_id, "after_version": after}
 
     @routes.post(

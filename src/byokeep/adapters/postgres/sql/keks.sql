@@ -143,9 +143,12 @@ UPDATE byokeep.kek_rotation SET moved = moved + 1
 RETURNING moved;
 
 -- name: kek_rotation_start
+-- One that is open goes to a version that was compromised, or that protects no more: it goes on to the next one.
 INSERT INTO byokeep.kek_rotation (id, client_id, holder, kek_id, from_version, to_version, reason, started_by)
 VALUES (:id, :client_id, :holder, :kek_id, :from_version, :to_version, :reason, :started_by)
-ON CONFLICT DO NOTHING
+ON CONFLICT (holder, kek_id) WHERE ended_at IS NULL
+DO UPDATE SET from_version = EXCLUDED.from_version, to_version = EXCLUDED.to_version, reason = EXCLUDED.reason,
+              started_by = EXCLUDED.started_by
 RETURNING *, 0::bigint AS remaining;
 
 -- name: kek_rotation_get
