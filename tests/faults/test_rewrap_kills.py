@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from byokeep.core.ref import ProfileRef
-from byokeep.profiles import kek_tasks
+from byokeep.profiles import kek, kek_tasks
 from tests.support.broker import Stand
 from tests.support.forks import stopped
 from tests.support.keks import Keys, keys_on
@@ -76,13 +76,15 @@ async def _storm(keys: Keys, kills: int, seed: int) -> None:
     assert keys.sql("SELECT count(*) FROM byokeep.profile_generation WHERE kek_version = 2") == str(total)
     assert len(keys.stand.events("kek.rewrapped", "ok")) == total
     assert blobs == keys.sql("SELECT blob_key, blob_sha256, dek_id FROM byokeep.profile_generation ORDER BY 1")
-    await kek_tasks.tidy(keys.app, keys.system, client)
+    assert keys.stand.alerts() == []
+    keys.sql("UPDATE byokeep.kek_rotation SET ended_at = now() - interval '16 minutes'")
+    found = await kek_tasks.check_places(keys.app, keys.system, client)
+    assert {one.finding for one in found} == {kek.BLOB_MISSING}, "these profiles have no blobs"
     async with keys.custody(client) as custody:
         for profile in profiles:
             assert len(await custody.live_versions(ProfileRef(client, profile))) == GENERATIONS, (seed, profile)
             for generation in range(1, GENERATIONS + 1):
                 assert await keys.opens(custody, client, profile, generation), (seed, profile)
-    assert keys.stand.alerts() == []
     assert await kek_tasks.check(keys.app, keys.system, client) == ()
 
 

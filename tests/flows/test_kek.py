@@ -170,6 +170,10 @@ async def test_what_a_rewrap_replaced_is_destroyed_and_the_rest_let_be(
             assert await kek_tasks.compare(keys.app) >= 1
             assert len(await custody.live_versions(ref)) == left
         assert await custody.live_versions(ref) == [3, 4, 5]
+        leases = "SELECT count(*) FROM byokeep.lease"
+        before = int(keys.sql(leases))
+        assert await kek_tasks.compare(keys.app) >= 1  # nothing is left: the key, and one listing of records
+        assert int(keys.sql(leases)) == before + 2
         assert await keys.opens(custody, client, profile, 1)
         assert await keys.opens(custody, client, profile, 2)
 

@@ -445,7 +445,7 @@ async def _compare(app: BrokerApp, found: Restored, held: dict[str, Versions]) -
             found.orphans.append(f"key {path} version {live[-1]}")
     records = _Records(app, held)
     for client in clients:
-        for one in await vault_check.compare(app.db, app.artifacts, records, ClientId(client)):
+        for one in (await vault_check.compare(app.db, app.artifacts, records, ClientId(client)))[0]:
             lacks = one.finding in (kek.BLOB_MISSING, kek.RECORD_MISSING)
             (found.missing if lacks else found.orphans).append(f"{one.finding} {client}/{one.profile_id} {one.place}")
     strange = [one.text for one in await app.artifacts.list_keys(None) if one.client_id not in clients]

@@ -55,7 +55,7 @@ from byokeep.profiles import kek
 from byokeep.profiles.kek import Kek, KekApp, ProfileCustody, Rotation, check_protect, custody_of
 from byokeep.profiles.kek_requests import hand_rotation
 from byokeep.profiles.profiles import Opening
-from byokeep.profiles.vault_check import check_vault
+from byokeep.profiles.vault_check import Stray, check_vault
 from byokeep.sealing.generation import Generation, altered, check_same, context_of, wrapped_of
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
@@ -212,35 +212,19 @@ async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> None:
         )  # fmt: skip
 
 
-async def tidy(app: KekApp, actor: Actor, client_id: ClientId) -> int:
-    """Destroy records that a rewrap replaced or left over; returns how many versions.
+async def check_places(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stray]:
+    """Compare a client's places, and destroy the records there that a rewrap replaced, once nobody uses them.
 
-    A version is ours to destroy if no row stands for it and it holds a key that a row knows, under a version of the
-    KEK that is not newer than the row's. Anything else there is somebody else's.
+    Raises:
+        Unavailable: As :func:`check_vault`.
     """
-    destroyed = 0
-    made = await app.db.read(UUID, "vault_profiles", {"client_id": client_id}, client_id=client_id)
-    async with custody_of(app, actor, client_id) as custody:
-        for profile_id in made:
-            asked = {"client_id": client_id, "profile_id": profile_id, "limit": 1000}
-            rows = await app.db.read(Generation, "generations_of", asked, client_id=client_id)
-            ref, known = ProfileRef(client_id, profile_id), {row.dek_id: row for row in rows}
-            standing = {row.record_version for row in rows}
-            strays = []
-            for version in await custody.live_versions(ref):
-                if version in standing:
-                    continue
-                try:
-                    record = parse_record(await custody.read(ref, version))
-                except (Integrity, NotFound):
-                    continue
-                row = known.get(record.dek_id)
-                if row is not None and record.kek_version <= row.kek_version:
-                    strays.append(version)
-            if strays:
-                await custody.destroy(ref, strays)
-                destroyed += len(strays)
-    return destroyed
+    found, replaced = await check_vault(app, actor, client_id)
+    about = {"client_id": client_id, "after_s": TIDY_AFTER_S}
+    if replaced and await app.db.read(ClientId, "keks_to_tidy", about, every_client=True):
+        async with custody_of(app, app.system(), client_id) as custody:
+            for ref, versions in replaced.items():
+                await custody.destroy(ref, versions)
+    return found
 
 
 UNCONFIRMED: Final = "kek_unconfirmed"
@@ -587,16 +571,10 @@ async def compare(app: KekApp) -> int:
     asked = {"within_s": CHECK_EVERY_S, "limit": _AT_ONCE}
     found = await app.db.read(ClientId, "keks_to_check", asked, every_client=True)
     for client_id in found:
-        for act in (check, check_vault, _tidy_after_rotation):
+        for act in (check, check_places):
             with suppress(ByokeepError):  # on record, and tried again
                 await act(app, app.system(), client_id)
     return len(found)
-
-
-async def _tidy_after_rotation(app: KekApp, actor: Actor, client_id: ClientId) -> None:
-    about = {"client_id": client_id, "after_s": TIDY_AFTER_S}
-    for rotated in await app.db.read(ClientId, "keks_to_tidy", about, every_client=True):
-        await tidy(app, actor, rotated)
 
 
 async def tell_due(app: KekApp) -> int:
@@ -677,9 +655,8 @@ def register(queue: Queue, app: KekApp) -> None:
         client = ClientId(UUID(ids["client_id"]))
         with span("kek_check"):
             actor = await asked(app, kek.CHECK_TASK, Verb.KEK_CHECK, **ids)
-            strays = await check_vault(app, actor, client)
+            strays = await check_places(app, actor, client)
             found = await check(app, actor, client)
-            await _tidy_after_rotation(app, app.system(), client)  # the hourly comparison leaves this client out now
         get_log().info("kek_checked", tenant=client, count=len(found) + len(strays))
 
     @queue.task(name=kek.END_TASK, retry=until_done)

@@ -49,14 +49,18 @@ class Records(Protocol):
         """Return exactly this version. Raises NotFound."""
 
 
-async def check_vault(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stray]:
+Replaced = dict[ProfileRef, list[int]]  # versions that a rewrap replaced, of some profiles
+
+
+async def check_vault(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[list[Stray], Replaced]:
     """Compare a client's rows, records and blobs. Findings are alerts, and the check is on record.
 
     Raises:
         Unavailable: A place could not be asked; recorded as unknown.
     """
     try:
-        found = await _compared(app, actor, client_id)
+        async with custody_of(app, actor, client_id) as custody:
+            found, replaced = await compare(app.db, app.artifacts, custody, client_id)
     except ByokeepError:
         await _on_record(app, actor, client_id, Outcome.FAILED, found=0, cause=kek.UNKNOWN)
         raise
@@ -66,16 +70,17 @@ async def check_vault(app: KekApp, actor: Actor, client_id: ClientId) -> list[St
                               key=f"{one.finding}:{one.profile_id}:{one.place}")  # fmt: skip
     outcome, cause = (Outcome.FAILED, found[0].finding) if found else (Outcome.OK, "match")
     await _on_record(app, actor, client_id, outcome, found=len(found), cause=cause)
-    return found
+    return found, replaced
 
 
-async def _compared(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stray]:
-    async with custody_of(app, actor, client_id) as custody:
-        return await compare(app.db, app.artifacts, custody, client_id)
+async def compare(
+    db: Database, artifacts: ArtifactStore, records: Records, client_id: ClientId
+) -> tuple[list[Stray], Replaced]:
+    """Return which of a client's rows, records and blobs have no counterpart, and what a rewrap replaced.
 
-
-async def compare(db: Database, artifacts: ArtifactStore, records: Records, client_id: ClientId) -> list[Stray]:
-    """Return which of a client's rows, records and blobs have no counterpart. Raises Unavailable."""
+    Raises:
+        Unavailable: A place could not be asked.
+    """
     strange = False
     blobs: Sequence[ArtifactKey] = ()
     try:
@@ -87,11 +92,12 @@ async def compare(db: Database, artifacts: ArtifactStore, records: Records, clie
         made = await tx.all(UUID, "vault_profiles", client_id=client_id)
         under_way = set(await tx.all(str, "vault_seals_under_way", client_id=client_id))
     found: list[Stray] = []
+    replaced: Replaced = {}
     for profile_id in made:
         own = [row for row in rows if row.profile_id == profile_id]
-        found += await _records(records, client_id, profile_id, own, under_way)
+        found += await _records(records, ProfileRef(client_id, profile_id), own, under_way, replaced)
     if strange:
-        return [*found, Stray(finding=kek.BLOB_ORPHAN, profile_id=client_id, place="strange")]
+        return [*found, Stray(finding=kek.BLOB_ORPHAN, profile_id=client_id, place="strange")], replaced
     there = {(one.profile_id, one.generation, one.random): one for one in blobs}
     wanted = {(row.profile_id, row.generation, row.dek_id.hex): row for row in rows}
     found += [
@@ -104,25 +110,33 @@ async def compare(db: Database, artifacts: ArtifactStore, records: Records, clie
         for key, one in there.items()
         if (key not in wanted or wanted[key].gone_at is not None) and str(UUID(one.random)) not in under_way
     ]
-    return found
+    return found, replaced
 
 
 async def _records(
-    records: Records, client_id: ClientId, profile_id: UUID, rows: list[Generation], under_way: set[str]
+    records: Records, ref: ProfileRef, rows: list[Generation], under_way: set[str], replaced: Replaced
 ) -> list[Stray]:
-    ref = ProfileRef(client_id, profile_id)
+    """Return what is wrong with a profile's records, and enter in ``replaced`` the versions that a rewrap replaced.
+
+    Such a version has no row that stands for it, and holds a key that a row knows, under a version of the KEK that is
+    not newer than the row's. Anything else there is somebody else's.
+    """
+    profile_id = ref.profile_id
     live = set(await records.live_versions(ref))
     standing = {row.record_version for row in rows if row.gone_at is None}
-    known = {str(row.dek_id) for row in rows if row.gone_at is None} | under_way
+    known = {row.dek_id: row for row in rows}
     found = [
         Stray(finding=kek.RECORD_MISSING, profile_id=profile_id, place=str(version))
         for version in sorted(standing - live)
     ]
     for version in sorted(live - standing):
-        dek = ""
+        row, seals = None, False
         with suppress(Integrity, NotFound):
-            dek = str(parse_record(await records.read(ref, version)).dek_id)
-        if dek not in known:
+            one = parse_record(await records.read(ref, version))
+            row, seals = known.get(one.dek_id), str(one.dek_id) in under_way
+            if row is not None and version != row.record_version and one.kek_version <= row.kek_version:
+                replaced.setdefault(ref, []).append(version)
+        if not seals and (row is None or row.gone_at is not None):
             found.append(Stray(finding=kek.RECORD_ORPHAN, profile_id=profile_id, place=str(version)))
     return found
 
