@@ -24,8 +24,10 @@ from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
 from byokeep.profiles import profiles, tasks
+from byokeep.profiles.kek import BLOB_ORPHAN
 from byokeep.profiles.profiles import Profile
 from byokeep.profiles.tasks import _sweep
+from byokeep.profiles.vault_check import check_vault
 from byokeep.worker.ports import LeasedProfile
 from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
@@ -452,6 +454,24 @@ async def test_the_sweep_of_a_cut_off_seal_ends_no_newer_opening(vault: Vault) -
     slow.go.set()
     assert await doing == "rekeyed"
     assert (vault.state(profile), len(vault.blobs(client))) == ("valid/2", 2)
+
+
+async def test_what_a_seal_left_long_ago_is_taken_away_once_it_is_found(vault: Vault) -> None:
+    """Nobody swept for more than a week, as while a client is stopped: a comparison finds it, the sweep takes it."""
+    client, profile = await vault.sealed()
+    ours = vault.app
+    vault.app = replace(ours, custodian=_NoRecords(ours.custodian))
+    assert await vault.done(profile, "rekey") == "store_unreachable"
+    vault.app = ours
+    vault.sql("ALTER TABLE byokeep.audit_record DISABLE TRIGGER USER;"
+              " UPDATE byokeep.audit_record SET at = at - interval '8 days' WHERE event = 'profile.seal';"
+              " ALTER TABLE byokeep.audit_record ENABLE TRIGGER USER")  # fmt: skip
+    assert (await vault.care(), len(vault.blobs(client))) == (0, 2)
+    (found,) = (await check_vault(vault.app, vault.app.system(), ClientId(client)))[0]
+    assert (found.finding, found.profile_id) == (BLOB_ORPHAN, profile)
+    assert (await vault.care(), len(vault.blobs(client))) == (1, 1)
+    assert await check_vault(vault.app, vault.app.system(), ClientId(client)) == ([], {})
+    assert await vault.done(profile, "validate") == "valid"
 
 
 class _NoRecords:

@@ -276,18 +276,29 @@ SELECT * FROM byokeep.profile_work
 
 -- name: seals_cut_off
 -- Seals that were announced, never recorded, and not cleared away yet: what they may have written is nobody's. In no
--- order: those that cannot be cleared away keep no other from its turn.
+-- order: those that cannot be cleared away keep no other from its turn. Of those of more than a week ago only where a
+-- comparison has found something.
+WITH announced AS (
 SELECT p.client_id, p.id AS profile_id, r.seq, r.at, r.payload
   FROM byokeep.profile p
   JOIN byokeep.audit_record r ON r.chain = p.client_id AND r.object_id = p.id
- CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,dek}' AS id) d
  WHERE r.event = 'profile.seal' AND r.outcome = 'intended'
    AND r.at BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp() - make_interval(secs => :older_than_s)
-   AND NOT EXISTS (SELECT FROM byokeep.profile_generation g
+UNION ALL
+SELECT p.client_id, p.id, r.seq, r.at, r.payload
+  FROM byokeep.profile p
+  JOIN byokeep.audit_record r ON r.chain = p.client_id AND r.object_id = p.id
+ WHERE r.event = 'profile.seal' AND r.outcome = 'intended' AND r.at < clock_timestamp() - interval '7 days'
+   AND p.id IN (SELECT a.object_id FROM byokeep.alert a
+                 WHERE a.closed_at IS NULL AND a.reason IN ('profile_record_orphan', 'profile_blob_orphan')))
+SELECT p.client_id, p.profile_id, p.seq, p.at, p.payload
+  FROM announced p
+ CROSS JOIN LATERAL (SELECT convert_from(p.payload, 'UTF8')::jsonb #>> '{fields,dek}' AS id) d
+ WHERE NOT EXISTS (SELECT FROM byokeep.profile_generation g
                     WHERE g.client_id = p.client_id AND CAST(g.dek_id AS text) = d.id)
    AND NOT EXISTS (SELECT FROM byokeep.audit_record e
-                    WHERE e.chain = p.client_id AND e.object_id = p.id AND e.event = 'profile.seal'
-                      AND e.outcome = 'failed' AND e.seq > r.seq
+                    WHERE e.chain = p.client_id AND e.object_id = p.profile_id AND e.event = 'profile.seal'
+                      AND e.outcome = 'failed' AND e.seq > p.seq
                       AND convert_from(e.payload, 'UTF8')::jsonb #>> '{fields,dek}' = d.id)
  ORDER BY random() LIMIT :limit;
 
