@@ -1,5 +1,7 @@
 """A store that may not record: nothing is leased and no value is taken in; kills go on; it comes back by itself."""
 
+# ruff: noqa: S608 - statements are put together from made-up ids
+
 from __future__ import annotations
 
 import time
@@ -13,7 +15,8 @@ from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.broker.app import READY_FOR_S
 from byokeep.broker.rounds import Rounds
 from byokeep.core.model import ClientId, Provider
-from byokeep.core.ref import SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.core.secret import Secret
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import APPENDED_FOR_S, RECORDED_FOR_S
 from byokeep.kernel.restored import watch_store_age
@@ -115,6 +118,29 @@ async def test_a_store_that_is_older_is_told_by_its_profiles_and_clients(desk: D
     await watch_store_age(stand.app)
     keys = stand.db.sql("SELECT dedup_key FROM byokeep.alert WHERE reason = 'store_behind' ORDER BY 1").splitlines()
     assert keys == sorted([f"store_behind/{client}/entity", f"store_behind/{client}/{profile}"])
+
+
+async def test_a_store_that_is_older_is_told_by_every_kind_of_secret(desk: Desk) -> None:
+    """Of an account's tokens, a signing secret and an administrator's key it lacks the version stored last."""
+    stand = desk.stand
+    client, by = await stand.client(), stand.people["operator"].id
+    account = stand.account(client)
+    places = {f"x/accounts/{account}/tokens": ("oauth_token_set", "account", f"'{account}'"),
+              "openai/admin": ("provider_admin_key", "admin", "NULL"),
+              "x/webhook": ("webhook_signing_secret", "webhook", "NULL")}  # fmt: skip
+    for place, (kind, purpose, whose) in places.items():
+        stand.db.sql(
+            "INSERT INTO byokeep.credential_ref (id, client_id, provider, kind, purpose, account_id, environment,"
+            " secret_ref, version, state, verification, risk, created_by, rotation_due_at) VALUES (gen_random_uuid(),"
+            f" '{client}', '{place.split('/')[0]}', '{kind}', '{purpose}', {whose}, 'development',"
+            f" 'vault://kv/clients/{client}/providers/{place}', 1, 'active', 'verified', 'standard', '{by}',"
+            " now() + interval '90 days')"
+        )
+    await stand.intake.put(SecretRef(ClientId(client), Provider.X, SecretPart.WEBHOOK), Secret("of-a-webhook"), cas=0)
+    await watch_store_age(stand.app)
+    keys = stand.db.sql("SELECT dedup_key FROM byokeep.alert WHERE reason = 'store_behind' ORDER BY 1").splitlines()
+    del places["x/webhook"]  # which the store has
+    assert keys == sorted(f"store_behind/{client}/{place}" for place in places)
 
 
 async def test_a_new_broker_has_no_proof(desk: Desk) -> None:

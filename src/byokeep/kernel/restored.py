@@ -3,8 +3,8 @@
 Rules
 - What was written to the store before an older database replaced this one may have had a row that it lacks. A sweep
   keeps it and notifies people.
-- A store that lacks the key or the profile's record that was stored last, or does not know a client that was enrolled,
-  was set back. A row is written after what it names, never before.
+- A store that lacks the secret of a kind or the profile's record that was stored last, or does not know a client that
+  was enrolled, was set back. A row is written after what it names, never before.
 
 It may not destroy anything.
 """
@@ -12,10 +12,11 @@ It may not destroy anything.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import cast
 
 from byokeep.core.errors import Unavailable
-from byokeep.core.model import ClientId, Provider
-from byokeep.core.ref import ProfileRef, SecretRef
+from byokeep.core.model import ClientId
+from byokeep.core.ref import ProfileRef, SecretRef, parse
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App, BrokerApp
 
@@ -38,10 +39,9 @@ def was_before(restored: datetime | None, written_at: datetime | None) -> bool:
 async def watch_store_age(app: BrokerApp) -> None:
     """Tell people that the store's data is older than the database; they close the alert. Raises Unavailable."""
     for row in await app.db.read(dict, "newest_stored", {}, every_client=True):
-        client_id, about = ClientId(row["client_id"]), row["provider"] or row["profile_id"]
-        place = SecretRef(client_id, Provider(about)) if row["provider"] else ProfileRef(client_id, about)
+        place = cast("ProfileRef | SecretRef", parse(row["secret_ref"]))
         if await app.records.newest(place) < row["version"]:  # a newer key of another place would not mend it
-            await _behind(app, client_id, about)
+            await _behind(app, place.client_id, place.path.split("/", 4)[-1])
     for row in await app.db.read(dict, "switch_entities", {"client_id": None, "opening": ""}, every_client=True):
         try:
             if row["state"] == "active":

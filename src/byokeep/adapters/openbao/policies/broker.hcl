@@ -27,6 +27,15 @@ path "identity/entity/id/+" {
 path "kv/metadata/clients/+/providers/+" {
   capabilities = ["read"]
 }
+path "kv/metadata/clients/+/providers/+/webhook" {
+  capabilities = ["read"]
+}
+path "kv/metadata/clients/+/providers/+/admin" {
+  capabilities = ["read"]
+}
+path "kv/metadata/clients/+/providers/+/accounts/+/tokens" {
+  capabilities = ["read"]
+}
 path "kv/data/clients/+/profiles/+" {
   capabilities = ["create", "read", "update"]
 }

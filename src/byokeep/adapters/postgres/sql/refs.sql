@@ -122,10 +122,12 @@ SELECT r.*, c.name AS client_name,
  ORDER BY c.name, r.provider, r.created_at LIMIT :limit;
 
 -- name: newest_stored
--- The key that was stored last, and the profile's record.
-(SELECT client_id, provider, NULL::uuid AS profile_id, version FROM byokeep.credential_ref
-  WHERE purpose = 'default' AND account_id IS NULL AND version > 0 AND state IN ('active', 'suspended')
-  ORDER BY created_at DESC LIMIT 1)
+-- The secret that was stored last, of each kind, and the profile's record.
+(SELECT DISTINCT ON (r.purpose) r.secret_ref, r.version
+   FROM byokeep.credential_ref r
+   LEFT JOIN byokeep.account_grant g ON g.client_id = r.client_id AND g.account_id = r.account_id
+  WHERE r.purpose IN ('default', 'account', 'webhook', 'admin') AND r.state IN ('active', 'suspended')
+  ORDER BY r.purpose, coalesce(g.obtained_at, r.created_at) DESC)
 UNION ALL
-(SELECT client_id, NULL, profile_id, record_version FROM byokeep.profile_generation
+(SELECT 'vault://kv/clients/' || client_id || '/profiles/' || profile_id, record_version FROM byokeep.profile_generation
   WHERE gone_at IS NULL ORDER BY sealed_at DESC LIMIT 1);
