@@ -503,14 +503,16 @@ async def test_what_is_opened_is_what_another_person_approved(stand: Stand) -> N
         status, _ = await ask(stand, client, **changed)
         assert status == 422, changed
     assert (await ask(stand, client, "approver"))[0] == 403
-    grant = (await ask(stand, client))[1]["id"]
-    assert (await do(stand, grant, "open", "operator"))[1]["code"] == "approval_missing"
-    assert (await do(stand, grant, "approve", "operator"))[1]["code"] == "not_permitted"
-    approver = stand.people["approver"].id
+    grant, approver = (await ask(stand, client))[1]["id"], stand.people["approver"].id
     by = "UPDATE byokeep.approval SET approved_by = {}, approved_at = {} WHERE used_at IS NULL"
     stand.db.sql(by.format(f"'{approver}'", "now()"))  # a row that says so, without the record of who approves
     assert (await do(stand, grant, "open", "operator"))[0] == 403
     stand.db.sql(by.format("NULL", "NULL"))
+    assert (await do(stand, grant, "approve", "approver"))[1]["code"] == "approval_unrecorded"
+    assert (await do(stand, grant, "deny", "approver"))[0] == 200
+    grant = (await ask(stand, client))[1]["id"]
+    assert (await do(stand, grant, "open", "operator"))[1]["code"] == "approval_missing"
+    assert (await do(stand, grant, "approve", "operator"))[1]["code"] == "not_permitted"
     assert (await do(stand, grant, "approve", "approver"))[0] == 200
     assert (await do(stand, grant, "open", stand.subject("operator", "another")))[1]["code"] == "not_the_holder"
     for fact, worth in (("scope", '"all"'), ("life_s", "3600"), ("cause", '"other"')):

@@ -166,7 +166,8 @@ async def test_the_canary_takes_two_people_and_the_state_they_saw(stand: Stand) 
     assert (await approve(stand, asked["id"], "operator"))[1]["code"] == "not_permitted"
     stand.db.sql(f"UPDATE byokeep.approval SET requested_by = '{stand.people['approver'].id}'")
     assert (await approve(stand, asked["id"]))[1]["code"] == "same_person"
-    stand.db.sql(f"UPDATE byokeep.approval SET requested_by = '{stand.people['operator'].id}'")
+    stand.db.sql("UPDATE byokeep.approval SET expires_at = now()")
+    _, asked = await ask(stand, account.client)
     await close(stand, account.client, cause="revoked")
     assert (await approve(stand, asked["id"]))[1]["code"] == "epoch_changed"
     assert (await approve(stand, str(uuid4())))[0] == 404

@@ -3,8 +3,8 @@
 Rules
 - In ``scope`` a request says exactly what is asked for, and in ``epoch`` for which state of the object. Asking again
   for the same returns the waiting request.
-- A request is approved once, in time, by somebody other than the requester. The database itself refuses the same
-  person.
+- A request is approved once, in time, by somebody other than the requester, as the requester put it on record. The
+  database itself refuses the same person.
 - An approval is used in the transaction that does the act: if the act fails, the approval stays unused. Where it is
   given before that, it counts with the giver's record of the same transaction, never by its row alone.
 - An act that shows a secret is approved by the second person and used by the requester: nobody else sees the secret.
@@ -116,16 +116,17 @@ async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: in
         look: The command that shows whether the act was done, where the approval is used up before it.
 
     Raises:
-        Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``approval_changed``.
+        Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``approval_changed``; ``approval_unrecorded``:
+            the row is not what somebody put on record.
     """
-    _check(actor, approval, scope=scope, epoch=epoch, look=look)
+    await _check(tx, actor, approval, scope=scope, epoch=epoch, look=look)
     if await tx.maybe(UUID, "approval_use", id=approval.id, approved_by=actor.id) is None:
         raise _used("It has just been approved or ended", look)
 
 
 async def give(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
     """Approve a request as the second person and leave its use to who asked. Raises as :func:`use`."""
-    _check(actor, approval, scope=scope, epoch=epoch, look="")
+    await _check(tx, actor, approval, scope=scope, epoch=epoch, look="")
     if await tx.maybe(UUID, "approval_give", id=approval.id, approved_by=actor.id) is None:
         raise _used("It has just been approved or ended", "")
 
@@ -149,7 +150,7 @@ async def takes_two(tx: Tx) -> bool:
     return bool(able > 1)
 
 
-def _check(actor: Actor, approval: Approval, *, scope: str, epoch: int, look: str) -> None:
+async def _check(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int, look: str) -> None:
     if approval.requested_by == actor.id:
         raise Denied("same_person", next_step="Another person must approve.")
     if (done := approval.approved_at or approval.used_at) is not None:
@@ -159,6 +160,9 @@ def _check(actor: Actor, approval: Approval, *, scope: str, epoch: int, look: st
         raise Denied("approval_expired", next_step="Ask again.")
     if (approval.scope, approval.epoch) != (scope, epoch):
         raise Denied("approval_changed", next_step="It has changed since it was asked for. Look, then ask again.")
+    if not await tx.one(bool, "approval_asked", id=approval.id):
+        step = "No record says that this was asked for. Find out who can write to the database: runbook section 8.2."
+        raise Denied("approval_unrecorded", next_step=step)
 
 
 def _used(how: str, look: str) -> Denied:

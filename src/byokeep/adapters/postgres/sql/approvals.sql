@@ -38,6 +38,9 @@ SELECT count(*) AS number
    AND (CAST(:ids AS uuid[]) IS NULL OR coalesce(s.client_id, p.client_id) = ANY (CAST(:ids AS uuid[]))
         OR p.id IS NULL AND s.client_id IS NULL);
 
+-- name: approval_asked
+SELECT byokeep.approval_asked(:id) AS asked;
+
 -- name: approval_use
 UPDATE byokeep.approval SET approved_by = :approved_by, approved_at = clock_timestamp(), used_at = clock_timestamp()
  WHERE id = :id AND used_at IS NULL AND requested_by <> :approved_by AND expires_at > clock_timestamp()

@@ -197,6 +197,21 @@ AS $$
 $$;
 COMMENT ON FUNCTION byokeep.approval_given(uuid) IS 'Whether whoever gave an approval put that on record.';
 
+-- Nor does a row alone ask: until it is approved it is as whoever asked wrote it, in the transaction of their record. What
+-- a procedure's step asks for, and by whom, its run says.
+CREATE OR REPLACE FUNCTION byokeep.approval_asked(p_id uuid) RETURNS boolean
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM byokeep.approval a
+         WHERE a.id = p_id AND (a.action = 'procedure_step' OR num_nonnulls(a.approved_at, a.used_at) > 0 OR EXISTS (
+            SELECT FROM byokeep.audit_record r
+             WHERE r.at BETWEEN a.requested_at AND a.requested_at + interval '1 minute'
+               AND r.actor_id = a.requested_by AND r.xmin = a.xmin AND r.outcome IN ('intended', 'ok'))))
+$$;
+COMMENT ON FUNCTION byokeep.approval_asked(uuid) IS 'Whether whoever asked for an approval put that on record.';
+
 CREATE OR REPLACE FUNCTION byokeep.refuse_unrecorded(p_table text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog
