@@ -104,8 +104,8 @@ class Provider:
         known = posted if self.metadata.get("token_endpoint_auth_methods_supported") else (
             request.headers.get("Authorization") == f"Basic {basic}" and "client_secret" not in given
         )  # fmt: skip
-        if self.status == 401 or not good or asked is None or not known:
-            return web.json_response({"error": "invalid_grant"}, status=self.status)
+        if self.status != 400 or not good or asked is None or not known:
+            return web.json_response(self.answer or {"error": "invalid_grant"}, status=self.status)
         assert given["redirect_uri"] == self.redirect
         said = {"access_token": "not-wanted", "token_type": "Bearer", "id_token": self.token(asked["nonce"], who)}
         return web.json_response(said if self.answer is None else self.answer)

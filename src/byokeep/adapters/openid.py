@@ -204,12 +204,12 @@ class OpenIdProvider:
             raise Unavailable("sso_address_refused", next_step=step) from None
         if isinstance(got, NotGot):
             raise _unreachable()
-        if method == "POST" and got.status in (401, 403):
+        said = strict_object(got.body.reveal())
+        if method == "POST" and got.status in (401, 403) and "error" in (said or {}):  # else it may be a proxy's
             step = "The sign-in provider does not accept what is in `sso.secret`. Tell an admin."
             raise Unavailable("sso_secret_refused", next_step=step)
         if method == "POST" and got.status == 400:
             raise _does_not_count("code")
-        said = strict_object(got.body.reveal())
         if got.status != 200 or said is None:
             raise _unreachable()
         return said

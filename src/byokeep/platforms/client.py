@@ -153,7 +153,7 @@ def fault_of(
     if isinstance(got, NotGot):
         # Beyond 2xx the status alone says that the platform gave nothing, whatever happened to the body.
         answered = got.status is not None and got.status >= 300
-        why = _by_status(got.status, call, read=False) if got.status and answered else FaultCause.TRANSIENT
+        why = _by_status(got.status, call, None) if got.status and answered else FaultCause.TRANSIENT
         return Fault(cause=why, http_status=got.status, sent=got.sent, answered=answered), {}
     document, good = strict_object(got.body.reveal()), 200 <= got.status < 300
     if good and document is None and (got.status == 204 or not got.body.reveal().strip()):
@@ -168,7 +168,7 @@ def fault_of(
         cause = FaultCause.UNKNOWN
     wait = retry_after(got.headers, errors.reset_header, now=now)
     locks = _MAY_BE_A_LOCK if cause else _MAY_BE_A_LOCK | {FaultCause.APP}
-    cause = cause or _by_status(got.status, call, read=document is not None)
+    cause = cause or _by_status(got.status, call, document)
     if cause in locks and not redirected and _speaks_of_a_lock(document):
         cause = FaultCause.LOCK_UNKNOWN
     return Fault(cause=cause, http_status=got.status, retry_after_s=wait), {}
@@ -188,11 +188,12 @@ def _says_error(errors: Errors, call: DescribedCall, document: dict[str, Any]) -
     return bool(document.get("error") or document.get("errors"))
 
 
-def _by_status(status: int, call: DescribedCall, *, read: bool) -> FaultCause:
-    if status == 401 and call.surface is Surface.OAUTH:
+def _by_status(status: int, call: DescribedCall, said: Mapping[str, Any] | None) -> FaultCause:
+    of_token = call.surface is Surface.OAUTH
+    if status == 401 and (said is None or (of_token and "error" not in said)):
+        return FaultCause.UNKNOWN  # a platform says it in its own form; this may be somebody's on the way there
+    if status == 401 and of_token:
         return FaultCause.APP  # RFC 6749, 5.2: our app is refused; a grant that is gone is 400 `invalid_grant`
-    if status == 401 and not read:
-        return FaultCause.UNKNOWN  # a platform says it in an object; this may be somebody's on the way there
     return FaultCause.TRANSIENT if status >= 500 else _BY_STATUS.get(status, FaultCause.UNKNOWN)
 
 
