@@ -7,14 +7,18 @@ And how a look finds a loss: another account, a lock, a grant that is over and h
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
 
 from byokeep.accounts import maintenance
 from byokeep.accounts.model import OAuthGrant
+from byokeep.core.identity import Face
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from tests.support.connect import Office
 from tests.support.social import SECRET
@@ -248,3 +252,32 @@ async def test_a_look_that_comes_too_late_ends_nothing(office: Office) -> None:
     assert way(office, client) == ""
     assert (await office.state(client, "x"))["state"] == "connected"
     assert office.desk.stand.alerts() == []
+
+
+async def test_a_look_hides_no_other_account_that_one_beside_it_found(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two refreshers look at once: what the first heard before is not written over what the second found."""
+    client = await office.client()
+    await office.connected(client, "x")
+    async with office.app.db.begin(client_id=client) as tx:
+        account_id = UUID((await office.state(client, "x"))["id"])
+        grant = await tx.one(OAuthGrant, "grant_of", client_id=client, account_id=account_id)
+    right = Face(account_id=grant.external_id, username="acme", display_name="Acme", link=None)
+    said = iter([("", (right,)), ("", (replace(right, account_id="another"),))])
+    monkeypatch.setattr(maintenance, "_asked", AsyncMock(side_effect=said))
+    as_it_was, second = maintenance._as_it_was, list[asyncio.Task[str]]()
+
+    async def beside(tx: Any, one: OAuthGrant) -> bool:
+        held = await as_it_was(tx, one)
+        if not second:
+            second.append(asyncio.create_task(maintenance.check(office.app, office.app.logins["x"], one)))
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            while not second[0].done() and office.sql(waiting) == "0":
+                await asyncio.sleep(0.01)
+        return held
+
+    monkeypatch.setattr(maintenance, "_as_it_was", beside)
+    await maintenance.check(office.app, office.app.logins["x"], grant)
+    assert await second[0] == "mismatch"
+    assert (await office.state(client, "x"))["identity"] == "mismatch"

@@ -224,8 +224,8 @@ async def _look(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> None:
 
 
 async def _as_it_was(tx: Tx, grant: OAuthGrant) -> bool:
-    """Whether a grant is live and nobody has connected its account again."""
-    now = await tx.maybe(OAuthGrant, "grant_of", **grant.ids)
+    """Whether a grant is live and nobody has connected its account again; it stays so until the transaction ends."""
+    now = await tx.maybe(OAuthGrant, "refresh_grant_hold", **grant.ids)
     return now is not None and (now.state, now.connected_seq) == ("live", grant.connected_seq)
 
 
