@@ -463,18 +463,17 @@ def _check_program(settings: Settings) -> None:
 
 
 def _check_test_urls(settings: Settings) -> None:
-    """What exists for tests and demos names known providers and logins, and is not there in production."""
+    """What exists for tests and demos names known providers and logins, on this machine, and is not in production."""
     for name in URL_SETTINGS:
-        if settings.environment is Environment.PRODUCTION and getattr(settings, name):
+        urls = getattr(settings, name)
+        if settings.environment is Environment.PRODUCTION and urls:
             raise Rejected("test_hook_in_production", next_step=f"Remove {name}.", setting=name)
-    for provider, url in settings.provider_urls.items():
-        if provider not in API_PROVIDERS:
-            raise _bad("provider_urls", "provider_urls names unknown providers.")
-        if not is_loopback(_split("provider_urls", url).hostname or "", named=True):
-            raise _bad("provider_urls", "provider_urls names simulators on this machine: write http://127.0.0.1:PORT.")
-    for name in ("platform_urls", "website_urls"):
-        if not all(_LOGIN.match(login) for login in getattr(settings, name)):
-            raise _bad(name, f"{name} names unknown logins.")
+        of_providers = name == "provider_urls"
+        if not all(one in API_PROVIDERS if of_providers else _LOGIN.match(one) for one in urls):
+            raise _bad(name, f"{name} names unknown {'providers' if of_providers else 'logins'}.")
+        for parts in (_split(name, url) for url in urls.values()):
+            if parts.scheme not in ("http", "https") or not is_loopback(parts.hostname or "", named=True):
+                raise _bad(name, f"{name} names simulators on this machine: write http://127.0.0.1:PORT.")
 
 
 def parse_audit_files(text: str) -> dict[str, Path]:

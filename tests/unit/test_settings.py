@@ -134,10 +134,13 @@ def test_test_hooks_refuse_in_production(tmp_path: Path) -> None:
     refused("test_hook_in_production")
 
 
-@pytest.mark.parametrize("url", ["https://api.openai.com", "http://10.0.0.9:1", "127.0.0.1:1", "http://[::1", ""])
-def test_a_simulator_elsewhere_refuses(url: str) -> None:
-    """It is on this machine: a provider's own address is not to be had by a setting."""
-    assert refused("bad_setting", provider_urls={"openai": url}).fields["setting"] == "provider_urls"
+@pytest.mark.parametrize("name", ["provider_urls", "platform_urls", "website_urls"])
+@pytest.mark.parametrize(
+    "url", ["https://api.openai.com", "http://10.0.0.9:1", "127.0.0.1:1", "ws://127.0.0.1:1", "http://[::1", ""]
+)
+def test_a_simulator_elsewhere_refuses(url: str, name: str) -> None:
+    """It is on this machine: a provider's or platform's own address is not to be had by a setting."""
+    assert refused("bad_setting", **{name: {"openai": url}}).fields["setting"] == name
 
 
 @pytest.mark.parametrize("url", ["//u:p@db.example.org/b", "//u@example.org/b", "//db/b?password=x", "//db/b?user=x"])
