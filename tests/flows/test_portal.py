@@ -355,12 +355,13 @@ async def test_a_code_that_is_not_mailed_is_not_told_as_mailed(desk: Desk, monke
     monkeypatch.setattr(contact_routes, "_MOST_MAILS", 0)
     visit = Guest(desk)
     await visit.get("/portal/sign-in")
-    shown = await visit.send("/portal/sign-in", address="ada@client.example")
-    assert (shown.status, "a code is on its way" in shown.text, "Wait 5 s" in shown.text) == (429, False, True)
+    for _ in range(6):  # what was not mailed counts as no try
+        shown = await visit.send("/portal/sign-in", address="ada@client.example")
+        assert (shown.status, "a code is on its way" in shown.text, "Wait 5 s" in shown.text) == (429, False, True)
     one = await invited(desk, await desk.stand.client())
     await one.look()
     issued = len(desk.stand.events("token.issued"))
-    for _ in range(6):  # what was not mailed counts as no try, and makes no code
+    for _ in range(6):  # here, too; and no code is made
         asked = await one.send("/portal/invitation/code", link=one.invited["token"], address="ada@client.example")
         assert (asked.status, "Wait 5 s" in asked.text) == (429, True)
     assert len(desk.stand.events("token.issued")) == issued
@@ -518,8 +519,9 @@ async def test_a_mailed_code_signs_in_once_and_tells_nothing(desk: Desk, monkeyp
         unset.setattr("tests.support.broker.UNSET", ["yes"])
         shown = await one.look()
         assert ("code is mailed to it now" in shown.text, "You cannot accept it yet" in shown.text) == (False, True)
-        asked = await one.send("/portal/invitation/code", link=one.invited["token"], address=address)
-        assert (asked.status, "You cannot accept it yet" in asked.text) == (409, True)
+        for _ in range(6):  # and counts as no try
+            asked = await one.send("/portal/invitation/code", link=one.invited["token"], address=address)
+            assert (asked.status, "You cannot accept it yet" in asked.text) == (409, True)
         assert (await invited(desk, client)).invited["mails"] is False
         await one.get("/portal/sign-in")
         asked = await one.send("/portal/sign-in", address="nobody@client.example")

@@ -199,10 +199,10 @@ def _invitations(routes: Routes, app: BrokerApp, door: _Door) -> None:
         """Mail the code that redeems an invitation to an address, so that its holder shows who reads mails there."""
         address = contacts.checked_address(body.address)
         door.tries.spend(source_of(request))
-        door.has_room()  # before a code is made and the try counted
-        door.asks.attempt(address, source_of(request))
         if not door.mails_now():
             raise Conflict("no_mail_server", next_step="No code can be mailed here. Tell the agency that invited you.")
+        door.has_room()  # before a code is made and the try counted
+        door.asks.attempt(address, source_of(request))
         letter = await contacts.prove(app, shown=body.invitation, address=address, request_id=request_id(request))
         door.later(partial(contacts.send, app, door.mail, letter))
         return {"address": address, "mails": True}
@@ -226,6 +226,7 @@ def _sessions(
     async def ask(request: Request, body: AddressBody) -> dict[str, Any]:
         """Ask for a code; the answer is the same for an address that is nobody's."""
         address = contacts.checked_address(body.address)
+        door.has_room()  # before the try is counted
         door.asks.attempt(address, source_of(request))
         door.later(partial(contacts.mail_code, app, door.mail, address=address, request_id=request_id(request)))
         return {"address": address, "mails": door.mails_now()}
