@@ -24,6 +24,7 @@ from byokeep.operations.notify import NotifyApp, remind
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_sim import SimKeyState
 from tests.support.broker import reconciled
+from tests.support.console import Visit
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -85,6 +86,10 @@ async def test_a_key_is_rotated_step_by_step(desk: Desk) -> None:
     assert (found["state"], found["reason"], found["waits_for"]) == ("waiting", "not_rehearsed", "person")
     assert f"byokeep rotate resume {run} --accept not_rehearsed" in found["next_step"]
     assert [one["step"] for one in found["steps"]] == ["create", "verify"]
+    visit = Visit(desk)
+    await visit.sign_in("operator")
+    shown = (await visit.get("/console")).text
+    assert ("Rotation of a key waits for a person" in shown, "Failed" in shown) == (True, False)
     assert await served(desk, client) == 1
     assert (await desk.ref(ref))["candidate"] == 2
     found = await resume(desk, run, "not_rehearsed")

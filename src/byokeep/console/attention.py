@@ -82,13 +82,13 @@ async def _failed(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found, more = await procedures.found_runs(console.app, who.actor, wanted, limit=MOST)
     for run in found:
         yield Need(
-            rank=2, kind="Failed", what=f"{titled(run.procedure)} has stopped",
+            rank=2, kind="Waiting", what=f"{titled(run.procedure)} waits for a person",
             more=f"Reason: {titled(run.reason)}.", since=run.started_at,
             href=f"/console/procedures/{run.id}", act="Look",
         )  # fmt: skip
     if more:
         href = "/console/procedures?state=waiting"
-        yield Need(rank=2, kind="Failed", what=f"{more} more have stopped", href=href, act="Show all")
+        yield Need(rank=2, kind="Waiting", what=f"{more} more wait for a person", href=href, act="Show all")
 
 
 async def _waiting(console: Console, who: Visitor, switches: Any, glass: Any) -> AsyncIterator[Need]:
