@@ -17,7 +17,6 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.accounts import accounts, connect
 from byokeep.accounts.accounts import AccountState
 from byokeep.accounts.connect import ConsentAnswer
-from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, cookie_of, keep
 from byokeep.core.errors import Rejected
@@ -25,6 +24,7 @@ from byokeep.core.identity import shown
 from byokeep.core.model import PLATFORMS, ClientId, LanePolicy
 from byokeep.core.next_steps import no_reauth, of_connection, of_consent, of_look, of_loss
 from byokeep.core.policy import Verb, authorise
+from byokeep.core.ref import given_id
 from byokeep.http.request import spend
 from byokeep.tenancy import clients
 
@@ -75,7 +75,7 @@ def add(console: Console) -> None:
 
 
 def client_of(request: Request) -> ClientId:
-    """Return the client in an address. Raises as :func:`byokeep.console.lists.given_id`."""
+    """Return the client in an address. Raises as :func:`byokeep.core.ref.given_id`."""
     return ClientId(given_id(request.path_params["client_id"]))
 
 

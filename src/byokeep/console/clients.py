@@ -17,13 +17,14 @@ from starlette.responses import Response
 from byokeep.accounts import accounts
 from byokeep.audit import alerts
 from byokeep.audit.alerts import AlertFilter
-from byokeep.console.lists import exported_as, given_id, paged
+from byokeep.console.lists import exported_as, paged
 from byokeep.console.pages import Console
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Unavailable
 from byokeep.core.model import HUMAN_ROLES, ClientId
 from byokeep.core.policy import Verb
+from byokeep.core.ref import given_id
 from byokeep.keys import refs
 from byokeep.operations import lists
 from byokeep.profiles.profiles import list_profiles

@@ -11,11 +11,11 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
+from byokeep.core.ref import given_id
 from byokeep.http.request import whole_number
 from byokeep.tenancy import clients, look
 

@@ -23,13 +23,14 @@ from starlette.responses import Response
 
 from byokeep.audit import disclosure
 from byokeep.audit.disclosure import RecordWindow, ShownRecord
-from byokeep.console.lists import attached, exported_as, given_id
+from byokeep.console.lists import attached, exported_as
 from byokeep.console.pages import Console
 from byokeep.console.visit import Visitor
 from byokeep.core.checkpoint import parse_keys, verify_client_proof
 from byokeep.core.errors import Integrity, NotFound
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import ClientId
+from byokeep.core.ref import given_id
 from byokeep.core.times import moment
 from byokeep.http.request import whole_number
 from byokeep.keys import refs, usage

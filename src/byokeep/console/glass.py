@@ -14,12 +14,13 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.lists import given_id, paged
+from byokeep.console.lists import paged
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Provider
 from byokeep.core.policy import Verb
+from byokeep.core.ref import given_id
 from byokeep.http.request import whole_number
 from byokeep.tenancy import clients
 

@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts
 from byokeep.console import vault
-from byokeep.console.lists import attached, exported_as, given_id, hours_ago, paged
+from byokeep.console.lists import attached, exported_as, hours_ago, paged
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor
@@ -29,7 +29,7 @@ from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.incident import MUST_TELL, IncidentKind, Severity
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
-from byokeep.core.ref import parse_client_id
+from byokeep.core.ref import given_id, parse_client_id
 from byokeep.core.vault_incident import IncidentCause
 from byokeep.incidents import incidents, playbooks
 from byokeep.incidents.incidents import IncidentState, OpenRequest

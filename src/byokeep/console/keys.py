@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.audit.disclosure import RecordWindow
-from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import NotFound, Rejected
@@ -26,6 +25,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import CredentialRef
 from byokeep.core.next_steps import NEEDS_NEW_KEY, of_run
 from byokeep.core.policy import Verb
+from byokeep.core.ref import given_id
 from byokeep.http.request import spend
 from byokeep.incidents import incidents
 from byokeep.kernel import sops

@@ -34,6 +34,7 @@ from byokeep.core.errors import Rejected, refusing
 from byokeep.core.model import Role
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
+from byokeep.core.ref import given_id
 from byokeep.core.sheet import sheet
 from byokeep.http.procedures import run_out
 from byokeep.http.request import whole_number
@@ -45,7 +46,6 @@ from byokeep.tenancy import clients
 
 PER_PAGE: Final = 50
 _MOST_HOURS: Final = 24 * 366
-given_id = lists.given_id
 _PAGING: Final = ("page", "before", "record")
 T = TypeVar("T")
 _DECIDED: Final[Mapping[str, str]] = {

@@ -15,12 +15,12 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, secret_form_of
 from byokeep.core.errors import ByokeepError, Conflict, Rejected
 from byokeep.core.model import API_PROVIDERS, Client, ClientId, Risk
 from byokeep.core.policy import Verb, authorise
+from byokeep.core.ref import given_id
 from byokeep.core.secret import Secret
 from byokeep.http.request import spend, whole_number
 from byokeep.keys import onboard, refs, rotation, rotation_view

@@ -25,7 +25,7 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.audit import alerts
 from byokeep.backup import backups
 from byokeep.backup.backups import Restore
-from byokeep.console.lists import given_id, page_of, paged
+from byokeep.console.lists import page_of, paged
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.timeline import took
 from byokeep.console.visit import Visitor, form_of
@@ -34,7 +34,7 @@ from byokeep.core.errors import NotFound, Rejected, refusing
 from byokeep.core.model import ClientId
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb, authorise_every_client
-from byokeep.core.ref import parse_client_id
+from byokeep.core.ref import given_id, parse_client_id
 from byokeep.kernel import procedures
 from byokeep.operations import checklist, due
 from byokeep.operations.checks import CHECKS, Checklist

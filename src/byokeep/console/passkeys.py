@@ -12,9 +12,9 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor, browser_of, form_of
+from byokeep.core.ref import given_id
 
 
 def add(console: Console) -> None:

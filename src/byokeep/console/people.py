@@ -13,12 +13,13 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from byokeep.console.lists import exported_as, given_id, paged
+from byokeep.console.lists import exported_as, paged
 from byokeep.console.pages import Console
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import NotFound
 from byokeep.core.model import Role
 from byokeep.core.policy import Verb
+from byokeep.core.ref import given_id
 from byokeep.operations import lists
 from byokeep.tenancy import clients, operators, tokens
 from byokeep.tenancy.sso import linked_at

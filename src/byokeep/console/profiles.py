@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.accounts import client_of
-from byokeep.console.lists import exported_as, given_id, paged
+from byokeep.console.lists import exported_as, paged
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.model import PLATFORMS
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileTask, next_step_of_work
+from byokeep.core.ref import given_id
 from byokeep.http.request import spend
 from byokeep.profiles import profiles
 from byokeep.tenancy import clients

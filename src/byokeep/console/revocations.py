@@ -17,12 +17,13 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.lists import given_id, hours_ago, paged
+from byokeep.console.lists import hours_ago, paged
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Provider
 from byokeep.core.policy import Verb
+from byokeep.core.ref import given_id
 from byokeep.http.procedures import run_out
 from byokeep.http.request import instant
 from byokeep.incidents import mass_revoke

@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.keys import leak_of
-from byokeep.console.lists import given_id
 from byokeep.console.onboarding import GRACES, ends_of
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.policy import Verb, authorise
+from byokeep.core.ref import given_id
 from byokeep.keys import refs, rotation, rotation_view
 from byokeep.keys.rotation import ACCEPTABLE, LEAKED, STAYS_ALIVE, UNUSED, VALUE_GONE, KeyRotation
 from byokeep.tenancy import clients

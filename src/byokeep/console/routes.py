@@ -39,11 +39,11 @@ from byokeep.console import (
     usage,
     vault,
 )
-from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, SIGN_IN, Console, Send
 from byokeep.console.passkeys import add as add_passkeys
 from byokeep.console.visit import HOME, Visitor, browser_of, form_of, next_page, visitor_of
 from byokeep.core.errors import ByokeepError, NotFound, RateLimited, Unauthenticated
+from byokeep.core.ref import given_id
 from byokeep.http.emergency import Emergency
 from byokeep.http.request import Authenticator, Budget, query_of, read_bytes
 from byokeep.kernel.app import WebApp

@@ -15,12 +15,13 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.lists import exported_as, facts_in_words, given_id, paged
+from byokeep.console.lists import exported_as, facts_in_words, paged
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Step
+from byokeep.core.ref import given_id
 from byokeep.http.procedures import run_out
 from byokeep.kernel import procedures
 from byokeep.kernel.procedures import RunStatus

@@ -20,11 +20,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.explore import days
-from byokeep.console.lists import exported_as, given_id
+from byokeep.console.lists import exported_as
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.policy import Verb, authorise
+from byokeep.core.ref import given_id
 from byokeep.keys import provider_usage, refs
 from byokeep.keys.usage import Usage
 from byokeep.operations import lists

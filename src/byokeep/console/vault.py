@@ -14,13 +14,13 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Rejected
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
+from byokeep.core.ref import given_id
 from byokeep.core.vault_incident import BY_HAND, IncidentCause
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App

@@ -148,13 +148,20 @@ class AppRef:
         return f"kv/platform/apps/{self.provider.value}/{self.login}"
 
 
+def given_id(text: str) -> UUID:
+    """Parse an id of an address or a form: lower-case canonical UUID only. Raises Rejected: ``bad_request``."""
+    if re.fullmatch(_UUID, text):
+        return UUID(text)
+    raise Rejected("bad_request", next_step="Use the ids that the pages show.")
+
+
 def parse_client_id(text: str) -> ClientId:
     """Parse a client id: lower-case canonical UUID only.
 
     Raises:
         Rejected: ``bad_client_id``.
     """
-    if re.fullmatch(_UUID, text, re.ASCII) and len(text) == 36:
+    if re.fullmatch(_UUID, text):
         return ClientId(UUID(text))
     raise Rejected("bad_client_id", next_step="Use the client's UUID, as `byokeep client list` prints it.")
 

@@ -34,7 +34,7 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Client, ClientId, CredentialRef, DeclaredJob, Role
 from byokeep.core.policy import Verb, require_proof
 from byokeep.core.procedure import Run
-from byokeep.core.ref import parse_client_id, parse_provider
+from byokeep.core.ref import given_id, parse_client_id, parse_provider
 from byokeep.core.times import moment
 from byokeep.incidents import incidents
 from byokeep.jobs import jobs, switches
@@ -54,7 +54,6 @@ MOST_DAYS: Final = 400
 Asked = Mapping[str, str]
 Cell = str | int | None
 Read = Callable[[BrokerApp, Actor, Mapping[str, str]], Awaitable[tuple[list[Any], int]]]
-_ID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +64,6 @@ class Listed:
     rows: Sequence[Mapping[str, Cell]]
     left: int = 0
     counted: bool = True
-
-
-def given_id(text: str) -> UUID:
-    """Return an id as we write it. Raises Rejected: ``bad_request``."""
-    if _ID.match(text):
-        return UUID(text)
-    raise Rejected("bad_request", next_step="Use the ids that the pages show.")
 
 
 async def clients_of(app: App, actor: Actor, asked: Asked) -> tuple[list[Client], int]:

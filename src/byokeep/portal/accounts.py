@@ -20,10 +20,10 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.accounts import accounts, connect
 from byokeep.accounts.accounts import AccountState
 from byokeep.console.accounts import OPEN, answer_of
-from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, cookie_of, keep
 from byokeep.core.errors import Conflict, NotFound, Rejected
+from byokeep.core.ref import given_id
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.portal.keys import client_of, provider_name
 

@@ -23,13 +23,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts
-from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, secret_form_of
 from byokeep.core.errors import Conflict, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import API_PROVIDERS, ClientId, CredentialRef, SecretKind
 from byokeep.core.next_steps import of_outcome
+from byokeep.core.ref import given_id
 from byokeep.jobs import switches
 from byokeep.kernel import sops
 from byokeep.keys import onboard, refs, rotation, rotation_view, usage
