@@ -430,6 +430,11 @@ async def test_the_command_says_what_to_do_and_prints_a_page(desk: Desk, tmp_pat
         assert ran.code == 4
         told = await shell("checklist", "daily", as_json=False)
         assert "byokeep leaks scan PATHS --live --record" in told.err + told.out
+        assert "byokeep checklist sign daily --seen" in told.err
+        other = await shell("checklist", "daily", as_json=False, who="approver")
+        assert ("checklist sign" in other.err, "An admin, an operator or an auditor signs it off." in other.err) == (
+            False, True
+        )  # fmt: skip
         text = page.read_text("utf-8")
         assert all(one["name"] in text for one in found["items"])
         assert re.search(r"Installation at 127\.0\.0\.1:\d+, looked at [-0-9]{10} [:0-9]{8}Z by auditor", text)

@@ -342,7 +342,8 @@ async def test_a_leaked_key_is_led_from_the_kill_to_the_release(desk: Desk) -> N
     assert (await desk.stand.call("GET", f"/v1/leases/{holds}", "runner"))[1]["code"] == "job_not_open"
     assert [one for one in desk.stand.events("key.rotation", "ok") if '"count":2' in one and '"stage":"stop"' in one]
     assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] in (403, 409)
-    assert (await stepped(desk, one, "report", expect=409))["code"] == "report_missing"
+    early = await stepped(desk, one, "report", expect=409)
+    assert (early["code"], f"--key {ref} --incident {one}`" in early["next_step"]) == ("report_missing", True)
     await reported(desk, ref, one, complete=False)
     assert (await stepped(desk, one, "report", expect=409))["code"] == "report_incomplete"
     await reported(desk, ref, one, complete=True, since=timedelta(hours=24))  # of a part of it alone

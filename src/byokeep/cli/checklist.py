@@ -20,6 +20,7 @@ from byokeep.cli.api import Listing, call, ids_of, names, run, tell, tell_all, w
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import CLEAN, FOUND, UNKNOWN, again, clean, say
 from byokeep.core.errors import Rejected, refusing
+from byokeep.core.policy import GRANTS, Verb
 
 app: Final = App(name="checklist")
 Kind = Literal["daily", "weekly", "monthly"]
@@ -133,12 +134,14 @@ def _fill(kind: Kind, page: Path | None) -> int:
         keep(_page(found, items, access).encode())
         say(f"Written: {page}")
     steps = [f"{one['item']}: {one['next_step']}" for one in bad]
-    if found["signed_at"] is None:
+    if found["signed_at"] is not None:
+        by = names(ids_of([found])).get(found["signed_by"], found["signed_by"])
+        steps.append(f"It was signed by {by}, {clean(found['signed_at'])}.")
+    elif GRANTS[Verb.CHECKLIST_SIGN].intersection(run(call("GET", "/v1/self"))["roles"]):
         tickets = "".join(f" --ticket {one['item']}=TICKET" for one in bad)
         steps.append(f"To sign off what you see: {again(f'checklist sign {kind} --seen ' + found['digest'] + tickets)}")
     else:
-        by = names(ids_of([found])).get(found["signed_by"], found["signed_by"])
-        steps.append(f"It was signed by {by}, {clean(found['signed_at'])}.")
+        steps.append("An admin, an operator or an auditor signs it off.")
     tell_all(
         found, Listing(found["due"] or None, "Due within 14 days", _DUE),
         Listing(access or None, "New since the last review", _ACCESS),

@@ -159,11 +159,12 @@ async def _without_value(app: App, actor: Actor, run: Run, rotation_id: UUID) ->
 
 
 async def _report(app: App, _actor: Actor, run: Run) -> Fields:
+    about = (await _about(app, run)).object_id or "KEY"
     async with app.db.begin(client_id=run.client_id) as tx:
         found = await _newest_report(tx, run)
         digest = "" if found is None else str(found["digest"])
         accepted = await incidents.accepted(tx, run.client_id, run.object_id, GAPS, digest)
-    make = f"`byokeep incident report --key KEY --incident {run.object_id}`"
+    make = f"`byokeep incident report --key {about} --incident {run.object_id}`"
     if found is None:
         raise _not_yet("report_missing", f"Make it: {make}.", run)
     if not found["whole"] and not accepted:
