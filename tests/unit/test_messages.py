@@ -1,14 +1,17 @@
-"""What the product says, read as text: the words that nobody outside would understand are not there."""
+"""What the product says, read as text: no words that nobody outside would understand, no commands that do not exist."""
 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from functools import cache
 
 import pytest
 
+from byokeep.cli.main import app
+from tests.unit.test_cli_layout import commands
 from tools.tree import ROOT
 
 SOURCE = ROOT / "src" / "byokeep"
@@ -52,3 +55,22 @@ def test_no_message_says_it(why: str) -> None:
     """In no string of the product that may reach a person."""
     found = [f"{place}: {text[:60]}" for place, text in everything() if UNWANTED[why].search(text)]
     assert found == []
+
+
+def test_every_command_that_is_named_exists_and_has_the_options_that_it_needs() -> None:
+    """Whoever copies one out of a message is not told that there is none, or that it lacks something."""
+    known, faults = dict(commands(app)), []
+    files = [file for kind in ("py", "toml", "html") for file in sorted(SOURCE.rglob(f"*.{kind}"))]
+    named = re.compile(r"(?:`|<code>)byokeep ([a-z][^`<]*)|\bagain\(f?\"([a-z][^\"]*)\"")
+    found = [match[1] or match[2] for file in files for match in named.finditer(file.read_text().replace("\\\n", ""))]
+    assert len(found) > 300
+    for text in found:
+        words = re.sub(r"\{[^{}]*\}", " X", text.removesuffix(" --help")).split()
+        name = next((it for n in range(len(words), 0, -1) if (it := " ".join(words[:n])) in known), "")
+        group = any(one.startswith(f"{' '.join(words).partition(' X')[0]} ") for one in known)
+        takes = inspect.signature(known[name].default_command).parameters.values() if name else ()
+        needed = [one.name for one in takes if one.kind is one.KEYWORD_ONLY and one.default is one.empty]
+        whole = words != name.split() and not text.endswith("--help")  # it is given with what it takes
+        if (not name and not group) or (whole and not {f"--{one.replace('_', '-')}" for one in needed} <= set(words)):
+            faults.append(text)
+    assert faults == [], faults

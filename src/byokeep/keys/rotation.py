@@ -180,7 +180,7 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
         ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
         if (ref.kind, ref.purpose) != (SecretKind.PROVIDER_API_KEY, "default"):
-            step = "Replace a key of another kind with its own command: `byokeep key admin`, `byokeep webhook`."
+            step = "A key of another kind has its own command: `byokeep key admin` or `byokeep account webhook set`."
             raise Rejected("not_a_provider_key", next_step=step, kind=ref.kind.value)
         open_ = await in_flight(tx, ref.client_id, ref_id)
         if wish.leaked and ref.provider_place and open_ is not None and open_.overlaps:
@@ -383,7 +383,7 @@ def refuse_keyless(ref: CredentialRef, *states: KeyState) -> None:
     """Refuse to rotate what has no key, in these states. Raises Rejected(``serves_keyless``)."""
     if ref.provider_place and ref.kind is SecretKind.PROVIDER_API_KEY and ref.state in states:
         step = "It is keyless, so there is no stored key to rotate. To replace it, first"
-        step = f"{step} `byokeep key state {ref.id} suspended`."
+        step = f"{step} `byokeep key state {ref.id} suspended --reason CODE`."
         raise Rejected("serves_keyless", next_step=step)
 
 
