@@ -644,7 +644,7 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     await every_kind_waits(desk, client, operator, approver, monkeypatch)
     made: dict[str, FieldValue] = {"backup": str(uuid4()), "digest": "ab" * 32}
     await backups.say(stand.app, EventName.BACKUP_CREATED, made | {"size": 9, "count": 3})
-    assert "No backup was ever opened" in (await operator.get("/console")).text
+    assert "No backup has ever been opened" in (await operator.get("/console")).text
     await backups.say(stand.app, EventName.BACKUP_VERIFIED, made)
     assert "Backup</span>" not in (await operator.get("/console")).raw
     moved(stand, "event LIKE 'backup.%'")

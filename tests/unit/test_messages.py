@@ -7,10 +7,13 @@ import inspect
 import re
 from collections.abc import Iterator
 from functools import cache
+from unittest.mock import Mock
 
 import pytest
 
 from byokeep.cli.main import app
+from byokeep.core.next_steps import of_outcome
+from byokeep.portal.keys import _words_of
 from tests.unit.test_cli_layout import commands
 from tools.tree import ROOT
 
@@ -74,3 +77,11 @@ def test_every_command_that_is_named_exists_and_has_the_options_that_it_needs() 
         if (not name and not group) or (whole and not {f"--{one.replace('_', '-')}" for one in needed} <= set(words)):
             faults.append(text)
     assert faults == [], faults
+
+
+def test_a_client_is_told_nothing_that_only_the_agency_can_do() -> None:
+    """At the portal, of a key that failed: words for its owner, or that the agency looks at it."""
+    for reason in (*of_outcome(), "secret_in_logs", "redirect_refused/2"):
+        told = _words_of(Mock(state="failed", run=Mock(reason=reason)))
+        assert not re.search(r"(?i)\bclient\b|verify again|configured|network|runbook|procedure|region|`", told), told
+    assert _words_of(Mock(state="failed", run=Mock(reason="secret_in_logs"))) != ""

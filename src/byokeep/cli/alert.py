@@ -56,7 +56,7 @@ def show_(alert: UUID) -> None:
     one = reply["alert"]
     chain = f" --client {one['client_id']}" if one["client_id"] else ""
     about = again(f"audit list{chain} --since {one['opened_at']}", own_token=False)
-    steps = [reply["next_step"], f"To see what happened since, as an auditor: {about}"]
+    steps = [reply["next_step"], f"To see what has happened since, as an auditor: {about}"]
     if one["closed_at"] is None:
         steps.append(f"To take it: {again(f'alert ack {alert}')}")
         steps.append(f"When it is dealt with: {again(f'alert close {alert}')}")

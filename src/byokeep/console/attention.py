@@ -201,9 +201,9 @@ async def _backups(console: Console, who: Visitor) -> AsyncIterator[Need]:
             what = "Every backup that was opened is dated in the future"
             more = "A clock ran ahead: make one now, and have it opened."
         case "none_opened":
-            none = "No backup was made yet" if app.limits.backup_hours else "No backup is set up"
-            what = "No backup was ever opened" if found else none
-            more = "Until one was opened, nobody knows whether this installation could be restored."
+            none = "No backup has been made yet" if app.limits.backup_hours else "No backup is set up"
+            what = "No backup has ever been opened" if found else none
+            more = "Until one has been opened, nobody knows whether this installation could be restored."
         case _:
             return
     yield Need(rank=3, kind="Backup", what=what, more=more, href="/console/recovery", act="Look")

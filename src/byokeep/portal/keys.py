@@ -28,7 +28,6 @@ from byokeep.console.visit import Visitor, secret_form_of
 from byokeep.core.errors import Conflict, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import API_PROVIDERS, ClientId, CredentialRef, SecretKind
-from byokeep.core.next_steps import of_outcome
 from byokeep.core.ref import given_id
 from byokeep.jobs import switches
 from byokeep.kernel import sops
@@ -48,7 +47,7 @@ NAMES: Final[Mapping[str, str]] = {
     "x": "X", "skool": "Skool",
 }  # fmt: skip
 _ENDED: Final = frozenset({KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED})
-# What a check found, for whoever can do something about it: the client. Others are in next_steps.toml.
+# What a check found, as far as the client can do something about it; the rest is the agency's.
 _FOUND: Final[Mapping[str, str]] = {
     "invalid_key": "The provider does not know this key. Make another one there and enter it.",
     "disabled": "The key was switched off at the provider. Switch it on there, or enter another one.",
@@ -59,6 +58,10 @@ _FOUND: Final[Mapping[str, str]] = {
     "provider_down": "The provider did not work just now, which says nothing about the key.",
     "timeout": "The provider did not answer in time, which says nothing about the key.",
     "rate_limited": "The provider limits calls just now, which says nothing about the key.",
+    "restricted_but_live": "The key works, but may not list models. Allow it to there, or enter another one.",
+    "forbidden": "The provider refuses calls from here. Check the key's permissions and its allowed addresses there.",
+    "reflected": "The provider's answer contained the key itself. Make another one there and enter it.",
+    "secret_in_logs": "The key was seen in a log here. Make another one there and enter it.",
     "tls_error": "The provider could not be reached safely, which says nothing about the key.",
 }
 _WHY: Final[Mapping[str, tuple[KeyState, str]]] = {
@@ -201,7 +204,7 @@ def _words_of(run: sops.SopStatus | None) -> str:
     if run is None or run.state == "complete":
         return ""
     why = run.run.reason.partition("/")[0]
-    return _FOUND.get(why, of_outcome().get(why, ""))
+    return _FOUND.get(why, "")
 
 
 async def _own(console: Console, request: Request, who: Visitor) -> CredentialRef:
