@@ -65,6 +65,19 @@ def test_a_key_without_dependents(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert '"count"' in capsys.readouterr().out
 
 
+def test_a_grant_is_not_opened_where_nothing_could_unwrap_what_comes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It opens once: who names no file is refused before, and a program gets the whole answer."""
+    opened = {"id": ID, "wrapping_token": "hvs.once"}
+    asked = AsyncMock(return_value=opened)
+    monkeypatch.setattr("byokeep.breakglass.cli.call_broker", asked)
+    assert (run(["breakglass", "open", ID]), asked.await_count) == (2, 0)
+    assert "--save FILE" in capsys.readouterr().err
+    assert run(["breakglass", "open", ID, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == opened
+
+
 def test_the_end_of_a_key_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The state that is shown is the one before a worker was there, and is said to be."""
     answers(monkeypatch, "profiles.cli", end={"kek": "development-a", "version": 1, "state": "deactivated"})

@@ -90,12 +90,14 @@ def open_(grant: UUID, *, save: Path | None = None) -> None:
 
     Args:
         grant: The grant.
-        save: A new file (0600) for it; default: print it.
+        save: A new file (0600) for it; only --json, which prints it, does without.
     """
+    if save is None and not session().as_json:
+        raise Rejected("usage", next_step="Give --save FILE: it opens once, and `byokeep breakglass unwrap` reads it.")
     keep = new_file(save) if save else None
     opened: dict[str, Any] = _post(grant, "open")
     if keep is None or save is None:
-        show(opened, title="Opened", note="Unwrap it within five minutes: save this with --json, then run `unwrap`.")
+        show(opened)
         return
     keep(json.dumps(opened).encode())
     opened.pop("wrapping_token")

@@ -31,7 +31,7 @@ def approve(request: UUID | None = None) -> None:
             for one in found
         ]  # fmt: skip
     tell(found, title="Waiting requests", columns=("id", "by", "expires_at", "clients", "what"),
-         note=f"Next, by another admin: {again('approve ID', own_token=False)}" if found else "")  # fmt: skip
+         note="Next, by another admin: " + again(f"approve {found[0]['id']}", own_token=False) if found else "")  # fmt: skip
 
 
 def missing_token(done: dict[str, Any]) -> str:
