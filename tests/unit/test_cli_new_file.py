@@ -72,8 +72,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
             lists: dict[str, Any] = {"items": [item], "due": [], "access": [], "unused": []}
             dates = {"period": "2026-01-31", "made_at": "2026-01-31T12:00:00Z", "signed_at": None, "signed_by": None}
             return json.dumps({"checklist": "daily", "digest": "ab", "all_ok": True} | lists | dates).encode()
-        issued: dict[str, Any] = {"id": ID, "subject_id": ID, "kind": "api", "token": "bko_new", "names": {}, "roles": []}
+        issued: dict[str, Any] = {"id": ID, "subject_id": ID, "kind": "api", "token": "bko_new", "names": {}}
         issued |= {
+            "roles": [],
             "items": [],
             "until": "2026-01-31",
             "digest": "ab",

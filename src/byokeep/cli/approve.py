@@ -30,8 +30,8 @@ def approve(request: UUID | None = None) -> None:
              "clients": "all" if one["asked"]["all_clients"] else one["asked"]["clients"]}
             for one in found
         ]  # fmt: skip
-    tell(found, title="Waiting requests", columns=("id", "by", "expires_at", "clients", "what"),
-         note="Next, by another admin: " + again(f"approve {found[0]['id']}", own_token=False) if found else "")  # fmt: skip
+    note = f"Next, by another admin: {again('approve ' + found[0]['id'], own_token=False)}" if found else ""
+    tell(found, title="Waiting requests", columns=("id", "by", "expires_at", "clients", "what"), note=note)
 
 
 def missing_token(done: dict[str, Any]) -> str:

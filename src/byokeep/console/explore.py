@@ -113,7 +113,7 @@ async def _audit_page(console: Console, request: Request, who: Visitor, asked: d
         kept = {name: text for name, text in asked.items() if name not in ("record", *changed)}
         return "/console/audit?" + urlencode(kept | {name: text for name, text in changed.items() if text})
 
-    ids = {one for text in (*asked.values(), *_texts(record)) if (one := _id(text))}
+    ids = {UUID(text) for text in (*asked.values(), *_texts(record)) if _ID.match(text)}
     return console.page(
         request, "audit.html", who=who, asked=asked, found=found, record=record, address=address, clients=known,
         keys=await refs.list_refs(app, actor, chain) if chain else [], chain=chain,
@@ -141,7 +141,3 @@ def _texts(record: ShownRecord | None) -> list[str]:
         return []
     said = {**record.said, **record.said["fields"]}
     return [text for text in said.values() if isinstance(text, str)]
-
-
-def _id(text: str) -> UUID | None:
-    return UUID(text) if _ID.match(text) else None

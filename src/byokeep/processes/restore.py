@@ -251,7 +251,7 @@ def _outside(place: Path, manifest: BackupManifest, brought: Brought) -> LogStat
     behind = state.size - manifest.epochs
     if behind and not brought.accept_loss:
         step = (
-            "Use a newer backup, or give --accept-loss: what has happened since is then lost, except for what was stopped."
+            "Use a newer backup, or give --accept-loss: what happened after it is lost, except for what was stopped."
         )
         minutes = (state.at_us - (at_us or state.at_us)) // 60_000_000
         raise Conflict("backup_behind", next_step=step, checkpoints=behind, minutes=minutes)
