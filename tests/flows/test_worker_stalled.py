@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
+from types import SimpleNamespace
 
 import pytest
 from procrastinate.exceptions import ConnectorException
@@ -57,4 +59,28 @@ async def test_a_worker_that_loses_its_queue_has_failed_and_one_that_is_told_to_
             while not await queue.job_manager.connector.execute_query_all_async("SELECT id FROM procrastinate_workers"):
                 await asyncio.sleep(0.05)
             os.kill(os.getpid(), signal.SIGTERM)
+            await working
+
+
+async def test_rounds_come_again_once_a_clock_that_ran_ahead_is_set_right(
+    postgres: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some minutes or a day ahead, and back: the next round comes at its time, and not each that was passed over."""
+    queue, ahead_s, came = build_app(postgres.url("byokeep_worker")), 0.0, list[float]()
+    clock = SimpleNamespace(time=lambda: time.time() + ahead_s)
+    monkeypatch.setattr("procrastinate.periodic.time", clock)
+
+    @queue.periodic(cron="* * * * * *")
+    @queue.task(name="look_at_clock")
+    async def look(timestamp: int) -> None:
+        came.append(timestamp)
+
+    async with queue.open_async():
+        working = asyncio.create_task(queue.run_worker_async(install_signal_handlers=False))
+        for ahead_s in (0.0, 120.0, 0.0, 86_400.0):  # noqa: B007 - the clock above reads it
+            async with asyncio.timeout(30):
+                while abs([0.0, *came][-1] - clock.time()) > 2:
+                    await asyncio.sleep(0.05)
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
             await working

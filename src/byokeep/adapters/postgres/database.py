@@ -28,7 +28,7 @@ from enum import Enum
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, Unpack
 from uuid import UUID
 
 import psycopg
@@ -38,6 +38,8 @@ from procrastinate.connector import Notify
 from procrastinate.exceptions import UniqueViolation
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
+from procrastinate.periodic import PeriodicDeferrer, TaskAtTime
+from procrastinate.worker import Worker
 from psycopg.pq import TransactionStatus
 
 from byokeep.adapters.postgres.connections import (
@@ -133,6 +135,28 @@ class _GivingWay(JobManager):
             await self.finish_job(job, status=Status.FAILED, delete_job=True)
 
 
+class _Clock(PeriodicDeferrer):
+    """When rounds come. The queue itself would begin none until a clock that ran ahead has come as far again, and after
+    a leap each that it passed over.
+    """
+
+    def get_previous_tasks(self, at: float) -> Iterable[TaskAtTime]:
+        """Return the rounds that are due."""
+        self.last_defers = {key: last for key, last in self.last_defers.items() if 0 <= at - last <= self.max_delay}
+        return super().get_previous_tasks(at)
+
+
+class _Worker(Worker):
+    async def _periodic_deferrer(self) -> None:
+        await _Clock(self.app.periodic_registry, **self.app.periodic_defaults).worker()
+
+
+class _Queue(App):
+    def _worker(self, **given: Unpack[WorkerOptions]) -> Worker:
+        options: WorkerOptions = {**self.worker_defaults, **given}
+        return _Worker(app=self, **options)
+
+
 def build_app(url: str) -> App:
     """Return the queue of a role (the worker's, where tasks run), not yet opened.
 
@@ -143,7 +167,7 @@ def build_app(url: str) -> App:
     connector = _Waking(
         kwargs=lambda: driver_arguments(url, "byokeep-queue"), min_size=1, max_size=_CONNECTIONS, timeout=_PATIENCE_S
     )
-    app = App(connector=connector, worker_defaults=_WORKER)
+    app = _Queue(connector=connector, worker_defaults=_WORKER)
     app.job_manager = _GivingWay(connector)
     return app
 

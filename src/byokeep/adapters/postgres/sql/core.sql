@@ -54,13 +54,14 @@ ON CONFLICT DO NOTHING
 RETURNING id
 
 -- name: rounds_late
--- Rounds of the workers that the queue took none of for a while, or ever.
+-- Rounds of the workers that the queue took none of for a while, or ever. One that a clock which ran ahead dated is none.
 SELECT r.round, count(d.defer_timestamp) > 0 AS begun
   FROM unnest(CAST(:rounds AS text[])) AS r (round)
-  LEFT JOIN procrastinate.procrastinate_periodic_defers d ON d.task_name = r.round
+  LEFT JOIN procrastinate.procrastinate_periodic_defers d
+    ON d.task_name = r.round AND d.defer_timestamp < extract(epoch FROM clock_timestamp()) + :late_s
  WHERE r.round <> 'profile_care' OR EXISTS (SELECT FROM byokeep.profile p WHERE p.state NOT IN ('retired', 'shredded'))
  GROUP BY r.round
-HAVING abs(extract(epoch FROM clock_timestamp()) - coalesce(max(d.defer_timestamp), 0)) > :late_s
+HAVING extract(epoch FROM clock_timestamp()) - coalesce(max(d.defer_timestamp), 0) > :late_s
  ORDER BY r.round
 
 -- name: asked_on_record
