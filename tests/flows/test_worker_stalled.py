@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from procrastinate import RetryStrategy
 from procrastinate.exceptions import ConnectorException
 
 from byokeep.adapters.postgres.database import build_app
@@ -60,6 +61,27 @@ async def test_a_worker_that_loses_its_queue_has_failed_and_one_that_is_told_to_
                 await asyncio.sleep(0.05)
             os.kill(os.getpid(), signal.SIGTERM)
             await working
+
+
+async def test_what_a_worker_that_is_told_to_end_has_not_finished_waits_for_another(postgres: FreshDatabase) -> None:
+    """Its time is up and the task still asks a provider: as after a kill, the task waits again."""
+    queue, begun = build_app(postgres.url("byokeep_worker")), asyncio.Event()
+
+    @queue.task(name="verify_key", retry=RetryStrategy(wait=1, retry_exceptions={Unavailable}))
+    async def verify() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with queue.open_async(), asyncio.timeout(30):
+        await verify.defer_async()
+        working = asyncio.create_task(
+            queue.run_worker_async(install_signal_handlers=False, shutdown_graceful_timeout=0.1)
+        )
+        await begun.wait()
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+    assert postgres.sql("SELECT status FROM procrastinate.procrastinate_jobs") == "todo"
 
 
 async def test_rounds_come_again_once_a_clock_that_ran_ahead_is_set_right(

@@ -18,6 +18,7 @@ It may not hold SQL or define tasks: the worker does that.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -185,6 +186,8 @@ async def own_errors_only(call_next: Callable[[], Awaitable[Any]], _context: Any
     except ByokeepError as error:
         failure = error
         failure.__cause__ = failure.__context__ = None
+    except asyncio.CancelledError:  # its worker ends; the queue itself would never give it to another
+        failure = Unavailable("worker_stopped")
     except Exception as error:
         failure = Unavailable("task_failed", error=type(error).__name__)
     raise failure.with_traceback(None)
