@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -195,6 +196,26 @@ async def test_a_step_that_hangs_is_given_up_and_tried_again(desk: Desk, monkeyp
     assert (trail, (await shown(desk, run))[0]) == (["begun"], "running")
     await desk.work()
     assert (trail, (await shown(desk, run))[0]) == (["begun", "begun"], "complete")
+
+
+async def test_a_clock_that_was_set_back_holds_up_no_step_that_waits_for_nothing(desk: Desk) -> None:
+    """A record of an hour to come is no reason to wait an hour; a step that waits a while waits no longer than that."""
+    trail: list[str] = []
+    known(desk, made("back", *(Step(name=name, act=acting(trail, name)) for name in ("one", "two"))))
+    run = await started(desk, "back", await desk.stand.client())
+    behind = replace(desk.worker, clock=SetBack())
+    await procedures.resume(behind, behind.system(), UUID(run["id"]))
+    assert (trail, (await shown(desk, run))[0]) == (["one", "two"], "complete")
+
+
+class SetBack:
+    """A clock that was an hour ahead, and is right now."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) - timedelta(hours=1)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
 
 async def test_a_stale_revision_moves_nothing(desk: Desk) -> None:

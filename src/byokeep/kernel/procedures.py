@@ -250,8 +250,9 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
         return None
     try:
         done = await _require_proof(app, actor, procedure, run)
-        since = max((one.at for one in done), default=run.started_at)
-        if (left := (since + step.waits(run) - app.clock.now()).total_seconds()) > 0:
+        now = app.clock.now()  # which may have been set back since: what waits for nothing waits for no time either
+        since = min(max((one.at for one in done), default=run.started_at), now)
+        if (left := (since + step.waits(run) - now).total_seconds()) > 0:
             await _hand_on(app, run, left if step.verb is None else None)
             return None
         if step.approval is not None and not await _approved(app, actor, run, step):
