@@ -192,6 +192,8 @@ async def test_what_needs_nobody_is_begun_few_at_a_time(post: Post) -> None:
     assert post.database.sql(failed).strip() == "1"
     post.clock.at += timedelta(hours=6)  # what led nowhere is tried again
     assert (await hour())[1].total() == 34
+    post.clock.at -= 10 * DAY - timedelta(hours=1)  # a clock that ran ahead is set right
+    assert (await hour())[1].total() == 34
 
 
 async def test_what_was_made_together_is_not_begun_together(post: Post) -> None:
@@ -278,9 +280,13 @@ async def test_alerts_go_out_once_and_critical_ones_at_once(post: Post) -> None:
     assert post.weights == ["warning", "failure"]
     assert f"\nclock_skew: {of_alert('clock_skew')}\n" in post.got["oncall"][-1][2]  # what to do, once for each reason
     assert await later(60) == []
+    await alert("profile_overdue", "warning")
+    assert len(await later(3 * 24 * 60)) == 1  # by a clock that is ahead
+    await alert("leak_check_unknown", "warning")
+    assert len(await later(-3 * 24 * 60)) == 1  # and was set right
     post.names.append("second")
     await later(1)
-    assert len(post.lines("second")) == 3  # all that is open
+    assert len(post.lines("second")) == 5  # all that is open
     post.app = replace(post.app, targets=list)
     assert await later(1) == []
 

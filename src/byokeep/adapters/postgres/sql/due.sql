@@ -202,15 +202,15 @@ SELECT i.*, c.name AS client, count(*) OVER () AS total,
 -- name: due_start_budget
 -- How many starts a provider's last hour saw; everybody who starts something stands in line here.
 SELECT (SELECT count(*) FROM byokeep.due_start s
-         WHERE s.provider = :provider AND s.tried_at > CAST(:now AS timestamptz) - interval '1 hour') AS started
+         WHERE s.provider = :provider AND abs(extract(epoch FROM s.tried_at - CAST(:now AS timestamptz))) < 3600) AS started
   FROM pg_advisory_xact_lock(hashtextextended('due_start:' || CAST(:provider AS text), 0));
 
 -- name: due_start_claim
--- No row: it was tried lately.
+-- No row: it was tried lately. A try of hours to come is of a clock that ran ahead.
 INSERT INTO byokeep.due_start AS s (kind, item, client_id, provider, due_at, tried_at, tries)
 VALUES (:kind, :item, :client_id, :provider, :due_at, :now, 1)
     ON CONFLICT (client_id, kind, item) DO UPDATE
    SET due_at = excluded.due_at, tried_at = excluded.tried_at,
        tries = CASE WHEN s.due_at = excluded.due_at THEN s.tries + 1 ELSE 1 END
- WHERE s.due_at <> excluded.due_at OR s.tried_at <= excluded.tried_at - interval '6 hours'
+ WHERE s.due_at <> excluded.due_at OR abs(extract(epoch FROM s.tried_at - excluded.tried_at)) >= 21600
 RETURNING tries;

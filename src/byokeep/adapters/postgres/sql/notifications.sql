@@ -41,20 +41,24 @@ RETURNING id;
 
 -- name: notifications_take
 -- What waits for a target, for one worker: the next try stands before this one begins, later each time. Something urgent
--- takes everything along; else a target gets one message within a quarter of an hour.
+-- takes everything along; else a target gets one message within a quarter of an hour. A time further ahead than any pause
+-- is of a clock that ran ahead, and counts for nothing.
 WITH taken AS (
     UPDATE byokeep.notification
        SET tries = tries + 1,
            next_at = CAST(:now AS timestamptz) + make_interval(secs => least(60 * power(2, least(tries, 10)), 3600))
      WHERE id IN (
            SELECT n.id FROM byokeep.notification n
-            WHERE n.target = :target AND n.sent_at IS NULL AND n.next_at <= CAST(:now AS timestamptz)
+            WHERE n.target = :target AND n.sent_at IS NULL
+              AND (n.next_at <= CAST(:now AS timestamptz) OR n.next_at > CAST(:now AS timestamptz) + interval '2 hours')
               AND (EXISTS (SELECT FROM byokeep.notification u
-                            WHERE u.target = :target AND u.sent_at IS NULL AND u.next_at <= CAST(:now AS timestamptz)
-                              AND u.urgent)
+                            WHERE u.target = :target AND u.sent_at IS NULL AND u.urgent
+                              AND (u.next_at <= CAST(:now AS timestamptz)
+                                   OR u.next_at > CAST(:now AS timestamptz) + interval '2 hours'))
                    OR NOT EXISTS (SELECT FROM byokeep.notification s
                                    WHERE s.target = :target
-                                     AND s.sent_at > CAST(:now AS timestamptz) - interval '15 minutes'))
+                                     AND s.sent_at > CAST(:now AS timestamptz) - interval '15 minutes'
+                                     AND s.sent_at < CAST(:now AS timestamptz) + interval '2 hours'))
             ORDER BY n.urgent DESC, n.made_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
     RETURNING *
 )
