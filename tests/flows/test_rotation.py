@@ -14,11 +14,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.events import Outcome
 from byokeep.core.model import Provider
 from byokeep.core.procedure import Run
 from byokeep.core.secret import Secret
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App
+from byokeep.keys import old_version
 from byokeep.keys.onboard import sweep_orphans
 from byokeep.operations.notify import NotifyApp, remind
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
@@ -255,6 +257,32 @@ async def test_an_abort_takes_the_new_value_away(desk: Desk) -> None:
     assert (found["version"], found["candidate"], found["verification"]) == (1, None, "verified")
     assert await served(desk, client) == 1
     assert (await desk.put(client, desk.canary()))[1]["rotation"] != run
+
+
+async def test_a_value_whose_destruction_was_cut_off_is_told_as_destroyed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker dies when the store has destroyed a key's value: the next one puts that on record."""
+    client = await desk.stand.client()
+    old, _, _, run = await begun(desk, client, SKIP)
+    later(desk)
+    desk.sim.book.keys.put("openai", old.decode(), SimKeyState.REVOKED, None)
+    whole, dies = old_version.record, [True]
+
+    async def dying(*given: Any, **said: Any) -> Any:
+        if said["outcome"] is Outcome.OK and dies and dies.pop():
+            raise Unavailable("killed")
+        return await whole(*given, **said)
+
+    monkeypatch.setattr(old_version, "record", dying)
+    await resume(desk, run)
+    await resume(desk, run, "soak_unknown")
+    await resume(desk, run, "revoke_by_hand")
+    assert await desk.web.intake.live_versions(desk_place(client)) == [2]
+    await desk.retry_now(2)
+    assert (dies, (await rotation(desk, run))["state"]) == ([], "complete")
+    told = [json.loads(one)["outcome"] for one in desk.stand.events("key.destroyed")]
+    assert told == ["intended", "ok"]
 
 
 async def test_a_rollback_pins_the_old_version_until_it_is_dead(desk: Desk) -> None:

@@ -174,17 +174,20 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
 
 
 async def destroy(app: WorkerApp, actor: Actor, run: KeyRotation, versions: Set[int]) -> None:
-    """Destroy values, but for what serves or waits."""
+    """Destroy values, but for what serves or waits; of those that a try destroyed and was cut off, say so."""
     async with administration.custody_of(app, run) as custody:
-        for version in sorted(versions & set(await custody.live_versions(run.place))):
+        live, said = set(await custody.live_versions(run.place)), {**run.at, "path": run.place.path}
+        async with app.db.begin(client_id=run.client_id) as tx:
+            begun = set(await tx.all(int, "rotation_destroyed_untold", **said))
+        for version in sorted(versions & (live | begun)):
             async with app.db.begin(client_id=run.client_id) as tx:
                 ref = await tx.one(ref_from, "ref_get", id=run.object_id)
                 of = await tx.maybe(UUID, "ref_of_version", **run.at, version=version) or run.object_id
             if version in (ref.version, ref.candidate) and ref.state not in rotation.OVER:
                 continue
             about: dict[str, Said] = {"provider": run.provider.value, "version": version, "path": run.place.path}
-            for outcome in (Outcome.INTENDED, Outcome.OK):
-                if outcome is Outcome.OK:
+            for outcome in (Outcome.INTENDED, Outcome.OK) if version in live else (Outcome.OK,):
+                if outcome is Outcome.OK and version in live:
                     await custody.destroy(run.place, [version])
                 async with app.db.begin(client_id=run.client_id) as tx:
                     await record(

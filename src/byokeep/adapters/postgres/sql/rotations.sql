@@ -165,6 +165,15 @@ SELECT p.object_id FROM byokeep.procedure_run p
    AND (p.facts ->> 'version')::integer = :version AND p.evidence -> 'vault_write_event' IS NOT NULL
  ORDER BY p.started_at DESC LIMIT 1;
 
+-- name: rotation_destroyed_untold
+-- Versions of a place whose destruction was announced, and of which no record says that they are destroyed.
+SELECT CAST(said.fields ->> 'version' AS integer) AS version FROM byokeep.audit_record r
+  JOIN byokeep.credential_ref own ON own.client_id = :client_id AND own.id = :id
+  JOIN byokeep.credential_ref o ON o.client_id = own.client_id AND o.provider = own.provider AND o.id = r.object_id
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS fields) said
+ WHERE r.chain = :client_id AND r.event = 'key.destroyed' AND r.writer = 'byokeep_worker' AND said.fields ->> 'path' = :path
+ GROUP BY 1 HAVING bool_and(r.outcome = 'intended');
+
 -- name: rotation_keyless
 -- Whether a version is the ids of a keyless credential, so that no key of it lives at a provider.
 SELECT r.seq FROM byokeep.audit_record r
