@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import connect_finish, maintenance
+from byokeep.accounts import connect_finish, leftovers, maintenance
 from byokeep.adapters.postgres.database import PostgresTransaction
 from byokeep.core.errors import Unavailable
 from tests.support.connect import LOGINS, Office, finished
@@ -114,6 +114,31 @@ async def test_what_can_not_be_ended_alone_is_called_unsupported(office: Office,
     assert await lives(office, "tiktok", old)
     assert revocations(office) == [("failed", "replaced", "unsupported")]
     assert ("replaced_tokens_left" in str(office.desk.stand.alerts())) is stolen
+
+
+async def test_what_a_login_replaced_is_ended_though_its_finisher_died(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed once the new login is on record: the next refresher ends the old pair, or says that it is left, once."""
+    client = await office.client()
+    await office.social.tell("rules", platform="x", single_grant=False)
+    first = await office.connected(client, "x")
+    old = await pair(office, client, "x", first["account_id"])
+
+    async def killed(*_: Any, **__: Any) -> None:
+        """Nothing more came of it."""
+
+    with monkeypatch.context() as dies:
+        dies.setattr(leftovers, "end_replaced", killed)
+        await office.connected(client, "x")
+    assert await maintenance.tend(office.app) == 0  # whoever finishes it may be at it
+    assert (await office.social.identity("x", old[0])).status == 200
+    past = ", ".join(f"{name} = {name} - interval '1 hour'" for name in ("started_at", "expires_at", "ended_at"))
+    office.sql(f"UPDATE byokeep.connection SET {past}")  # noqa: S608 - names of columns
+    assert [await maintenance.tend(office.app) for _ in range(2)] == [1, 0]
+    assert not await lives(office, "x", old)
+    assert revocations(office) == [("ok", "replaced", "confirmed")]
+    assert (await office.social.identity("x", (await pair(office, client, "x", first["account_id"]))[0])).status == 200
 
 
 async def test_a_replaced_login_that_could_not_be_ended_is_told_and_ended_later(office: Office) -> None:

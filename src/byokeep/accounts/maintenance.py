@@ -12,7 +12,7 @@ Rules
 - A consent whose finisher died is ended, and what it had stored without a record is destroyed. It may have ended what
   it was to replace: that is renewed at once, and a refusal is then no theft. Code and verifier of one that ended before
   the platform was asked are destroyed, unless the account has a newer one in progress. The accounts that a person may
-  choose from are forgotten after a day.
+  choose from are forgotten after a day. What a login replaced is ended also if its finisher died before that.
 - One alert, which stays open, tells people that a grant will end unless somebody logs in again, or that its tokens have
   not been renewed for :data:`IDLE_DAYS`: platforms end idle grants silently.
 - A failure for one account holds up no other.
@@ -63,7 +63,7 @@ async def tend(app: RefresherApp) -> int:
     Raises:
         Unavailable: The database cannot be reached.
     """
-    parts = (sweep_lost, sweep_left, clear_slots, forget_offered, check_due, end_disconnected)
+    parts = (sweep_lost, sweep_left, clear_slots, forget_offered, check_due, end_disconnected, end_replaced)
     done = await asyncio.gather(*(part(app) for part in parts), return_exceptions=True)
     for one in done:
         if isinstance(one, BaseException):
@@ -380,6 +380,21 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
     if login is not None and login.revokes_all:  # which other accounts had the same owner's consent is checked at once
         async with app.db.begin(client_id=grant.client_id) as tx:
             await tx.all(UUID, "grants_beside_look", **grant.ids, login=grant.login)
+
+
+async def end_replaced(app: RefresherApp) -> int:
+    """End what logins replaced that nobody has ended; returns how many logins."""
+    act, asked = partial(_end_replaced, app), {"taken_for_s": TAKEN_FOR_S}
+    return await each_due(app, "account_end", Connection, "connections_replaced_left", act, **asked)
+
+
+async def _end_replaced(app: RefresherApp, one: Connection) -> None:
+    async with app.db.begin(client_id=one.client_id) as tx:
+        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+        grant = await tx.one(OAuthGrant, "grant_of", **one.ids)
+    async with opened(app, grant) as (custody, platform, _):
+        login, version = app.logins[one.login], one.replaces or 0
+        await leftovers.end_replaced(app, login, one, account, custody, platform, version=version)
 
 
 def _unproved(app: RefresherApp, grant: OAuthGrant, traces: Traces, done: Ending) -> bool:

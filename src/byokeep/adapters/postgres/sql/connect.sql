@@ -108,6 +108,18 @@ SELECT c.replaces AS version FROM byokeep.connection c
                        AND o.replaces IS NULL)
  ORDER BY (s.facts ->> 'version')::integer DESC;
 
+-- name: connections_replaced_left
+-- Logins on record whose finisher died before it said what became of the tokens that they replaced.
+SELECT c.* FROM byokeep.connection c
+  JOIN byokeep.account_grant g ON g.client_id = c.client_id AND g.account_id = c.account_id AND g.state <> 'revoked'
+ WHERE c.state = 'connected' AND c.replaces > 0
+   AND c.ended_at BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp() - make_interval(secs => :taken_for_s)
+   AND NOT EXISTS (SELECT FROM byokeep.audit_record r
+                    WHERE r.chain = c.client_id AND r.object_id = c.account_id AND r.event = 'grant.revoked'
+                      AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,sop}' = CAST(c.sop_id AS text))
+   AND c.account_id <> ALL (CAST(:resting AS uuid[]))
+ ORDER BY c.ended_at LIMIT 20;
+
 -- name: connection_told
 -- What a person needs to begin otherwise, of a consent that its finisher is about to end.
 UPDATE byokeep.connection SET held_as = :held_as, offered = CAST(:offered AS text[])
