@@ -813,6 +813,17 @@ async def test_a_false_record_of_the_brokers_role_hides_nothing_while_it_runs(sc
     assert await scene.broker.alerts() == ["login_unexplained", "reconciled_by_another"]
 
 
+async def test_a_clock_that_was_set_back_is_told_as_long_as_nothing_is_compared(scene: Scene) -> None:
+    """What was reconciled while it ran ahead ends later than now: until then no round looks at anything."""
+    await ran(scene, timedelta(minutes=10))
+    rounds = Rounds(scene.broker.app, NoReserve())
+    await rounds._reconcile()
+    assert await scene.broker.alerts() == []
+    rounds._reconciled.done(scene.broker.clock.now() + timedelta(hours=3))
+    await rounds._reconcile()
+    assert await scene.broker.alerts() == ["reconcile_unknown"]
+
+
 async def test_a_failed_round_forgets_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """After it the next goes on where this process was, not where a record says that goes on seamlessly; however long
     rounds fail. What the process itself put on record without hearing of it is its own."""

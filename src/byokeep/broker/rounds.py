@@ -101,11 +101,13 @@ class Rounds:
         await state_over(self._app, OVERDUE_KEY)
 
     async def _reconcile(self) -> None:
-        since = await self._reconciled.look(self._app)
-        if since >= self._app.clock.now() - SETTLE:
-            return
-        found = await reconcile(self._app, self._app.system(), since=since, own=self._reconciled)
-        unknown = found.state == "unknown"
+        since, now = await self._reconciled.look(self._app), self._app.clock.now()
+        unknown = since > now  # a clock that ran ahead was set right: nothing is compared until then
+        if not unknown:
+            if since >= now - SETTLE:
+                return
+            found = await reconcile(self._app, self._app.system(), since=since, own=self._reconciled)
+            unknown = found.state == "unknown"
         await tell_state(self._app, unknown, reason="reconcile_unknown", key="state/reconcile", severity="warning")
 
     async def _probe(self) -> None:
