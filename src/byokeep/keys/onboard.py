@@ -330,7 +330,7 @@ async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Writte
 
 async def _too_late(tx: Tx, app: App, run: SopRun) -> Conflict | None:
     """Why a value that was announced may not come in any more; None: it may."""
-    live = await tx.maybe(ref_from, "ref_get", id=run.object_id)
+    live = await tx.maybe(ref_from, "ref_lock_row", client_id=run.client_id, id=run.object_id)  # before its rotation
     try:
         if live is not None:
             await rotation.admit(tx, app, live)
