@@ -24,6 +24,8 @@ from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
+from byokeep.processes.wiring import embedded_store
+from byokeep.settings import Settings
 from byokeep.wire.bao_http import BaoHttp, read_secret
 from tests.support.hang import stop
 from tests.support.openbao import Bao, as_in_production, running_openbao
@@ -172,7 +174,7 @@ async def test_a_missing_seal_key_is_not_made_anew_over_old_data(own: Bao) -> No
 
 
 async def test_a_first_start_cut_short_is_begun_again(tmp_path: Path) -> None:
-    """A crash between initialising and provisioning leaves no usable store, and the next start makes one."""
+    """A crash between initialising and provisioning leaves no usable store; the next start makes one as it is set."""
     server = EmbeddedOpenBao(tmp_path)
     await server.start()
     lost = server.initial_root
@@ -180,10 +182,12 @@ async def test_a_first_start_cut_short_is_begun_again(tmp_path: Path) -> None:
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     server._process.wait()
-    again = EmbeddedOpenBao(tmp_path)
+    kept = tmp_path / "kept"
+    again = embedded_store(Settings(home=tmp_path, credentials_dir=str(kept)))
     await again.start()
     try:
         assert await bring_up(again, Desired(installation_id=uuid.uuid4()))
+        assert (kept / "web.approle").exists(), "where the processes of these settings look for it"
         assert not again.unfinished.exists()
         assert len(list((tmp_path / "openbao").glob("data.unfinished-*"))) == 1
         async with BaoHttp(again.address) as http:

@@ -78,8 +78,9 @@ _CLOCKS_S: Final = 1.0  # seconds between the clocks of broker and store
 def embedded_store(settings: Settings) -> EmbeddedOpenBao:
     """Return this home's OpenBao, not started."""
     return EmbeddedOpenBao(
-        settings.home.absolute(), binary=settings.file("store_program"), sha256=settings.store_program_sha256
-    )
+        settings.home.absolute(), binary=settings.file("store_program"), sha256=settings.store_program_sha256,
+        credentials=credentials(settings),
+    )  # fmt: skip
 
 
 def embedded_database(settings: Settings) -> EmbeddedPostgres:

@@ -192,6 +192,7 @@ class EmbeddedOpenBao:
         sha256: That program's digest; empty = it must be one that we know.
         recovery_shares: How many recovery keys the first start makes.
         recovery_threshold: How many of them are needed for a root token.
+        credentials: Where the identities lie that it is provisioned with; default: ``credentials`` in ``home``.
 
     Raises:
         Rejected: ``bad_home``.
@@ -199,11 +200,12 @@ class EmbeddedOpenBao:
 
     def __init__(
         self, home: Path, *, binary: Path | None = None, sha256: str = "", recovery_shares: int = 1,
-        recovery_threshold: int = 1,
+        recovery_threshold: int = 1, credentials: Path | None = None,
     ) -> None:  # fmt: skip
         if not _PLAIN_PATH.match(str(home)):
             raise Rejected("bad_home", next_step="Use an absolute path of letters, digits and _ . / @ + -.")
         self.home = home
+        self.credentials = credentials or home / "credentials"
         self.socket = socket_path(home)
         self.address = f"unix://{self.socket}"
         self.initial_root: Secret | None = None
@@ -340,18 +342,17 @@ async def bring_up(server: EmbeddedOpenBao, desired: provisioning.Desired) -> tu
         Denied: ``recovery_quorum_missing``.
         Unavailable, Integrity: As :func:`~.provision.provision` and :func:`~.root.retire_roots`.
     """
-    credentials = server.home / "credentials"
     async with BaoHttp(server.address) as http:
         root = server.initial_root
         if root is None:
-            provisioner, _ = await log_in(http, credentials / "provisioner.approle")
+            provisioner, _ = await log_in(http, server.credentials / "provisioner.approle")
             wanted = provisioning.content_hash(desired)
             if not server.root_live.exists() and await provisioning.recorded_content(http, provisioner) == wanted:
                 await http.request("POST", "auth/token/revoke-self", token=provisioner)
                 return ()
             await asyncio.to_thread(durable_write, server.root_live, b"")
             root = await provisioning.generate_root(http, provisioner, server.recovery_keys())
-        devices = await provisioning.provision(http, root, desired, credentials_dir=credentials)
+        devices = await provisioning.provision(http, root, desired, credentials_dir=server.credentials)
         await provisioning.retire_roots(http, root)
         root.wipe()
         server.initial_root = None

@@ -111,7 +111,7 @@ async def restore(store: EmbeddedOpenBao, snapshot: Path) -> None:
         async with BaoHttp(store.address) as http:
             with snapshot.open("rb") as content:
                 await http.transfer("POST", _SNAPSHOT, token=root, body=content)
-            await _taken_over(http, store.home / "credentials" / "provisioner.approle")
+            await _taken_over(http, store.credentials / "provisioner.approle")
     except (Rejected, Unavailable) as error:
         raise BackupRefused("seal_key") if error.code in ("store_rejected", "store_failed") else error from None
     finally:
@@ -164,7 +164,7 @@ async def renew_rights(
         BackupRefused: ``kek_missing``.
         Unavailable, Integrity: As :func:`~.provisioning.provision`.
     """
-    place = private_dir(store.home / "credentials")
+    place = private_dir(store.credentials)
     async with BaoHttp(store.address) as http:
         provisioner, _ = await log_in(http, place / "provisioner.approle")
         root = await provisioning.generate_root(http, provisioner, store.recovery_keys())
