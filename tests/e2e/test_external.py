@@ -263,6 +263,14 @@ async def test_init_again_changes_no_identity(running: Site) -> None:
     assert {name for name in before if before[name] != after[name]} == set()
 
 
+async def test_init_without_the_key_of_account_digests_makes_no_other(running: Site) -> None:
+    """From an empty directory of credentials, with whose key every account would seem to be another one."""
+    ran = await running.init(credentials_dir=str(running.place / "empty"))
+    assert (ran.code, ran.document["error"]["code"]) == (4, "credentials_missing"), ran.said
+    assert "account-hash.key" in ran.document["error"]["next_step"]
+    assert not {"account-hash.key", "worker.token"} & {file.name for file in (running.place / "empty").iterdir()}
+
+
 async def test_a_process_without_its_identity_does_not_start(site: Site) -> None:
     """Web's credentials do not make a broker, and the other way round."""
     for name, other in (("web", "broker"), ("broker", "web")):

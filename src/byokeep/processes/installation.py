@@ -52,6 +52,10 @@ BOUND: Final = "bound"
 HOME_FORMAT: Final = "byokeep-home/1"
 _PRIVATE: Final = (b"PRIVATE KEY-----", b'"kty"')  # PEM and JWK
 _PROBED_S: Final = 10.0
+_OWN_KEY: Final = (
+    f"Put this installation's {wiring.ACCOUNT_KEY} back into credentials_dir, from the worker's host or a copy. If it"
+    " is lost: docs/settings.md, your own servers."
+)
 _LOOKED_AT: Final = 64 * 1024  # bytes of a file
 
 
@@ -134,9 +138,12 @@ def desired(settings: Settings, installation: UUID) -> Desired:
 
 async def _first_identities(settings: Settings) -> None:
     place = private_dir(wiring.credentials(settings))
-    if not (place / wiring.ACCOUNT_KEY).exists():
-        await asyncio.to_thread(durable_write, place / wiring.ACCOUNT_KEY, SystemIds().token().encode())
     async with wiring.broker_app(settings) as app:
+        if not (place / wiring.ACCOUNT_KEY).exists():
+            async with app.db.begin(every_client=True) as tx:
+                if await tx.one(int, "subject_count"):  # with another key every account would seem to be another one
+                    raise Unavailable("credentials_missing", next_step=_OWN_KEY)
+            await asyncio.to_thread(durable_write, place / wiring.ACCOUNT_KEY, SystemIds().token().encode())
         with contextlib.suppress(Conflict):  # somebody is already set up
             token = await operators.bootstrap(app)
             await asyncio.to_thread(durable_write, place / "admin.token", token.reveal() + b"\n")
