@@ -46,10 +46,10 @@ def red(outcome: ProbeOutcome, code: str) -> None:
 
 
 @contextmanager
-def a_process_called(name: str) -> Iterator[int]:
+def a_process_called(*words: str) -> Iterator[int]:
     """A process whose command line is that of one of ours."""
     program = "import sys; print('up', flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", program, "byokeep.cli", name]
+    command = [sys.executable, "-c", program, "byokeep.cli", *words]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
@@ -80,6 +80,16 @@ def test_a_process_that_may_dump_its_memory_is_named(tmp_path: Path, monkeypatch
         assert on.figures == {"processes": "refresher"}
     assert hardening.services({"refresher": pid}) == []
     assert hardening.core_dumps([replace(WEB, dumps=None)]).state == "unknown"
+
+
+def test_a_process_is_seen_wherever_its_shared_flags_stand() -> None:
+    """A unit may name the settings before the process; an option's value is none, nor another command's word."""
+    for words, named in (
+        (("--config", "/etc/b.toml", "broker"), "broker"), (("--json", "--home=/srv/b", "web"), "web"),
+        (("--home", "web", "doctor"), ""), (("kill", "web"), ""),
+    ):  # fmt: skip
+        with a_process_called(*words) as pid:
+            assert [name for name, seen in hardening._shown() if seen == pid] == [named] * bool(named), words
 
 
 @pytest.mark.req("S-VAULT-14")
@@ -309,7 +319,7 @@ async def test_what_stands_open_is_advised() -> None:
         assert reasons == [] or "backup_failed" in seen[0].next_step
 
 
-def test_a_backup_target_that_is_away(tmp_path: Path) -> None:
+def test_a_backup_target_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Red in production and an advice elsewhere, on the host that makes backups; there is no row on another one."""
     (tmp_path / "credentials").mkdir()
     target = tmp_path / "target"
@@ -322,6 +332,12 @@ def test_a_backup_target_that_is_away(tmp_path: Path) -> None:
     red(seen, "not_writable")
     target.mkdir()
     [seen] = doctor._target(settings)
+    assert (seen.ok, "mount it" in seen.next_step) == (True, True), "the place of the mount, which is on our disk"
+    [seen] = doctor._target(Settings(home=tmp_path, backup_target=str(target), environment=Environment.PRODUCTION))
+    red(seen, "same_disk")
+    real = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda at: Mock(st_dev=0, st_mode=stat.S_IFDIR) if at == target else real(at))
+    [seen] = doctor._target(settings)
     assert (seen.ok, seen.next_step) == (True, "")
 
 
@@ -333,6 +349,13 @@ def test_a_full_disk_and_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(9, 9, 1024))
     [seen] = doctor._disk(settings)
     red(seen, "full")
+    beside = tmp_path / "elsewhere"
+    beside.mkdir()
+    monkeypatch.setattr(shutil, "disk_usage", lambda at: Disk(9, 9, 1024 if at == beside else 2**40))
+    for name in ("log_dir", "checkpoint_dir", "backup_dir", "artifact_store"):
+        [seen] = doctor._disk(replace(settings, **{name: str(beside)}))
+        red(seen, "full")
+        assert str(beside) in seen.next_step
     place = tmp_path / "credentials"
     assert doctor._private("credentials directory", place).state == "unknown"
     place.mkdir(mode=0o700)
@@ -403,7 +426,7 @@ async def test_a_kill_process_that_is_there_must_be_well(tmp_path: Path, monkeyp
 async def test_every_address_over_tls_is_looked_at(tmp_path: Path) -> None:
     """The kill process and the bucket too; what is not looked at is said."""
     away = "https://127.0.0.1:1"
-    for change in ({"killswitch_url": away}, {"artifact_endpoint": away}, {"web_url": away}):
+    for change in ({"killswitch_url": away}, {"artifact_endpoint": away}, {"backup_endpoint": away}, {"web_url": away}):
         seen = await doctor._certificates(replace(Settings(home=tmp_path), **change))
         assert (seen.code, seen.figures["server"]) == ("no_answer", next(iter(change)).split("_")[0])
     none = await doctor._certificates(Settings(home=tmp_path))

@@ -169,11 +169,13 @@ def _running(found: Mapping[str, Any], ours: list[Service], *, embedded: bool) -
 
 
 def _disk(settings: Settings) -> Iterator[ProbeOutcome]:
-    place = settings.home if settings.home.is_dir() else settings.path("log_dir")
-    if not place.is_dir():
+    """Whether each disk that a process here or the store's audit writes to has room; slots have a row of their own."""
+    places = [settings.home, *map(settings.path, ("log_dir", "checkpoint_dir", "backup_dir", "artifact_store"))]
+    places += [log.parent for log in wiring.store_audit_files(settings).values()]
+    if not (there := [place for place in places if place.is_dir()]):
         yield unknown("disk", "missing", "Neither the home nor the log directory exists yet.")
         return
-    free = shutil.disk_usage(place).free
+    free, place = min((shutil.disk_usage(place).free, place) for place in there)
     if free > _FREE_BYTES:
         yield ok("disk", free_mib=free // 2**20)
     else:
@@ -333,7 +335,8 @@ def _release_of(version: str) -> tuple[int, ...]:
 async def _certificates(settings: Settings) -> ProbeOutcome:
     """Whether what is reached over TLS shows a valid certificate, and will for a while."""
     servers = {name: getattr(settings, f"{name}_url") for name in ("web", "broker", "killswitch")}
-    servers |= {"store": settings.store_address, "artifact": settings.artifact_endpoint}
+    servers |= {"store": settings.store_address}
+    servers |= {name: getattr(settings, f"{name}_endpoint") for name in ("artifact", "backup")}
     left: dict[str, int] = {}
     for name, url in servers.items():
         parts = urlsplit(url)
@@ -433,6 +436,12 @@ def _target(settings: Settings) -> Iterator[ProbeOutcome]:
     try:
         if (place := backup_target(settings)) is not None:
             place.probe()
+        kept = settings.path("backup_dir") if settings.path("backup_dir").is_dir() else settings.home
+        copied = Path(settings.backup_target)
+        if parse_bucket(settings.backup_target) is None and copied.stat().st_dev == kept.stat().st_dev:
+            step = f"{settings.backup_target} lies on the disk of {kept}, and would be lost with it: mount it."
+            yield weak(strict, "backup target", "same_disk", step)
+            return
     except OSError:
         yield weak(strict, "backup target", "not_writable", f"{step}: mount it.")
     except ByokeepError as error:

@@ -36,6 +36,7 @@ from byokeep_redact import Redactor
 
 SERVERS: Final = ("web", "broker", "killswitch", "worker", "refresher")
 OURS: Final = ("byokeep", "byokeep-redact", "byokeep-sim")
+_PROGRAM: Final = (b"byokeep.cli", b"byokeep")
 _PROC: Final = Path("/proc")
 _BLOCK: Final = Path("/sys/class/block")
 _PEOPLE: Final = range(1000, 65534)  # ids of accounts that are not the system's
@@ -73,9 +74,12 @@ def services(named: Mapping[str, int] | None) -> list[Service]:
 def _shown() -> Iterator[tuple[str, int]]:
     for pid in pids():
         words = () if (found := running(pid)) is None else found.arguments
-        for program, name in pairwise(words):
-            if name.decode("latin-1") in SERVERS and program.rpartition(b"/")[2] in (b"byokeep.cli", b"byokeep"):
-                yield name.decode(), pid
+        at = next((at for at, word in enumerate(words) if word.rpartition(b"/")[2] in _PROGRAM), len(words))
+        for before, name in pairwise(words[at:]):
+            if not name.startswith(b"-") and (before[:1] != b"-" or b"=" in before or before == b"--json"):
+                if name.decode("latin-1") in SERVERS:  # the first word that is neither an option nor its value
+                    yield name.decode(), pid
+                break
 
 
 def _service(name: str, pid: int) -> Service | None:
