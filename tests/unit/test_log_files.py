@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,3 +101,19 @@ def test_a_full_log_that_cannot_be_moved_loses_lines_alone(tmp_path: Path, monke
     place.rmdir()
     writer.write("after\n")
     assert log.read_text() == "after\n"
+
+
+@pytest.mark.parametrize(("place", "file"), [(0o2770, 0o660), (0o2700, 0o600), (0o770, 0o600)])
+def test_a_directory_for_a_group_is_shared_by_processes_of_several_users(tmp_path: Path, place: int, file: int) -> None:
+    """All write its spans and the worker reads its logs, whatever the umask; nothing is written through a link."""
+    tmp_path.chmod(place)
+    (tmp_path / "link.log").symlink_to(tmp_path / "elsewhere")
+    before = os.umask(0o077)
+    try:
+        telemetry.Lossy(tmp_path / "web.log").write("x\n")
+        assert (tmp_path / "web.log").stat().st_mode & 0o777 == file
+        if file == 0o660:
+            with pytest.raises(OSError, match="symbolic"):
+                telemetry.Lossy(tmp_path / "link.log")
+    finally:
+        os.umask(before)

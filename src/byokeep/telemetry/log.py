@@ -20,6 +20,7 @@ import fcntl
 import logging
 import os
 import re
+import stat
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -99,6 +100,7 @@ def _plain(value: object) -> str | int | float | None:
     return text if text is not None and _TOKEN.match(text) else f"<{type(value).__name__}>"
 
 
+_FOR_A_GROUP: Final = stat.S_ISGID | stat.S_IRWXG
 FULL: Final = 64 << 20  # bytes after which a new log begins; a leak check reads as many
 
 
@@ -115,7 +117,13 @@ class Lossy:
         self._torn = False
 
     def _opened(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # A directory made for a group is shared by processes of several users: spans by all, and the worker reads all.
+        shared = self._path.parent.stat().st_mode & _FOR_A_GROUP == _FOR_A_GROUP
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW * shared
+        log = os.open(self._path, flags, 0o600)
+        if shared and os.fstat(log).st_uid == os.geteuid():
+            os.fchmod(log, 0o660)
+        return log
 
     def _begin_anew(self) -> None:
         with self._lock:
