@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def test_the_refresher_is_told_by_its_lock(tmp_path: Path, monkeypatch: pytest.M
     assert said(tmp_path)["refresher"][0] == "failed"
 
 
-def test_the_worker_is_told_by_the_file_that_it_holds(tmp_path: Path) -> None:
+def test_the_worker_is_told_by_the_file_that_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Never run, running, one of two ended, both ended: each is said; a process that only looks holds nothing."""
     settings = load(home=tmp_path)
     place = settings.path("log_dir")
@@ -66,6 +67,8 @@ def test_the_worker_is_told_by_the_file_that_it_holds(tmp_path: Path) -> None:
         worker.communicate(b"")
         assert [one.state for one in doctor._worker(settings)] == [state]
     assert not is_held(place / WORKER_READY)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for another process's user
+    assert [one.state for one in doctor._worker(settings)] == ["unknown"]
 
 
 def test_nobody_to_tell_is_said(tmp_path: Path) -> None:

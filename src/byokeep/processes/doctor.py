@@ -279,6 +279,8 @@ def _worker(settings: Settings) -> Iterator[ProbeOutcome]:
     file = settings.path("log_dir") / WORKER_READY
     if is_held(file, shared=True):
         yield ok("worker")
+    elif file.exists() and not os.access(file, os.R_OK):
+        yield unknown("worker", "not_readable", "Run this as root, or as the worker's user.")
     elif file.exists():
         yield failed("worker", "not_running", "Start it: no key is verified and no profile is looked after.")
     elif settings.embedded_database or (settings.path("credentials_dir") / "worker.token").exists():
