@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import re
 import uuid
 from collections.abc import AsyncIterator
@@ -383,8 +384,10 @@ async def test_secret_ids_are_rotated_while_they_are_in_use(
     await log_in(http, credentials / "web.approle")
 
 
-async def test_credentials_open_to_others_are_not_used(bao: Bao, tmp_path: Path) -> None:
-    """A credentials file that others may read, a link, a cut file: no login."""
+async def test_credentials_open_to_others_are_not_used(
+    bao: Bao, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credentials file that others may read, a link, a cut file, another user's: no login, and what to do is said."""
     good = (bao.credentials / "web.approle").read_bytes()
     path = tmp_path / "web.approle"
     path.write_bytes(good)
@@ -397,8 +400,13 @@ async def test_credentials_open_to_others_are_not_used(bao: Bao, tmp_path: Path)
     for unsafe in (path, link, cut):
         with pytest.raises(Unavailable, match="credentials_unsafe"):
             await log_in(bao.http, unsafe)
-    with pytest.raises(Unavailable, match="credentials_missing"):
+    with pytest.raises(Unavailable, match="credentials_missing") as missing:
         await log_in(bao.http, tmp_path / "none.approle")
+    assert "none.approle" in missing.value.next_step
+    monkeypatch.setattr(os, "geteuid", lambda: 4001)  # root, say: who made the file its own would end whoever has it
+    with pytest.raises(Unavailable, match="credentials_unsafe") as others:
+        await log_in(bao.http, bao.credentials / "web.approle")
+    assert "Run this as the user who owns it" in others.value.next_step
 
 
 async def test_one_login_serves_many_callers_and_survives_revocation(bao: Bao) -> None:

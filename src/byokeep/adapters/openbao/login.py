@@ -50,13 +50,19 @@ def read_private(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise Unavailable("credentials_missing") from None
+        raise Unavailable(
+            "credentials_missing", next_step=f"There is no {path.name}: see that `credentials_dir` is right."
+        ) from None
     except OSError:
         raise Unavailable("credentials_unsafe") from None
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise Unavailable("credentials_unsafe", next_step="chmod 600 it, and let this process's user own it.")
+        if found.st_uid != os.geteuid():  # to give it to root would end whatever runs with it
+            raise Unavailable(
+                "credentials_unsafe", next_step="Run this as the user who owns it, or give this user a copy of its own."
+            )
+        if not stat.S_ISREG(found.st_mode) or found.st_mode & 0o077:
+            raise Unavailable("credentials_unsafe", next_step="chmod 600 it. A link is not accepted.")
         return file.read(1 << 16)
 
 
