@@ -36,7 +36,7 @@ from byokeep.processes import doctor, wiring
 from byokeep.processes.backup import alone, backup_target, create, fetch, listed, verify
 from byokeep.processes.restore import Brought, restore
 from byokeep.reconciliation.reconcile import SETTLE, reconcile
-from byokeep.settings import RESTORING, Settings, load
+from byokeep.settings import RESTORING, Settings, default_home, load
 from tests.support.buckets import credentials_file, new_bucket, s3_client, s3_server
 from tests.support.cli import Ran, Shell
 from tests.support.clusters import copied
@@ -500,7 +500,8 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
     assert done.behind
     assert done.again >= 2
     assert any(ref in line for line in done.to_do)
-    kept = load(home / "config.toml.restored", home=home)
+    kept = load(home / "config.toml.restored")
+    assert kept.home == default_home(), "the old host's places are not taken over"
     assert (kept.backup_recipients, kept.backup_target) == (vault.settings.backup_recipients, str(vault.target))
     assert "config.toml.restored" in done.to_do[-1]
     assert json.loads((home / "restored.json").read_text())["to_do"] == done.to_do

@@ -34,7 +34,8 @@ from byokeep.core.backup import BackupManifest, BackupRefused
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.model import Environment
 from byokeep.processes import backup as processes_backup
-from byokeep.settings import Settings
+from byokeep.processes import restore
+from byokeep.settings import Settings, default_home, load, to_toml
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "backup" / "manifests.json").read_text())
 INSTALLATION = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
@@ -417,3 +418,14 @@ def test_what_a_killed_backup_left_is_removed_by_the_next(tmp_path: Path) -> Non
     os.utime(now)
     with processes_backup._working(settings):
         assert sorted(file.name for file in place.iterdir()) == [".20260301T120000Z-2.age.bb", ".work", "3.age", "lock"]
+
+
+def test_restored_settings_name_no_place_of_the_old_host_for_what_lies_below_the_new_home(tmp_path: Path) -> None:
+    """Its own credentials and checkpoints would be passed over for what lies there; a bucket is the same from here."""
+    inside = dict.fromkeys((*restore._INSIDE, "token_file"), "/mnt/old")
+    was = Settings(home=Path("/old"), backup_target="/mnt/backups", backup_keep=3, sso_groups={"a": "admin"}, **inside)
+    for store, kept in (("/mnt/old", ""), ("s3://profiles", "s3://profiles")):
+        file = tmp_path / restore.SETTINGS
+        file.write_text(restore._here(to_toml(replace(was, artifact_store=store))))
+        named = dict.fromkeys(inside, "") | {"artifact_store": kept}
+        assert load(file) == replace(was, home=default_home(), **named)

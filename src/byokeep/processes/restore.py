@@ -62,7 +62,7 @@ from byokeep.settings import RESTORING, Settings, parse_bucket
 
 _INSIDE: Final = ("credentials_dir", "checkpoint_dir", "notify_dir", "slots_dir", "artifact_store")
 REPORT: Final = "restored.json"
-SETTINGS: Final = "config.toml.restored"  # as it was; what it names may not be here yet
+SETTINGS: Final = "config.toml.restored"  # what else it names may not be here yet
 _WORK: Final = "restore"
 _QUARANTINED: Final = (EventName.ACCOUNT_QUARANTINED, EventName.PROFILE_QUARANTINED)
 # What a restore brings back although it was ended since: people end it again by hand, unless tombstones do.
@@ -198,13 +198,20 @@ async def _restore(
     except BaseException:
         _empty(home)
         raise
-    (home / _WORK / backup.SETTINGS).rename(home / SETTINGS)
+    durable_write(home / SETTINGS, _here((home / _WORK / backup.SETTINGS).read_text("utf-8")).encode())
     found.to_do.append(f"settings {SETTINGS}: look through it, then make it config.toml; without it no backup is made")
     shutil.rmtree(home / _WORK)
     report = {"missing": found.missing, "orphans": found.orphans, "to_do": found.to_do}
     durable_write(home / REPORT, json.dumps(report, indent=1).encode() + b"\n")
     (home / RESTORING).unlink()
     sync_directory(home)  # it must not come back with a power cut: the next restore would empty what is used by then
+
+
+def _here(text: str) -> str:
+    """Return settings that name no place of the old host for what was restored below this home: those lines say so."""
+    names = ("home", "token_file", *_INSIDE)
+    lines = text.split("\n")
+    return "\n".join("# " * (one.partition(" = ")[0] in names and "s3://" not in one) + one for one in lines)
 
 
 def _must_be_empty(home: Path) -> None:
