@@ -251,18 +251,14 @@ async def _root_token(db: Database, *, settings: Settings) -> ProbeOutcome:
 def _refresher(settings: Settings) -> Iterator[ProbeOutcome]:
     """Whether the refresher runs: it has no listener, but holds a lock on its slots."""
     place = settings.path("slots_dir")
-    try:
-        if not place.is_dir():
-            if settings.embedded_database:
-                yield unknown(
-                    "refresher", "never_ran", "It has never run here. Tokens are renewed on the host of its slots_dir."
-                )
-            return
-        mode, waiting = stat.S_IMODE(place.lstat().st_mode), sum(one.suffix == ".slot" for one in place.iterdir())
-        held = is_held(place)
-    except OSError:
-        yield unknown("refresher", "not_readable", "Run this as the owner of its slots.")
+    if not place.is_dir():
+        if settings.embedded_database:
+            yield unknown(
+                "refresher", "never_ran", "It has never run here. Tokens are renewed on the host of its slots_dir."
+            )
         return
+    mode, waiting = stat.S_IMODE(place.lstat().st_mode), sum(one.suffix == ".slot" for one in place.iterdir())
+    held = is_held(place)
     yield ok("refresher") if held else failed("refresher", "not_running", "Start it: no token is being renewed.")
     if mode & 0o077:
         yield failed("slots", "open_to_others", f"chmod 0700 {place.name}")
