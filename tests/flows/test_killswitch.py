@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
+import aiohttp
 import psycopg
 import pytest
 
@@ -443,6 +444,29 @@ async def test_a_stream_tells_each_what_it_may_see(stand: Stand, kill: Stand, mo
     await until(lambda: not kill.app.views._following, "the end of all")
     for who, status in ((None, 401), ("custodian", 403)):
         assert (await kill.call("GET", "/v1/switches/stream", who))[0] == status
+
+
+async def test_a_stream_follows_what_its_reader_may_see_now(
+    stand: Stand, kill: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is given while it lasts is heard of, since a runner takes what it does not hear of to be released;
+    one that is taken away is not."""
+    monkeypatch.setattr(views, "CHECK_EVERY_S", 0.0)
+    client, other = (await ready(stand))[0], (await ready(stand))[0]
+    assert (await close(kill, client_id=str(other), platform="x"))[0] == 200
+    mine = stand.subject("runner", clients=(client,))
+
+    async def heard(reply: aiohttp.ClientResponse) -> list[str]:
+        kill.app.views.due.set()
+        return [await reply.content.readline() for _ in range(3)][1].decode().split(f"{other}")[1:]
+
+    shown, row = {"Authorization": f"Bearer {mine.token}"}, f"('{mine.id}', '{other}')"
+    async with kill.http.get("http://broker/v1/switches/stream", headers=shown) as reply:
+        assert await heard(reply) == []
+        stand.db.sql(f"INSERT INTO byokeep.subject_client (subject_id, client_id) VALUES {row}")
+        assert len([await heard(reply) for _ in range(2)][1]) == 1
+        stand.db.sql(f"DELETE FROM byokeep.subject_client WHERE (subject_id, client_id) = {row}")
+        assert [await heard(reply) for _ in range(2)][1] == []
 
 
 async def test_its_rounds_go_on_whatever_one_look_raises(monkeypatch: pytest.MonkeyPatch) -> None:

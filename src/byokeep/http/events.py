@@ -4,7 +4,7 @@ Rules
 - What is sent is :mod:`byokeep.kernel.views`: one view per beat, of what its reader may see.
 - A stream ends within five seconds of its token, and after ten minutes, when the caller shows its token again.
 
-It may not look anything up except whether tokens live.
+It may not look anything up except whether tokens live, and of which clients.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Events(StreamingResponse):
                     return
             except ByokeepError:
                 continue
-            yield view.event(self._actor.clients)
+            yield view.event(views.clients(self._token, self._actor.clients))
 
-    async def _living(self, tokens: list[UUID]) -> list[UUID]:
-        return await self._app.db.read(UUID, "auth_living", {"ids": tokens}, every_client=True)
+    async def _living(self, tokens: list[UUID]) -> dict[UUID, frozenset[UUID] | None]:
+        rows = await self._app.db.read(dict, "auth_living", {"ids": tokens}, every_client=True)
+        return {row["id"]: None if row["all_clients"] else frozenset(row["clients"]) for row in rows}

@@ -5,7 +5,8 @@ Rules
 - A failed read gives no view: nobody is woken, and followers notice the silence.
 - A view is serialised once for all who may see the same.
 - One token may follow over at most ``MOST_OF_TOKEN`` streams, and all together over ``MOST``. Every ``CHECK_EVERY_S``,
-  one query finds the followers' tokens that have ended, so that a stream ends within five seconds of its token.
+  one query finds the followers' tokens that have ended, so that a stream ends within five seconds of its token, and the
+  clients of the others: what a runner does not hear of, it takes to be released.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -58,7 +59,8 @@ class Views:
         self.due = asyncio.Event()  # set = look at once
         self._turn: asyncio.Future[View] | None = None
         self._following = Counter[UUID]()
-        self._ended: frozenset[UUID] = frozenset()
+        self._asked: frozenset[UUID] = frozenset()
+        self._living: Mapping[UUID, frozenset[UUID] | None] = {}
         self._checked_at = float("-inf")
 
     @property
@@ -90,22 +92,28 @@ class Views:
             if not self._following[token]:
                 del self._following[token]
 
-    async def lives(self, token: UUID, at: float, ask: Callable[[list[UUID]], Awaitable[list[UUID]]]) -> bool:
+    async def lives(
+        self, token: UUID, at: float, ask: Callable[[list[UUID]], Awaitable[Mapping[UUID, frozenset[UUID] | None]]]
+    ) -> bool:
         """Whether a token has not ended, as of ``CHECK_EVERY_S`` ago at most.
 
         Args:
             token: Of a stream that lasts.
             at: Monotonic time in seconds.
-            ask: Which of some tokens live.
+            ask: Which of some tokens live, and the clients of each; ``None`` = all.
         """
         if at - self._checked_at >= CHECK_EVERY_S:
             self._checked_at, asked = at, list(self._following)
             try:
-                self._ended = frozenset(asked).difference(await ask(asked))
+                self._asked, self._living = frozenset(asked), await ask(asked)
             except BaseException:
                 self._checked_at = float("-inf")  # not known: it is asked at the next beat
                 raise
-        return token not in self._ended
+        return token not in self._asked or token in self._living
+
+    def clients(self, token: UUID, then: frozenset[UUID] | None) -> frozenset[UUID] | None:
+        """Return the clients of a token as of the last check; ``then`` = those of before, if there was none since."""
+        return self._living.get(token, then)
 
     async def next(self) -> View:
         """Return the next view."""

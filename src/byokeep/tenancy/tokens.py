@@ -395,7 +395,7 @@ async def still_in(tx: Tx, actor: Actor) -> None:
     Raises:
         Unauthenticated: ``bad_token``.
     """
-    if actor.token_id is not None and not await tx.all(UUID, "auth_living", ids=[actor.token_id]):
+    if actor.token_id is not None and not await tx.all(dict, "auth_living", ids=[actor.token_id]):
         step = "What you showed has ended meanwhile. Sign in again, or ask an admin for another invitation."
         raise Unauthenticated("bad_token", next_step=step)
 

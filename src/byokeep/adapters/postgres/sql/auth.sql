@@ -26,8 +26,9 @@ SELECT t.id AS token_id, t.kind, t.created_at AS token_since, t.expires_at AS to
 SELECT byokeep.session_seen(CAST(:id AS uuid));
 
 -- name: auth_living
--- Which of some tokens live: one question for everybody who follows the switches.
-SELECT t.id FROM byokeep.api_token t JOIN byokeep.subject s ON s.id = t.subject_id
+-- Which of some tokens live, and of which clients their owners are: one question for everybody who follows the switches.
+SELECT t.id, s.all_clients, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients
+  FROM byokeep.api_token t JOIN byokeep.subject s ON s.id = t.subject_id
  WHERE t.id = ANY (CAST(:ids AS uuid[])) AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND s.state = 'active'
    AND (t.kind <> 'console' OR t.seen_at > clock_timestamp() - interval '30 minutes');
 
