@@ -141,8 +141,12 @@ async def test_another_clients_incident_is_none(desk: Desk) -> None:
             assert (await desk.call(method, f"/v1/incidents/{one}{path}", narrow))[0] == 404
     assert await listed(desk, narrow) == []
     assert (await desk.call("POST", "/v1/incidents", "auditor", {"kind": "drill"}))[0] == 403
-    found = await desk.call("POST", "/v1/names/find", "operator", {"kinds": ["incident"], "name": "everybody/drill"})
+    named = {"kinds": ["incident"], "name": "everybody/drill"}
+    found = await desk.call("POST", "/v1/names/find", "operator", named)
     assert [one["id"] for one in found[1]["found"]] == [everybodys["id"]]
+    for name in ("everybody/drill", "everybody"):  # nor is it found by whoever may not look at it
+        found = await desk.call("POST", "/v1/names/find", narrow, named | {"name": name})
+        assert found[1] == {"found": [], "near": []}
     assert desk.not_once_on_record() == []
 
 

@@ -33,7 +33,8 @@ SELECT named.id, named.kind, named.name, named.live
     UNION ALL
     SELECT j.id, 'job', j.id::text, true, j.client_id FROM byokeep.job j WHERE starts_with(j.id::text, :begins)
   ) AS named
- WHERE (named.client_id IS NULL OR CAST(:clients AS uuid[]) IS NULL OR named.client_id = ANY (CAST(:clients AS uuid[])))
+ WHERE (CAST(:clients AS uuid[]) IS NULL OR named.client_id = ANY (CAST(:clients AS uuid[]))
+        OR named.client_id IS NULL AND named.kind <> 'incident')  -- everybody's is for people of all clients
    AND (CAST(:wanted AS uuid[]) IS NULL OR named.id = ANY (CAST(:wanted AS uuid[])))
    AND (CAST(:spelt AS text) IS NULL OR named.kind = 'job'
         OR lower(normalize(named.name, NFKC)) = lower(normalize(CAST(:spelt AS text), NFKC)))
