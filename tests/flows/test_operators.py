@@ -23,6 +23,7 @@ from byokeep.tenancy.operators import bootstrap
 from byokeep.tenancy.schemas import SOURCE
 from byokeep.web.app import create_app as create_web
 from tests.support.broker import Person
+from tests.support.stack import until
 from tests.support.web import Desk, serving_web
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -277,6 +278,28 @@ async def test_a_password_that_is_replaced_while_it_is_checked_opens_nothing(des
             desk.stand.app, Slow(), name="Ann", password=Secret(PASSWORD), request_id=uuid4()
         )  # fmt: skip
     assert (await login(desk, "Ann", PASSWORD + "!"))[0] == 201
+
+
+async def test_a_code_opens_nothing_that_outlives_the_end_of_all_sessions(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever signs out everywhere while a code is being redeemed ends what it opens, too."""
+    ann = await with_password(desk, "Ann")
+    shell = Person(UUID(ann["id"]), (await login(desk, "Ann", PASSWORD))[1]["token"])
+    code = (await desk.call("POST", "/v1/session/code", shell))[1]["token"]
+    app, real, ending = desk.stand.app, tokens.new_session, list[asyncio.Task[None]]()
+    actor = await authenticate(app, shell.token, uuid4())
+
+    async def slow(*given: Any, **more: Any) -> Any:
+        ending.append(asyncio.create_task(logins.log_out_everywhere(app, actor)))
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        await until(lambda: desk.sql(waits) != "0", 5, "its turn", each_s=0.02)
+        return await real(*given, **more)
+
+    monkeypatch.setattr(tokens, "new_session", slow)
+    opened = await logins.redeem_code(app, shown=code, request_id=uuid4())
+    await ending[0]
+    assert (await desk.call("GET", "/v1/self", Person(actor.id, opened.text)))[0] == 401
 
 
 async def test_no_session_of_the_database_keeps_people_from_signing_in(desk: Desk) -> None:

@@ -120,9 +120,10 @@ async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID, kind: str
         Unauthenticated: ``bad_code``: unknown, used, expired, or made for the other place.
     """
     keyed_hash, made_as = app.token_key(shown.encode("utf-8", "replace")), "cli_code" if kind == "cli" else "code"
-    async with app.db.begin(every_client=True) as tx:
+    async with unblocked(app) as tx:
         found = await tx.maybe(SubjectToken, "token_code", keyed_hash=keyed_hash, kind=made_as)
         if found is not None:
+            await tx.all(None, "subject_lock")  # whoever ends all sessions ends the code, or what it opens
             subject = await tx.one(Subject, "subject_get", id=found.subject_id)
             actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
             if await tokens.end_token(tx, actor, found) is not None:  # of two at once, one succeeds
@@ -142,6 +143,7 @@ async def session_seen(app: WebApp, actor: Actor) -> None:
 async def log_out_everywhere(app: BrokerApp, actor: Actor) -> None:
     """End all the actor's sessions, on the command line and in the console; API tokens keep working."""
     async with unblocked(app) as tx:
+        await tx.all(None, "subject_lock")
         await tokens.revoke_all(tx, actor, actor.id, kind="session")
 
 
