@@ -118,6 +118,10 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
     for over in (one, gone, late):
         refused = await Guest(desk, invited=over.invited).look()
         assert (refused.status, "This invitation does not work" in refused.text) == (401, True)
+    approver = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{desk.people['approver'].id}'")
+    for like in (approver.upper(), f"{approver}."):  # what the contact person does would read as the approver's
+        status, twin = await desk.call("POST", f"/v1/clients/{client}/contacts", "operator", {"name": like})
+        assert (status, twin["code"]) == (409, "name_like_another")
     assert (await desk.call("POST", f"/v1/clients/{client}/contacts", "operator", {"days": 31}))[0] == 422
     assert (await desk.call("POST", f"/v1/clients/{client}/contacts", "auditor", {}))[0] == 403
     listed = (await desk.call("GET", f"/v1/clients/{client}/contacts", "operator"))[1]["contacts"]

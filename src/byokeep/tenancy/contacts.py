@@ -99,8 +99,8 @@ async def invite(app: BrokerApp, actor: Actor, client_id: ClientId, *, name: str
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.command`.
         Rejected: ``bad_invite_days``, ``client_not_active``; ``bad_name`` and similar.
-        Conflict: ``contact_can_come_in``: a person of this name still can; ``name_like_another``: one reads like it; or
-            the name is somebody else's.
+        Conflict: ``contact_can_come_in``: a person of this name still can; ``name_like_another``: one of this client's
+            or of the agency's reads like it; or the name is somebody else's.
     """
     made = EventName.OPERATOR_CREATED
     asked = command(
@@ -115,6 +115,7 @@ async def invite(app: BrokerApp, actor: Actor, client_id: ClientId, *, name: str
         check_name("name", name)
         await require_active(tx, client_id)
         await tx.all(None, "subject_lock")
+        refuse_twin(name, await tx.all(str, "subject_names"))
         name = await _anew(tx, app, actor, client_id, name)
         wanted = Subject(
             id=subject_id, kind="operator", name=name, roles=frozenset({Role.CONTACT}), state="active",
