@@ -444,6 +444,21 @@ async def test_a_machines_next_token_takes_two_admins(desk: Desk) -> None:
     assert desk.not_once_on_record() == []
 
 
+async def test_what_somebody_approved_who_was_stopped_since_counts_no_more(desk: Desk) -> None:
+    """It may have been a thief of that account: what was not used yet takes another approval."""
+    _, bot = await desk.call("POST", "/v1/machines", "admin", BOT)
+    second, third = desk.stand.subject("admin", "second"), desk.stand.subject("admin", "third")
+    ask = ("POST", f"/v1/machines/{bot['id']}/tokens", "admin", {"days": 1})
+    asked = await waiting(desk, *ask)
+    assert (await desk.call("POST", f"/v1/approvals/{asked}/approve", second))[0] == 200
+    off = await desk.call("PATCH", f"/v1/operators/{second.id}", third, {"state": "disabled"})
+    assert off[0] == 200, off
+    again = await waiting(desk, *ask)
+    assert again != asked
+    assert (await desk.call("POST", f"/v1/approvals/{again}/approve", third))[0] == 200
+    assert (await desk.call(*ask))[0] == 201
+
+
 @pytest.mark.req("R4.1-12")
 async def test_wider_clients_of_a_machine_take_two_admins(desk: Desk) -> None:
     """One admin alone gives a machine no client more, in use or not; narrowing is one person's act."""

@@ -184,7 +184,8 @@ AS $$
            AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> p_fields)
 $$;
 
--- A row alone approves nothing: whoever gives an approval puts that on record in the transaction that writes the row.
+-- A row alone approves nothing: whoever gives an approval puts that on record in the transaction that writes the row. Nor
+-- does one of somebody who may approve no more: whoever stopped them did not mean what they left behind to go on.
 CREATE OR REPLACE FUNCTION byokeep.approval_given(p_id uuid) RETURNS boolean
 LANGUAGE sql STABLE STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -192,10 +193,12 @@ AS $$
     SELECT EXISTS (
         SELECT FROM byokeep.approval a
           JOIN byokeep.audit_record r ON r.at BETWEEN a.approved_at AND a.approved_at + interval '1 minute'
+          JOIN byokeep.subject s ON s.id = a.approved_by AND s.state = 'active' AND CASE
+               WHEN a.action IN ('give_rights', 'issue_token', 'transfer_account') THEN 'admin' ELSE 'approver' END = ANY (s.roles)
          WHERE a.id = p_id AND r.actor_id = a.approved_by AND r.xmin = a.xmin AND r.writer = 'byokeep_broker'
            AND r.outcome IN ('intended', 'ok'))
 $$;
-COMMENT ON FUNCTION byokeep.approval_given(uuid) IS 'Whether whoever gave an approval put that on record.';
+COMMENT ON FUNCTION byokeep.approval_given(uuid) IS 'Whether whoever gave an approval put that on record, and still may.';
 
 -- Nor does a row alone ask: until it is approved it is as whoever asked wrote it, in the transaction of their record. What
 -- a procedure's step asks for, and by whom, its run says.
