@@ -95,6 +95,9 @@ def _read(data: object, version: object = 3) -> bytes:
         (_answer(502, CANARY.encode()), Unavailable, "store_failed"),
         (_json(307, {}, "Location: http://elsewhere.invalid/v1/x\r\n"), Unavailable, "store_redirected"),
         (_answer(200, b"<html>" + CANARY.encode()), Unavailable, "store_garbage"),
+        *((_answer(status, b"<html>" + CANARY.encode()), Unavailable, "store_garbage") for status in (400, 403, 404)),
+        *((_answer(status, b""), Unavailable, "store_garbage") for status in (403, 404)),
+        (_json(404, {"message": CANARY}), Unavailable, "store_garbage"),
         (_answer(200, b"[1]"), Unavailable, "store_garbage"),
         (_answer(200, b"[" * 200_000), Unavailable, "store_garbage"),
         (_answer(200, b"\xff\xfe{}"), Unavailable, "store_garbage"),
@@ -136,6 +139,7 @@ async def test_each_failure_is_a_code_without_the_servers_words(
         _json(200, {"data": {"value": CANARY}}),
         _json(200, {}),
         _answer(204, b""),
+        *(_answer(404, said) for said in (b"", b"default backend - 404", b'{"message": "no route"}')),
     ],
 )
 async def test_a_reply_that_is_not_the_pinned_value_gives_none(tmp_path: Path, answer: bytes) -> None:

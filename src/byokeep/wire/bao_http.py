@@ -6,7 +6,8 @@ adapters all use it.
 Rules
 - Three kinds of address: ``unix:///path/bao.sock``, ``https://host[:port]`` with verified TLS, ``http://`` on loopback.
 - One deadline for the whole exchange, one limit for the body, no redirects, no cookies, no proxy from the environment.
-- Every failure is a code. The server's words decide between codes and are then dropped.
+- Every failure is a code. The server's words decide between codes and are then dropped. A refusal that is not in the
+  store's own form is somebody's on the way there: it says nothing of what was asked.
 - A path is refused unless it is plain: the server must not be given a second spelling of a place (R4.1-5).
 - In a cluster the active node is asked: a standby may answer from an older state. If its own address cannot be reached
   (a load balancer), whoever has just written names that write, and a node that has not applied it forwards the request
@@ -58,6 +59,7 @@ _OF_KEYS: Final = {
     "token not found": "store_token_unknown",
     "invalid accessor": "store_token_unknown",
 }
+_OWN: Final = frozenset({"errors", "request_id"})  # a refusal of the store's has one of these
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -175,7 +177,7 @@ class BaoHttp:
             if document is None:
                 raise Unavailable("store_garbage")
             return _reply(status, document)
-        raise _failure(status, document or {}, said.get("Retry-After", "")) from None
+        raise _failure(status, document, said.get("Retry-After", "")) from None
 
     async def transfer(
         self, method: str, path: str, *, token: Secret, into: BinaryIO | None = None, body: BinaryIO | None = None
@@ -189,7 +191,7 @@ class BaoHttp:
             )
             async with asked as reply:
                 if not 200 <= reply.status < 300:
-                    raise _failure(reply.status, _decode(await read_body(reply, MAX_BODY)) or {}, "")
+                    raise _failure(reply.status, _decode(await read_body(reply, MAX_BODY)), "")
                 async for piece in reply.content.iter_chunked(1 << 20):
                     try:
                         if into is not None:
@@ -299,9 +301,12 @@ def _reply(status: int, document: dict[str, Any]) -> BaoReply:
     return BaoReply(status, data, request_id, auth, wrap)
 
 
-def _failure(status: int, document: Mapping[str, Any], retry_after: str) -> ByokeepError:
+def _failure(status: int, document: Mapping[str, Any] | None, retry_after: str) -> ByokeepError:
+    document = document or {}
     errors = document.get("errors")
     said = " ".join(e for e in errors if isinstance(e, str)) if isinstance(errors, list) else ""
+    if 400 <= status < 500 and status != 429 and document.keys().isdisjoint(_OWN):
+        return Unavailable("store_garbage")
     if status == 403:
         return Denied("store_denied")
     if status == 404:
@@ -375,6 +380,8 @@ async def read_secret(http: BaoHttp, token: Secret, path: str, version: int, lea
     if reply.status == 404:
         if isinstance(reply.data.get("metadata"), dict):
             raise Unavailable("secret_version_gone")
+        if not reply.request_id and "errors" not in reply.data:
+            raise Unavailable("store_garbage")
         raise NotFound("store_not_found")
     metadata, values = reply.data.get("metadata"), reply.data.get("data")
     if not isinstance(metadata, dict) or not isinstance(values, dict):
