@@ -516,6 +516,28 @@ async def test_an_account_is_looked_at_again(office: Office) -> None:
     assert (await office.act(client, "x", "lane", {"policy": "api"}))[1]["code"] == "account_not_verified"
 
 
+@pytest.mark.parametrize(
+    ("login", "kind", "more"), [("instagram", "empty", {}), ("x", "wrong_identity", {"lie": "numeric_id"})]
+)
+async def test_a_look_without_an_id_is_not_another_account(
+    office: Office, login: str, kind: str, more: dict[str, str]
+) -> None:
+    """An empty reply, as of a proxy, or an id written as a number is no match, and loses no account."""
+    client = await office.client()
+    await office.connected(client, login)
+    await office.act(client, login, "lane", {"policy": "api"})
+    await office.act(client, login, "verify")
+    await office.fault(login, kind, "identity", **more)
+    await maintenance.check_due(office.app)
+    state = await office.state(client, login)
+    assert [state[name] for name in ("state", "identity", "policy", "reason")] == [
+        "connected",
+        "unknown",
+        "api",
+        "no_id",
+    ]
+
+
 async def test_a_look_that_failed_takes_no_mismatch_back(office: Office) -> None:
     """A job saw another account; a 503 does not prove that it was wrong, so no lane can be set; a match does."""
     client = await office.client()

@@ -4,7 +4,7 @@ Rules
 - An account is checked as often as its login's price and limits suggest, and at once when a person asks.
 - If another account answers, or none, the grant ends as lost: lanes off, the platform closed, a person must log in
   again. The same applies to an account that its platform has locked, and to an expired grant that cannot be renewed.
-- What could not be checked, for any reason, is not a match.
+- What could not be checked, for any reason, is not a match, and not another account: a reply without a valid id, too.
 - A grant is ended at its platform when no renewal of it is in progress, because the newest pair has to die. It serves
   nobody from the moment a person ended it. The platform's part is recorded as it was proved (S-OAUTH-9): confirmed,
   unconfirmed or not offered. Its tokens are destroyed. What earlier logins of the grant left at the platform is ended
@@ -264,6 +264,8 @@ async def _asked(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> tuple[st
         return error.code, ()
     if isinstance(found, Fault):
         return found.cause.value, ()
+    if not all(one.account_id for one in found):  # as in an empty reply of somebody on the way
+        return Why.NO_ID.value, ()
     strange = any(one.account_id == grant.external_id and not printable(one) for one in found)
     return ("name_not_printable", ()) if strange else ("", found)
 
