@@ -670,6 +670,23 @@ async def test_tokens_of_a_refused_consent_that_stay_are_told(office: Office, mo
     assert "orphan_not_destroyed" in office.desk.stand.alerts()
 
 
+async def test_an_account_on_a_later_page_of_the_list_is_found(office: Office) -> None:
+    """Who has more Pages than Facebook lists at once can pick any of them, and loses none when it is looked at."""
+    client, ids = await office.client(), [f"10400000000002{number}" for number in range(3)]
+    await office.social.tell("rules", platform="meta", most_listed=1)
+    for number, page in enumerate(ids):
+        name = f"leaf{number}"
+        await office.social.tell(
+            "accounts", platform="meta", account=name, owner="one", id=page, username=name, display_name=name
+        )
+    done = await office.connect(client, "meta", "cafe", account="leaf0", pick=ids[2])
+    assert done["state"] == "connected"
+    await office.act(client, "meta", "verify", name="cafe")
+    await maintenance.check_due(office.app)
+    state = await office.state(client, "meta", "cafe")
+    assert (state["state"], state["identity"]) == ("connected", "match")
+
+
 async def test_the_accounts_of_a_login_are_listed_as_plain_text_to_who_may_see_the_client(office: Office) -> None:
     """Several and none picked, and a pick that is not there: ids and names are listed, every odd character spelt, no
     secret-shaped name; no record and no log has them, nobody of another client sees them, and a day later nobody."""

@@ -2,7 +2,7 @@
 
 Rules
 - One call is one request, without a retry: only the caller knows what a one-time token costs, and so what may be
-  repeated.
+  repeated. A list of accounts is asked for to its end.
 - Tokens come out as Secret (``core.secret``), refusals as Fault (``core.fault``) with a cause from a closed list.
   Nothing else of a reply is kept: its texts leave only as identity, scopes and ids of posts.
 - Refusals come first: what the descriptor's table names as one is one, whatever else the reply holds.
@@ -31,6 +31,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, urlencode
 from uuid import UUID
@@ -60,6 +61,8 @@ from byokeep.wire.transport import Got, NotGot, Outbound, exchange
 _LONGEST_ID: Final = 256
 _LONGEST_NAME: Final = 400
 _MOST_ITEMS: Final = 200
+_MOST_PAGES: Final = 20
+_FIRST: Final[Mapping[str, str]] = MappingProxyType({})
 _BLANKS: Final = re.compile(r"[\s,]+")
 _BY_STATUS: Final[Mapping[int, FaultCause]] = {
     401: FaultCause.EXPIRED,
@@ -483,11 +486,20 @@ class PlatformClient:
         return found
 
     async def _faces(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
-        document = await self._read(self.oauth.identity.call, {"access_token": tokens.access})
-        if isinstance(document, Fault):
-            return document
-        found = faces(self.oauth.identity, document)
-        return _unreadable() if found is None else found
+        identity, found, page = self.oauth.identity, list[Face](), _FIRST
+        for _ in range(_MOST_PAGES):
+            document = await self._read(identity.call, {"access_token": tokens.access}, page)
+            if isinstance(document, Fault):
+                return document
+            if (read := faces(identity, document)) is None:
+                break
+            found += (one for one in read if one not in found or page is _FIRST)  # a list that moves repeats some
+            if not identity.next or at(document, identity.next) in (UNREAD, None):
+                return tuple(found)
+            if (cursor := _id(at(document, identity.cursor))) is None:
+                break
+            page = {identity.cursor.rpartition(".")[2]: cursor}
+        return _unreadable()  # of a part of a list nobody knows who is not there
 
     async def look(self, tokens: TokenSet, account: Face) -> Posts | Fault:
         """List the newest posts of an account, read-only. A grant without the scope for it has a fault of its own."""
@@ -556,8 +568,8 @@ class PlatformClient:
         app = {"client_id": self.app.client_id, "client_secret": secret, "redirect_uri": self.app.redirect_uri}
         return {**app, "proof": proof, **values}
 
-    async def _call(self, call: DescribedCall, values: Values) -> Got | NotGot:
-        """Make a call.
+    async def _call(self, call: DescribedCall, values: Values, page: Mapping[str, str] = _FIRST) -> Got | NotGot:
+        """Make a call; ``page``: what its query says of the part of a list that is asked for.
 
         Raises:
             Rejected: ``call_lacks_a_value``, ``secret_in_url``, and what :class:`TokenPlace` and
@@ -576,7 +588,7 @@ class PlatformClient:
         content = urlencode(form).encode() if form else (call.json or "").encode()
         if content:
             headers["content-type"] = "application/x-www-form-urlencoded" if form else "application/json"
-        url, simulated = self._url(call, known), self.place.base is not None
+        url, simulated = self._url(call, known, page), self.place.base is not None
         deadline_s = TOKEN_DEADLINE_S if token_call else READ_DEADLINE_S
         return await exchange(
             self._http, call.method, url, headers=headers, content=content, loopback=simulated, deadline_s=deadline_s
@@ -593,17 +605,19 @@ class PlatformClient:
         pair = f"{quote_plus(self.app.client_id)}:{quote_plus(_plain(self.app.client_secret))}"
         return {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
-    def _url(self, call: DescribedCall, known: Values) -> str:
+    def _url(self, call: DescribedCall, known: Values, page: Mapping[str, str]) -> str:
         path = PLACE.sub(lambda found: _segment(_plain(known[found[1]])), call.url)
-        query = {name: _filled(text, known) for name, text in call.query.items()}
+        query = {**{name: _filled(text, known) for name, text in call.query.items()}, **page}
         url = self.place.at(path) + (f"?{urlencode(query, quote_via=quote)}" if query else "")
         secrets = [_plain(value) for value in known.values() if isinstance(value, Secret)]
         if not call.secret_in_query and any(one in url or quote(one, safe="") in url for one in secrets):
             raise Rejected("secret_in_url", call=call.name)
         return url
 
-    async def _read(self, call: DescribedCall, values: Values) -> dict[str, Any] | Fault:
-        got = await self._call(call, values)
+    async def _read(
+        self, call: DescribedCall, values: Values, page: Mapping[str, str] = _FIRST
+    ) -> dict[str, Any] | Fault:
+        got = await self._call(call, values, page)
         fault, document = fault_of(self.oauth.errors, call, got, now=time.time())
         return fault or document
 

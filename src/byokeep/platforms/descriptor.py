@@ -170,12 +170,17 @@ class ReplyFields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Where an account is in the identity reply: ``at`` the object or the list of them, then paths in each."""
+    """Where an account is in the identity reply: ``at`` the object or the list of them, then paths in each.
+
+    A list goes on if something is at ``next``; what is at ``cursor`` is then put into the query under its last name.
+    """
 
     call: DescribedCall
     at: str
     listed: bool = False
     several_allowed: bool = False
+    next: str = ""
+    cursor: str = ""
     id: str
     username: str
     display_name: str

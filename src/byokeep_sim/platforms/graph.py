@@ -81,8 +81,9 @@ def _fields(turn: Turn, everything: dict[str, Any], *default: str) -> dict[str, 
     return {name: everything[name] for name in dict.fromkeys([*names, "id"]) if name in everything}
 
 
-def _listed(data: Iterable[dict[str, Any]]) -> SimReply:
-    return ok({"data": list(data), "paging": {"cursors": {"before": "b", "after": "a"}}})
+def _listed(data: Iterable[dict[str, Any]], after: str = "a", following: str = "") -> SimReply:
+    paging: dict[str, Any] = {"cursors": {"before": "b", "after": after}}
+    return ok({"data": list(data), "paging": paging | ({"next": following} if following else {})})
 
 
 def _posts(turn: Turn, account: SimAccount, text: str, *default: str) -> SimReply:
@@ -228,8 +229,11 @@ def _page_token(turn: Turn, token: SimToken, page: SimAccount) -> str:
 def _accounts(turn: Turn) -> SimReply:
     token = _signed_in(turn, "pages_show_list", kinds=_USER)
     pages = [turn.stranger] if turn.stranger else _pages(turn, token)
-    shown = [{**turn.body("page", page), "access_token": _page_token(turn, token, page)} for page in pages]
-    return _listed(_fields(turn, one, "access_token", "category", "name", "id") for one in shown)
+    begin = int(turn.ask.query.get("after") or 0)
+    end = begin + turn.ask.count("limit", 25, turn.world.number("most_listed"))
+    shown = [{**turn.body("page", page), "access_token": _page_token(turn, token, page)} for page in pages[begin:end]]
+    rows = (_fields(turn, one, "access_token", "category", "name", "id") for one in shown)
+    return _listed(rows, str(end), "https://graph.facebook.com/next" if end < len(pages) else "")
 
 
 @META.answers("person")
