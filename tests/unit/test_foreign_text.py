@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
+from starlette.responses import Response
 
 from byokeep.client.http import _decode
 from byokeep.core.canonical import check_texts, read_json, strict_object
 from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.secret import Secret
 from byokeep.http.request import parse_object
+from byokeep.web.forward import Forwarder
 
 BAD = [r"\ud83d", r"\ude00", r"a\ud83db", r"\ude00\ud83d", r"\u0000", r"a\u0000"]
 GOOD = [r"\ud83d\ude00", "\U0001f600", r"\\ud83d", r"\\u0000", r"\u00e4", ""]
@@ -68,3 +74,23 @@ def test_fractions_and_long_numbers_are_refused_where_whole_ones_are_asked_for(t
     read_json(text)
     with pytest.raises(ValueError, match="refused"):
         read_json(text, whole_numbers=True)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429, 502])
+@pytest.mark.parametrize("body", ["", "<html>", '{"code": "forbidden", "message": "x"}', '{"type": "about:blank"}'])
+def test_a_refusal_in_another_form_is_not_the_brokers(status: int, body: str) -> None:
+    """What a proxy on the way to the broker refuses is an outage, which is tried again."""
+    with pytest.raises(Unavailable, match="broker_garbage"):
+        _decode(status, body.encode())
+
+
+@pytest.mark.parametrize(("status", "kind"), [(502, "text/html"), (404, "text/plain"), (503, "application/json")])
+async def test_a_kill_that_a_proxy_answers_goes_to_the_broker(status: int, kind: str) -> None:
+    """A kill process that is gone behind a load balancer has not answered; a refusal of its own has."""
+    ours = Response(b"{}", headers={"content-type": "application/json"})
+    kill, door = AsyncMock(return_value=Response(b"", status, media_type=kind)), AsyncMock(return_value=ours)
+    both = Forwarder(cast("Any", SimpleNamespace(pass_on=door)), cast("Any", SimpleNamespace(pass_on=kill)))
+    assert await both.send("POST", "/v1/switches/close", {}, Secret(b"{}")) is ours
+    kill.return_value = refused = Response(b"{}", 403, media_type="application/problem+json")
+    assert await both.send("POST", "/v1/switches/close", {}, Secret(b"{}")) is refused
+    door.assert_awaited_once()

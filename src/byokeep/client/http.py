@@ -343,16 +343,14 @@ def _decode(status: int, raw: bytes) -> dict[str, Any]:
         document = None
     if 200 <= status < 300 and isinstance(document, dict):
         return document
-    if not isinstance(document, dict):
-        document = {}
-        if status not in _BY_STATUS:
-            raise Unavailable("broker_garbage")
-    raise error_from(status, document)
+    raise error_from(status, document if isinstance(document, dict) else {})
 
 
 def error_from(status: int, document: Mapping[str, Any]) -> ByokeepError:
-    """Rebuild the error that a broker named; one that is not like ours becomes Unavailable or its status's class."""
-    name = str(document.get("type", "")).removeprefix("urn:byokeep:problem:")
+    """Rebuild the error that a broker named; one that is not in its form is somebody's on the way there."""
+    urn, _, name = str(document.get("type", "")).rpartition(":")
+    if urn != "urn:byokeep:problem":
+        return Unavailable("broker_garbage")
     kind = KINDS.get(name) or _BY_STATUS.get(status, Unavailable)
     fields = {field: document[field] for field in _FIELDS if isinstance(document.get(field), str | int)}
     step = document.get("next_step")

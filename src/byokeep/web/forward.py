@@ -8,8 +8,8 @@ Rules
   :class:`Secret`, because it may be a password.
 - Status and body come back as they are, bounded in size and time; what grows with the log comes piece by piece. No
   broker means 503.
-- What stops things goes to the kill process, and to the broker only if that one does not answer: engaging a switch
-  twice does no harm.
+- What stops things goes to the kill process, and to the broker only if that one does not answer itself: engaging a
+  switch twice does no harm.
 
 It may not hold a token of its own.
 """
@@ -29,7 +29,7 @@ from fastapi.responses import Response, StreamingResponse
 from byokeep.core.errors import Rejected, Unavailable, refusing
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import LateRoute, operation_id
-from byokeep.http.request import MAX_BODY, bearer, canonical_id, no_query, read_bytes
+from byokeep.http.request import MAX_BODY, MEDIA_TYPE, bearer, canonical_id, no_query, read_bytes
 from byokeep.tenancy.schemas import login_from
 from byokeep.wire.transport import PIECE, TooLarge, Transport
 
@@ -89,6 +89,7 @@ _SLOW_S: Final = {  # what waits for the store or its turn at a password, or rea
     **dict.fromkeys((f"/v1/breakglass/{{grant_id}}/{act}" for act in ("revoke", "misused", "review")), 50.0),
 }  # fmt: skip
 KILLS: Final = frozenset({"/v1/switches", "/v1/switches/close", "/v1/switches/preview"})
+_OURS: Final = "application/json"
 _PASSED_ON: Final = ("content-type",)
 _PASSED_BACK: Final = ("content-type", "retry-after", "www-authenticate")
 _FEWER: Final = "Ask for fewer results. These write what is longer: `byokeep audit proof`, `byokeep audit export`."
@@ -177,7 +178,9 @@ class Forwarder:
         if self._kill is not None and path in KILLS:
             first_s = _KILL_S if path == "/v1/switches/close" else _KILL_READ_S
             with suppress(Unavailable):
-                return await self._kill.pass_on(method, at, headers, body, within_s=first_s)
+                found = await self._kill.pass_on(method, at, headers, body, within_s=first_s)
+                if found.headers.get("content-type") == (_OURS if found.status_code < 400 else MEDIA_TYPE):
+                    return found  # and nobody on the way there
         return await self._door.pass_on(method, at, headers, body, within_s=_SLOW_S.get(path, _ANSWER_S))
 
     async def stream(self, method: str, path: str, headers: dict[str, str], body: Secret, **given: UUID) -> Response:
