@@ -341,6 +341,21 @@ async def test_an_s3_server_that_does_not_answer_is_unavailable(tmp_path: Path) 
             await call()
 
 
+async def test_a_404_of_somebody_on_the_way_is_no_missing_artifact(tmp_path: Path) -> None:
+    """A balancer that knows no way to the bucket says nothing of what is in it; a missing one quarantines a profile."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 X\r\nContent-Length: 21\r\nConnection: close\r\n\r\ndefault backend - 404")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        store = S3Artifacts("b", endpoint=endpoint, credentials_file=credentials_file(tmp_path))
+        with pytest.raises(Unavailable, match="artifact_store_unavailable"):
+            await asyncio.to_thread(store.ask, "get_object", Key="x")
+
+
 async def test_a_locked_bucket_keeps_what_it_was_given(
     endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -334,7 +334,8 @@ def _ours(error: ClientError) -> ByokeepError:
         again = error.response.get("ResponseMetadata", {}).get("RetryAttempts")
         retried = {"retries": int(again)} if again else {}
         return Conflict("artifact_exists", next_step="Nothing was changed. Seal under a new key.", **retried)
-    if code in ("NoSuchKey", "404"):
+    # Only the answer to HEAD has no body that says so: another bare 404 may be somebody's on the way there.
+    if code == "NoSuchKey" or (code == "404" and error.operation_name == "HeadObject"):
         return NotFound("blob_missing")
     if code in ("AccessDenied", "403"):
         return Denied("artifact_store_refused", next_step="This process' identity may not do this at the bucket.")
