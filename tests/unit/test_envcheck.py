@@ -442,6 +442,7 @@ FAULTS = [
     ("decrypt=false", 500, {}, "server_error"), ("decrypt=false", 200, {"envs": "x"}, "not_understood"),
     ("decrypt=false", 0, None, "not_understood"), ("until=2", 502, {}, "server_error"),
     ("until=2", 200, {"envs": [], "pagination": {"next": 2}}, "list_has_no_end"),
+    ("until=2", 200, {"envs": [], "pagination": "x"}, "list_has_no_end"),
     ("until=2", 200, {"envs": [{"key": "A"}]}, "row_not_understood"),
     ("/v2/teams/team_1", 403, {}, "not_permitted"), ("/v2/teams/team_1", 200, {"id": "team_1"}, "policy_not_told"),
 ]  # fmt: skip

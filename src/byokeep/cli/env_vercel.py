@@ -69,7 +69,10 @@ async def _listed(
         if reply is None:
             return
         _rows(reply.get(holds), source, page, into)
-        before, until = until, str((reply.get("pagination") or {}).get("next") or "")
+        paging = reply.get("pagination") or {}
+        if not isinstance(paging, dict):
+            break
+        before, until = until, str(paging.get("next") or "")
         if not until:
             return
         if until == before:
