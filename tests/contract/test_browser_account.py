@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
 from typing import Any
+from unittest.mock import AsyncMock
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -22,10 +23,10 @@ from playwright.async_api import Page, expect
 
 from byokeep.adapters.files.profile_notes import ProofFiles
 from byokeep.browser.handoff import TAKEN, handed_over, host_of
-from byokeep.browser.identify import IdentityOutcome, PageIdentity, identify, photographed
+from byokeep.browser.identify import IdentityOutcome, PageIdentity, identify, look, photographed
 from byokeep.browser.launch import Running
 from byokeep.browser.session import logged_out, restored, taken
-from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.identity import IdentityVerdict, Why
 from byokeep.core.manifest import BROWSER_APP
 from byokeep.core.vault_incident import SessionEnd
@@ -119,6 +120,19 @@ async def test_each_platforms_account_is_read(browser: Running, site: Site, plat
     other = seen.compared(expected(platform, id="9" * 10))
     assert (other.verdict, other.why) == (IdentityVerdict.MISMATCH, Why.OTHER_ID)
     assert await site.effects() == before
+
+
+async def test_a_page_whose_script_never_ends_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser asks such a page without end; it is as one that is not there, and there is no picture of it."""
+    monkeypatch.setattr("byokeep.browser.identify.READ_S", 0.01)
+    monkeypatch.setattr("byokeep.browser.identify.PROVE_S", 0.01)
+    busy, place = AsyncMock(), site.place("linkedin")
+    busy.on = busy.remove_listener = lambda *_: None
+    busy.evaluate = lambda *_: asyncio.Event().wait()
+    assert (await look(busy, site_of("linkedin"), place)).outcome is IdentityOutcome.UNREACHABLE
+    monkeypatch.setattr("byokeep.browser.identify.READ_S", 9.0)
+    with pytest.raises(Unavailable, match="proof_failed"):
+        await photographed(busy, site_of("linkedin"), place, expected("linkedin"))
 
 
 @pytest.mark.parametrize("lie", sorted(CAUGHT))

@@ -88,6 +88,7 @@ async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncI
 
 LOAD_S: Final = 30.0
 READ_S: Final = 10.0
+PROVE_S: Final = 60.0
 QUIET_S: Final = 0.6
 _POLL_S: Final = 0.1
 _ID: Final = re.compile(r"[!-~]{1,256}\Z")
@@ -157,7 +158,10 @@ async def _settled(page: Page, website: Website, place: SitePlace) -> PageIdenti
 async def look(page: Page, website: Website, place: SitePlace) -> PageIdentity:
     """Say whose the page is that a tab shows now. What decides by it has loaded that page from the network."""
     try:
-        said = await page.evaluate(_READ, _spec(website))
+        async with asyncio.timeout(READ_S):
+            said = await page.evaluate(_READ, _spec(website))
+    except TimeoutError:  # a script of the page never ends
+        return PageIdentity(outcome=IdentityOutcome.UNREACHABLE, why="no_page")
     except Error:  # it is navigating at this moment
         return _ambiguous("nothing_there")
     by_address = _by_address(str(said["address"]), website, place)
@@ -277,8 +281,8 @@ async def photographed(page: Page, website: Website, place: SitePlace, expected:
             ``region_not_found``: not exactly one visible element; ``proof_would_show``: something would be readable.
         Unavailable: ``proof_failed``: the page could not be read, kept changing, or the picture is too large.
     """
-    with refusing("proof_failed", Unavailable, on=(Error, RedactionFailed)):
-        async with from_network(page, website, place) as answers:
+    with refusing("proof_failed", Unavailable, on=(Error, RedactionFailed, TimeoutError)):
+        async with asyncio.timeout(PROVE_S), from_network(page, website, place) as answers:
             await _known(page, website, place, expected)
             _allowed(page, website, place)
             covers = ", ".join((*website.proof.masks, _FIELDS))
