@@ -241,7 +241,7 @@ def token_reply(fields: ReplyFields, document: dict[str, Any], *, first: bool) -
     holder = next((one for path in fields.inside if "access_token" in (one := _table(at(document, path)))), None)
     if holder is None or (first and any(holder.get(name) in (None, "", []) for name in fields.needed)):
         return None
-    kind = holder.get("token_type", "bearer")
+    kind = holder.get("token_type") or "bearer"  # null says nothing
     if not isinstance(kind, str) or kind.lower() != "bearer":
         return None
     try:
