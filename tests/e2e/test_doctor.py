@@ -68,6 +68,7 @@ class Site:
 @asynccontextmanager
 async def production() -> AsyncIterator[Site]:
     place = Path(tempfile.mkdtemp(prefix="byk-", dir="/tmp"))
+    elsewhere = Path(tempfile.mkdtemp(prefix="byk-", dir="/dev/shm"))  # another disk than the home's
     place.chmod(0o711)
     python, packages = environment_of_wheels(place)
     who, identity = pwd.getpwnam(NOBODY), pyrage.x25519.Identity.generate()
@@ -75,10 +76,9 @@ async def production() -> AsyncIterator[Site]:
     (home / "notify").mkdir(mode=0o700, parents=True)
     (home / "notify" / "oncall.url").write_text("json://127.0.0.1:9/hook")
     key.write_text(f"{identity}\n")
-    backups = f'backup_recipients = "{identity.to_public()}"\nbackup_target = "{place / "elsewhere"}"\n'
+    backups = f'backup_recipients = "{identity.to_public()}"\nbackup_target = "{elsewhere}"\n'
     (home / "config.toml").write_text('environment = "production"\n' + backups)
-    (place / "elsewhere").mkdir()
-    for path in (place / "elsewhere", home, *home.rglob("*")):
+    for path in (elsewhere, home, *home.rglob("*")):
         path.chmod(0o700 if path.is_dir() else 0o600)
         if os.geteuid() == 0:
             os.chown(path, who.pw_uid, who.pw_gid)
@@ -87,7 +87,8 @@ async def production() -> AsyncIterator[Site]:
         async with up(shell, HOME=str(home), PYTHONPATH="") as running:
             yield Site(shell, running, packages, key)
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        for one in (place, elsewhere):
+            shutil.rmtree(one, ignore_errors=True)
 
 
 @contextmanager
