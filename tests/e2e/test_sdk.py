@@ -216,7 +216,7 @@ async def test_no_secret_no_effect(
                 if fault == "down":
                     address_path = home / "s.sock"
                     address_path.rename(home / "gone.sock")
-                async with stand.keep(timeout_s=0.3, attempts=2) as keep, keep.job(client=client, **USE) as job:
+                async with stand.keep(timeout_s=1.5, attempts=2) as keep, keep.job(client=client, **USE) as job:
                     with pytest.raises(ByokeepError) as caught:
                         await job.secret("openai")
                     assert "made-up-value" not in str(caught.value)
@@ -337,7 +337,7 @@ async def test_a_store_that_fails_during_a_batch_stops_it(postgres_server: Any, 
         ):
             client = await ready(stand)
             done: list[str] = []
-            async with stand.keep(timeout_s=0.3, attempts=2) as keep, keep.job(client=client, **USE) as job:
+            async with stand.keep(timeout_s=1.5, attempts=2) as keep, keep.job(client=client, **USE) as job:
 
                 async def act(number: int) -> None:
                     done.append(f"post-{number}")
@@ -477,7 +477,10 @@ async def test_a_broker_that_talks_nonsense_is_not_believed(tmp_path: Path) -> N
         web.Response(body=b"\x00<html>", status=200), web.Response(text="[]", status=200),
         web.Response(text='{"a":', status=201), web.Response(body=b"{" + b" " * 300_000 + b"}", status=200),
         web.Response(text="secret-text", status=500), web.Response(status=302, headers={"Location": "http://x"}),
-        web.Response(text='{"code": "NO WAY", "next_step": "secret-text \\u0000"}', status=403),
+        web.Response(
+            text='{"code": "NO WAY", "type": "urn:byokeep:problem:denied", "next_step": "secret-text \\u0000"}',
+            status=403,
+        ),
         web.Response(text='{"code": "fine", "type": "urn:byokeep:problem:conflict", "permit": "a\\nb"}', status=409),
     ]  # fmt: skip
 
