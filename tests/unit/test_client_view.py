@@ -44,13 +44,15 @@ class Server:
         self.shown: list[str] = []
         self.lines: asyncio.Queue[bytes] = asyncio.Queue()
         self.ended: set[str] = set()
+        self.form = "application/problem+json"
 
     @asynccontextmanager
     async def request(self, _method: str, _url: str, *, headers: dict[str, str], within: Any) -> AsyncIterator[Any]:
         """One stream."""
         token = headers["Authorization"].removeprefix("Bearer ")
         self.shown.append(token)
-        yield SimpleNamespace(status=401 if token in self.ended else 200, content=self._content(token))
+        status = 401 if token in self.ended else 200
+        yield SimpleNamespace(status=status, content_type=self.form, content=self._content(token))
 
     async def _content(self, token: str) -> AsyncIterator[bytes]:
         while token not in self.ended:
@@ -111,6 +113,20 @@ async def test_an_ended_token_is_shown_once() -> None:
     server.lines.put_nowait(engaged(f"client:{old.client_id}"))
     await settle()
     assert old.stopped
+    await seen.close()
+
+
+async def test_a_proxys_401_ends_no_token() -> None:
+    """Only a kill process's or broker's own refusal does; the stream of a token that lives is opened again."""
+    seen, server = following()
+    server.ended.add("live")
+    server.form = "text/html"
+    seen.hold(lease := Lease(), Secret("live"))  # type: ignore[arg-type]
+    await settle()
+    server.ended.clear()
+    server.lines.put_nowait(engaged("global"))
+    await settle()
+    assert lease.stopped
     await seen.close()
 
 

@@ -44,6 +44,7 @@ FRESH_S: Final = 5.0  # seconds without a beat after which nothing is known; the
 _PAUSES_S: Final = (0.5, 30.0)  # seconds before a stream is reopened: the first, and the longest
 _LINE: Final = b"data: "
 _ENDED: Final = Unauthenticated.http_status
+_PROBLEM: Final = "application/problem+json"
 
 
 class SwitchView:
@@ -117,7 +118,7 @@ class SwitchView:
             async with self._transport.request(
                 "GET", self._base + "/v1/switches/stream", headers=headers, within=within
             ) as reply:
-                if reply.status == _ENDED:
+                if reply.status == _ENDED and reply.content_type == _PROBLEM:  # another form is a proxy's
                     raise Unauthenticated("bad_token")
                 read_at = now()
                 async for line in reply.content:
