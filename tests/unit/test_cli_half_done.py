@@ -142,6 +142,12 @@ def test_a_kill_goes_by_web_whatever_is_wrong_on_the_way(code: str, monkeypatch:
         api.run(api.call_kill("POST", "/v1/switches/close"))
 
 
+@pytest.mark.parametrize(("status", "body"), [(502, b""), (401, b""), (503, b'{"message": "no"}')])
+def test_what_a_proxy_answers_is_no_refusal_of_a_server(status: int, body: bytes) -> None:
+    """So a kill goes on to the next process."""
+    assert api._refusal(status, body, "/v1/switches/close", None).code in api._ON_THE_WAY
+
+
 @pytest.mark.parametrize(("method", "code", "by"), [
     ("POST", "server_did_not_answer", ["own"]), ("POST", "server_unreachable", ["own", "web"]),
     ("GET", "server_did_not_answer", ["own", "web"]), ("POST", "server_garbage", ["own"]),

@@ -226,6 +226,8 @@ def _refusal(status: int, content: bytes, path: str, body: Any) -> ByokeepError:
 
     problem = _document(content)
     error = error_from(status, problem if isinstance(problem, dict) else {})
+    if error.code == "broker_garbage":
+        return Unavailable("server_garbage", next_step="This is not a byokeep server.")
     if error.code == "not_found" and not error.next_step:
         error.next_step = no_such(_asked_for(path, body))
     return error
