@@ -97,6 +97,7 @@ def _read(data: object, version: object = 3) -> bytes:
         (_answer(200, b"<html>" + CANARY.encode()), Unavailable, "store_garbage"),
         *((_answer(status, b"<html>" + CANARY.encode()), Unavailable, "store_garbage") for status in (400, 403, 404)),
         *((_answer(status, b""), Unavailable, "store_garbage") for status in (403, 404)),
+        *((_json(status, {"message": CANARY, "request_id": "r"}), Unavailable, "store_garbage") for status in (403, 404)),
         (_json(404, {"message": CANARY}), Unavailable, "store_garbage"),
         (_answer(200, b"[1]"), Unavailable, "store_garbage"),
         (_answer(200, b"[" * 200_000), Unavailable, "store_garbage"),
@@ -140,6 +141,9 @@ async def test_each_failure_is_a_code_without_the_servers_words(
         _json(200, {}),
         _answer(204, b""),
         *(_answer(404, said) for said in (b"", b"default backend - 404", b'{"message": "no route"}')),
+        _json(404, {"message": "no Route matched", "request_id": "r"}),
+        _json(404, {"metadata": {}}),
+        _json(404, {"request_id": "r", "data": {"metadata": {}}}),
     ],
 )
 async def test_a_reply_that_is_not_the_pinned_value_gives_none(tmp_path: Path, answer: bytes) -> None:
@@ -169,7 +173,7 @@ async def test_the_pinned_value_comes_out_and_the_request_says_whose_lease_it_is
 
 async def test_a_deleted_version_and_a_path_never_written_differ(tmp_path: Path) -> None:
     """A 404 that tells of a version means gone; an empty one means never there."""
-    gone = {"request_id": "r", "data": {"data": None, "metadata": {"version": 3, "destroyed": True}}}
+    gone = {"request_id": "r", "lease_id": "", "data": {"data": None, "metadata": {"version": 3, "destroyed": True}}}
     async with _server(tmp_path, _json(404, gone)) as http:
         with pytest.raises(Unavailable, match="secret_version_gone"):
             await read_secret(http, Secret("t"), PATH, 3, "lease")

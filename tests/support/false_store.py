@@ -46,8 +46,8 @@ class FalseStore:
             case "other_version":
                 good["data"]["metadata"]["version"] = version + 1  # type: ignore[index]
             case "deleted":
-                gone = {"request_id": "r", "data": {"data": None, "metadata": {"version": version, "destroyed": True}}}
-                return web.json_response(gone, status=404)
+                gone = {"data": None, "metadata": {"version": version, "destroyed": True}}
+                return web.json_response({"request_id": "r", "lease_id": "", "data": gone}, status=404)
             case "redirect":
                 return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/"})
         return web.json_response(good)

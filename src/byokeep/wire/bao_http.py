@@ -59,7 +59,7 @@ _OF_KEYS: Final = {
     "token not found": "store_token_unknown",
     "invalid accessor": "store_token_unknown",
 }
-_OWN: Final = frozenset({"errors", "request_id"})  # a refusal of the store's has one of these
+_OWN: Final = frozenset({"errors", "lease_id"})  # a refusal of the store's has one of these
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -174,7 +174,7 @@ class BaoHttp:
             self._written = index, time.monotonic()
         document = _decode(raw)
         if 200 <= status < 300 or status in accept:
-            if document is None:
+            if document is None or (status == 404 and document.keys().isdisjoint(_OWN)):
                 raise Unavailable("store_garbage")
             return _reply(status, document)
         raise _failure(status, document, said.get("Retry-After", "")) from None
@@ -380,8 +380,6 @@ async def read_secret(http: BaoHttp, token: Secret, path: str, version: int, lea
     if reply.status == 404:
         if isinstance(reply.data.get("metadata"), dict):
             raise Unavailable("secret_version_gone")
-        if not reply.request_id and "errors" not in reply.data:
-            raise Unavailable("store_garbage")
         raise NotFound("store_not_found")
     metadata, values = reply.data.get("metadata"), reply.data.get("data")
     if not isinstance(metadata, dict) or not isinstance(values, dict):
