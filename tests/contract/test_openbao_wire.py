@@ -97,7 +97,7 @@ def _read(data: object, version: object = 3) -> bytes:
         (_answer(200, b"<html>" + CANARY.encode()), Unavailable, "store_garbage"),
         *((_answer(status, b"<html>" + CANARY.encode()), Unavailable, "store_garbage") for status in (400, 403, 404)),
         *((_answer(status, b""), Unavailable, "store_garbage") for status in (403, 404)),
-        *((_json(status, {"message": CANARY, "request_id": "r"}), Unavailable, "store_garbage") for status in (403, 404)),
+        *((_json(code, {"message": CANARY, "request_id": "r"}), Unavailable, "store_garbage") for code in (403, 404)),
         (_json(404, {"message": CANARY}), Unavailable, "store_garbage"),
         (_answer(200, b"[1]"), Unavailable, "store_garbage"),
         (_answer(200, b"[" * 200_000), Unavailable, "store_garbage"),

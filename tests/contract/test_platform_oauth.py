@@ -561,6 +561,31 @@ async def test_a_slow_token_endpoint_is_waited_for(bench: Bench) -> None:
     assert isinstance(await asyncio.wait_for(bench.refresh(client, tokens), 60), TokenSet)
 
 
+async def test_a_list_that_moves_names_each_account_once_and_has_an_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Page that is renamed between two pages of a list is one account; a list that is too slow is an outage."""
+    client, tokens = await bench.connect("meta")
+    took_s = 0.0
+
+    async def answer(asked: web.Request) -> web.Response:
+        await asyncio.sleep(took_s)
+        later = "after" in asked.query
+        rows = [{"id": "1", "name": "new" if later else "old"}, *[{"id": "2", "name": "two"}] * later]
+        paging = {"cursors": {"after": "a"}} | ({} if later else {"next": "x"})
+        return web.json_response({"data": rows, "paging": paging})
+
+    async with stub(answer) as base:
+        place = TokenPlace(base=base)
+        away = PlatformClient(client.oauth, client.app, bench.http, place, clock=lambda: bench.now)
+        faces = await away.identify(tokens)
+        assert not isinstance(faces, Fault)
+        assert [(one.account_id, one.display_name) for one in faces] == [("1", "old"), ("2", "two")]
+        took_s = 0.3
+        monkeypatch.setattr("byokeep.platforms.client._LIST_S", 0.5)
+        assert await away.identify(tokens) == Fault(cause=FaultCause.TRANSIENT, answered=False)
+
+
 async def test_no_log_and_no_fault_holds_a_token(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """With every logger at its loudest, URLs with secrets in their query included."""
     caplog.set_level(logging.DEBUG)

@@ -26,7 +26,7 @@ import base64
 import hmac
 import re
 import time
-from asyncio import sleep
+from asyncio import sleep, timeout
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -81,6 +81,7 @@ _LOCK: Final = re.compile(
     rf"|{_WHOSE}{_APART}*(?:[a-z]{{1,24}}{_APART}+){{0,3}}{_LOCKED}|(?<![a-z]){_LOCKED}{_APART}+{_WHOSE}", re.I
 )  # fmt: skip
 READ_DEADLINE_S: Final = 15.0
+_LIST_S: Final = 60.0  # seconds for all pages of a list
 # A token endpoint gets long, because giving up early loses a token that was already rotated.
 TOKEN_DEADLINE_S: Final = 60.0
 _REPLY_TOOK: Final = timedelta(seconds=TOKEN_DEADLINE_S)  # a life counts from its reply, and began before it
@@ -486,6 +487,13 @@ class PlatformClient:
         return found
 
     async def _faces(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
+        try:
+            async with timeout(_LIST_S):
+                return await self._listed(tokens)
+        except TimeoutError:
+            return Fault(cause=FaultCause.TRANSIENT, answered=False)
+
+    async def _listed(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
         identity, found, page = self.oauth.identity, list[Face](), _FIRST
         for _ in range(_MOST_PAGES):
             document = await self._read(identity.call, {"access_token": tokens.access}, page)
@@ -493,7 +501,8 @@ class PlatformClient:
                 return document
             if (read := faces(identity, document)) is None:
                 break
-            found += (one for one in read if one not in found or page is _FIRST)  # a list that moves repeats some
+            known = {one.account_id for one in found}  # a list that moves repeats some, perhaps under a new name
+            found += (one for one in read if one.account_id not in known)
             if not identity.next or at(document, identity.next) in (UNREAD, None):
                 return tuple(found)
             if (cursor := _id(at(document, identity.cursor))) is None:
