@@ -25,10 +25,12 @@ from byokeep.adapters.files.profile_notes import ProofFiles
 from byokeep.browser.handoff import TAKEN, handed_over, host_of
 from byokeep.browser.identify import IdentityOutcome, PageIdentity, identify, look, photographed
 from byokeep.browser.launch import Running
+from byokeep.browser.rooms import ProfileRoom, RoomBrowser, RoomSite
 from byokeep.browser.session import logged_out, restored, taken
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.identity import IdentityVerdict, Why
-from byokeep.core.manifest import BROWSER_APP
+from byokeep.core.manifest import BROWSER_APP, ExpectedAccount, Packing
+from byokeep.core.model import Provider
 from byokeep.core.vault_incident import SessionEnd
 from byokeep.kernel.ports import Window
 from byokeep.platforms.website import SitePlace, websites
@@ -38,6 +40,7 @@ from tests.support.reading import plain, read
 from tests.support.social import fingerprint_of
 from tests.support.website import ACME, Site, expected, fresh, site_of, site_with_acme
 
+LOOPS = "<title>x</title><script>addEventListener('load', () => setTimeout(() => { for (;;) {} }, 100))</script>"
 TOLD: dict[str, Any] = {
     "facts": {"client": "Müller & <b>Sons</b>", "profile": "018f", "account": "x/acme"},
     "then": "byokeep profile confirm 018f x/ACCOUNT",
@@ -133,6 +136,31 @@ async def test_a_page_whose_script_never_ends_is_not_waited_for(site: Site, monk
     monkeypatch.setattr("byokeep.browser.identify.READ_S", 9.0)
     with pytest.raises(Unavailable, match="proof_failed"):
         await photographed(busy, site_of("linkedin"), place, expected("linkedin"))
+
+
+async def test_a_browser_whose_page_loops_for_ever_is_told_and_closed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A real one, which answers nothing for such a tab: look, picture and packing end, and so does the browser."""
+    monkeypatch.setattr("byokeep.browser.identify.LOAD_S", 1.0)
+    monkeypatch.setattr("byokeep.browser.identify.READ_S", 0.5)
+    monkeypatch.setattr("byokeep.browser.session._STEP_S", 0.5)
+    at = (site_of(), site.place())
+    async with asyncio.timeout(60):
+        async with fresh(bare=True) as one:
+            await one.context.route("**/*", lambda route: route.fulfill(body=LOOPS, content_type="text/html"))
+            assert await identify(one.page, *at) == PageIdentity(outcome=IdentityOutcome.UNREACHABLE, why="no_page")
+            assert (await look(one.page, *at)).outcome is IdentityOutcome.UNREACHABLE
+            known = {Provider.SKOOL: RoomSite(website=at[0], place=at[1])}
+            inside = RoomBrowser(one, ProfileRoom(tmp_path, Packing.FULL, known), known, ())
+            asked = ExpectedAccount(
+                platform=Provider.SKOOL, account="acme", account_id=ACME["id"], username=None, display_name=None
+            )
+            for hung in (photographed(one.page, *at, expected()), inside.prove(asked)):
+                with pytest.raises(Unavailable, match="proof_failed"):
+                    await hung
+            with pytest.raises(Unavailable, match="browser_failed"):
+                await taken(one)
 
 
 @pytest.mark.parametrize("lie", sorted(CAUGHT))

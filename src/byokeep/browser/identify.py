@@ -71,19 +71,23 @@ async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncI
 
     Raises:
         playwright.async_api.Error: The tab is gone, or does not obey; then nothing is known about its pages.
+        TimeoutError: A script of its page never ends, so that it hears nothing.
     """
     answers = SeenAnswers(page, website, place)
-    session = await page.context.new_cdp_session(page)
+    async with asyncio.timeout(READ_S):
+        session = await page.context.new_cdp_session(page)
     page.on("response", answers.came)
     try:
-        await session.send("Network.enable")
-        await session.send("Network.setBypassServiceWorker", {"bypass": True})
-        await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        async with asyncio.timeout(READ_S):
+            await session.send("Network.enable")
+            await session.send("Network.setBypassServiceWorker", {"bypass": True})
+            await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
         yield answers
     finally:
         page.remove_listener("response", answers.came)
-        with contextlib.suppress(Error):  # a tab that is gone needs no restoring
-            await session.detach()
+        with contextlib.suppress(Error, TimeoutError):  # a tab that is gone, or hears nothing, needs no restoring
+            async with asyncio.timeout(READ_S):
+                await session.detach()
 
 
 LOAD_S: Final = 30.0
@@ -135,7 +139,7 @@ async def identify(page: Page, website: Website, place: SitePlace) -> PageIdenti
             early = _by_status(reply.status if reply is not None else 0) or _by_address(page.url, website, place)
             seen = early or await _settled(page, website, place)
             return _ambiguous("service_worker") if answers.by_worker else seen
-    except Error:
+    except (Error, TimeoutError):
         return PageIdentity(outcome=IdentityOutcome.UNREACHABLE, why="no_page")
 
 
@@ -302,6 +306,8 @@ async def photographed(page: Page, website: Website, place: SitePlace, expected:
 
 async def _known(page: Page, website: Website, place: SitePlace, expected: Fingerprint) -> None:
     seen = await look(page, website, place)
+    if seen.outcome is IdentityOutcome.UNREACHABLE:  # it hangs: that is nobody else's account
+        raise Unavailable("proof_failed")
     if seen.compared(expected).verdict is not IdentityVerdict.MATCH:
         raise Rejected("account_not_proven", outcome=seen.outcome.value)
 

@@ -317,7 +317,7 @@ class RoomBrowser:
         Raises Rejected, Unavailable.
         """
         site, page = self._site(expected.platform), self.running.page
-        with refusing("proof_failed", Unavailable, on=Error):
+        with refusing("proof_failed", Unavailable, on=(Error, TimeoutError)):
             async with from_network(page, site.website, site.place):
                 await identify(page, site.website, site.place)
                 return await photographed(page, site.website, site.place, told(site.website, expected))

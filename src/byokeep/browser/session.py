@@ -302,11 +302,12 @@ async def restored(running: Running, state: PortableState) -> None:
 
 
 async def emptied(page: Page, origins: Iterable[str]) -> None:
-    """Leave nothing stored for these origins. Raises playwright.async_api.Error."""
-    session: Any = await page.context.new_cdp_session(page)
-    for origin in sorted(origins):
-        await session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
-    await session.detach()
+    """Leave nothing stored for these origins. Raises playwright.async_api.Error, TimeoutError."""
+    async with asyncio.timeout(_STEP_S):  # a page whose script never ends hears nothing
+        session: Any = await page.context.new_cdp_session(page)
+        for origin in sorted(origins):
+            await session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+        await session.detach()
 
 
 def _origins(said: Any, tabs: dict[str, list[dict[str, str]]]) -> list[dict[str, Any]]:
@@ -328,9 +329,10 @@ async def _empty_pages(page: Page) -> AsyncIterator[Any]:
         await page.goto(origin + "/", wait_until="load")
 
     # A service worker would answer instead of us, with a page of the site and its scripts.
-    session = await page.context.new_cdp_session(page)
-    await session.send("Network.enable")
-    await session.send("Network.setBypassServiceWorker", {"bypass": True})
+    async with asyncio.timeout(_STEP_S):
+        session = await page.context.new_cdp_session(page)
+        await session.send("Network.enable")
+        await session.send("Network.setBypassServiceWorker", {"bypass": True})
     await page.route("**/*", empty)
     try:
         yield visit
@@ -413,7 +415,7 @@ async def _left(page: Page, website: Website, place: SitePlace) -> bool:
                 if asyncio.get_running_loop().time() > until:
                     break
                 await asyncio.sleep(0.1)
-    except Error:
+    except (Error, TimeoutError):
         return False
     return True
 
