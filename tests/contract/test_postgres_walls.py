@@ -355,11 +355,11 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     definers = "SELECT proname FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND prosecdef"
     forgets = {"calls_forget", "notifications_forget", "reminders_over"}
     triggers = {f"{kind}_recorded" for kind in ("key", "account", "job", "client", "switch", "alert")}
-    people = {"able_admins", "approval_asked", "machine_own", "password_put", "session_seen", "subject_lock",
+    people = {"able_admins", "machine_own", "password_put", "session_seen", "subject_lock",
               "subject_put", "passkey_end", "passkey_put", "passkey_recorded", "passkey_used", "sso_link_end",
               "sso_link_put", "sso_recorded", "subject_recorded", "token_end", "token_issue",
               "token_recorded"}  # fmt: skip
-    looks = {"alert_on_record", "approval_given", "revocation_left", "audit_hold"}
+    looks = {"alert_on_record", "approval_asked", "approval_given", "revocation_left", "audit_hold"}
     known = {"audit_append", "end_blockers", "rotation_due_now", "withdraw_again", *forgets} | looks | triggers | people
     assert set(shared_postgres.sql(definers).split()) == known
     # What web and worker may call with the owner's rights looks something up, appends a record, holds a chain, lets go

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.kernel import approvals, procedures
 from byokeep.kernel.app import App
+from byokeep.kernel.command import record
 from byokeep.kernel.ports import Tx
 from tests.flows import test_incident
 from tests.support.broker import Person, Stand
@@ -185,5 +187,40 @@ async def test_two_who_ask_for_the_same_at_once_have_one_request(stand: Stand) -
         assert not (await later(f"{scope}/other")).repeated
         done, _ = await asyncio.wait({second}, timeout=0.3)
         assert not done
+        by = Actor(id=first, roles=frozenset({Role.ADMIN}), clients=None, request_id=uuid4())
+        await record(tx, by, EventName.SWITCH_OPEN_REQUESTED, scope=scope, epoch=0, reason="exercise")
     again = await second
     assert (again.id, again.repeated, made.repeated) == (made.id, True, False)
+
+
+async def test_asking_again_leads_past_a_request_that_nobody_can_approve_any_more(stand: Stand) -> None:
+    """As after a backfill, or a dump of the database loaded table by table: its row is not as it was put on record."""
+    scope = {"client_id": str(await stand.client()), "reason": "incident"}
+    assert (await stand.call("POST", "/v1/switches/close", "operator", scope))[0] == 200
+    dead = await asks(stand, "/v1/switches/open-requests", "operator", scope)
+    stand.db.sql(f"UPDATE byokeep.approval SET reason = reason WHERE id = '{dead['id']}'")
+    route = "/v1/switches/open-requests/{}/approve"
+    status, refused = await stand.call("POST", route.format(dead["id"]), "approver")
+    assert (status, refused["code"], "Ask again" in refused["next_step"]) == (403, "approval_unrecorded", True)
+    again = await asks(stand, "/v1/switches/open-requests", "operator", scope)
+    assert again["id"] != dead["id"]
+    assert (await stand.call("POST", "/v1/switches/open-requests", "operator", scope))[1]["id"] == again["id"]
+    assert (await stand.call("POST", route.format(again["id"]), "approver"))[0] == 200
+
+
+async def test_what_was_approved_twice_is_used_once(stand: Stand) -> None:
+    """As when an approver was held, another one approved, and the first may approve again; held, it counted no more."""
+    machine = stand.subject("runner", "bot")
+    path, body, ids = f"/v1/machines/{machine.id}/tokens", {"days": 1}, list[str]()
+    for name in ("second", "third"):
+        approver = stand.subject("admin", name)
+        ids.append((await asks(stand, path, "admin", body))["id"])
+        assert (await stand.call("POST", f"/v1/approvals/{ids[-1]}/approve", approver))[0] == 200
+        if name == "second":
+            held = "UPDATE byokeep.subject SET held_until = {} WHERE id = '" + str(approver.id) + "'"
+            stand.db.sql(held.format("now() + interval '1 hour'"))
+    stand.db.sql(held.format("NULL"))
+    assert ids[0] != ids[1]
+    assert (await stand.call("POST", path, "admin", body))[0] == 201
+    assert stand.db.sql("SELECT count(*) FROM byokeep.approval WHERE used_at IS NULL") == "0"
+    assert "waiting" in (await stand.call("POST", path, "admin", body))[1]

@@ -78,7 +78,7 @@ async def ask(
     tx: Tx, app: App, by: UUID, *, action: str, scope: str, epoch: int, reason: str, asked: str | None = None,
     life_s: int = LIFE_S,
 ) -> Approval:  # fmt: skip
-    """Ask for something, or return the request for the same that waits already.
+    """Ask for something, or return the request for the same that waits already and can be approved.
 
     Args:
         by: Who asks.
@@ -88,7 +88,7 @@ async def ask(
     """
     await tx.all(None, "approval_lock", action=action, scope=scope)  # of two at once the second sees the first one's
     for one in await waiting(tx, action, scope=scope):
-        if one.epoch == epoch:
+        if one.epoch == epoch and await tx.one(bool, "approval_asked", id=one.id):
             return replace(one, repeated=True)
     return await tx.one(
         Approval, "approval_ask", id=app.ids.uuid(), action=action, scope=scope, epoch=epoch, reason=reason,
@@ -133,7 +133,8 @@ async def give(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: i
 
 async def collect(tx: Tx, actor: Actor, *, action: str, scope: str, epoch: int) -> UUID | None:
     """Use up the approval of what the actor asked for; None if there is none."""
-    return await tx.maybe(UUID, "approval_collect", action=action, scope=scope, epoch=epoch, requested_by=actor.id)
+    asked = {"action": action, "scope": scope, "epoch": epoch, "requested_by": actor.id}
+    return next(iter(await tx.all(UUID, "approval_collect", **asked)), None)  # two may have been given for one wish
 
 
 async def takes_two(tx: Tx) -> bool:
@@ -161,7 +162,8 @@ async def _check(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch:
     if (approval.scope, approval.epoch) != (scope, epoch):
         raise Denied("approval_changed", next_step="It has changed since it was asked for. Look, then ask again.")
     if not await tx.one(bool, "approval_asked", id=approval.id):
-        step = "No record says that this was asked for. Find out who can write to the database: runbook section 8.2."
+        step = "No record says that this was asked for. Ask again, and find out who can write to the database: runbook"
+        step += " section 8.2."
         raise Denied("approval_unrecorded", next_step=step)
 
 

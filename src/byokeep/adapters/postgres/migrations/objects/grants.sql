@@ -14,12 +14,12 @@ GRANT EXECUTE ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, tex
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 GRANT EXECUTE ON FUNCTION byokeep.scope_lock_key(text), byokeep.profile_usable(uuid, uuid), byokeep.is_owner(),
     byokeep.refuse_unrecorded(text), byokeep.alert_on_record(uuid, timestamptz), byokeep.tells_of_rotation(text),
-    byokeep.revocation_left(uuid), byokeep.audit_hold(uuid), byokeep.role_of(name)
+    byokeep.revocation_left(uuid), byokeep.audit_hold(uuid), byokeep.role_of(name), byokeep.approval_asked(uuid)
     TO byokeep_web, byokeep_broker, byokeep_worker;
 GRANT EXECUTE ON FUNCTION byokeep.approval_given(uuid)
     TO byokeep_web, byokeep_broker, byokeep_killswitch, byokeep_worker, byokeep_auditor;
 -- broker: holds rows against their records.
-GRANT EXECUTE ON FUNCTION byokeep.approval_asked(uuid), byokeep.digest_of(jsonb), byokeep.key_row(byokeep.credential_ref),
+GRANT EXECUTE ON FUNCTION byokeep.digest_of(jsonb), byokeep.key_row(byokeep.credential_ref),
     byokeep.account_row(byokeep.platform_account, byokeep.account_grant), byokeep.job_row(byokeep.job),
     byokeep.client_row(byokeep.client), byokeep.row_said(uuid, uuid, text), byokeep.key_said(byokeep.credential_ref)
     TO byokeep_broker;

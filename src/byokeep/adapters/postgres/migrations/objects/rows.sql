@@ -193,7 +193,8 @@ AS $$
     SELECT EXISTS (
         SELECT FROM byokeep.approval a
           JOIN byokeep.audit_record r ON r.at BETWEEN a.approved_at AND a.approved_at + interval '1 minute'
-          JOIN byokeep.subject s ON s.id = a.approved_by AND s.state = 'active' AND CASE
+          JOIN byokeep.subject s ON s.id = a.approved_by AND s.state = 'active'
+           AND (s.held_until IS NULL OR s.held_until <= clock_timestamp()) AND CASE
                WHEN a.action IN ('give_rights', 'issue_token', 'transfer_account') THEN 'admin' ELSE 'approver' END = ANY (s.roles)
          WHERE a.id = p_id AND r.actor_id = a.approved_by AND r.xmin = a.xmin AND r.writer = 'byokeep_broker'
            AND r.outcome IN ('intended', 'ok'))
