@@ -242,7 +242,8 @@ async def test_a_refusal_stops_the_run_and_what_is_unavailable_does_not(desk: De
     """A worker's step that is refused stands there with its code until a person resumes; one that waits is repeated."""
     trail: list[str] = []
     refused = Rejected("bad_thing", next_step="Mend it.")
-    known(desk, made("stops", Step(name="one", act=acting(trail, "one", Unavailable("away"), None, refused))))
+    stops = made("stops", Step(name="one", act=acting(trail, "one", Unavailable("away"), None, refused)))
+    known(desk, stops)
     run = await started(desk, "stops", await desk.stand.client())
     await desk.work()
     assert trail == ["one"]
@@ -252,6 +253,9 @@ async def test_a_refusal_stops_the_run_and_what_is_unavailable_does_not(desk: De
     status, reply = await desk.call("GET", f"/v1/procedures/{run['id']}", "operator")
     assert (status, reply["state"], reply["reason"]) == (200, "failed", "bad_thing")
     assert "resume" in reply["next_step"]
+    known(desk, replace(stops, abortable=False))  # that it can be ended is said only where it can
+    whole = (await desk.call("GET", f"/v1/procedures/{run['id']}", "operator"))[1]["next_step"]
+    assert reply["next_step"] == f"{whole} To end it instead: `byokeep procedure abort {run['id']}`."
     assert (await desk.call("POST", f"/v1/procedures/{run['id']}/resume", "operator"))[0] == 200
     await desk.work()
     assert await shown(desk, run) == ("complete", "", [])

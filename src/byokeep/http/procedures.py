@@ -120,7 +120,8 @@ def run_out(status: RunStatus) -> dict[str, Any]:
     next_step = _NEXT.get(status.waits_for, "").format(id=run.id)
     if run.state == "failed" and run.closed_at is None:
         next_step = f"It stopped: {run.reason}. Fix that, then `byokeep procedure resume {run.id}`."
-        next_step += f" To end it instead: `byokeep procedure abort {run.id}`."
+        if status.may_end:
+            next_step += f" To end it instead: `byokeep procedure abort {run.id}`."
         if run.reason == "revoke_by_hand" and run.procedure == "mass_revoke":
             next_step = f"End what is left at its provider, then: `byokeep incident revoke settle {run.id} ITEM`. "
             next_step += f"What failed is tried again by `byokeep procedure resume {run.id}`."

@@ -69,7 +69,8 @@ class RunStatus:
     """A run with its proved steps in order, those that are missing, and what the next one waits for.
 
     ``waits_for`` is ``person``, ``approval``, ``time``, ``worker``, or ``""`` when the run is over or stopped. ``led``:
-    its steps are done by the kernel, not by flows of its domain; ``look``: the command that shows it.
+    its steps are done by the kernel, not by flows of its domain; ``look``: the command that shows it; ``may_end``:
+    :meth:`byokeep.core.procedure.Procedure.may_end`.
     """
 
     run: Run
@@ -78,6 +79,7 @@ class RunStatus:
     waits_for: str
     led: bool
     look: str
+    may_end: bool
 
 
 async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None, object_id: UUID) -> RunStatus:
@@ -450,6 +452,7 @@ async def status_of(tx: Tx, app: App, procedure: Procedure, run: Run) -> RunStat
     return RunStatus(
         run=run, steps=proved, missing=missing,
         waits_for=await _waits_for(tx, app, procedure, run), led=procedure.led, look=procedure.look(run.id),
+        may_end=procedure.may_end(run),
     )  # fmt: skip
 
 
