@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,10 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byokeep.adapters import postgres
 from byokeep.core.errors import Denied, NotFound, Rejected
 from byokeep.core.gate import GATE_VERSION, DenyReason, GateInput, check_effect, gate_schema
 from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, EffectKind, Lane, Role
 from byokeep.core.policy import APPROVING, FORBIDDEN_PAIRS, GRANTS, Verb, authorise, check_roles
+from byokeep.core.procedure import Procedure, Step
+from byokeep.kernel import approvals
 from tests.support.advice import assert_advice
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -269,3 +275,21 @@ def test_roles_that_do_not_go_together_are_refused_with_advice(
     assert_advice(caught.value, words)
     pair = {"first": "approver", "second": "operator"} if code == "forbidden_role_pair" else {}
     assert caught.value.fields == pair
+
+
+def test_an_approval_counts_with_the_role_that_gives_it() -> None:
+    """The database names the roles once more: where they differed, an approval would count for nothing, or for ever."""
+    rows = (Path(postgres.__file__).parent / "migrations/objects/rows.sql").read_text()
+    by_admin = re.search(r"CASE\s+WHEN a\.action IN \(([^)]*)\) THEN 'admin' ELSE 'approver' END = ANY", rows)
+    verbs = {
+        approvals.GIVE_RIGHTS: Verb.SUBJECT_APPROVE, approvals.ISSUE_TOKEN: Verb.SUBJECT_APPROVE,
+        approvals.TRANSFER_ACCOUNT: Verb.TRANSFER_APPROVE, approvals.RELEASE_SWITCH: Verb.SWITCH_APPROVE_OPEN,
+        approvals.START_CANARY: Verb.CANARY_APPROVE, approvals.BREAK_GLASS: Verb.GLASS_APPROVE,
+    }  # fmt: skip
+    assert by_admin is not None
+    for action, verb in verbs.items():
+        assert verb.roles == {Role.ADMIN if f"'{action}'" in by_admin[1] else Role.APPROVER}, action
+    for verb in Verb:  # a procedure's step
+        given = nullcontext() if verb.roles == {Role.APPROVER} else pytest.raises(ValueError, match="approved by")
+        with given:
+            Procedure(name="exercise", verb=Verb.KEY_STATE, steps=(Step(name="act", approval=verb),))

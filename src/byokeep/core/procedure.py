@@ -19,8 +19,8 @@ from uuid import UUID
 
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.events import EventName, FieldValue, Outcome
-from byokeep.core.model import ClientId
-from byokeep.core.policy import APPROVING, Verb
+from byokeep.core.model import ClientId, Role
+from byokeep.core.policy import Verb
 
 Fields: TypeAlias = Mapping[str, FieldValue]
 
@@ -112,7 +112,7 @@ class Procedure:
         stands: ``(tx, run)``: whether what was proved is still true of the newest state of the object.
 
     Raises:
-        ValueError: A step's ``approval`` is not in :data:`byokeep.core.policy.APPROVING`.
+        ValueError: A step's ``approval`` is not a verb of approvers alone: the database counts no other's.
     """
 
     name: str
@@ -129,8 +129,8 @@ class Procedure:
     stands: Callable[..., Awaitable[bool]] | None = None
 
     def __post_init__(self) -> None:
-        if any(step.approval not in {None, *APPROVING} for step in self.steps):
-            raise ValueError("a step is approved by a verb that people hold whose approvals are held")
+        if any(step.approval is not None and step.approval.roles != {Role.APPROVER} for step in self.steps):
+            raise ValueError("a step is approved by a verb that others than approvers hold")
 
     @property
     def led(self) -> bool:
