@@ -39,7 +39,7 @@ class Events(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream. Raises RateLimited (:meth:`byokeep.kernel.views.Views.followed`)."""
-        with self._app.views.followed(self._token):
+        with self._app.views.followed(self._token, self._actor.clients):
             await super().__call__(scope, receive, send)
 
     async def _events(self) -> AsyncIterator[str]:

@@ -60,7 +60,7 @@ class Views:
         self._turn: asyncio.Future[View] | None = None
         self._following = Counter[UUID]()
         self._asked: frozenset[UUID] = frozenset()
-        self._living: Mapping[UUID, frozenset[UUID] | None] = {}
+        self._living = dict[UUID, frozenset[UUID] | None]()
         self._checked_at = float("-inf")
 
     @property
@@ -75,8 +75,8 @@ class Views:
             turn.set_result(View(engaged, **more))
 
     @contextmanager
-    def followed(self, token: UUID) -> Iterator[None]:
-        """Count a stream of a token while it lasts.
+    def followed(self, token: UUID, clients: frozenset[UUID] | None) -> Iterator[None]:
+        """Count a stream of a token while it lasts; ``clients``: those of the token as it begins, ``None`` = all.
 
         Raises:
             RateLimited: ``too_many_streams``.
@@ -85,6 +85,7 @@ class Views:
             step = "Follow the switches over one stream per process. Close streams that nobody reads."
             raise RateLimited("too_many_streams", next_step=step, retry_after_s=30)
         self._following[token] += 1
+        self._living[token] = clients  # newer than the last check
         try:
             yield
         finally:
@@ -105,7 +106,7 @@ class Views:
         if at - self._checked_at >= CHECK_EVERY_S:
             self._checked_at, asked = at, list(self._following)
             try:
-                self._asked, self._living = frozenset(asked), await ask(asked)
+                self._asked, self._living = frozenset(asked), dict(await ask(asked))
             except BaseException:
                 self._checked_at = float("-inf")  # not known: it is asked at the next beat
                 raise
