@@ -112,6 +112,11 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
             assert (await desk.call("POST", path, "operator", {"name": "Bea"}))[0] == 409
             desk.sql("UPDATE byokeep.api_token SET seen_at = seen_at - interval '31 minutes'"
                      f" WHERE kind = 'portal' AND subject_id = '{bea.invited['id']}'")  # fmt: skip
+    named = "UPDATE byokeep.subject SET name = '{}' WHERE id = '" + str(desk.stand.subject("auditor", "new").id) + "'"
+    desk.sql(named.format("BEA 3"))
+    status, twin = await desk.call("POST", path, "operator", {"name": "Bea"})
+    assert (status, twin["code"]) == (409, "name_like_another"), "what it would be given reads like the auditor's"
+    desk.sql(named.format("Somebody"))
     assert (await invited(desk, client, name="Bea")).invited["name"] == "Bea 3"
     assert desk.sql("SELECT string_agg(state, ' ' ORDER BY name) FROM byokeep.subject"
                     " WHERE name LIKE 'Bea%'") == "disabled disabled active"  # fmt: skip

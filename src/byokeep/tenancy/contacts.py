@@ -115,7 +115,6 @@ async def invite(app: BrokerApp, actor: Actor, client_id: ClientId, *, name: str
         check_name("name", name)
         await require_active(tx, client_id)
         await tx.all(None, "subject_lock")
-        refuse_twin(name, await tx.all(str, "subject_names"))
         name = await _anew(tx, app, actor, client_id, name)
         wanted = Subject(
             id=subject_id, kind="operator", name=name, roles=frozenset({Role.CONTACT}), state="active",
@@ -163,10 +162,11 @@ async def _anew(tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, name:
     """Return the name for this client's next person of a name; earlier ones, who can no longer sign in, end.
 
     Raises:
-        Conflict: ``contact_can_come_in``.
+        Conflict: ``contact_can_come_in``, ``name_like_another``.
     """
     there = {one.name: one for one in await tx.all(Contact, "contacts_list", client_id=client_id)}
-    refuse_twin(name, [one.name for one in there.values() if one.state == "active"])
+    taken = [*await tx.all(str, "subject_names"), *(one.name for one in there.values() if one.state == "active")]
+    refuse_twin(name, taken)
     names = [name, *(f"{name} {n}" for n in range(2, len(there) + 2))]
     for before in [there[one] for one in names if one in there]:
         if await tx.all(UUID, "contact_live", id=before.id):
@@ -174,7 +174,9 @@ async def _anew(tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, name:
             raise Conflict("contact_can_come_in", contact=str(before.id), next_step=step)
         if before.state == "active":
             await _end(tx, app, actor, before.id)
-    return next(one for one in names if one not in there)
+    new = next(one for one in names if one not in there)
+    refuse_twin(new, taken)
+    return new
 
 
 async def look(app: BrokerApp, shown: str) -> Invitation:
