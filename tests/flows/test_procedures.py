@@ -199,7 +199,7 @@ async def test_a_step_that_hangs_is_given_up_and_tried_again(desk: Desk, monkeyp
 
 
 async def test_a_clock_that_was_set_back_holds_up_no_step_that_waits_for_nothing(desk: Desk) -> None:
-    """A record of an hour to come is no reason to wait an hour; a step that waits a while waits no longer than that."""
+    """A record of an hour to come is no reason to wait an hour."""
     trail: list[str] = []
     known(desk, made("back", *(Step(name=name, act=acting(trail, name)) for name in ("one", "two"))))
     run = await started(desk, "back", await desk.stand.client())

@@ -386,8 +386,8 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
 
 async def end_replaced(app: RefresherApp) -> int:
     """End what logins replaced that nobody has ended; returns how many logins."""
-    act, asked = partial(_end_replaced, app), {"taken_for_s": TAKEN_FOR_S}
-    return await each_due(app, "account_end", Connection, "connections_replaced_left", act, **asked)
+    act, asked = partial(_end_replaced, app), {"taken_for_s": TAKEN_FOR_S, "logins": list(app.logins)}
+    return await each_due(app, "replaced_end", Connection, "connections_replaced_left", act, **asked)
 
 
 async def _end_replaced(app: RefresherApp, one: Connection) -> None:

@@ -112,7 +112,7 @@ SELECT c.replaces AS version FROM byokeep.connection c
 -- Logins on record whose finisher died before it said what became of the tokens that they replaced.
 SELECT c.* FROM byokeep.connection c
   JOIN byokeep.account_grant g ON g.client_id = c.client_id AND g.account_id = c.account_id AND g.state <> 'revoked'
- WHERE c.state = 'connected' AND c.replaces > 0
+ WHERE c.state = 'connected' AND c.replaces > 0 AND c.login = ANY (CAST(:logins AS text[]))
    AND c.ended_at BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp() - make_interval(secs => :taken_for_s)
    AND NOT EXISTS (SELECT FROM byokeep.audit_record r
                     WHERE r.chain = c.client_id AND r.object_id = c.account_id AND r.event = 'grant.revoked'

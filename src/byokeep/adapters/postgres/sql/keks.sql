@@ -143,7 +143,8 @@ UPDATE byokeep.kek_rotation SET moved = moved + 1
 RETURNING moved;
 
 -- name: kek_rotation_start
--- One that is open goes to a version that was compromised, or that protects no more: it goes on to the next one.
+-- One that is open goes on to the next version: the one that it went to was compromised, or lies before those that the
+-- database lacked.
 INSERT INTO byokeep.kek_rotation (id, client_id, holder, kek_id, from_version, to_version, reason, started_by)
 VALUES (:id, :client_id, :holder, :kek_id, :from_version, :to_version, :reason, :started_by)
 ON CONFLICT (holder, kek_id) WHERE ended_at IS NULL
