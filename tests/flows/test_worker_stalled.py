@@ -64,16 +64,17 @@ async def test_a_worker_that_loses_its_queue_has_failed_and_one_that_is_told_to_
 
 
 async def test_what_a_worker_that_is_told_to_end_has_not_finished_waits_for_another(postgres: FreshDatabase) -> None:
-    """Its time is up and the task still asks a provider: as after a kill, the task waits again."""
+    """Its time is up and the task still asks a provider: as after a kill, it waits again, after its last attempt too."""
     queue, begun = build_app(postgres.url("byokeep_worker")), asyncio.Event()
 
-    @queue.task(name="verify_key", retry=RetryStrategy(wait=1, retry_exceptions={Unavailable}))
+    @queue.task(name="verify_key", retry=RetryStrategy(max_attempts=1, retry_exceptions={Unavailable}))
     async def verify() -> None:
         begun.set()
         await asyncio.Event().wait()
 
     async with queue.open_async(), asyncio.timeout(30):
         await verify.defer_async()
+        postgres.sql("UPDATE procrastinate.procrastinate_jobs SET attempts = 1")
         working = asyncio.create_task(
             queue.run_worker_async(install_signal_handlers=False, shutdown_graceful_timeout=0.1)
         )
@@ -101,7 +102,7 @@ async def test_rounds_come_again_once_a_clock_that_ran_ahead_is_set_right(
         working = asyncio.create_task(queue.run_worker_async(install_signal_handlers=False))
         for ahead_s in (0.0, 120.0, 0.0, 86_400.0):  # noqa: B007 - the clock above reads it
             async with asyncio.timeout(30):
-                while abs([0.0, *came][-1] - clock.time()) > 2:
+                while abs([0.0, *came][-1] - clock.time()) > 5:
                     await asyncio.sleep(0.05)
         working.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -33,13 +33,14 @@ from typing import Any, Final, NoReturn, TypeVar, Unpack
 from uuid import UUID
 
 import psycopg
-from procrastinate import App, PsycopgConnector
+from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision
 from procrastinate.app import WorkerOptions
 from procrastinate.connector import Notify
 from procrastinate.exceptions import UniqueViolation
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 from procrastinate.periodic import PeriodicDeferrer, TaskAtTime
+from procrastinate.tasks import Task
 from procrastinate.worker import Worker
 from psycopg.pq import TransactionStatus
 
@@ -152,7 +153,23 @@ class _Worker(Worker):
         await _Clock(self.app.periodic_registry, **self.app.periodic_defaults).worker()
 
 
+class _NoFailure(BaseRetryStrategy):
+    """A task's own retries, and another one for each that its worker's stop cut."""
+
+    def __init__(self, own: BaseRetryStrategy) -> None:
+        self._own = own
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if isinstance(exception, Unavailable) and exception.code == "worker_stopped":
+            return RetryDecision(retry_in={"seconds": 1})
+        return self._own.get_retry_decision(exception=exception, job=job)
+
+
 class _Queue(App):
+    def _register_task(self, task: Task[Any, Any, Any]) -> None:
+        task.retry_strategy = task.retry_strategy and _NoFailure(task.retry_strategy)
+        super()._register_task(task)
+
     def _worker(self, **given: Unpack[WorkerOptions]) -> Worker:
         options: WorkerOptions = {**self.worker_defaults, **given}
         return _Worker(app=self, **options)
