@@ -38,10 +38,6 @@ def was_before(restored: datetime | None, written_at: datetime | None) -> bool:
 
 async def watch_store_age(app: BrokerApp) -> None:
     """Tell people that the store's data is older than the database; they close the alert. Raises Unavailable."""
-    for row in await app.db.read(dict, "newest_stored", {}, every_client=True):
-        place = cast("ProfileRef | SecretRef", parse(row["secret_ref"]))
-        if await app.records.newest(place) < row["version"]:  # a newer key of another place would not mend it
-            await _behind(app, place.client_id, place.path.split("/", 4)[-1])
     for row in await app.db.read(dict, "switch_entities", {"client_id": None, "opening": ""}, every_client=True):
         try:
             if row["state"] == "active":
@@ -50,6 +46,10 @@ async def watch_store_age(app: BrokerApp) -> None:
             if error.code != "entity_unknown":
                 raise
             await _behind(app, row["client_id"], "entity")
+    for row in await app.db.read(dict, "newest_stored", {}, every_client=True):  # last: an older policy may refuse it
+        place = cast("ProfileRef | SecretRef", parse(row["secret_ref"]))
+        if await app.records.newest(place) < row["version"]:  # a newer key of another place would not mend it
+            await _behind(app, place.client_id, place.path.split("/", 4)[-1])
 
 
 async def _behind(app: BrokerApp, client_id: ClientId, about: object) -> None:
