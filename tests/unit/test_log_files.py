@@ -7,6 +7,7 @@ import os
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,3 +118,21 @@ def test_a_directory_for_a_group_is_shared_by_processes_of_several_users(tmp_pat
                 telemetry.Lossy(tmp_path / "link.log")
     finally:
         os.umask(before)
+
+
+def test_a_log_that_another_user_is_making_is_opened_a_moment_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a directory for a group: between its making and its opening to the group it is closed to all others."""
+    tmp_path.chmod(0o2770)
+    log, tries, really = tmp_path / "web.log", list[object](), os.open
+
+    def closed_once(path: object, *more: Any) -> int:
+        tries.append(path)
+        if len(tries) == 1:
+            raise PermissionError
+        return really(path, *more)
+
+    monkeypatch.setattr(os, "open", closed_once)
+    telemetry.Lossy(log).write("x\n")
+    assert log.read_text() == "x\n"

@@ -22,6 +22,7 @@ import os
 import re
 import stat
 import sys
+import time
 import tomllib
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -120,7 +121,13 @@ class Lossy:
         # A directory made for a group is shared by processes of several users: spans by all, and the worker reads all.
         shared = self._path.parent.stat().st_mode & _FOR_A_GROUP == _FOR_A_GROUP
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW * shared
-        log = os.open(self._path, flags, 0o600)
+        try:
+            log = os.open(self._path, flags, 0o600)
+        except PermissionError:
+            if not shared:
+                raise
+            time.sleep(0.05)  # another user's process may have made it, and not opened it to the group yet
+            log = os.open(self._path, flags, 0o600)
         if shared and os.fstat(log).st_uid == os.geteuid():
             os.fchmod(log, 0o660)
         return log
