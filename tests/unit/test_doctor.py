@@ -356,6 +356,11 @@ def test_a_full_disk_and_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         [seen] = doctor._disk(replace(settings, **{name: str(beside)}))
         red(seen, "full")
         assert str(beside) in seen.next_step
+    with monkeypatch.context() as fault:  # a place behind a closed directory: the others are judged
+        really = Path.is_dir
+        fault.setattr(Path, "is_dir", lambda at: Mock(side_effect=PermissionError)() if at == beside else really(at))
+        closed, seen = doctor._disk(replace(settings, log_dir=str(beside)))
+        assert (closed.name, closed.state, seen.ok) == (f"disk of {beside}", "unknown", True)
     place = tmp_path / "credentials"
     assert doctor._private("credentials directory", place).state == "unknown"
     place.mkdir(mode=0o700)
