@@ -271,6 +271,7 @@ async def test_leases_of_many_clients_are_told_of_at_once(stand: Stand) -> None:
         for _ in range(2):
             async with keep.attach(await stand.job(await stand.client("openai"))) as job:
                 await job.secret("openai")
-    assert all(one == [1, "1"] for one in told(stand))  # a busy machine may lease again for one
+    assert len(told(stand)) >= 2  # a busy machine may lease again for one
+    assert all(one == [1, "1"] for one in told(stand))
     chains = "SELECT count(DISTINCT chain) FROM byokeep.audit_record WHERE event = 'lease.use_told'"
     assert stand.db.sql(chains) == "2"
