@@ -133,8 +133,10 @@ async def _rotate(app: App, actor: Actor, run: Run) -> Fields | None:
         step = f"It serves nobody. Mark it: `byokeep key state {found.object_id} compromised --reason CODE`."
         raise _not_yet("key_not_replaced", step, run)
     if answer.live and not answer.provable:
-        step = "No call can revoke it. End it where it was made, then"
-        step = f"{step} `byokeep key state {found.object_id} compromised --reason CODE`."
+        step = (
+            "No call can revoke it. End it where it was made, then "
+            f"`byokeep key state {found.object_id} compromised --reason CODE`."
+        )
         raise _not_yet("key_not_replaced", step, run)
     if answer.successor_id is None:
         step = f"Add another key: `byokeep key add {run.client_id} {answer.provider}`. It serves once it is verified."

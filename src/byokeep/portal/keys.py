@@ -58,7 +58,7 @@ _FOUND: Final[Mapping[str, str]] = {
     "provider_down": "The provider did not work just now, which says nothing about the key.",
     "timeout": "The provider did not answer in time, which says nothing about the key.",
     "rate_limited": "The provider limits calls just now, which says nothing about the key.",
-    "restricted_but_live": "The key works, but may not list models. Allow it to there, or enter another one.",
+    "restricted_but_live": "The key works, but may not list models. Allow that there, or enter another one.",
     "forbidden": "The provider refuses calls from here. Check the key's permissions and its allowed addresses there.",
     "reflected": "The provider's answer contained the key itself. Make another one there and enter it.",
     "secret_in_logs": "The key was seen in a log here. Make another one there and enter it.",

@@ -106,8 +106,8 @@ async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: s
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
-        Rejected: ``bad_reason``, ``client_not_active``; ``bad_kek_version``: ``past`` is not above the newest version that
-            became active.
+        Rejected: ``bad_reason``, ``client_not_active``; ``bad_kek_version``: ``past`` is not above the newest
+            version that became active.
         Conflict: ``kek_rotation_under_way``; ``kek_rotate_waiting``.
     """
     async with command(app, actor, Verb.KEK_ROTATE, client_id=client_id) as tx:
