@@ -9,6 +9,7 @@ import asyncio
 import json
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -135,6 +136,12 @@ async def test_what_a_login_replaced_is_ended_though_its_finisher_died(
     assert (await office.social.identity("x", old[0])).status == 200
     past = ", ".join(f"{name} = {name} - interval '1 hour'" for name in ("started_at", "expires_at", "ended_at"))
     office.sql(f"UPDATE byokeep.connection SET {past}")  # noqa: S608 - names of columns
+    assert await maintenance.end_replaced(replace(office.app, logins={})) == 0  # the login is gone from the settings
+    with monkeypatch.context() as fails:
+        fails.setattr(leftovers, "end_replaced", Mock(side_effect=RuntimeError))
+        assert await maintenance.end_replaced(office.app) == 1
+    assert office.desk.stand.alerts() == ["replaced_end_failed"]
+    office.app.apart.worked("replaced_end", UUID(first["account_id"]))
     assert [await maintenance.tend(office.app) for _ in range(2)] == [1, 0]
     assert not await lives(office, "x", old)
     assert revocations(office) == [("ok", "replaced", "confirmed")]
