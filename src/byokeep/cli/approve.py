@@ -30,7 +30,7 @@ def approve(request: UUID | None = None) -> None:
              "clients": "all" if one["asked"]["all_clients"] else one["asked"]["clients"]}
             for one in found
         ]  # fmt: skip
-    note = f"Next, by another admin: {again('approve ' + found[0]['id'], own_token=False)}" if found else ""
+    note = f"Next, by another admin: {again('approve ' + found[0]['id'], own_token=False)}" if len(found) == 1 else ""
     tell(found, title="Waiting requests", columns=("id", "by", "expires_at", "clients", "what"), note=note)
 
 

@@ -128,7 +128,8 @@ def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd:
     with read_secret(prompt=f"{provider} administrator key", fd=fd, what="key") as value, busy("Storing ..."):
         stored = run(call("PUT", path, raw=value, params={"at": at}))
     shown = {name: stored[name] for name in ("id", "provider", "version", "state", "rotation_due_at")}
-    tell(shown, title="Administrator key", note="Next: " + again(f"rotate start {client}/{provider} --mint"))
+    note = f"Next, once `{again(f'key add {client} {provider}')}` has stored its first key: "
+    tell(shown, title="Administrator key", note=note + again(f"rotate start {client}/{provider} --mint"))
 
 
 @app.command
