@@ -64,7 +64,7 @@ async def test_a_worker_that_loses_its_queue_has_failed_and_one_that_is_told_to_
 
 
 async def test_what_a_worker_that_is_told_to_end_has_not_finished_waits_for_another(postgres: FreshDatabase) -> None:
-    """Its time is up and the task still asks a provider: as after a kill, it waits again, after its last attempt too."""
+    """Its time is up and the task still asks a provider: as after a kill, it waits again, its last attempt too."""
     queue, begun = build_app(postgres.url("byokeep_worker")), asyncio.Event()
 
     @queue.task(name="verify_key", retry=RetryStrategy(max_attempts=1, retry_exceptions={Unavailable}))
