@@ -163,6 +163,27 @@ async def test_a_browser_whose_page_loops_for_ever_is_told_and_closed(
                 await taken(one)
 
 
+async def test_a_page_that_begins_to_loop_while_it_is_photographed_is_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the picture left in it stays there: the tab hears nothing any more, and is closed."""
+
+    async def hangs(page: Page, *_: Any) -> bytes:
+        await page.evaluate("setTimeout(() => { for (;;) {} }, 0)")
+        await asyncio.Event().wait()
+        return b""
+
+    monkeypatch.setattr("byokeep_redact.hooks.browser.pictures._photograph", hangs)
+    monkeypatch.setattr("byokeep_redact.hooks.browser.pictures._TIDY_S", 0.5)
+    monkeypatch.setattr("byokeep.browser.identify.PROVE_S", 3.0)
+    async with asyncio.timeout(60):
+        async with fresh(bare=True) as one:
+            await site.log_in(one.page)
+            await identify(one.page, site_of(), site.place())
+            with pytest.raises(Unavailable, match="proof_failed"):
+                await photographed(one.page, site_of(), site.place(), expected())
+
+
 @pytest.mark.parametrize("lie", sorted(CAUGHT))
 async def test_every_lie_of_a_page_is_caught(browser: Running, site: Site, lie: SiteLie) -> None:
     """A page that a careless reader takes for the account's is never a match, and says by a word what it is."""

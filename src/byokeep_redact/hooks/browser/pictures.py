@@ -161,6 +161,7 @@ MASK_STYLE: Final = f"[{MARK}], {COVERED_FIELDS} {{ opacity: 0 !important; }}"
 MASK_COLOR: Final = "#000000"
 _TRIES: Final = 4
 _SHORTEST_WORD: Final = 6
+_TIDY_S: Final = 5.0  # seconds for a page to let go; one whose script never ends hears nothing
 _PNG_KEPT: Final = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"sBIT"}
 
 
@@ -304,7 +305,15 @@ async def _set_marks(session: CDPSession, nodes: list[int]) -> None:
 async def _unmark(page: Page) -> None:
     for frame in page.frames:
         with contextlib.suppress(Exception):  # the frame left the page, and the marks in it with it
-            await frame.locator(f"[{MARK}]").evaluate_all(f"all => all.forEach(one => one.removeAttribute({MARK!r}))")
+            async with asyncio.timeout(_TIDY_S):
+                await frame.locator(f"[{MARK}]").evaluate_all(
+                    f"all => all.forEach(one => one.removeAttribute({MARK!r}))"
+                )
+
+
+async def _let_go(session: CDPSession) -> None:
+    async with asyncio.timeout(_TIDY_S):
+        await session.detach()
 
 
 @contextlib.asynccontextmanager
@@ -320,6 +329,6 @@ async def _sessions(page: Page) -> AsyncIterator[list[tuple[Page | Frame, CDPSes
                 if "separate CDP session" in str(refused):
                     continue  # it is part of its parent's view
                 raise
-            stack.push_async_callback(session.detach)
+            stack.push_async_callback(_let_go, session)
             opened.append((place, session))
         yield opened
