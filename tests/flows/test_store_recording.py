@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from procrastinate.periodic import PeriodicDeferrer
@@ -14,6 +15,7 @@ from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.broker.app import READY_FOR_S
 from byokeep.broker.rounds import Rounds
+from byokeep.core.errors import Denied
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
@@ -108,11 +110,13 @@ async def test_a_store_that_is_older_than_the_database_is_told(desk: Desk) -> No
 async def test_a_store_that_is_older_is_told_by_its_profiles_and_clients(desk: Desk) -> None:
     """The record of the profile that was sealed last is missing there; so is whom a kill would cut off."""
     stand = desk.stand
-    client = await stand.client()
+    client = await stand.client("openai")
     await watch_store_age(stand.app)
     assert stand.alerts() == []
     stand.db.sql("UPDATE byokeep.client SET entity_id = gen_random_uuid()")
-    await watch_store_age(stand.app)
+    older = Mock(newest=AsyncMock(side_effect=Denied("store_denied")))  # a policy from before `byokeep init`
+    with pytest.raises(Denied):
+        await watch_store_age(replace(stand.app, records=older))
     assert stand.alerts() == ["store_behind"]
     profile = put_profile(stand, client, stand.account(client)).id  # of which the store has no record
     await watch_store_age(stand.app)
