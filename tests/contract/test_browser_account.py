@@ -144,6 +144,7 @@ async def test_a_browser_whose_page_loops_for_ever_is_told_and_closed(
     """A real one, which answers nothing for such a tab: look, picture and packing end, and so does the browser."""
     monkeypatch.setattr("byokeep.browser.identify.LOAD_S", 1.0)
     monkeypatch.setattr("byokeep.browser.identify.READ_S", 0.5)
+    monkeypatch.setattr("byokeep.browser.identify._HEARD_S", 0.5)
     monkeypatch.setattr("byokeep.browser.session._STEP_S", 0.5)
     at = (site_of(), site.place())
     async with asyncio.timeout(60):
@@ -176,6 +177,7 @@ async def test_a_page_that_begins_to_loop_while_it_is_photographed_is_not_waited
     monkeypatch.setattr("byokeep_redact.hooks.browser.pictures._photograph", hangs)
     monkeypatch.setattr("byokeep_redact.hooks.browser.pictures._TIDY_S", 0.5)
     monkeypatch.setattr("byokeep.browser.identify.PROVE_S", 3.0)
+    monkeypatch.setattr("byokeep.browser.identify.READ_S", 9.0)
     async with asyncio.timeout(60):
         async with fresh(bare=True) as one:
             await site.log_in(one.page)

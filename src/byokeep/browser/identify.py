@@ -74,11 +74,11 @@ async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncI
         TimeoutError: A script of its page never ends, so that it hears nothing.
     """
     answers = SeenAnswers(page, website, place)
-    async with asyncio.timeout(READ_S):
+    async with asyncio.timeout(_HEARD_S):
         session = await page.context.new_cdp_session(page)
     page.on("response", answers.came)
     try:
-        async with asyncio.timeout(READ_S):
+        async with asyncio.timeout(_HEARD_S):
             await session.send("Network.enable")
             await session.send("Network.setBypassServiceWorker", {"bypass": True})
             await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
@@ -86,12 +86,13 @@ async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncI
     finally:
         page.remove_listener("response", answers.came)
         with contextlib.suppress(Error, TimeoutError):  # a tab that is gone, or hears nothing, needs no restoring
-            async with asyncio.timeout(READ_S):
+            async with asyncio.timeout(_HEARD_S):
                 await session.detach()
 
 
 LOAD_S: Final = 30.0
 READ_S: Final = 10.0
+_HEARD_S: Final = 10.0
 PROVE_S: Final = 60.0
 QUIET_S: Final = 0.6
 _POLL_S: Final = 0.1
