@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -23,12 +23,12 @@ from playwright.async_api import Page, expect
 
 from byokeep.adapters.files.profile_notes import ProofFiles
 from byokeep.browser.handoff import TAKEN, handed_over, host_of
-from byokeep.browser.identify import IdentityOutcome, PageIdentity, identify, look, photographed
+from byokeep.browser.identify import IdentityOutcome, PageIdentity, _settled, identify, look, photographed
 from byokeep.browser.launch import Running
 from byokeep.browser.rooms import ProfileRoom, RoomBrowser, RoomSite
 from byokeep.browser.session import logged_out, restored, taken
 from byokeep.core.errors import Conflict, Rejected, Unavailable
-from byokeep.core.identity import IdentityVerdict, Why
+from byokeep.core.identity import Face, IdentityVerdict, Why
 from byokeep.core.manifest import BROWSER_APP, ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.vault_incident import SessionEnd
@@ -142,12 +142,10 @@ async def test_a_browser_whose_page_loops_for_ever_is_told_and_closed(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A real one, which answers nothing for such a tab: look, picture and packing end, and so does the browser."""
-    monkeypatch.setattr("byokeep.browser.identify.LOAD_S", 1.0)
-    monkeypatch.setattr("byokeep.browser.identify.READ_S", 0.5)
-    monkeypatch.setattr("byokeep.browser.identify._HEARD_S", 0.5)
-    monkeypatch.setattr("byokeep.browser.session._STEP_S", 0.5)
+    for limit in ("identify.READ_S", "identify._HEARD_S", "session._STEP_S"):
+        monkeypatch.setattr(f"byokeep.browser.{limit}", 2.0)
     at = (site_of(), site.place())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         async with fresh(bare=True) as one:
             await one.context.route("**/*", lambda route: route.fulfill(body=LOOPS, content_type="text/html"))
             assert await identify(one.page, *at) == PageIdentity(outcome=IdentityOutcome.UNREACHABLE, why="no_page")
@@ -162,6 +160,32 @@ async def test_a_browser_whose_page_loops_for_ever_is_told_and_closed(
                     await hung
             with pytest.raises(Unavailable, match="browser_failed"):
                 await taken(one)
+
+
+async def test_a_page_that_loops_as_one_leaves_it_keeps_no_session_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its session is not packed, and that is told."""
+    monkeypatch.setattr("byokeep.browser.session._STEP_S", 2.0)
+    leaving = "<title>x</title><script>sessionStorage.setItem('a', 'b');"
+    leaving += "addEventListener('pagehide', () => { for (;;) {} })</script>"
+    async with asyncio.timeout(120):
+        async with fresh(bare=True) as one:
+            await one.context.route("**/*", lambda route: route.fulfill(body=leaving, content_type="text/html"))
+            await one.page.goto(site_of().page)
+            one.page.set_default_navigation_timeout(2000)
+            with pytest.raises(Unavailable, match="browser_failed"):
+                await taken(one)
+
+
+@pytest.mark.parametrize("busy", ["first", "second"])
+async def test_a_page_that_is_busy_for_one_of_two_looks_is_nobodys(busy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose it is cannot be said: it is not told as another account's."""
+    unreachable = PageIdentity(outcome=IdentityOutcome.UNREACHABLE, why="no_page")
+    face = Face(account_id="1", username=None, display_name=None)
+    known = PageIdentity(outcome=IdentityOutcome.IDENTIFIED, face=face)
+    looks = [unreachable, known] if busy == "first" else [known, unreachable]
+    monkeypatch.setattr("byokeep.browser.identify.look", AsyncMock(side_effect=looks))
+    monkeypatch.setattr("byokeep.browser.identify.QUIET_S", 0.0)
+    assert await _settled(Mock(), site_of(), Mock()) == unreachable
 
 
 async def test_a_page_that_begins_to_loop_while_it_is_photographed_is_not_waited_for(

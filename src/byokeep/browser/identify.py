@@ -157,6 +157,9 @@ async def _settled(page: Page, website: Website, place: SitePlace) -> PageIdenti
         return first
     if second.outcome in (IdentityOutcome.LOGGED_OUT, IdentityOutcome.CHALLENGE):
         return second
+    for one in (first, second):
+        if one.outcome is IdentityOutcome.UNREACHABLE:  # the page was busy meanwhile: that says nothing of an account
+            return one
     return _ambiguous("page_changes")
 
 

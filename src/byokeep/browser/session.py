@@ -305,8 +305,10 @@ async def emptied(page: Page, origins: Iterable[str]) -> None:
     """Leave nothing stored for these origins. Raises playwright.async_api.Error, TimeoutError."""
     async with asyncio.timeout(_STEP_S):  # a page whose script never ends hears nothing
         session: Any = await page.context.new_cdp_session(page)
-        for origin in sorted(origins):
+    for origin in sorted(origins):
+        async with asyncio.timeout(_STEP_S):
             await session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+    async with asyncio.timeout(_STEP_S):
         await session.detach()
 
 
@@ -333,14 +335,21 @@ async def _empty_pages(page: Page) -> AsyncIterator[Any]:
         session = await page.context.new_cdp_session(page)
         await session.send("Network.enable")
         await session.send("Network.setBypassServiceWorker", {"bypass": True})
+    async def left() -> None:
+        async with asyncio.timeout(_STEP_S):  # a page may loop as one leaves it
+            await page.unroute("**/*", empty)
+            await session.send("Network.setBypassServiceWorker", {"bypass": False})
+            await session.detach()
+
     await page.route("**/*", empty)
     try:
         yield visit
         await page.goto("about:blank")
-    finally:
-        await page.unroute("**/*", empty)
-        await session.send("Network.setBypassServiceWorker", {"bypass": False})
-        await session.detach()
+    except BaseException:  # which says more than what comes now
+        with contextlib.suppress(Error, TimeoutError):
+            await left()
+        raise
+    await left()
 
 
 @contextlib.asynccontextmanager
