@@ -303,17 +303,19 @@ async def _set_marks(session: CDPSession, nodes: list[int]) -> None:
 
 
 async def _unmark(page: Page) -> None:
-    for frame in page.frames:
-        with contextlib.suppress(Exception):  # the frame left the page, and the marks in it with it
-            async with asyncio.timeout(_TIDY_S):
-                await frame.locator(f"[{MARK}]").evaluate_all(
-                    f"all => all.forEach(one => one.removeAttribute({MARK!r}))"
-                )
+    with contextlib.suppress(TimeoutError):  # for all frames: the page chooses how many there are
+        async with asyncio.timeout(_TIDY_S):
+            for frame in page.frames:
+                with contextlib.suppress(Exception):  # the frame left the page, and the marks in it with it
+                    await frame.locator(f"[{MARK}]").evaluate_all(
+                        f"all => all.forEach(one => one.removeAttribute({MARK!r}))"
+                    )
 
 
 async def _let_go(session: CDPSession) -> None:
-    async with asyncio.timeout(_TIDY_S):
-        await session.detach()
+    with contextlib.suppress(TimeoutError):  # what could not be searched has failed by itself
+        async with asyncio.timeout(_TIDY_S):
+            await session.detach()
 
 
 @contextlib.asynccontextmanager
