@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from byokeep.tenancy.operators import recover
 from byokeep.tenancy.tokens import watch_admins
 from byokeep.worker import own_token
 from tests.support.broker import Person
+from tests.support.renewal import Ahead
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -190,10 +192,9 @@ async def test_two_admins_who_both_lost_their_way_in_are_not_lost(desk: Desk) ->
     desk.sql(f"UPDATE byokeep.api_token SET revoked_at = now() WHERE subject_id = '{second.id}'")
     asked = await recover(app, name_of(desk, me))
     assert isinstance(asked, Approval)
-    desk.sql(f"UPDATE byokeep.approval SET expires_at = expires_at - interval '23 hours' WHERE id = '{asked.id}'")
-    assert isinstance(await recover(app, name_of(desk, me)), Approval)
-    desk.sql(f"UPDATE byokeep.approval SET expires_at = expires_at - interval '1 hour' WHERE id = '{asked.id}'")
-    assert isinstance(await recover(app, name_of(desk, me)), Secret)
+    for hours, given in ((23, Approval), (24, Secret)):
+        later = replace(app, clock=Ahead(desk.stand, timedelta(hours=hours)))
+        assert isinstance(await recover(later, name_of(desk, me)), given)
     gone = "password_phc = NULL, password_mark = ''"
     desk.sql(f"UPDATE byokeep.subject SET {gone} WHERE id = '{second.id}'")
     admins = f"subject_id IN ('{me.id}', '{second.id}')"

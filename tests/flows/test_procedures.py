@@ -401,8 +401,8 @@ async def test_a_step_is_proved_with_the_brokers_word_alone(desk: Desk) -> None:
 
 
 def test_an_approval_takes_a_verb_of_those_who_may_approve() -> None:
-    """People whose approvals are held hold no verb that approves a step."""
-    with pytest.raises(ValueError, match="held"):
+    """A step is approved by a verb of approvers alone: the database counts nobody else's."""
+    with pytest.raises(ValueError, match="others than approvers"):
         made("wrong", Step(name="one", act=acting([], ""), approval=Verb.PROFILE_READ))
 
 

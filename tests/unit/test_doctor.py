@@ -360,7 +360,7 @@ def test_a_full_disk_and_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         really = Path.is_dir
         fault.setattr(Path, "is_dir", lambda at: Mock(side_effect=PermissionError)() if at == beside else really(at))
         closed, seen = doctor._disk(replace(settings, log_dir=str(beside)))
-        assert (closed.name, closed.state, seen.ok) == (f"disk of {beside}", "unknown", True)
+        assert (closed.name, closed.state, seen.ok) == ("disk", "unknown", True)
     place = tmp_path / "credentials"
     assert doctor._private("credentials directory", place).state == "unknown"
     place.mkdir(mode=0o700)

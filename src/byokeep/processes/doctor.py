@@ -172,14 +172,16 @@ def _disk(settings: Settings) -> Iterator[ProbeOutcome]:
     """Whether each disk that a process here or the store's audit writes to has room; slots have a row of their own."""
     places = [settings.home, *map(settings.path, ("log_dir", "checkpoint_dir", "backup_dir", "artifact_store"))]
     places += [log.parent for log in wiring.store_audit_files(settings).values()]
-    there = []
+    there, closed = [], False
     for place in places:
         try:
             there += [place] * place.is_dir()
         except PermissionError as error:  # behind a closed directory
-            yield _closed(f"disk of {place}", error)
-    if not there:
+            closed = True
+            yield _closed("disk", error)
+    if not there and not closed:
         yield unknown("disk", "missing", "Neither the home nor the log directory exists yet.")
+    if not there:
         return
     free, place = min((shutil.disk_usage(place).free, place) for place in there)
     if free > _FREE_BYTES:
