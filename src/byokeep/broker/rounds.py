@@ -102,10 +102,10 @@ class Rounds:
 
     async def _reconcile(self) -> None:
         since, now = await self._reconciled.look(self._app), self._app.clock.now()
+        if now - SETTLE <= since <= now:
+            return
         unknown = since > now  # a clock that ran ahead was set right: nothing is compared until then
         if not unknown:
-            if since >= now - SETTLE:
-                return
             found = await reconcile(self._app, self._app.system(), since=since, own=self._reconciled)
             unknown = found.state == "unknown"
         await tell_state(self._app, unknown, reason="reconcile_unknown", key="state/reconcile", severity="warning")

@@ -335,6 +335,7 @@ async def _empty_pages(page: Page) -> AsyncIterator[Any]:
         session = await page.context.new_cdp_session(page)
         await session.send("Network.enable")
         await session.send("Network.setBypassServiceWorker", {"bypass": True})
+
     async def left() -> None:
         async with asyncio.timeout(_STEP_S):  # a page may loop as one leaves it
             await page.unroute("**/*", empty)

@@ -203,13 +203,11 @@ async def own_errors_only(call_next: Callable[[], Awaitable[Any]], _context: Any
     except ByokeepError as error:
         failure = error
         failure.__cause__ = failure.__context__ = None
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        stopped = task is not None and task.cancelling()  # else what it waited for was cancelled, by whomever
-        # Its worker ends: the queue itself would never give it to another.
-        failure = Unavailable("worker_stopped") if stopped else Unavailable("task_failed", error=type(error).__name__)
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         failure = Unavailable("task_failed", error=type(error).__name__)
+        # Its worker ends, and the queue would never give it to another; or else what it waited for was cancelled.
+        if isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) and task.cancelling():
+            failure = Unavailable("worker_stopped")
     raise failure.with_traceback(None)
 
 
