@@ -15,7 +15,7 @@ PY := .venv/bin/python
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml $(wildcard src/*/pyproject.toml)
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
 
-.PHONY: help demo drill test test-fast check bench requirements mutants campaign chromium watchers postgres pictures names lock clean
+.PHONY: help demo drill test test-long test-fast check bench requirements mutants campaign chromium watchers postgres pictures names lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -28,10 +28,13 @@ drill: $(STAMP) ## Run a recovery drill: back a stack on simulators up, restore 
 	@$(PY) -m tools.drill
 
 # The checks take the time that the tests spend waiting.
-test: chromium watchers postgres ## Run the checks and the tests
+test: chromium watchers postgres ## Run the checks and the tests, all but the longest: a quarter of an hour
 	@nice -n 10 $(PY) -m tools.check & checks=$$! code=0; \
-	$(PY) -m pytest -q --durations=10 --jobs $(JOBS) $(PYTEST_ARGS) || code=$$?; \
+	$(PY) -m pytest -q --durations=10 --jobs $(JOBS) -m 'not long and not campaign' $(PYTEST_ARGS) || code=$$?; \
 	wait $$checks; exit $$code
+
+test-long: chromium watchers postgres ## Run the tests of six seconds or more, which `make test` leaves out
+	@$(PY) -m pytest -q --durations=10 --jobs $(JOBS) -m 'long and not campaign' $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## Run what takes under a second and starts no OpenBao, PostgreSQL or Chromium: a minute
 	@$(PY) -m pytest -q -m 'not engines and not slow and not campaign' --jobs 4 $(PYTEST_ARGS) tests/unit tests/contract tests/closed
