@@ -222,7 +222,7 @@ async def test_what_a_drill_restored_reaches_nobody_and_a_refused_key_fails_it(s
         await work.acts["restore_refs"]()
         with pytest.raises(Integrity, match="client_not_verified"):
             await work.acts["verify_clients"]()
-        assert work.evidence["refused"] == [f"{site.clients[0]}/openai:invalid_key"]
+        assert f"{site.clients[0]}/openai:invalid_key" in work.evidence["refused"]
         before = await site.world.effects()
         await work.acts["publish_refused"]()
         assert await site.world.effects() == before
