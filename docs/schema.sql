@@ -1039,7 +1039,6 @@ CREATE TABLE byokeep.subject (
     CONSTRAINT subject_kind_ck CHECK ((kind = ANY (ARRAY['operator'::text, 'machine'::text]))),
     -- Letters, digits, plain punctuation. Nothing secret-shaped fits (25 unbroken characters and more).
     CONSTRAINT subject_name_ck CHECK (((name ~ '^[[:alnum:]][[:alnum:] ._&''()-]{0,79}$'::text) AND (name !~ '[[:alnum:]_-]{25,}'::text))),
-    CONSTRAINT subject_name_uq UNIQUE (name),
     CONSTRAINT subject_password_phc_ck CHECK (((password_phc IS NULL) OR (password_phc ~~ '$argon2id$%'::text))),
     CONSTRAINT subject_pk PRIMARY KEY (id),
     CONSTRAINT subject_roles_ck CHECK ((((kind = 'operator'::text) AND ((roles <@ ARRAY['admin'::text, 'operator'::text, 'approver'::text, 'auditor'::text]) OR ((roles = ARRAY['contact'::text]) AND (NOT all_clients)))) OR ((kind = 'machine'::text) AND (roles <@ ARRAY['dispatcher'::text, 'runner'::text, 'custodian'::text]) AND (cardinality(roles) = 1)))),
@@ -1047,6 +1046,7 @@ CREATE TABLE byokeep.subject (
     CONSTRAINT subject_separate_roles_ck CHECK (((NOT (roles @> ARRAY['operator'::text, 'approver'::text])) AND (NOT (roles @> ARRAY['admin'::text, 'approver'::text])) AND (NOT (roles @> ARRAY['admin'::text, 'operator'::text])) AND (NOT (roles @> ARRAY['admin'::text, 'auditor'::text])) AND (NOT (roles @> ARRAY['operator'::text, 'auditor'::text])))),
     CONSTRAINT subject_state_ck CHECK ((state = ANY (ARRAY['active'::text, 'disabled'::text])))
 );
+CREATE UNIQUE INDEX subject_name_uq ON byokeep.subject USING btree (name) WHERE (NOT ('contact'::text = ANY (roles)));
 
 CREATE TABLE byokeep.subject_client (
     subject_id uuid NOT NULL,

@@ -135,6 +135,20 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
     assert len(desk.stand.events("operator.created", "ok")) >= 3
 
 
+async def test_what_another_clients_person_is_called_nobody_learns(desk: Desk) -> None:
+    """Two clients' people may have one name, and the second's operator is not told of the first; none of the
+    agency's has it as well, and nobody signs in by it with a password."""
+    name, clients = f"Ada {uuid4().hex[:6]}", [await desk.stand.client("openai") for _ in range(2)]
+    for one in clients:
+        narrow = desk.stand.subject("operator", clients=(one,))
+        assert (await invited(desk, one, narrow, name=name)).invited["name"] == name
+    for path, body in (("/v1/operators", {"roles": ["auditor"]}), ("/v1/machines", {"role": "runner"})):
+        status, reply = await desk.call("POST", path, "admin", {"name": name, **body})
+        assert (status, reply["code"]) == (409, "operator_exists")
+    status, reply = await desk.call("POST", "/v1/session", None, {"name": name, "password": "x" * 12})
+    assert (status, reply["code"]) == (401, "bad_login")
+
+
 async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong vendor, broken and good keys; a second one starts the rotation; ending one tells the agency."""
     client = await desk.stand.client()
@@ -347,6 +361,9 @@ async def test_the_database_lets_a_contact_person_be_nothing_else(desk: Desk) ->
         with pytest.raises(ByokeepError):
             async with app.db.begin(every_client=True) as tx:
                 await put(tx, app, actor, wider, new=False)
+    with pytest.raises(ByokeepError, match="operator_exists"):  # their name is theirs at this client
+        async with app.db.begin(every_client=True) as tx:
+            await put(tx, app, actor, replace(subject, id=uuid4()), new=True)
     self_ = replace(actor, id=subject.id)
     for kind, life_s, by in (("api", 60, self_), ("session", 60, self_), ("console", 60, self_), ("code", 60, self_),
                              ("portal", 28_801, self_), ("portal", 60, actor), ("mailed", 601, self_),

@@ -3,6 +3,7 @@
 Rules
 - A contact person is a subject with the single role ``contact``, of one client permanently. Database and authentication
   allow it nothing else, and it holds no token but a portal session (``objects/subjects.sql``).
+- A name is one person's at a client, and none of the agency's has it: another client's person may have it as well.
 - If a person who can no longer sign in is invited again under the same name, a new person is created, with a number
   after the name, because a name stays with the person in the records. The earlier person ends.
 - An invitation is for one client. Looking at it changes nothing; whoever redeems it is that client's contact person.

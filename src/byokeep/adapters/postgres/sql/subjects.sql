@@ -30,7 +30,7 @@ SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.cr
        (SELECT max(t.expires_at) FROM byokeep.api_token t
          WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
        s.password_phc, byokeep.subject_recorded(s.id) AS recorded
-  FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'operator';
+  FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'operator' AND NOT 'contact' = ANY (s.roles);
 
 -- name: machine_named
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,

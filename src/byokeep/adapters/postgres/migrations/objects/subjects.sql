@@ -158,6 +158,14 @@ BEGIN
     THEN
         RAISE EXCEPTION 'a contact person is of one client' USING ERRCODE = 'BK007';
     END IF;
+    -- Whoever invites a client's person learns nothing of another client's: those may have one name.
+    IF NOT v_known AND EXISTS (
+        SELECT FROM byokeep.subject s
+         WHERE s.name = p_name AND ('contact' <> ALL (p_roles) OR 'contact' <> ALL (s.roles) OR EXISTS (
+               SELECT FROM byokeep.subject_client c WHERE c.subject_id = s.id AND c.client_id = ANY (p_clients))))
+    THEN
+        RAISE unique_violation USING MESSAGE = 'the name is taken', CONSTRAINT = 'subject_name_uq';
+    END IF;
     -- What takes two people: machines, approvers and admins, new, back in use, or by a new role. Not an admin who
     -- counts on as one: who stopped them, or another, lets them back.
     v_gains := p_state = 'active' AND EXISTS (
