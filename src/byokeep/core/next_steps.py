@@ -49,7 +49,8 @@ def _waiting(reason: str) -> str:
     if len(numbers) != 3:
         return _words()["run"]["running"]
     attempt, of, wait_s = numbers
-    said = _words()["waits"].get(why, f"The last attempt could not be made ({why})")
+    outcome = of_outcome().get(why, f"The last attempt could not be made ({why})").partition(". ")[0]
+    said = _words()["waits"].get(why, outcome)
     return f"{said}: attempt {attempt} of {of} follows by itself in {wait_s} s. The key is kept while it waits."
 
 

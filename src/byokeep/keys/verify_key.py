@@ -8,7 +8,8 @@ Rules
 - Verification, leak check and what follows from them commit together: a key found in a log is never usable, not for a
   moment.
 - Searching nothing is not a pass: unreadable sources, zero lines or zero spans make the leak check unknown (R5.1-11).
-- An outcome that may change later is retried a few times. Then the run fails, and the key stays pending.
+- An outcome that may change later, or that says nothing of the key, is retried a few times. Then the run fails, and the
+  key stays as it was.
 - A proved candidate waits for the cutover of its rotation (:mod:`byokeep.keys.rotation`), which is notified. A refused
   one is dropped. One that is live, or about which the answer says nothing, waits. The key in use keeps serving, also
   when it is itself verified again with such an answer.
@@ -80,11 +81,12 @@ def fields(count: LeakCount) -> dict[str, FieldValue]:
 
 
 _NO_QUOTA: Final = "verified_no_quota"
-# What says nothing against a key that serves or waits: it lives, or the answer is not about it.
-_WAITS: Final = rotation.ALIVE | {
+# What is not about the key, or no answer of its provider: it may come of the way there.
+_UNTOLD: Final = frozenset({
     OutcomeStatus.TLS_ERROR, OutcomeStatus.REDIRECT_REFUSED, OutcomeStatus.MALFORMED, OutcomeStatus.GEO_BLOCKED,
     OutcomeStatus.NOT_FOUND, OutcomeStatus.UNEXPECTED_STATUS,
-}  # fmt: skip
+})  # fmt: skip
+_WAITS: Final = rotation.ALIVE | _UNTOLD  # what says nothing against a key that serves or waits
 _SERVES_ON: Final = _WAITS | {OutcomeStatus.FORBIDDEN}  # a no that may be to where we ask from, and not to the key
 _AGAIN: Final = "The queue asks again by itself."
 _LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
@@ -181,7 +183,8 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
         if refused is not None and _serves(task, ref) and not last_attempt:
             raise Unavailable("ask_again", next_step=_AGAIN, reason=refused.status.value) from None
         return _Seen(refused, None, error.code, clear=refused is None or "reason" in error.fields)
-    if note.again and not last_attempt and verdict(count) is not LeakVerdict.FOUND:
+    untold = note.again or note.status in _UNTOLD
+    if untold and not last_attempt and verdict(count) is not LeakVerdict.FOUND:
         raise Unavailable("ask_again", next_step=_AGAIN, reason=note.status.value)
     return _Seen(note, count)
 
@@ -276,10 +279,10 @@ class _Book:
         return seq if passed else None
 
     async def not_verified(self, seen: _Seen) -> str:
-        """Close a run whose key was not verified: failed for good, or pending when nobody could tell."""
+        """Close a run whose key was not verified: failed for good, or as it was when nobody could tell."""
         note = seen.note
         serves = _serves(self._task, self.ref)
-        waits = _SERVES_ON if serves else _WAITS if self.candidate else frozenset()
+        waits = _SERVES_ON if serves else _WAITS if self.candidate else _UNTOLD
         refused = note is not None and note.status is OutcomeStatus.EXCHANGE_REFUSED and serves
         if note is not None and not (note.again or note.status in waits or (refused and not seen.clear)):
             await self.mark(Verification.FAILED)
