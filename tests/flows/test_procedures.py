@@ -96,6 +96,32 @@ def acting(trail: list[str], name: str, *answers: BaseException | None) -> Any:
     return act
 
 
+async def test_what_somebody_approved_who_lost_the_client_since_counts_no_more(desk: Desk) -> None:
+    """A step that was not done yet takes another approval, and so does the transfer of an account."""
+    trail: list[str] = []
+    known(desk, made("narrowed", Step(name="one", act=acting(trail, "one"), approval=Verb.PROFILE_SHRED)))
+    client = await desk.stand.client()
+    run = await started(desk, "narrowed", client)
+    wish = {"client_id": str(client), "login": "x", "account": "1"}
+    moved = (await desk.stand.call("POST", "/v1/accounts/transfers", "operator", wish | {"reason": "sold"}))[1]["id"]
+    given = f"SELECT byokeep.approval_given('{moved}')"
+    narrow = {role: desk.stand.subject(role, f"narrow {role}", clients=(client,)) for role in ("approver", "admin")}
+    await desk.work()
+    path = f"/v1/procedures/{run['id']}/approve"
+    assert (await desk.call("POST", path, narrow["approver"]))[0] == 200
+    approved = f"/v1/accounts/transfers/{moved}/approve"
+    assert (await desk.stand.call("POST", approved, narrow["admin"], wish))[0] == 200
+    assert desk.sql(given) == "t"
+    for one in narrow.values():
+        assert (await desk.call("PATCH", f"/v1/operators/{one.id}", "admin", {"clients": []}))[0] == 200
+    await desk.work()
+    assert (trail, desk.sql(given)) == ([], "f")
+    assert await shown(desk, run) == ("running", "approval", ["one"])
+    assert (await desk.call("POST", path, "approver"))[0] == 200
+    await desk.work()
+    assert trail == ["one"]
+
+
 async def test_nobody_approves_what_they_asked_for(desk: Desk) -> None:
     """The same person is refused, also by the database; another's approval holds for this step alone, and once."""
     trail: list[str] = []

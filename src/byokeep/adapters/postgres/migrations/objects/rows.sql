@@ -185,7 +185,8 @@ AS $$
 $$;
 
 -- A row alone approves nothing: whoever gives an approval puts that on record in the transaction that writes the row. Nor
--- does one of somebody who may approve no more: whoever stopped them did not mean what they left behind to go on.
+-- does one of somebody who may approve no more, or not for this client: whoever stopped them, or took the client from them, did
+-- not mean what they left behind to go on.
 CREATE OR REPLACE FUNCTION byokeep.approval_given(p_id uuid) RETURNS boolean
 LANGUAGE sql STABLE STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -196,6 +197,14 @@ AS $$
           JOIN byokeep.subject s ON s.id = a.approved_by AND s.state = 'active'
            AND (s.held_until IS NULL OR s.held_until <= clock_timestamp()) AND CASE
                WHEN a.action IN ('give_rights', 'issue_token', 'transfer_account') THEN 'admin' ELSE 'approver' END = ANY (s.roles)
+           AND (s.all_clients OR CASE
+               WHEN a.action = 'transfer_account' THEN EXISTS (
+                    SELECT FROM byokeep.subject_client c
+                     WHERE c.subject_id = s.id AND c.client_id = CAST(split_part(a.scope, ':', 2) AS uuid))
+               WHEN a.action IN ('procedure_step', 'break_glass') THEN EXISTS (
+                    SELECT FROM byokeep.procedure_run p JOIN byokeep.subject_client c ON c.client_id = p.client_id
+                     WHERE c.subject_id = s.id AND p.id = CAST(split_part(a.scope, '/', 1) AS uuid))
+               ELSE true END)  -- of people and machines
          WHERE a.id = p_id AND r.actor_id = a.approved_by AND r.xmin = a.xmin AND r.writer = 'byokeep_broker'
            AND r.outcome IN ('intended', 'ok'))
 $$;
