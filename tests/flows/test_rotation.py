@@ -659,6 +659,33 @@ async def test_a_mint_whose_answer_is_lost_leaves_no_key_behind(desk: Desk) -> N
     assert keys_of(desk, "openrouter").count("valid") == 1
 
 
+@pytest.mark.parametrize("made", ["before", "after"])
+async def test_a_mint_that_two_workers_do_at_once_leaves_one_key(desk: Desk, made: str) -> None:
+    """One stalls while it asks for a key, made or not, and another takes its step up: what comes of the first is ended,
+    and the rotation goes on with the second's."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
+    await administered(desk, client, "openrouter")
+    whole, came = desk.worker.issuer.mint, list[Any]()
+
+    async def stalled(*given: Any) -> Any:
+        if not came:
+            came.append(await whole(*given) if made == "before" else None)
+            run = UUID(desk.sql("SELECT id FROM byokeep.procedure_run WHERE procedure = 'rotate_key_minted'"))
+            await procedures.resume(desk.worker, desk.worker.system(), run)
+            return came[0] or await whole(*given)
+        return await whole(*given)
+
+    desk.worker.issuer.mint = stalled  # type: ignore[method-assign]
+    run = await minted(desk, ref)
+    desk.worker.issuer.mint = whole  # type: ignore[method-assign]
+    await desk.retry_now(2)
+    assert ((await rotation(desk, run))["state"], keys_of(desk, "openrouter")) == (
+        "complete", ["revoked", "revoked", "valid"],
+    )  # fmt: skip
+    assert await served(desk, client, "openrouter") == (await rotation(desk, run))["version"]
+
+
 async def test_a_minted_key_that_is_refused_is_ended(desk: Desk) -> None:
     """Its provider knows it not: it goes, the old one serves on, and people are told."""
     client = await desk.stand.client()

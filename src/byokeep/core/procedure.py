@@ -75,6 +75,7 @@ class Step:
         proves: Whether the fields of that event prove it. The run and the step are always compared, too.
         own: False: another run's record about the same object proves it, too.
         after: The step whose record must be older than this one's.
+        alone: Whoever begins it moves the run, so that whoever began it before can neither pass it nor hold the run.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Step:
     proves: Callable[[Run, Mapping[str, Any]], bool] = lambda *_: True
     own: bool = True
     after: str = ""
+    alone: bool = False
 
     def waits(self, run: Run) -> timedelta:
         """Return how long after the step before it this step may be done."""

@@ -259,6 +259,9 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
             return None
         if step.approval is not None and not await _approved(app, actor, run, step):
             return None
+        if step.alone:
+            async with _of(app, run) as tx:
+                run = await note(tx, actor, procedure, run)
         fields = await _in_time(step.act(app, actor, procedure.shaped(run)), run)
     except Unavailable:
         raise

@@ -7,6 +7,7 @@ Rules
 - A key that has served is ended after the last job that got it.
 - Keys of finished rotations that serve nobody are ended as well. A key with any other name is left alone.
 - The call is recorded before it is made. The new value is written, recorded and verified like a pasted one.
+- A worker that stalls while another takes its step up ends the key that it was given.
 - A mint and a revocation are separate steps, and each is retried by itself.
 
 It may not use the administrator key for any other call, nor hand it to a job.
@@ -41,7 +42,7 @@ _REFUSED: Final = frozenset({*rotation.DEAD, "forbidden", "leaked", "wrong_key_k
 
 
 async def minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
-    """Make a key at the provider and store it as the candidate."""
+    """Make a key at the provider and store it as the candidate; None if another worker took the step up meanwhile."""
     async with administering(app, actor, run) as (custody, admin, secret):
         await _end_strays(app, actor, run, admin, secret)
         await rotation_steps.ref_of(app, run)
@@ -59,6 +60,9 @@ async def minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | Non
                 await administration.tell(app, actor, run, "minted_key_refused")
                 await _end_strays(app, actor, run, admin, secret)
                 raise
+            if version is None:
+                await _end(app, actor, run, admin, secret, made.id)
+                return None
     return {"provider": run.provider.value, "version": version, "from_version": run.from_version}
 
 
@@ -74,13 +78,18 @@ async def _may_try(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
 
 async def _stored(
     app: WorkerApp, actor: Actor, run: KeyRotation, custody: ValueCustody, made: MintedKey, ends: datetime | None
-) -> int:
-    """Write a minted value and put it on record; an attempt that was cut off ends first, for the sweep to clean up."""
+) -> int | None:
+    """Write a minted value and put it on record; an attempt that was cut off ends first, for the sweep to clean up.
+
+    Returns its version; None: the run moved.
+    """
     place, client_id = run.place, run.client_id
     version = await custody.newest(place) + 1
     said: dict[str, Any] = {"provider": run.provider.value, "version": version}
     async with app.db.begin(client_id=client_id) as tx:
         await tx.all(None, "ref_lock", client_id=client_id, provider=run.provider.value)
+        if await tx.maybe(UUID, "procedure_hold", id=run.id, revision=run.revision) is None:
+            return None
         if before := await tx.maybe(SopRun, "sop_open_write", client_id=client_id, provider=run.provider.value):
             await end_onboarding(tx, actor, before, "cut_off")
         sop = await begin_sop(
@@ -95,6 +104,8 @@ async def _stored(
     async with app.db.begin(client_id=client_id) as tx:
         await tx.all(None, "ref_lock", client_id=client_id, provider=run.provider.value)
         ref = await tx.one(ref_from, "ref_lock_row", **run.at)
+        if await tx.maybe(UUID, "procedure_hold", id=run.id, revision=run.revision) is None:
+            return None
         days = app.limits.rotation_default_days.get(run.provider.value, DEFAULT_DAYS)
         due = rotation_due(app.limits, app.clock.now(), days, ref.risk, preference_days=ref.rotation_days)
         offered = await tx.maybe(
@@ -117,18 +128,18 @@ async def _stored(
     return version
 
 
-async def _end_strays(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret) -> int:
-    """End keys at the provider that a rotation made and that serve nobody; returns how many."""
-    ended = 0
+async def _end_strays(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret) -> None:
+    """End keys at the provider that a rotation made and that serve nobody."""
     for key in await app.issuer.keys(run.provider.value, secret, admin.place):
         name = key.name.removeprefix(_PREFIX)[:36]
-        if not key.name.startswith(_PREFIX) or not (name == str(run.id) or await _over(app, run, name)):
-            continue
-        await called(app, actor, run, "stray", key.id, Outcome.INTENDED)
-        await app.issuer.revoke(run.provider.value, secret, key.id, admin.place)
-        await called(app, actor, run, "stray", key.id, Outcome.OK)
-        ended += 1
-    return ended
+        if key.name.startswith(_PREFIX) and (name == str(run.id) or await _over(app, run, name)):
+            await _end(app, actor, run, admin, secret, key.id)
+
+
+async def _end(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret, key_id: str) -> None:
+    await called(app, actor, run, "stray", key_id, Outcome.INTENDED)
+    await app.issuer.revoke(run.provider.value, secret, key_id, admin.place)
+    await called(app, actor, run, "stray", key_id, Outcome.OK)
 
 
 async def _over(app: WorkerApp, run: KeyRotation, name: str) -> bool:

@@ -165,8 +165,8 @@ ROTATE_KEY: Final = Procedure(
 # A worker makes the new key.
 ROTATE_KEY_MINTED: Final = replace(
     ROTATE_KEY, name=rotation.MINTED,
-    steps=(_step(name="create", act=mint.minted, undo=_taken_back), _step(name="verify", act=mint.verified),
-           *ROTATE_KEY.steps[2:]),
+    steps=(_step(name="create", act=mint.minted, undo=_taken_back, alone=True),
+           _step(name="verify", act=mint.verified), *ROTATE_KEY.steps[2:]),
 )  # fmt: skip
 # Where a new key ends the old one at once: nobody gets it while the client makes another one.
 ROTATE_KEY_CUTOVER: Final = replace(
