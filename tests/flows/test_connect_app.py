@@ -5,6 +5,7 @@ Real store and database, simulated platforms.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -18,6 +19,7 @@ from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import Provider
 from byokeep.core.ref import AppRef
 from byokeep.core.sealed_record import KEPT
+from byokeep.tenancy import scopes
 from tests.support.connect import Office, back
 from tests.support.social import SECRET
 
@@ -115,3 +117,23 @@ async def test_what_was_not_recorded_pushes_no_secret_out_of_the_store(
         for _ in range(KEPT + 1):
             assert (await name_app(office, "app"))[0] == 503
     assert used in await office.desk.web.intake.live_versions(place)
+
+
+async def test_a_store_that_hangs_keeps_nobody_from_the_apps(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the store takes one app's secret and never ends, who begins a consent waits a while, not in vain."""
+    client, intake, hanging = await office.client(), office.desk.web.intake, asyncio.Event()
+    whole = intake.put
+
+    async def hang(place: Any, value: Any, *, cas: int) -> Any:
+        if isinstance(place, AppRef):
+            hanging.set()
+            await asyncio.Event().wait()
+        return await whole(place, value, cas=cas)
+
+    monkeypatch.setattr(intake, "put", hang)
+    monkeypatch.setattr(scopes, "STORE_WITHIN_S", 0.3)
+    naming = asyncio.create_task(name_app(office, "app"))
+    await hanging.wait()
+    await office.begin(client, "x")
+    status, reply = await naming
+    assert (status, reply["code"]) == (503, "store_timeout")

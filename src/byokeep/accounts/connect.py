@@ -47,6 +47,7 @@ from byokeep.keys.refs import held, live_at
 from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier, oauth_of
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, ClientAuth, OAuth, Pkce, PlatformDescriptor, ScopePurpose
 from byokeep.tenancy.clients import require_active
+from byokeep.tenancy.scopes import while_held
 
 _APP_ID: Final = re.compile(r"[!-~]{1,256}\Z")
 _REDIRECT: Final = re.compile(
@@ -136,7 +137,8 @@ async def set_app(
             async with app.db.begin(every_client=True) as tx:
                 await tx.all(None, "app_lock")
                 await _check_others(tx, login, app_id, redirect_uri)
-                written = await _store(tx, app, oauth, secret)
+                async with while_held():  # consents wait for the lock, too
+                    written = await _store(tx, app, oauth, secret)
                 row = await tx.one(
                     OurApp, "app_put", login=login, provider=oauth.provider.value, environment=app.environment.value,
                     app_id=app_id, redirect_uri=redirect_uri, secret_version=written.version, set_by=actor.id,
