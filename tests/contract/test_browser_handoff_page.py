@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +135,22 @@ async def test_the_keyboard_gets_to_the_server_and_back(desk: Desk) -> None:
     for _ in range(4):
         await page.keyboard.press("Tab")
         assert await page.evaluate("document.activeElement.id") == ""
+
+
+@pytest.mark.timeout(60)
+async def test_a_tab_that_hears_nothing_keeps_nobody_from_looking(desk: Desk) -> None:
+    """Its script never ends: what the person does there is lost, but Done counts, the next tab is shown, and whoever
+    comes after that finds no other viewer."""
+    page = await desk.viewers.context.new_page()
+    async with fresh() as server, replace(desk, server=server).open() as handoff:
+        await page.goto(handoff.address)
+        await page.locator("#screen[src]").wait_for()
+        await server.page.evaluate("setTimeout(() => { for (;;) {} }, 0)")
+        await page.locator("#desk").click()
+        await page.keyboard.type("acme")
+        await page.locator("#done").click()
+        assert await handoff.done(5)
+        other = await server.context.new_page()
+        await other.goto("data:text/html,<title>other</title>")
+        await page.reload()
+        await page.locator("#screen[src]").wait_for(timeout=10_000)

@@ -5,6 +5,7 @@ Rules
   other names for this machine are turned away. A person comes through a tunnel (``Window.instructions``).
 - What the person types passes from the viewer to Chromium and is kept nowhere: not logged, not counted, not repeated.
 - A viewer is told why it ends: the login is over, was stopped, or somebody else is at the browser.
+- A tab whose script never ends hears nothing: nobody waits for it for long, and what the person does there is lost.
 - Code cannot act through it: it starts a viewer, waits, and is told that the person is done.
 """
 
@@ -48,6 +49,9 @@ OVER: Final = 4000  # our codes that close a viewer's socket: the login went on 
 STOPPED: Final = 4001  # was cancelled or came to nothing,
 TAKEN: Final = 4002  # or somebody else is at it
 _GOODBYE_S: Final = 1.0
+_OPEN_S: Final = 60.0  # more than a page has to load
+_HEARD_S: Final = 2.0  # for a tab to hear something
+_MOST_SAID: Final = 4096  # keys and clicks that wait for a tab
 
 
 @contextlib.asynccontextmanager
@@ -89,9 +93,10 @@ async def opened(running: Running, website: Website, place: SitePlace) -> None:
     Raises:
         Unavailable: ``browser_failed``.
     """
-    with refusing("browser_failed", Unavailable, on=Error):
-        await running.page.goto(place.at(website.login), wait_until="domcontentloaded")
-        await running.page.bring_to_front()
+    with refusing("browser_failed", Unavailable, on=(Error, TimeoutError)):
+        async with asyncio.timeout(_OPEN_S):
+            await running.page.goto(place.at(website.login), wait_until="domcontentloaded")
+            await running.page.bring_to_front()
 
 
 def _page(facts: Mapping[str, str], then: str) -> str:
@@ -166,7 +171,7 @@ class _HandoffDesk:
             await viewer.prepare(request)
             async with _Screen(self._running, viewer) as screen:
                 async for message in viewer:
-                    if message.type is WSMsgType.TEXT and await screen.taken(message.data):
+                    if message.type is WSMsgType.TEXT and screen.taken(message.data):
                         self._done.set()
         finally:
             self._viewer = None
@@ -197,10 +202,12 @@ class _Screen:
         self._session: CDPSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
+        self._said: asyncio.Queue[tuple[CDPSession, str, dict[str, Any]]] = asyncio.Queue(_MOST_SAID)
 
     async def __aenter__(self) -> _Screen:
         self._running.context.on("page", self._changed)
-        await self._follow()
+        self._start(self._pass_on())
+        self._start(self._follow())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -227,25 +234,27 @@ class _Screen:
         async with self._turn:
             await self._let_go()
             page = self._running.context.pages[-1]
-            session = await self._running.context.new_cdp_session(page)
+            async with asyncio.timeout(_HEARD_S):
+                session = await self._running.context.new_cdp_session(page)
             session.on("Page.screencastFrame", lambda frame: self._start(self._show(page, session, frame)))
-            await session.send("Page.startScreencast", {"format": "jpeg", "quality": 70, "everyNthFrame": 1})
             self._session = session
+            await _heard(session, "Page.startScreencast", {"format": "jpeg", "quality": 70, "everyNthFrame": 1})
 
     async def _let_go(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             with contextlib.suppress(Exception):  # its tab is closed
-                await session.send("Page.stopScreencast")
-                await session.detach()
+                await _heard(session, "Page.stopScreencast", {})
+                async with asyncio.timeout(_HEARD_S):
+                    await session.detach()
 
     async def _show(self, page: Page, session: CDPSession, frame: dict[str, Any]) -> None:
         size, (host, tls) = frame["metadata"], host_of(page.url)
         told = {"width": size["deviceWidth"], "height": size["deviceHeight"], "host": host, "tls": tls}
         await self._socket.send_str(json.dumps({"picture": frame["data"]} | told))
-        await session.send("Page.screencastFrameAck", {"sessionId": frame["sessionId"]})
+        await _heard(session, "Page.screencastFrameAck", {"sessionId": frame["sessionId"]})
 
-    async def taken(self, text: str) -> bool:
+    def taken(self, text: str) -> bool:
         """Pass one message on; True if it says that the person is done. Anything odd is dropped."""
         session = self._session
         try:
@@ -256,9 +265,20 @@ class _Screen:
         except (ValueError, AttributeError, TypeError):
             return False
         if call is not None and session is not None:
-            with contextlib.suppress(Exception):  # the tab closed meanwhile
-                await session.send(*call)
+            with contextlib.suppress(asyncio.QueueFull):
+                self._said.put_nowait((session, *call))
         return False
+
+    async def _pass_on(self) -> None:
+        """Send what the person does to the tab, one after the other."""
+        while True:
+            with contextlib.suppress(Exception):  # the tab closed meanwhile, or hears nothing
+                await _heard(*await self._said.get())
+
+
+async def _heard(session: CDPSession, call: str, said: dict[str, Any]) -> None:
+    async with asyncio.timeout(_HEARD_S):
+        await session.send(call, said)
 
 
 def _call(said: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
