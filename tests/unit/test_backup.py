@@ -353,6 +353,29 @@ def test_the_newest_that_was_opened_is_always_kept() -> None:
 
 
 @pytest.mark.asyncio
+async def test_production_keeps_no_copy_on_the_disk_of_its_backups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the mount is missing: nothing is made, and whoever runs it is told the ways on. Elsewhere it may be."""
+    copies, real, there = tmp_path / "copies", Path.stat, Mock(st_dev=0)
+    copies.mkdir(mode=0o700)
+    monkeypatch.setattr(processes_backup, "_working", Mock(side_effect=Unavailable("begun")))
+    for environment, mounted, why in (
+        (Environment.PRODUCTION, False, "backup_target_same_disk"), (Environment.STAGING, False, "begun"),
+        (Environment.PRODUCTION, True, "begun"),
+    ):  # fmt: skip
+        settings = replace(
+            Settings(), home=tmp_path, backup_target=str(copies), backup_recipients=str(KEY.to_public()),
+            environment=environment,
+        )  # fmt: skip
+        if mounted:
+            monkeypatch.setattr(Path, "stat", lambda at: there if at == copies else real(at))
+        with pytest.raises((Rejected, Unavailable), match=why) as refused:
+            await processes_backup._create(settings, Mock())
+        assert why == "begun" or "s3://" in refused.value.next_step
+
+
+@pytest.mark.asyncio
 async def test_a_backup_that_is_on_no_record_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither here nor where copies go: nothing would remove it when its client is destroyed."""
     copies = tmp_path / "copies"

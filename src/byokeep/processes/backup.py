@@ -90,7 +90,8 @@ async def create(settings: Settings) -> Made:
     """Make a backup of a running installation.
 
     Raises:
-        Rejected: ``backup_recipient_missing``, ``bad_backup_recipient``, ``backup_target_missing``, ``store_not_raft``.
+        Rejected: ``backup_recipient_missing``, ``bad_backup_recipient``, ``backup_target_missing``, ``store_not_raft``;
+            ``backup_target_same_disk``: in production.
         Conflict: ``backup_running``.
         Unavailable: A part is away, a disk is full, ``backup_target_unavailable``; no backup was made.
     """
@@ -110,9 +111,13 @@ async def create(settings: Settings) -> Made:
 async def _create(settings: Settings, app: BrokerApp) -> Made:
     recipients = archive.recipients_of(settings.backup_recipients)
     target = backup_target(settings)
-    if target is None and settings.environment is Environment.PRODUCTION:
+    if settings.environment is Environment.PRODUCTION:
         step = "Set backup_target to a directory on another machine, or to a bucket, s3://..."
-        raise Rejected("backup_target_missing", next_step=step)
+        if target is None:
+            raise Rejected("backup_target_missing", next_step=step)
+        with contextlib.suppress(OSError):  # one that is away is told where it is copied to
+            if lies := copied_beside(settings):
+                raise Rejected("backup_target_same_disk", next_step=f"No backup was made: {lies}. Mount it. Or: {step}")
     with _working(settings) as work:
         found = await _parts(settings, app, work)
         text = archive.signed_bytes(found.manifest.canonical())
@@ -258,6 +263,14 @@ def backup_target(settings: Settings) -> BackupPlace | None:
         credentials_file=settings.file("backup_credentials_file"),
     ), bucket[0])  # fmt: skip
     return place
+
+
+def copied_beside(settings: Settings) -> str:
+    """Say so if copies of backups would lie on the disk of the backups themselves; else empty. Raises OSError."""
+    kept = settings.path("backup_dir") if settings.path("backup_dir").is_dir() else settings.home
+    if parse_bucket(settings.backup_target) or Path(settings.backup_target).stat().st_dev != kept.stat().st_dev:
+        return ""
+    return f"{settings.backup_target} lies on the disk of {kept}, and would be lost with it"
 
 
 def _copy_out(made: Made, target: BackupPlace) -> None:

@@ -52,7 +52,7 @@ from byokeep.operations.due import DueKind, ending
 from byokeep.operations.internal import EVERY_DAYS
 from byokeep.process import WORKER_READY, is_held
 from byokeep.processes import drill_place, hardening, wiring
-from byokeep.processes.backup import backup_target
+from byokeep.processes.backup import backup_target, copied_beside
 from byokeep.processes.hardening import Service, weak
 from byokeep.processes.installation import local_tokens, must_be_bounded, ways_in
 from byokeep.settings import Settings, check_address, parse_bucket
@@ -442,11 +442,8 @@ def _target(settings: Settings) -> Iterator[ProbeOutcome]:
     try:
         if (place := backup_target(settings)) is not None:
             place.probe()
-        kept = settings.path("backup_dir") if settings.path("backup_dir").is_dir() else settings.home
-        copied = Path(settings.backup_target)
-        if parse_bucket(settings.backup_target) is None and copied.stat().st_dev == kept.stat().st_dev:
-            step = f"{settings.backup_target} lies on the disk of {kept}, and would be lost with it: mount it."
-            yield weak(strict, "backup target", "same_disk", step)
+        if lies := copied_beside(settings):
+            yield weak(strict, "backup target", "same_disk", f"{lies}: mount it.")
             return
     except OSError:
         yield weak(strict, "backup target", "not_writable", f"{step}: mount it.")
