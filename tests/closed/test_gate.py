@@ -69,6 +69,10 @@ async def test_the_gate_is_published_and_answers_malformed_requests_by_denying(s
     assert (await stand.call("POST", path, "runner", good))[0] == 201
 
 
+_LOST = (
+    "INSERT INTO byokeep.reenabling (client_id, platform, cause, stage, stages, number, taken, done, way, revision)"
+    " SELECT id, 'x', 'revoked', {}, 0, 0, 0, 1, 0 FROM byokeep.client"
+)
 NOT_GOOD = [
     ("UPDATE byokeep.platform_account SET lanes = '{}'", "lane_not_enabled"),
     ("UPDATE byokeep.platform_account SET lanes = '{browser}'", "lane_not_enabled"),
@@ -92,6 +96,8 @@ NOT_GOOD = [
     ("UPDATE byokeep.lease SET kind = 'custody'", "lease_kind"),
     ("UPDATE byokeep.client SET state = 'suspended'", "client_not_active"),
     ("UPDATE byokeep.switch SET closed = true", "switch_closed"),
+    (_LOST.format("'closed', '{1}'"), "platform_closed"),
+    (_LOST.format("'canary', '{}'"), "platform_unknown"),
     ("DELETE FROM byokeep.switch", "switch_unknown"),
     ("UPDATE byokeep.switch SET epoch = -1", "switch_unknown"),
     ("ALTER TABLE byokeep.switch DROP CONSTRAINT switch_installation_id_fk;"

@@ -173,6 +173,7 @@ def beyond(client: UUID) -> Iterator[Attempt]:
     yield Attempt("GET", "sys/policies/acl/web")
     yield Attempt("LIST", "sys/policies/acl")
     yield Attempt("POST", "sys/policies/acl/web", {"policy": 'path "*" { capabilities = ["read"] }'})
+    yield Attempt("GET", "sys/audit")
     yield Attempt("POST", "sys/audit/more", {"type": "file"})
     yield Attempt("DELETE", "sys/audit/a")
     yield Attempt("POST", "sys/mounts/other", {"type": "kv"})
@@ -283,15 +284,17 @@ async def test_what_is_not_known_to_be_harmless_is_an_effect(stand: Stand) -> No
     assert (await stand.permit(unclassified["lease_id"], effect="other"))[0] == 201
     unproven = await stand.client("openai")
     stand.account(unproven, identity="unknown")
-    gated = await stand.lease(await stand.job(unproven, effects=["other"]))
-    status, reply = await stand.permit(gated["lease_id"], effect="other")
-    assert (status, reply["code"]) == (403, "identity_unproven")
+    gated = await stand.lease(await stand.job(unproven, effects=[kind.value for kind in EffectKind]))
+    for kind in EffectKind:  # each of them is an effect: none passes with less
+        status, reply = await stand.permit(gated["lease_id"], effect=kind.value)
+        assert (status, reply["code"]) == (403, "identity_unproven"), kind
     assert stand.db.sql("SELECT string_agg(effect, ' ' ORDER BY effect) FROM byokeep.permit") == "other publish"
 
 
 @pytest.mark.req("R2.2-2")
 def test_a_signing_key_from_outside_stops_the_start(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A private key beside our credentials, in a setting or in the environment: nothing starts."""
+    from byokeep.processes import serve
     from byokeep.processes.installation import no_signing_key
 
     home = tmp_path
@@ -314,3 +317,10 @@ def test_a_signing_key_from_outside_stops_the_start(tmp_path: Any, monkeypatch: 
     monkeypatch.setenv("BYOKEEP_TOKEN_FILE", pem)
     with pytest.raises(Rejected, match="secret_in_setting"):
         load(home=home)
+    monkeypatch.delenv("BYOKEEP_TOKEN_FILE")
+    (home / "leases.pem").write_text(pem)
+    for module, name in ((serve.log, "configure"), (serve.spans, "configure"), (serve, "uvloop")):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)  # nothing of this process changes, and nothing serves
+    for process in ("web", "broker", "killswitch", "refresher"):
+        with pytest.raises(Rejected, match="signing_key_on_disk"):
+            serve.serve(process, load(home=home))

@@ -255,6 +255,8 @@ async def test_the_due_date_follows_provider_risk_and_wish(desk: Desk) -> None:
         assert (status, reply.get("rule")) == (202, rule)
         await desk.work()
     assert [p["fields"]["rule"] for p in payloads(desk, "key.stored")] == list(wanted.values())
+    due = "SELECT round(extract(epoch FROM rotation_due_at - created_at) / 86400) FROM byokeep.credential_ref"
+    assert desk.sql(f"{due} ORDER BY created_at").split() == ["30", "90", "45"]
     for days in ("29", "91", "0", "1e2", "-30", "999999999999"):
         status, reply = await desk.put(client, desk.canary(), query=f"?rotation_days={days}")
         assert status == 422, days
@@ -614,6 +616,10 @@ async def test_one_value_at_two_clients_is_told_to_operators_of_all(desk: Desk) 
     [event] = payloads(desk, "key.shared_value_found")
     assert (event["client"], event["object"], event["fields"]["ref"]) == (None, two["ref"], one["ref"])
     assert (await desk.sop(two["sop"]))["state"] == "complete"
+    twice = desk.canary("kie")
+    here, there = await desk.onboard(first, twice, "kie"), await desk.onboard(first, twice, "heygen")
+    *_, event = payloads(desk, "key.shared_value_found")  # one client, two purposes
+    assert (event["client"], event["object"], event["fields"]["ref"]) == (None, there["ref"], here["ref"])
 
 
 @pytest.mark.req("R1.1-1")

@@ -56,6 +56,11 @@ async def work(desk: Desk, client: UUID, vendor: Vendor) -> tuple[int, Any]:
             return reply.status, await reply.json()
 
 
+def warned(desk: Desk) -> set[tuple[str, ...]]:
+    rows = desk.sql("SELECT reason, severity, object_id FROM byokeep.alert WHERE closed_at IS NULL").splitlines()
+    return {tuple(row.split("|")) for row in rows}
+
+
 def seen(desk: Desk) -> list[Any]:
     return list(desk.sim.book.log.entries)
 
@@ -107,6 +112,10 @@ async def test_a_key_in_the_wrong_slot_is_refused_before_it_is_stored(desk: Desk
     for alias in ("open-router", "OpenRouter", "openrouter.ai", "open_router", "OPENROUTER", "openrouter%20"):
         status, reply = await desk.put(client, desk.canary("openrouter"), alias)
         assert (status, reply["code"]) == (422, "unknown_provider"), alias
+    serving, another = await desk.stand.client("anthropic"), desk.canary("openai", state="")
+    for whose, headers in ((client, {"x-byokeep-version": "0"}), (serving, {}), (serving, {"x-byokeep-version": "1"})):
+        status, reply = await desk.put(whose, another, "anthropic", **headers)
+        assert (status, reply["code"]) == (422, "format_mismatch"), headers
     assert desk.sql(f"SELECT count(*) FROM byokeep.credential_ref WHERE client_id = '{client}'") == "0"
     assert desk.sim.book.log.seen == calls
 
@@ -140,6 +149,7 @@ async def test_an_empty_balance_is_no_bad_key(desk: Desk) -> None:
         assert (sop["state"], ref["state"], ref["verification"]) == ("complete", "active", "verified"), name
         [*_, note] = [json.loads(line) for line in desk.stand.events("key.verified", "ok")]
         assert note["fields"]["verification"] == "verified_no_quota", name
+        assert ("key_no_quota", "warning", done["ref"]) in warned(desk), name
         status, reply = await work(desk, client, BY_NAME[name])
         assert status == 402 or reply["code"] == 402, name
 
@@ -151,10 +161,13 @@ async def test_a_key_in_an_address_is_never_sent(desk: Desk) -> None:
     base, google = desk.sim.base_url("google"), DESCRIPTORS["google"]
     in_query = replace(google, query={"key": key})
     in_path = replace(google, path=f"/v1beta/models/{key}")
+    nowhere = "https://provider.invalid"  # no address was configured: the provider's own
     async with Outbound() as http:
         for descriptor, url, code in (
             (google, f"{base}?key={key}", "bad_base_url"), (google, f"{base}/?key=", "bad_base_url"),
             (in_query, base, "secret_in_url"), (in_path, base, "secret_in_url"),
+            (replace(in_query, base_url=nowhere), None, "secret_in_url"),
+            (replace(in_path, base_url=nowhere), None, "secret_in_url"),
         ):  # fmt: skip
             with pytest.raises(Rejected, match=code):
                 await identify(

@@ -325,6 +325,15 @@ async def test_a_failure_in_a_batch_stops_the_rest(stand: Stand) -> None:
         assert {result.status for result in again.values()} == {"done"}
         assert done == [f"post-{number}" for number in range(1, 6)]
 
+        async def lost(number: int) -> None:
+            done.append(f"late-{number}")
+            raise ConnectionError  # nobody knows how far it got
+
+        results = await job.batch({"late-key-1": 1, "late-key-2": 2}, lost, effect="publish", **EFFECT)
+        said = [(result.status, result.reason) for result in results.values()]
+        assert said == [("unknown", "act_failed"), ("blocked", "after_act_failed")]
+        assert done[5:] == ["late-1"]
+
 
 @pytest.mark.req("R1.5-5")
 async def test_a_store_that_fails_during_a_batch_stops_it(postgres_server: Any, store: Any) -> None:

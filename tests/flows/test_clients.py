@@ -123,6 +123,7 @@ async def test_text_fields_refuse_secrets_and_name_the_field(desk: Desk) -> None
             ("/v1/clients", "admin", {"name": f"Acme {key}"[:80]}, "name"),
             ("/v1/operators", "admin", {"name": key, "roles": ["operator"]}, "name"),
             ("/v1/machines", "admin", {"name": key, "role": "runner"}, "name"),
+            (f"/v1/clients/{client}/contacts", "operator", {"name": key}, "name"),
             *((f"/v1/clients/{client}/accounts", "operator", account | {name: key[:190]}, name)
               for name in ("account", "username", "display_name")),
         ):  # fmt: skip

@@ -46,7 +46,12 @@ async def test_one_key_never_yields_two_effects(stand: Stand) -> None:
     assert (await stand.permit(lease, "post-0001", account="acme", effect="publish", lane="api"))[0] == 409
     second = (await stand.permit(lease, "post-0002"))[1]["permit_id"]
     await stand.call("POST", f"/v1/permits/{second}/close", "runner", {"outcome": "failed"})
-    assert (await stand.permit(lease, "post-0002"))[0] == 201
+    third = (await stand.permit(lease, "post-0002"))[1]["permit_id"]
+    stand.db.sql(f"UPDATE byokeep.permit SET state = 'unknown' WHERE id = '{third}'")  # as the sweep does
+    status, reply = await stand.call("POST", f"/v1/permits/{third}/close", "runner", {"outcome": "failed"})
+    assert (status, reply["code"]) == (409, "outcome_unknown")
+    status, reply = await stand.permit(lease, "post-0002")
+    assert (status, reply["code"], reply["permit"]) == (409, "outcome_unknown", third)
     assert len(stand.events("permit.issued", "intended")) == 3
 
 

@@ -27,6 +27,7 @@ from byokeep.profiles import kek, kek_tasks
 from byokeep.profiles.kek import Dependent, Rotation
 from byokeep.profiles.openings import stored
 from byokeep.sealing.generation import Generation, StoredGeneration
+from byokeep.sealing.transit import TransitKeys
 from byokeep.worker.tasks import take_up_again
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
@@ -53,11 +54,18 @@ async def rotated(keys: Keys, client: object, expected: int) -> Rotation:
 
 
 @pytest.mark.req("R2.3-3")
-async def test_a_key_is_in_the_inventory_before_its_first_use(keys: Keys) -> None:
+async def test_a_key_is_in_the_inventory_before_its_first_use(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """The row is there before the holder makes it, with every field; it protects after its row says active."""
-    client = await keys.client()
+    client, make, when_made = await keys.client(), TransitKeys.rotate, list[list[str]]()
+
+    async def rotate(holder: TransitKeys, *given: Any, **named: Any) -> Any:
+        when_made.append(rows(keys, client))
+        return await make(holder, *given, **named)
+
+    monkeypatch.setattr(TransitKeys, "rotate", rotate)
     assert await keys.kek(client) == await keys.kek(client) == 1
     assert rows(keys, client) == ["1|active"]
+    assert when_made == [["1|pre_activation"]]
     made = [json.loads(one) for one in keys.stand.events("kek.made")]
     assert [(one["outcome"], one["fields"]["kek"]) for one in made] == [
         ("intended", f"development-{client}"), ("ok", f"development-{client}"),

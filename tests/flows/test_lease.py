@@ -232,6 +232,9 @@ async def test_a_missing_key_blocks_and_nothing_stands_in_for_it(stand: Stand) -
     status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
     assert (status, reply["code"], reply["provider"]) == (403, "missing_credential", "openai")
     await stand.key(client, "openai")
+    both = await stand.job(client, secrets=["openai", "anthropic"])  # the one that is there is no reason to begin
+    status, reply = await stand.call("POST", f"/v1/jobs/{both}/leases", "runner")
+    assert (status, reply["code"], reply["provider"]) == (403, "missing_credential", "anthropic")
     for change, code in (
         ("state = 'compromised'", "credential_not_usable"),
         ("state = 'suspended'", "credential_not_usable"),

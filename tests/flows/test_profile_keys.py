@@ -76,9 +76,13 @@ async def test_a_data_key_is_at_rest_in_wrapped_form_alone(vault: Vault) -> None
     (stand.home / "artifacts" / "planted").unlink()
 
     blobs = len(vault.blobs())
-    for spelling in (lambda dek: base64.b64encode(dek).decode(), lambda dek: f"vault:v1:{dek.hex()}"):
+    for spelling in (
+        lambda dek: base64.b64encode(dek).decode(), lambda dek: f"vault:v1:{dek.hex()}",
+        lambda dek: base64.urlsafe_b64encode(dek).decode(),
+    ):  # fmt: skip
         with_holder = vault.app
-        vault.app = replace(vault.app, custodian=_Unwrapping(vault.app.custodian, spelling))
+        custodian, sealer = _Unwrapping(vault.app.custodian, spelling), _Telling(vault.app.sealer)
+        vault.app = replace(vault.app, custodian=custodian, sealer=sealer)
         assert await vault.done(profile, "rekey") == "dek_not_wrapped"
         vault.app = with_holder
         assert len(vault.blobs()) == blobs
@@ -265,6 +269,13 @@ class _Noting:
         dek: Secret = self.real.new_dek()
         self.made.append(bytes(dek.reveal()))
         return dek
+
+
+class _Telling(_Noting):
+    """A sealer whose keys look different in each alphabet."""
+
+    def new_dek(self) -> Secret:
+        return Secret(b"\xfb\xff" * 16)
 
 
 class _Unwrapping:

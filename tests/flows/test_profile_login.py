@@ -259,6 +259,12 @@ async def test_key_material_that_repeats_is_refused(vault: Vault, monkeypatch: p
     assert vault.state(profile) == "sealed/1"
     assert "duplicate_key_material" in vault.desk.stand.alerts()
     assert len(vault.blobs()) == 1
+    monkeypatch.undo()
+    _, other = await vault.sealed()  # another client's: a key's id is used once, by whomever
+    work = await vault.ask(other, "rekey")
+    monkeypatch.setattr(vault, "app", stuck)
+    assert await vault.do(other, work) == "duplicate_key_material"
+    assert vault.state(other) == "sealed/1"
 
 
 class _OnlyDeks:

@@ -221,6 +221,8 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
     assert (await run.at(f"/{epoch}/sealing"))[0] == 200
     assert (await put(run, epoch, dek, NEW))[1]["code"] == "seal_not_announced"
     assert (await run.at(f"/{epoch}/seals", body | {"base": 2}))[1]["code"] == "generation_moved"
+    used = stand.db.sql("SELECT dek_id FROM byokeep.profile_generation").strip()
+    assert (await run.at(f"/{epoch}/seals", body | {"dek_id": used}))[1]["code"] == "duplicate_key_material"
     status, plan = await run.at(f"/{epoch}/seals", body)
     assert status == 201, plan
     assert (plan["generation"], plan["path"]) == (2, run.profile.path)

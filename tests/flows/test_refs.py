@@ -92,6 +92,10 @@ async def test_a_cookie_is_no_key(desk: Desk) -> None:
             status, reply = await desk.put(client, cookie.encode(), provider)
             assert (status, reply["code"]) == (422, "use_profile_vault"), cookie
             assert cookie not in str(reply)
+        for path in ("openai/admin", "x/webhook"):  # nor is it one of the secrets beside them
+            to = f"/v1/clients/{client}/providers/{path}"
+            status, reply = await desk.call("PUT", to, "operator", raw=cookie.encode())
+            assert (status, reply["code"]) == (422, "use_profile_vault"), (path, cookie)
     assert desk.sql("SELECT count(*) FROM byokeep.credential_ref") == "0"
     assert (await desk.put(client, desk.canary(), "openai"))[0] == 202
 

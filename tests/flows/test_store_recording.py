@@ -49,7 +49,7 @@ class Blind(FileStoreAudit):
         super().__init__(desk.stand.app.store_audit._login, elsewhere, deadline_s=0.1)  # type: ignore[attr-defined]
 
 
-@pytest.mark.req("R8.2-3")
+@pytest.mark.req("R8.2-3", "R1.4-2")
 async def test_without_proof_that_the_store_records_nothing_is_leased_or_taken_in(desk: Desk) -> None:
     """Proof too old: leases and intake answer 503, no version is written, a kill works; one probe opens both again."""
     stand, state = desk.stand, desk.stand.app.store_recording

@@ -70,6 +70,7 @@ SAYINGS: dict[str, Callable[[Span, str], None]] = {
 AROUND: dict[str, Callable[[TracerProvider, str], Span]] = {
     "scope": lambda provider, value: provider.get_tracer(f"lib {value}").start_span("work"),
     "scope's version": lambda provider, value: provider.get_tracer("lib", value).start_span("work"),
+    "scope's address": lambda provider, value: provider.get_tracer("lib", schema_url=f"x:{value}").start_span("work"),
     "scope's attribute": lambda provider, value: provider.get_tracer("lib", attributes={"a": value}).start_span("work"),
     "trace state": lambda provider, value: provider.get_tracer("lib").start_span(
         "work", context=set_span_in_context(NonRecordingSpan(_context(value)))

@@ -15,6 +15,7 @@ import secrets
 import string
 import zipfile
 import zlib
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def test_a_key_is_found_in_every_kind_of_file(place: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.req("R1.3-2")
-def test_sprawl_in_each_place_is_named_without_the_value(tmp_path: Path) -> None:
+def test_sprawl_in_each_place_is_named_without_the_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Env file, config, git objects, database, artifact name: place, type and fingerprint; a clean tree is clean."""
     clean = tmp_path / "clean"
     clean.mkdir()
@@ -122,6 +123,18 @@ def test_sprawl_in_each_place_is_named_without_the_value(tmp_path: Path) -> None
     missing = search.scan_paths([tmp_path / "absent"])
     assert [one.reason for one in missing.unreadable] == ["enoent"]
     assert not missing.clean
+    shut, listed = clean / "shut", Path.iterdir
+    shut.mkdir()
+
+    def refused(path: Path) -> Iterator[Path]:
+        if path == shut:
+            raise PermissionError(13, "shut")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    unknown = search.scan_paths([clean])
+    assert [(one.source, one.reason) for one in unknown.unreadable] == [(str(shut), "eacces")]
+    assert not unknown.clean
 
 
 def _git_object(folder: Path, text: bytes) -> None:

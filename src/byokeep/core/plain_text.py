@@ -4,6 +4,7 @@ Rules
 - There is one table of look-alikes (Unicode's confusables and a few more) and one of how secrets begin, which our own
   surface refuses wherever no secret belongs. The forms of one provider's keys are in its data file.
 - A refusal names the field and never repeats the text (R1.1-4).
+- A browser's session is no secret that we take in, wherever one is stored (R2.1-11).
 - Nothing is repaired: text with a second spelling (another normal form, invisible characters) is refused.
 - Reserved names are compared without case, blanks, marks and look-alike letters (S-VAULT-9).
 
@@ -37,6 +38,14 @@ _BESIDE: Final = (
     "b 044c 0184|d 0257|e 04bd 03b5|f 0493 0192|g 0581|h 0570|i 0269|k 03ba 043a|m 043c 03bc|n 043f 03b7 0578|o 03c3"
     "|p 2ca3|r 0433 ab47|t 0442 03c4|u 057d|v 0475|w 03c9|x 03c7|y 04af"
 )
+# Cookies as headers, as pairs with `;`, as Netscape's file, as JSON of tools, as Chromium's database (R2.1-11).
+_SESSION: Final = re.compile(
+    rb"(?:(?:set-)?cookie2?\s*:|# (?:netscape )?http cookie file|sqlite format 3\0"
+    rb"|[!#$%&'*+.^_`|~0-9a-z-]{1,64}=[^;\s]*;\s*[!-~]+|[^\t\r\n]{1,255}\t(?:true|false)\t/[^\t]*\t(?:true|false)\t\d+\t)",
+    re.IGNORECASE,
+)
+_SESSION_WORDS: Final = re.compile(rb'"(?:cookies|domain|hostOnly|httpOnly|sameSite|localStorage)"\s*:')
+SESSION_STEP: Final = "This is a browser session, not a key. A person logs in with `byokeep profile login`."
 MAX_NAME: Final = 80  # characters
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 _TICKET: Final = re.compile(r"[a-z0-9][a-z0-9_./-]{0,30}\Z")
@@ -98,6 +107,13 @@ def refuse_secret(field: str, text: str) -> None:
         raise Rejected(
             "secret_like_content", next_step="Put secrets only into the value route, never into text.", field=field
         )
+
+
+def is_session(value: bytes) -> bool:
+    """Whether bytes that were submitted as a secret are a browser's session, in any form in which it is copied."""
+    start = value[:64].lstrip()
+    json = start[:1] in (b"{", b"[") and _SESSION_WORDS.search(value[:4096])
+    return bool(json or _SESSION.match(start.lstrip(b"\"'")))
 
 
 def holds_secret(text: str) -> bool:

@@ -28,7 +28,7 @@ from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
-from byokeep.core.plain_text import check_reason, holds_secret
+from byokeep.core.plain_text import SESSION_STEP, check_reason, holds_secret, is_session
 from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretPart, SecretRef, parse_provider
 from byokeep.core.secret import Secret
@@ -86,8 +86,10 @@ def check_form(value: bytes) -> None:
     """Look at the form of a signing secret.
 
     Raises:
-        Rejected: ``bad_webhook_secret``.
+        Rejected: ``bad_webhook_secret``, ``use_profile_vault``.
     """
+    if is_session(value):
+        raise Rejected("use_profile_vault", next_step=SESSION_STEP)
     if not MIN_KEY <= len(value) <= MAX_LENGTH or not _PLAIN.match(value):
         raise Rejected(
             "bad_webhook_secret",

@@ -24,6 +24,7 @@ from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
 from byokeep.core.exchange import TOKEN, Exchange
 from byokeep.core.model import API_PROVIDERS
+from byokeep.core.plain_text import SESSION_STEP, is_session
 from byokeep.core.secret import Secret
 
 MAX_ROTATION_DAYS: Final = 90
@@ -251,16 +252,9 @@ _NEXT_STEPS: Final = {
     "pem_not_key": "Submit an API key: this is a PEM block.",
     "trailing_newline": "Submit the key without the line break.",
     "format_mismatch": "Check that the key belongs to this provider and was copied completely.",
-    "use_profile_vault": "This is a browser session, not a key. A person logs in with `byokeep profile login`.",
+    "use_profile_vault": SESSION_STEP,
     "unknown_provider": "Use the provider's exact id.",
 }
-# Cookies as headers, as pairs with `;`, as Netscape's file, as JSON of tools, as Chromium's database (R2.1-11).
-_SESSION: Final = re.compile(
-    rb"(?:(?:set-)?cookie2?\s*:|# (?:netscape )?http cookie file|sqlite format 3\0"
-    rb"|[!#$%&'*+.^_`|~0-9a-z-]{1,64}=[^;\s]*;\s*[!-~]+|[^\t\r\n]{1,255}\t(?:true|false)\t/[^\t]*\t(?:true|false)\t\d+\t)",
-    re.IGNORECASE,
-)
-_SESSION_WORDS: Final = re.compile(rb'"(?:cookies|domain|hostOnly|httpOnly|sameSite|localStorage)"\s*:')
 _QUOTES: Final = (b'"', b"'", b"`")
 _INVISIBLE: Final = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn"})
 
@@ -312,7 +306,7 @@ def _refuse(code: str, provider: str) -> NoReturn:
 
 def _not_a_key(value: bytes, descriptor: ProviderDescriptor) -> str:
     start = value[:64].lstrip()
-    if _SESSION.match(start.lstrip(b"\"'")) or (start[:1] in (b"{", b"[") and _SESSION_WORDS.search(value[:4096])):
+    if is_session(value):
         return "use_profile_vault"
     if not value.strip():
         return "empty_value" if len(value) <= descriptor.shape.max_length else "too_long"
