@@ -135,6 +135,8 @@ async def test_who_is_given_a_token_does_not_prolong_it(desk: Desk) -> None:
     lives = "revoked_at IS NULL AND expires_at > now() + interval '23 hours'"
     of_it = f"FROM byokeep.api_token WHERE subject_id = '{who.id}' AND {lives}"
     assert desk.sql(f"SELECT count(*) {of_it} AND renewed_to IS NOT NULL") == "1", "it is not ended at once"
+    later = of_it.replace("23 hours", "25 hours")
+    assert desk.sql(f"SELECT count(*) {later}") == "1", "it is ended, whatever its own life was"
     for _ in range(8):
         if status == 201:
             who = Person(who.id, reply["token"])

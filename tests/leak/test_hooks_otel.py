@@ -227,8 +227,11 @@ async def test_captured_headers_and_addresses_carry_no_credential(known: bool) -
 class Dead(SpanExporter):
     """Fails with all of its spans in the error."""
 
+    def __init__(self, kind: type[Exception] = ConnectionError) -> None:
+        self._kind = kind
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        raise ConnectionError("could not send " + _written(spans))
+        raise self._kind("could not send " + _written(spans))
 
 
 @contextmanager
@@ -254,11 +257,12 @@ def test_a_dead_collector_costs_spans_and_nothing_else() -> None:
             done += 1
         assert "Exception while exporting" in heard.getvalue()
         assert leaks(heard.getvalue(), value) is not on
-    quiet = RedactingExporter(Dead(), Wall(Redactor()))
-    with _heard() as heard, guarded(False), _tracing(quiet) as tracer, tracer.start_as_current_span(f"work {value}"):
-        done += 1
-    assert "could not send" not in heard.getvalue()
-    assert done == 3
+    for kind in (ConnectionError, ValueError):
+        quiet = RedactingExporter(Dead(kind), Wall(Redactor()))
+        with _heard() as heard, guarded(False), _tracing(quiet) as tracer, tracer.start_as_current_span(f"w {value}"):
+            done += 1
+        assert "could not send" not in heard.getvalue()
+    assert done == 4
 
 
 @pytest.mark.req("R1.2-2")
