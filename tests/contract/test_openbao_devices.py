@@ -243,6 +243,7 @@ async def test_the_store_denies_what_no_policy_names(bao: Bao) -> None:
         ("providers/<<provider>>", "providers/"), ("kv/data/clients/", "kv/data/platform/"),
         ("-<<provider>>", "-+"), ("identity/oidc/token/", "identity/oidc/"),
         ("kv/data/clients/", "kv/+/clients/"), ('" {', '*" {'), ('path "', 'path  "'),
+        ('/webhook" {', '/webhook"  {'),
     ],
 )  # fmt: skip
 async def test_a_lease_policy_that_reaches_further_is_not_written(

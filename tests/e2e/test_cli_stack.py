@@ -115,11 +115,15 @@ async def test_a_key_comes_in_without_being_seen(desk: Desk, way: str) -> None:
 
 @pytest.mark.req("R5.1-2")
 @pytest.mark.parametrize("form", [("{}",), ("--value", "{}"), ("--value={}",), ("--key={}",)])
-async def test_a_key_as_an_argument_is_refused_and_not_printed(desk: Desk, form: tuple[str, ...]) -> None:
-    """Exit code 2 with advice; nothing was sent, and the key is not in what was printed."""
-    client, key = await desk.world.client(), await desk.world.new_key("openai")
+@pytest.mark.parametrize("provider", ["openai", "kie"])
+async def test_a_key_as_an_argument_is_refused_and_not_printed(
+    desk: Desk, form: tuple[str, ...], provider: str
+) -> None:
+    """Exit code 2 with advice, also for one without a mark of its own; nothing was sent, and the key is not in what was
+    printed."""
+    client, key = await desk.world.client(), await desk.world.new_key(provider)
     words = [word.format(key.decode()) for word in form]
-    ran = await desk.shell.run("key", "add", client, "openai", *words, token=desk.world.token_file("operator"))
+    ran = await desk.shell.run("key", "add", client, provider, *words, token=desk.world.token_file("operator"))
     assert ran.code == 2
     assert "--fd N" in ran.err
     assert key[20:32].decode() not in ran.said

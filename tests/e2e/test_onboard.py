@@ -8,6 +8,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 
@@ -15,6 +16,8 @@ from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.evidence import ITEMS_OF, ONBOARD
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
+from byokeep.kernel.app import LeakCount
+from byokeep.keys.verify_key import verdict
 from byokeep.operations import notify
 from byokeep_redact.search import Sweep
 from byokeep_sim import SimKeyState
@@ -23,6 +26,7 @@ from tests.support.postgres_rows import pointed, points
 from tests.support.web import Desk
 
 SKIP = "?skip_rehearsal=true"
+LATE = timedelta(minutes=1)
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
 
@@ -54,11 +58,18 @@ async def test_onboarding_ends_with_evidence(desk: Desk) -> None:
     await desk.call("POST", f"/v1/clients/{refused}/suspend", "admin")
     status, reply = await desk.put(refused, desk.canary())
     assert (status, reply["code"]) == (422, "client_not_active")
-    status, _ = await desk.call(
-        "PUT", f"/v1/clients/{str(refused).upper()}/providers/openai/value", "operator", raw=b"x"
-    )
-    assert status == 422
+    for state in ("enrolling", "closed"):
+        desk.sql(f"UPDATE byokeep.client SET state = '{state}' WHERE id = '{refused}'")
+        status, reply = await desk.put(refused, desk.canary())
+        assert (status, reply["code"]) == (422, "client_not_active"), state
+    nobody = uuid4()
+    assert (await desk.put(nobody, desk.canary()))[0] == 404
+    assert await desk.stand.intake.current_version(_place(nobody)) == 0
     assert await desk.stand.intake.current_version(_place(refused)) == 0
+    for bad in (str(client).upper(), str(client).replace("-", ""), f"{client}x", "%2e%2e"):
+        place = f"/v1/clients/{bad}/providers/openai/value"
+        assert (await desk.call("PUT", place, "operator", raw=desk.canary()))[0] in (404, 422), bad
+    assert await desk.stand.intake.current_version(_place(client)) == 1
 
 
 def _place(client: Any) -> Any:
@@ -245,7 +256,7 @@ async def test_a_killed_client_takes_a_replacement_that_waits(desk: Desk) -> Non
     assert (ref["version"], ref["verification"]) == (2, "verified")
 
 
-@pytest.mark.req("R5.1-5", "R1.3-3")
+@pytest.mark.req("R5.1-5", "R1.3-3", "R3.2-5")
 async def test_the_due_date_follows_provider_risk_and_wish(desk: Desk) -> None:
     """High risk means 30 days, no wish the provider's default, a wish counts inside 30 to 90 days."""
     wanted = {"?risk=high": "risk_high_30d", "": "provider_default_90d", "?rotation_days=45": "client_preference_45d"}
@@ -254,9 +265,13 @@ async def test_the_due_date_follows_provider_risk_and_wish(desk: Desk) -> None:
         status, reply = await desk.put(client, desk.canary(), query=query)
         assert (status, reply.get("rule")) == (202, rule)
         await desk.work()
-    assert [p["fields"]["rule"] for p in payloads(desk, "key.stored")] == list(wanted.values())
+    risky = await desk.stand.client()
+    desk.sql(f"UPDATE byokeep.client SET risk = 'high' WHERE id = '{risky}'")
+    _, reply = await desk.put(risky, desk.canary(), query="?risk=standard")  # which is less than the client's own
+    assert reply["rule"] == "risk_high_30d"
+    assert [p["fields"]["rule"] for p in payloads(desk, "key.stored")] == [*wanted.values(), "risk_high_30d"]
     due = "SELECT round(extract(epoch FROM rotation_due_at - created_at) / 86400) FROM byokeep.credential_ref"
-    assert desk.sql(f"{due} ORDER BY created_at").split() == ["30", "90", "45"]
+    assert desk.sql(f"{due} ORDER BY created_at").split() == ["30", "90", "45", "30"]
     for days in ("29", "91", "0", "1e2", "-30", "999999999999"):
         status, reply = await desk.put(client, desk.canary(), query=f"?rotation_days={days}")
         assert status == 422, days
@@ -392,6 +407,12 @@ async def test_a_reply_that_holds_the_key_is_dropped(desk: Desk) -> None:
     [note] = payloads(desk, "key.verified")
     allowed = {"provider", "version", "sop", "job", "verification", "endpoint", "http_status", "latency_ms", "attempts"}
     assert set(note["fields"]) <= allowed | {"account_hash"}
+    for provider in ("openrouter", "heygen"):  # whose replies hold a label of the key, a name and an address
+        await desk.onboard(client, desk.canary(provider, account="whose@example.test"), provider=provider)
+    notes = payloads(desk, "key.verified")
+    assert [one["outcome"] for one in notes] == ["failed", "ok", "ok"]
+    assert all(one["fields"]["account_hash"] for one in notes[1:])
+    assert "example.test" not in json.dumps(notes)
     await _clean(desk)
 
 
@@ -462,6 +483,9 @@ async def test_nothing_searched_is_no_pass(desk: Desk) -> None:
     [check] = payloads(desk, "key.leak_checked")
     assert (check["outcome"], check["fields"]["verification"]) == ("failed", "unknown")
     hidden.rename(desk.files / "spans.jsonl")
+    for empty in (LeakCount(sources=2, lines=0, spans=9, found=0, readable=True),
+                  LeakCount(sources=2, lines=9, spans=0, found=0, readable=True)):  # fmt: skip
+        assert verdict(empty) == "unknown"
     status, again = await desk.call("POST", f"/v1/refs/{reply['ref']}/verify", "operator")
     assert (status, again["sop"]) == (202, reply["sop"])
     await desk.work()
@@ -506,6 +530,8 @@ async def test_what_is_no_key_is_refused_and_not_echoed(desk: Desk) -> None:
         status, reply = await desk.put(client, value)
         assert (status, reply["code"]) == (413 if code == "body_too_large" else 422, code), code
         assert key.decode()[10:30] not in json.dumps(reply)
+        told = {"type", "title", "status", "code", "next_step", "provider", "request_id", "maximum", "limit"}
+        assert set(reply) <= told, "how long it was is nobody's business"
     status, reply = await desk.call(
         "PUT",
         f"/v1/clients/{client}/providers/openai/value",

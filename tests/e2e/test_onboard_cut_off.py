@@ -43,6 +43,13 @@ class CutOffIntake:
         raise Unavailable("store_timeout")
 
 
+class NoWrite(CutOffIntake):
+    """Answers, and does not write."""
+
+    async def put(self, ref: SecretRef, value: Secret, *, cas: int) -> Any:
+        raise Unavailable("store_unreachable")
+
+
 class DatabaseDown:
     """Works for a number of transactions, then no more."""
 
@@ -71,7 +78,7 @@ def place(client: UUID) -> SecretRef:
     return SecretRef(ClientId(client), Provider.OPENAI)
 
 
-@pytest.mark.req("R1.1-5")
+@pytest.mark.req("R1.1-5", "R5.1-4")
 async def test_repeating_a_cut_off_onboarding_stores_no_second_version(desk: Desk) -> None:
     """With the database gone after the write there is no success; the same call later adopts what was written."""
     client = await desk.stand.client()
@@ -103,7 +110,7 @@ async def test_a_lost_answer_of_the_store_is_adopted_too(desk: Desk) -> None:
 
 @pytest.mark.req("R5.1-4")
 async def test_no_write_no_row(desk: Desk) -> None:
-    """With the store away nothing is stored and no reference exists."""
+    """With the store away, from the start or when it is to write, nothing is stored and no reference exists."""
 
     class Away:
         def __getattr__(self, name: str) -> Any:
@@ -115,6 +122,8 @@ async def test_no_write_no_row(desk: Desk) -> None:
     client = await desk.stand.client()
     with pytest.raises(Unavailable):
         await submit(desk, client, desk.canary(), intake=Away())
+    with pytest.raises(Unavailable):
+        await submit(desk, client, desk.canary(), intake=NoWrite(desk.web.intake))
     assert desk.sql("SELECT count(*) FROM byokeep.credential_ref") == "0"
     assert await desk.stand.intake.current_version(place(client)) == 0
 

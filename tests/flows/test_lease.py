@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -166,7 +167,7 @@ async def test_a_lease_token_is_short_and_of_this_installation_alone(stand: Stan
 @pytest.mark.req("R4.1-3")
 @pytest.mark.parametrize("end", ["closed", "expired", "suspended", "killed", "disabled"])
 async def test_nothing_is_served_five_seconds_after_a_job_ended(stand: Stand, end: str) -> None:
-    """The broker refuses at once; a store token taken just before is dead within five seconds, by time alone."""
+    """The broker refuses at once; the last store token that there was is dead within five seconds, by time alone."""
     client = await stand.client("openai")
     job = await stand.job(client)
     lease = await stand.lease(job)
@@ -193,32 +194,32 @@ async def test_nothing_is_served_five_seconds_after_a_job_ended(stand: Stand, en
         assert (await stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] in expected
         assert (await stand.call("GET", f"/v1/leases/{lease['lease_id']}", "runner"))[0] in expected
         assert (await stand.permit(lease["lease_id"]))[0] in expected
-        place = lease["secrets"]["openai"]["path"]
-        while time.monotonic() - ended < 5:
-            try:
-                await read_secret(http, token, place, 1, lease["lease_id"])
-            except Denied:
-                break
-            await asyncio.sleep(0.05)
-        with pytest.raises(Denied):
-            await read_secret(http, token, place, 1, lease["lease_id"])
-        await asyncio.sleep(ended + 3.6 - time.monotonic())
+        place, tokens = lease["secrets"]["openai"]["path"], [token]
+        with suppress(Denied):  # as long as the store lets it in
+            while time.monotonic() - ended < 5:
+                tokens.append(await lease_login(http, Secret(lease["jwt"]), "use-openai"))
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(ended + 5 - time.monotonic())
+        for one in (tokens[0], tokens[-1]):
+            with pytest.raises(Denied):
+                await read_secret(http, one, place, 1, lease["lease_id"])
         with pytest.raises(Denied):
             await lease_login(http, Secret(lease["jwt"]), "use-openai")
 
 
 @pytest.mark.req("R4.1-11")
 async def test_a_client_that_is_not_known_to_be_active_gets_nothing(stand: Stand) -> None:
-    """Suspended: heartbeat, lease and permit are denied, with the reason; active again: they pass."""
+    """Whatever else it is: heartbeat, lease and permit are denied, with the reason; active again: they pass."""
     client = await stand.client("openai")
     stand.account(client)
     job = await stand.job(client)
     lease = await stand.lease(job)
-    stand.db.sql(f"UPDATE byokeep.client SET state = 'suspended' WHERE id = '{client}'")
-    for method, path in (("GET", f"/v1/leases/{lease['lease_id']}"), ("POST", f"/v1/jobs/{job}/leases")):
-        status, reply = await stand.call(method, path, "runner")
-        assert (status, reply["code"]) == (403, "client_not_active")
-    assert (await stand.permit(lease["lease_id"]))[1]["code"] == "client_not_active"
+    for state in ("suspended", "enrolling", "closed"):
+        stand.db.sql(f"UPDATE byokeep.client SET state = '{state}' WHERE id = '{client}'")
+        for method, path in (("GET", f"/v1/leases/{lease['lease_id']}"), ("POST", f"/v1/jobs/{job}/leases")):
+            status, reply = await stand.call(method, path, "runner")
+            assert (status, reply["code"]) == (403, "client_not_active"), state
+        assert (await stand.permit(lease["lease_id"]))[1]["code"] == "client_not_active", state
     stand.db.sql(f"UPDATE byokeep.client SET state = 'active' WHERE id = '{client}'")
     assert (await stand.permit(lease["lease_id"]))[0] == 201
 

@@ -227,6 +227,7 @@ async def test_what_was_made_together_is_not_begun_together(post: Post) -> None:
     ]
 
 
+@pytest.mark.req("R4.2-5")
 async def test_a_dead_target_holds_up_nobody_and_loses_nothing(post: Post) -> None:
     """The other target hears at once; the dead one is tried ever more rarely, told of, and gets all when it is back."""
     post.names, post.dead = ["dead", "oncall"], {"dead"}
@@ -254,6 +255,7 @@ async def test_a_dead_target_holds_up_nobody_and_loses_nothing(post: Post) -> No
     assert len(post.got["dead"]) <= 3
 
 
+@pytest.mark.req("R4.2-5")
 async def test_alerts_go_out_once_and_critical_ones_at_once(post: Post) -> None:
     """A critical alert takes what waits along; others wait for their quarter of an hour; reminders are not repeated."""
     with_keys(post, 100)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -156,11 +157,20 @@ async def test_what_is_taken_away_is_gone_at_the_next_call(desk: Desk) -> None:
     client = await desk.stand.client()
     ann = await create(desk, "Ann", "operator", clients=[str(client)])
     who = await token_for(desk, ann["id"])
-    assert (await desk.put(client, desk.canary(), who=who))[0] == 202
+    status, made = await desk.put(client, desk.canary(), who=who)
+    assert status == 202
+    await desk.work()
+    status, run = await desk.call("POST", f"/v1/refs/{made['ref']}/rotations", who, {})
+    assert status == 201, run
+    for event in ("key.stored", "procedure.started"):
+        assert ann["id"] in {json.loads(said)["actor"] for said in desk.stand.events(event)}, event
     other = await desk.stand.client()
     status, reply = await desk.put(other, desk.canary(), who=who)
     assert (status, reply["code"]) == (404, "not_found")
+    theirs = (await desk.onboard(other))["ref"]
+    assert (await desk.call("POST", f"/v1/refs/{theirs}/rotations", who, {}))[0] == 404
     await desk.call("PATCH", f"/v1/operators/{ann['id']}", "admin", {"clients": []})
+    assert (await desk.call("POST", f"/v1/refs/{made['ref']}/rotations", who, {}))[0] == 404
     assert (await desk.put(client, desk.canary(), who=who))[0] == 404
     await desk.call("PATCH", f"/v1/operators/{ann['id']}", "admin", {"state": "disabled"})
     assert (await desk.put(client, desk.canary(), who=who))[0] == 401

@@ -223,7 +223,7 @@ async def test_a_shred_that_no_worker_took_up_can_be_asked_again(vault: Vault) -
 
 @pytest.mark.req("R5.3-1", "R5.3-3")
 async def test_without_the_holder_of_keys_there_is_no_blob(vault: Vault) -> None:
-    """The store sealed off while a key is to be wrapped: unavailable, no blob, no generation; later it works."""
+    """The store sealed off before or when a key is wrapped: unavailable, no blob, no generation; later it works."""
     client = await vault.client()
     profile = await vault.create(client)
     holder = _NotedHolder(vault.app.custodian)
@@ -231,7 +231,11 @@ async def test_without_the_holder_of_keys_there_is_no_blob(vault: Vault) -> None
     assert await vault.log_in(profile) == "store_unreachable"
     assert not vault.blobs()
     assert vault.state(profile) == "created/0", "no person typed a password for nothing"
-    holder.down = False
+    holder.down, holder.left = False, 1  # the wrap that confirms the key, and none of a blob's
+    assert await vault.log_in(profile) == "store_unreachable"
+    assert not vault.blobs()
+    assert vault.state(profile) == "confirmed/0"
+    holder.left, holder.wrapped = 9, []
     assert await vault.log_in(profile) == "sealed"
     (context,) = [one for one in holder.wrapped if one.profile_id == profile]  # one wrap beside the key's confirmation
     assert (context.client_id, context.profile_id) == (client, profile)
@@ -240,7 +244,7 @@ async def test_without_the_holder_of_keys_there_is_no_blob(vault: Vault) -> None
     assert wrapped["holder"] == "transit"
 
 
-@pytest.mark.req("R2.3-3")
+@pytest.mark.req("R2.3-3", "R5.3-1")
 async def test_without_randomness_there_is_no_key(vault: Vault) -> None:
     """The system's source gives nothing: unavailable, no key is wrapped, no blob, no generation; later it works."""
     client = await vault.client()
@@ -327,10 +331,11 @@ async def _away(*_: object) -> None:
 
 
 class _NotedHolder:
-    """A custodian whose leases reach the records; its holder of keys is away while ``down``, and notes its wraps."""
+    """A custodian whose leases reach the records; its holder of keys is away while ``down`` and after ``left`` wraps,
+    and notes its wraps."""
 
     def __init__(self, real: Any) -> None:
-        self.real, self.down = real, True
+        self.real, self.down, self.left = real, True, 9
         self.wrapped: list[KeyContext] = []
 
     def open_profile(self, job_id: UUID, profile_id: UUID) -> Any:
@@ -351,8 +356,9 @@ class _NotedHolder:
                         return await real.unwrap(*said)
 
                     async def wrap(self, dek: Any, context: KeyContext) -> Any:
-                        if seen.down:
+                        if seen.down or not seen.left:
                             raise Unavailable("store_unreachable")
+                        seen.left -= 1
                         seen.wrapped.append(context)
                         return await real.wrap(dek, context)
 
