@@ -61,6 +61,7 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     async def brought(value: bytes) -> None:
         await screen.choose("Provider", "openai")
         await screen.write("Key", value.decode())
+        assert await page.locator("#value").get_attribute("type") == "password"  # nobody reads along
         async with page.expect_navigation():
             await page.keyboard.press("Enter")
 
