@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -35,6 +35,9 @@ from tests.support.profiles import put_profile
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 NEW = SEALED_MAGIC + b"another generation" * 1000
+ACME = ExpectedAccount(
+    platform=Provider.TIKTOK, account="acme", account_id="1", username="acme", display_name="Acme Ltd"
+)  # fmt: skip
 
 
 async def put(
@@ -72,11 +75,8 @@ def record_of(run: Run, dek: UUID, blob: Mapping[str, Any], **other: Any) -> Sea
     place = {name: other.pop(name) for name in list(other) if name in Manifest.__dataclass_fields__}
     made = Manifest(
         environment=Environment.DEVELOPMENT, client_id=ClientId(run.profile.client),
-        profile_id=ProfileId(run.profile.id), generation=2, platforms=(Provider.TIKTOK,), accounts=(
-            ExpectedAccount(
-                platform=Provider.TIKTOK, account="acme", account_id="1", username="acme", display_name="Acme Ltd"
-            ),
-        ), created_by=run.stand.people["runner"].id, created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        profile_id=ProfileId(run.profile.id), generation=2, platforms=(Provider.TIKTOK,), accounts=(ACME,),
+        created_by=run.stand.people["runner"].id, created_at=datetime(2026, 1, 1, tzinfo=UTC),
         packing=Packing.PORTABLE, browser_version="156.0.8078.79",
     )  # fmt: skip
     record = SealedRecord(
@@ -212,6 +212,7 @@ async def test_no_permit_is_younger_than_the_sealing(stand: Stand) -> None:
     assert int(stand.db.sql("SELECT count(*) FROM byokeep.permit")) > 0
 
 
+@pytest.mark.req("R5.3-10", "R5.3-11", "R5.3-12", "R5.3-13")
 async def test_blob_then_record_then_row(stand: Stand) -> None:
     """The whole way of a seal: announced, written once, recorded, opening ended; the next job opens what was sealed."""
     run, epoch = await closed(stand)
@@ -233,7 +234,9 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
     assert status == 201, blob
     assert (blob["blob_sha256"], blob["blob_size"]) == (hashlib.sha256(NEW).hexdigest(), len(NEW))
     assert (await put(run, epoch, dek, NEW))[1]["code"] == "artifact_exists"
-    made = record_of(run, dek, blob)
+    made_at = datetime.fromisoformat(plan["created_at"])
+    assert abs((stand.app.clock.now() - made_at).total_seconds()) < 60
+    made = record_of(run, dek, blob, created_at=made_at)
     below, good = f"/{epoch}/seals/{dek}/record", said(made, blob)
     for wrong, code in (
         ({"blob_sha256": bytes(32)}, "bad_receipt"), ({"blob_size": 7}, "bad_receipt"),
@@ -241,8 +244,11 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
         ({"generation": 3}, "bad_seal"), ({"profile_id": ProfileId(uuid4())}, "bad_seal"),
         ({"client_id": ClientId(uuid4())}, "bad_seal"), ({"environment": Environment.STAGING}, "bad_seal"),
         ({"created_by": uuid4()}, "bad_seal"), ({"packing": Packing.FULL}, "bad_seal"),
+        ({"created_at": made_at - timedelta(seconds=1)}, "bad_seal"),
+        ({"accounts": (replace(ACME, account="other"),)}, "bad_seal"),
+        ({"platforms": (Provider.X,), "accounts": (replace(ACME, platform=Provider.X),)}, "bad_seal"),
     ):  # fmt: skip
-        text = record_of(run, dek, blob, **wrong).canonical.decode()
+        text = record_of(run, dek, blob, **{"created_at": made_at} | wrong).canonical.decode()
         assert (await run.at(below, good | {"record": text}))[1]["code"] == code, wrong
     for broken, code in (
         ({"receipt": "00" * 32}, "bad_receipt"), ({"base": 2}, "generation_moved"), ({"record": "{}"}, "bad_seal"),
@@ -331,9 +337,10 @@ async def test_a_record_that_the_store_did_not_take_in_time_stands_for_nothing(s
     run, epoch = await closed(stand)
     await run.at(f"/{epoch}/sealing")
     dek = uuid4()
-    await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)})
+    _, plan = await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)})
     _, blob = await put(run, epoch, dek, NEW)
-    text, receipt = record_of(run, dek, blob).canonical, blob["receipt"]
+    made_at = datetime.fromisoformat(plan["created_at"])
+    text, receipt = record_of(run, dek, blob, created_at=made_at).canonical, blob["receipt"]
 
     class Silent(BaoProfileRecords):
         async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
@@ -382,9 +389,10 @@ async def test_a_broker_that_dies_before_its_commit_left_a_seal_that_was_cut_off
     run, epoch = await closed(stand)
     await run.at(f"/{epoch}/sealing")
     dek, since = uuid4(), stand.app.clock.now()
-    assert (await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)}))[0] == 201
+    status, plan = await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)})
+    assert status == 201
     _, blob = await put(run, epoch, dek, NEW)
-    made = record_of(run, dek, blob)
+    made = record_of(run, dek, blob, created_at=datetime.fromisoformat(plan["created_at"]))
     actor = Actor(id=stand.people["runner"].id, roles=frozenset({Role.RUNNER}), clients=None, request_id=uuid4())
 
     async def killed(*_: Any, **__: Any) -> None:

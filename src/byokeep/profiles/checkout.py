@@ -28,6 +28,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -423,7 +424,7 @@ async def announce(
             async with while_held():
                 newest = await app.records.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
             plan = await openings.announce(tx, app, actor, profile, opening, dek_id=dek_id, newest=newest)
-            return plan, stamp(app.clock.now())
+            return plan, stamp(await _announced(tx, opening, dek_id))
     except (Conflict, Integrity) as error:
         await openings.tell_refused(app, actor, holder.client_id, profile_id, error)
         raise
@@ -444,7 +445,7 @@ async def put_blob(
     holder = await _holder(app, actor, job_id, profile_id, epoch)
     async with holder.begin() as tx:
         _, opening = await holder.sealing(tx)
-        await _require_announced(tx, opening, dek_id)
+        await _announced(tx, opening, dek_id)
     key = blob_key(holder.client_id, profile_id, opening.generation + 1, dek_id)
     done = await app.artifacts.put(holder.client_id, key, _bounded(chunks, app.limits.profile_blob_max))
     return done, _receipt(app, key, done)
@@ -480,9 +481,9 @@ async def record(
             return base + 1
         profile, opening = await holder.sealing(tx)
         _require_base(opening, base)
-        await _require_announced(tx, opening, dek_id)
+        at = await _announced(tx, opening, dek_id)
         plan = await openings.plan_of(tx, actor, profile, opening, dek_id, base=base)
-        _require_planned(app, found, plan)
+        _require_planned(app, found, plan, at)
         _require_receipt(app, opening, dek_id, found, receipt)
         await _require_right(tx, opening)
         # In the profile's line, so that a repeated call does not write twice.
@@ -515,12 +516,15 @@ async def _require_right(tx: Tx, opening: Opening) -> None:
         raise deny(DenyReason.IDENTITY_UNPROVEN)
 
 
-async def _require_announced(tx: Tx, opening: Opening, dek_id: UUID) -> None:
-    at = {"client_id": opening.client_id, "profile_id": opening.profile_id}
+async def _announced(tx: Tx, opening: Opening, dek_id: UUID) -> datetime:
+    """Return when a seal was announced, whole seconds, as its manifest must say. Raises Conflict if it was not."""
+    about = {"client_id": opening.client_id, "profile_id": opening.profile_id}
     said = _said(opening.epoch, dek_id)
-    found = await tx.one(dict, "profile_use_announced", **at, dek_id=dek_id, said=said)
-    if found["announced"] is not True:
+    found = await tx.one(dict, "profile_use_announced", **about, dek_id=dek_id, said=said)
+    at: datetime | None = found["announced_at"]
+    if at is None:
         raise Conflict("seal_not_announced", next_step="Announce the seal with this key first.")
+    return at
 
 
 def _said(epoch: int, dek_id: UUID) -> str:
@@ -544,14 +548,18 @@ def _require_receipt(app: BrokerApp, opening: Opening, dek_id: UUID, sealed: Sea
         raise Rejected("bad_receipt", next_step="Record the blob as the broker took it.")
 
 
-def _require_planned(app: BrokerApp, found: SealedRecord, plan: openings.GenerationPlan) -> None:
-    """Let pass the record of exactly what was announced: place, generation, key and maker."""
+def _require_planned(app: BrokerApp, found: SealedRecord, plan: openings.GenerationPlan, at: datetime) -> None:
+    """Let pass the record of exactly what was announced: place, generation, key, maker, time, the same accounts."""
     said, profile = found.manifest, plan.profile
     place = RecordPlace(
         environment=app.environment, client_id=profile.client_id, profile_id=ProfileId(profile.id),
         generation=plan.generation,
     )  # fmt: skip
-    if said.place != place or found.dek_id != plan.dek_id or said.created_by != plan.sealed_by:
+    if said.place != place or found.dek_id != plan.dek_id or (said.created_by, said.created_at) != (plan.sealed_by, at):
+        raise _bad_seal()
+    if [(one.platform, one.account) for one in said.accounts] != sorted(
+        (one.platform, one.account) for one in profile.accounts
+    ):
         raise _bad_seal()
     if said.packing.value != profile.packing.value:
         raise _bad_seal()

@@ -54,10 +54,10 @@ UPDATE byokeep.job SET sealing_at = clock_timestamp()
 RETURNING id;
 
 -- name: profile_use_announced
--- Whether this job announced a seal with this key; and whether that is sealed already.
-SELECT EXISTS (SELECT FROM byokeep.audit_record r
-                WHERE r.chain = :client_id AND r.object_id = :profile_id AND r.event = 'profile.seal'
-                  AND r.outcome = 'intended'
-                  AND convert_from(r.payload, 'UTF8')::jsonb @> CAST(:said AS jsonb)) AS announced,
+-- When this job announced a seal with this key, in whole seconds, if it did; and whether that is sealed already.
+SELECT (SELECT date_trunc('second', max(r.at)) FROM byokeep.audit_record r
+         WHERE r.chain = :client_id AND r.object_id = :profile_id AND r.event = 'profile.seal'
+           AND r.outcome = 'intended'
+           AND convert_from(r.payload, 'UTF8')::jsonb @> CAST(:said AS jsonb)) AS announced_at,
        EXISTS (SELECT FROM byokeep.profile_generation g
                 WHERE g.client_id = :client_id AND g.profile_id = :profile_id AND g.dek_id = :dek_id) AS sealed;
