@@ -192,13 +192,15 @@ async def test_a_month_of_usage_adds_up_and_a_missing_day_is_a_gap(desk: Desk) -
         assert (await desk.call("GET", "/v1/usage" + query, "operator"))[0] == 422, query
 
 
-def history(desk: Desk, client: UUID, job: UUID, *, days: int, each: int, skip: int = 0, now: int = 0) -> None:
-    """Leases in the last whole hour's hour of each day before, and ``now`` in that hour itself."""
+def history(
+    desk: Desk, client: UUID, job: UUID, *, days: int, each: int, skip: int = 0, now: int = 0, earlier: int = 0
+) -> None:
+    """Leases in the last whole hour's hour of each day before, and ``now`` in that hour itself; some hours earlier."""
     runner = desk.people["runner"].id
     desk.sql(
         "INSERT INTO byokeep.lease (id, client_id, job_id, runner_id, kind, secrets, jwt_iat, jwt_exp, issued_at,"
         f" expires_at) SELECT gen_random_uuid(), '{client}', '{job}', '{runner}', 'use', '{{openai}}', 1, 2, at, at"
-        " FROM (SELECT date_trunc('hour', now()) - interval '50 minutes' - n * interval '1 day'"
+        f" FROM (SELECT date_trunc('hour', now()) - interval '{earlier} hours 50 minutes' - n * interval '1 day'"
         f" + k * interval '1 second' AS at FROM generate_series(0, {days}) AS n,"
         f" generate_series(1, greatest({each}, {now})) AS k"
         f" WHERE n <> {skip or -1} AND k <= CASE n WHEN 0 THEN {now} ELSE {each} + n % 2 END) AS times"
@@ -208,18 +210,20 @@ def history(desk: Desk, client: UUID, job: UUID, *, days: int, each: int, skip: 
 @pytest.mark.parametrize(
     ("days", "known", "before", "now", "verdict"),
     [
-        (28, 28, 30, 200, "unusual"), (28, 28, 30, 50, "usual"), (28, 28, 1, 9, "usual"), (5, 28, 30, 200, "unknown"),
+        (28, 28, 30, 300, "unusual"), (28, 28, 30, 50, "usual"), (28, 28, 1, 9, "usual"), (5, 28, 30, 200, "unknown"),
         (28, 5, 30, 200, "unknown"),  # days of which nobody knows are no zeros
     ],
 )  # fmt: skip
 async def test_an_hour_is_held_against_the_same_hour_of_the_days_before(
     desk: Desk, days: int, known: int, before: int, now: int, verdict: str
 ) -> None:
-    """Far above the usual raises one alert, told once; a little more, and too few days to compare with, raise none."""
-    client = await desk.stand.client("openai")
+    """Far above the usual raises one alert, told once, and an incident; a little more, and too few days to compare
+    with, raise none. What is usual for another client says nothing."""
+    client, other = await desk.stand.client("openai"), await desk.stand.client("openai")
     job = await desk.stand.job(client)
     seen(desk, 24 * known + 2)
     history(desk, client, job, days=days, each=before, now=now)
+    history(desk, other, await desk.stand.job(other), days=28, each=250)
     [found] = (await usage(desk, f"?client_id={client}"))["compared"]
     assert (found["measure"], found["number"], found["days"], found["verdict"]) == (
         "leases",
@@ -234,9 +238,27 @@ async def test_an_hour_is_held_against_the_same_hour_of_the_days_before(
         "SELECT reason || ' ' || count || ' ' || client_id FROM byokeep.alert WHERE reason = 'usage_unusual'"
     )
     assert rows == "".join(f"{reason} 1 {client}" for reason in raised)
+    opened = desk.sql(
+        "SELECT kind, client_id, began_at = date_trunc('hour', now()) - interval '1 hour' FROM byokeep.incident"
+    )
+    assert opened == "".join(f"usage_anomaly|{client}|t" for _ in raised)
     if raised:
         desk.sql("UPDATE byokeep.alert SET closed_at = now() WHERE reason = 'usage_unusual'")
         assert await watch_usage(desk.worker) == 0
+
+
+async def test_use_at_an_hour_at_which_there_was_none_on_any_day_is_unusual(desk: Desk) -> None:
+    """A key that was used each day at another hour alone: the days count, with nothing at this hour."""
+    client = await desk.stand.client("openai")
+    job = await desk.stand.job(client)
+    seen(desk, 24 * 28 + 2)
+    history(desk, client, job, days=27, each=30, earlier=9)
+    history(desk, client, job, days=0, each=0, now=200)
+    [found] = (await usage(desk, f"?client_id={client}"))["compared"]
+    assert (found["number"], found["days"], found["median"], found["verdict"]) == (200, 27, 0, "unusual")
+    assert await watch_usage(desk.worker) == 1
+    opened = desk.sql("SELECT kind, client_id FROM byokeep.incident")
+    assert opened == f"usage_anomaly|{client}"
 
 
 async def test_old_calls_go_and_are_said_to_be_gone(desk: Desk) -> None:
