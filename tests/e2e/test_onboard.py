@@ -294,6 +294,11 @@ async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(
     async def choose(days: object, reason: str = "client_wish", who: str = "operator") -> tuple[int, Any]:
         return await desk.call("POST", f"/v1/refs/{key}/interval", who, {"days": days, "reason": reason})
 
+    async def stands() -> list[str]:
+        """How the key stands on the list that nobody asks a time of."""
+        _, found = await desk.call("GET", f"/v1/due?kind=key&client_id={client}", "operator")
+        return [one["state"] for one in found["items"]]
+
     async def due(ahead: int) -> tuple[int, int]:
         """How many rows of the key are listed by a day, and after how many days it is due."""
         until = (datetime.now(UTC) + timedelta(days=ahead)).isoformat()
@@ -308,6 +313,11 @@ async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(
     assert (await choose(45, who="approver"))[0] == 403
     assert await due(46) == (0, 90)
     assert [(await choose(45))[0], await due(44), await due(46)] == [200, (0, 45), (1, 45)]
+    assert await stands() == []
+    for when, state in (("+ interval '7 days'", "due"), ("- interval '1 second'", "overdue")):
+        desk.sql(f"UPDATE byokeep.credential_ref SET rotation_due_at = now() {when} WHERE id = '{key}'")
+        assert await stands() == [state]
+    desk.sql(f"UPDATE byokeep.credential_ref SET rotation_due_at = created_at + interval '45 days' WHERE id = '{key}'")
     said = [p for p in payloads(desk, "key.interval_set") if p["outcome"] == "ok"]
     assert [(p["actor"], p["fields"]["reason"], p["fields"].get("from_days"), p["fields"]["days"]) for p in said] == [
         (str(desk.people["operator"].id), "client_wish", None, 45)
@@ -319,6 +329,8 @@ async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(
     past = "created_at = now() - interval '60 days', rotation_due_at = now() - interval '15 days'"
     desk.sql(f"UPDATE byokeep.credential_ref SET {past} WHERE id = '{key}'")
     assert [(await choose(90))[0], await due(0)] == [200, (1, 45)]
+    said = [p["fields"] for p in payloads(desk, "key.interval_set") if p["outcome"] == "ok"]
+    assert sorted((one.get("from_days", 0), one["days"]) for one in said) == [(0, 45), (45, 90)]
     kept = "SELECT COALESCE(candidate_days, rotation_days) FROM byokeep.credential_ref"
     assert desk.sql(f"{kept} WHERE id = '{key}'") == "90"  # the value that waits does not bring 45 back
     made_due = "created_at = now() - interval '1 day', rotation_due_at = now() - interval '1 second'"

@@ -574,14 +574,18 @@ async def test_an_account_says_what_its_browser_lane_waits_for(vault: Vault) -> 
 
 @pytest.mark.req("R6.1-6")
 async def test_an_incident_makes_every_profile_of_its_client_due(vault: Vault) -> None:
-    """All of this client's, none of another's; shown on the list; nothing but a new key takes the mark off."""
+    """All of this client's, also one that is out of use, none of another's; shown on the list; nothing but a new key
+    takes the mark off."""
     client, profile = await vault.valid()
+    held = await vault.create(client, "tiktok")
+    assert await vault.log_in(held) == "sealed"
+    vault.sql(f"UPDATE byokeep.profile SET state = 'quarantined' WHERE id = '{held}'")
     _, other = await vault.valid()
     async with vault.desk.web.db.begin(client_id=client) as tx:
         marked = await profiles.mark_due(tx, vault.app.system(), ClientId(client), incident=uuid4())
-    assert marked == [profile]
+    assert set(marked) == {profile, held}
     due = (await vault.call("GET", f"/v1/clients/{client}/profiles?due=true"))[1]["profiles"]
-    assert [(one["profile"], one["due_cause"]) for one in due] == [(str(profile), "incident")]
+    assert {(one["profile"], one["due_cause"]) for one in due} == {(str(one), "incident") for one in (profile, held)}
     assert vault.sql(f"SELECT due_cause FROM byokeep.profile WHERE id = '{other}'") == ""
     assert await vault.done(profile, "validate") == "valid"
     assert vault.sql(f"SELECT due_cause FROM byokeep.profile WHERE id = '{profile}'") == "incident"
@@ -596,12 +600,14 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
     profile = await vault.create(client, "skool")
     sop = vault.sql(f"SELECT id FROM byokeep.procedure_run WHERE object_id = '{profile}'")
     lane = f"/v1/clients/{client}/accounts/skool/acme/lanes"
+    policy = lane.removesuffix("s")
     assert (await vault.desk.sop(sop))["missing"] == [
         "vault_write_event", "runner_validation_proof", "browser_profile_created",
     ]  # fmt: skip
     refused = (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]
     assert refused["code"] == "profile_not_proved"
     assert f"`byokeep profile show {profile}`" in refused["next_step"]
+    assert (await vault.call("POST", policy, {"policy": "browser"}))[1]["code"] == "profile_not_proved"
     assert await vault.log_in(profile) == "sealed"
     assert (await vault.desk.sop(sop))["state"] != "complete"
     assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved"
@@ -611,7 +617,6 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
     assert found["version"] == 1
     assert set(found["evidence"]) == {"vault_write_event", "runner_validation_proof", "browser_profile_created"}
     assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[0] == 200
-    policy = f"/v1/clients/{client}/accounts/skool/acme/lane"
     status, reply = await vault.call("POST", policy, {"policy": "browser"})
     assert (status, reply["lanes"]) == (200, ["browser"])
     proof = json.loads(vault.events("profile.validated", "ok")[0])["fields"]

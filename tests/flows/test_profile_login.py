@@ -22,6 +22,7 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_artifact_key, parse_record
 from byokeep.profiles import openings
 from byokeep.profiles.profiles import Profile
+from tests.support.connected import connect
 from tests.support.vault import Vault
 
 pytest_plugins = [
@@ -170,8 +171,11 @@ async def test_blob_and_record_lie_apart_and_say_what_they_must(vault: Vault) ->
     assert sealed["fields"]["store_request"]
     dump = vault.sql("SELECT string_agg(g::text, ' ') FROM byokeep.profile_generation g")
     assert record.wrapped_dek not in dump
+    vault.sql(f"UPDATE byokeep.profile SET created_at = created_at - interval '1 day' WHERE id = '{profile}'")
     assert await vault.done(profile, "rekey") == "rekeyed"
     again = parse_record(await vault.record(client, profile))
+    row = vault.sql("SELECT extract(epoch FROM max(sealed_at))::bigint FROM byokeep.profile_generation")
+    assert abs(int(row) - int(again.manifest.created_at.timestamp())) <= 5  # of this seal, not of the profile
     assert again.dek_id != record.dek_id
     assert again.wrapped_dek != record.wrapped_dek
     context = KeyContext(environment=vault.app.environment, client_id=ClientId(client), profile_id=ProfileId(profile))
@@ -186,6 +190,21 @@ async def test_blob_and_record_lie_apart_and_say_what_they_must(vault: Vault) ->
     assert not first.matches(second.reveal())  # the key itself is another, not its wrapping alone
 
 
+@pytest.mark.req("R5.3-12")
+async def test_a_connected_account_is_expected_by_the_id_that_its_platform_told(vault: Vault) -> None:
+    """What the platform said at the consent stands in the manifest, not our name for the account."""
+    client = await vault.client()
+    account = await connect(vault.desk.stand, client)
+    body = {"accounts": [{"platform": "x", "account": "acme"}]}
+    status, made = await vault.call("POST", f"/v1/clients/{client}/profiles", body)
+    assert status == 201, made
+    vault.script.blind = True  # it would tell another id from ours
+    assert await vault.log_in(UUID(made["profile"])) == "sealed"
+    (one,) = parse_record(await vault.record(client, UUID(made["profile"]))).manifest.accounts
+    assert (one.account, one.account_id) == ("acme", account.external_id)
+
+
+@pytest.mark.req("R5.3-6")
 @pytest.mark.parametrize(
     ("shows", "cause"),
     [
@@ -197,9 +216,9 @@ async def test_blob_and_record_lie_apart_and_say_what_they_must(vault: Vault) ->
     ],
 )
 async def test_another_account_seals_nothing(vault: Vault, shows: tuple[str, str, str | None], cause: str) -> None:
-    """Whatever is not the one account: nothing is sealed, the profile is out of use, people know."""
+    """Whatever is not the one account, on any platform: nothing is sealed, the profile is out of use, people know."""
     client = await vault.client()
-    profile = await vault.create(client)
+    profile = await vault.create(client, "tiktok", "x")  # the first shows the right account
     vault.script.shows["x"] = shows
     assert await vault.log_in(profile) == "other_account"
     assert vault.state(profile) == "quarantined/0"

@@ -305,6 +305,24 @@ async def test_a_record_that_was_put_back_or_taken_away_opens_nothing(stand: Sta
     assert state(run) == "quarantined/altered"
 
 
+@pytest.mark.req("R5.3-24")
+async def test_a_record_from_before_a_rotation_that_was_put_back_is_superseded(stand: Stand) -> None:
+    """Its key was wrapped anew since, and the row followed: what was wrapped before is no newer wrapping."""
+    run, text = await recorded(stand)
+    after = replace(parse_record(text), wrapped_dek="vault:v2:" + "REVG" * 20, kek_version=2).canonical
+    await put_record(run, after, cas=1)
+    stand.db.sql(
+        "INSERT INTO byokeep.kek_version SELECT (jsonb_populate_record(k, '{\"version\": 2}')).*"
+        f" FROM byokeep.kek_version k WHERE k.client_id = '{run.profile.client}';"
+        f" UPDATE byokeep.profile_generation SET kek_version = 2, record_version = 2 {run.profile.of}"
+    )
+    epoch = await run.opened()
+    assert await take(run, epoch) == (200, after, "")
+    await put_record(run, text, cas=2)
+    assert (await take(run, epoch))[2] == "superseded"
+    assert state(run) == "quarantined/altered"
+
+
 async def test_a_key_that_is_wrapped_anew_meanwhile_is_no_tampering(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:

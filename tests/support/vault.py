@@ -53,6 +53,7 @@ class Script:
         logins: Hand-overs so far.
         told: What the person was told at each.
         opened: What a browser was started on, oldest first; empty = a clean one.
+        looks: Which account a page was looked at for, oldest first.
         proof: Raised instead of a picture.
         ends: Platform -> what a logout comes to; a platform that is not named ends it.
         blind: Takes any account for the right one.
@@ -66,6 +67,7 @@ class Script:
     logins: int = 0
     told: list[dict[str, str]] = field(default_factory=list)
     opened: list[bytes] = field(default_factory=list)
+    looks: list[ExpectedAccount] = field(default_factory=list)
     proof: Exception | None = None
     ends: dict[str, str] = field(default_factory=dict)
     blind: bool = False
@@ -145,6 +147,7 @@ class ScriptedBrowser:
         yield Window(address=f"http://127.0.0.1:1/{secrets.token_hex(16)}/", instructions="Open it.", done=done)
 
     async def look(self, expected: ExpectedAccount) -> Look:
+        self.script.looks.append(expected)
         if self.script.pause is not None:
             await self.script.pause.wait()
         real = self.script.blind or expected.account_id == expected.account  # as they are registered here
