@@ -91,14 +91,17 @@ async def test_an_incident_keeps_source_time_scope_and_since_when(desk: Desk) ->
     span = datetime.fromisoformat(made["noticed_at"]) - datetime.fromisoformat(made["began_at"])
     assert (made["began_assumed"], round(span.total_seconds())) == (False, 28 * 3600)
     assert (await asked(desk, "", about, expect=409))["code"] == "incident_open"
-    worse = about | {"severity": "P0", "began_at": ago(hours=50)}  # said again: the worse and the earlier word holds
-    assert (await asked(desk, "", worse, expect=409))["code"] == "incident_open"
+    for again in ({"severity": "P0", "began_at": ago(hours=10)}, {"began_at": ago(hours=50)}):
+        assert (await asked(desk, "", about | again, expect=409))["code"] == "incident_open"
+        stands = await shown(desk, made["id"])  # said again: the worse and the earlier word holds
+        span = datetime.fromisoformat(stands["noticed_at"]) - datetime.fromisoformat(stands["began_at"])
+        assert (stands["severity"], round(span.total_seconds())) == ("P0", (28 if "severity" in again else 48) * 3600)
     assert (await asked(desk, "", about | {"began_at": ago(hours=1)}, expect=409))["code"] == "incident_open"
     again = await shown(desk, made["id"])
     span = datetime.fromisoformat(again["noticed_at"]) - datetime.fromisoformat(again["began_at"])
     assert (again["severity"], round(span.total_seconds()), again["began_assumed"]) == ("P0", 48 * 3600, False)
     changed = [json.loads(text)["fields"] for text in desk.stand.events("incident.changed", "ok")]
-    assert [(fields["stage"], fields["severity"]) for fields in changed] == [("noticed_again", "p0")]
+    assert [(fields["stage"], fields["severity"]) for fields in changed] == [("noticed_again", "p0")] * 2
     assert (await asked(desk, "", about | {"severity": "P2"}, expect=422))["code"] == "severity_too_low"
     other = await asked(desk, "", {"kind": "other", "client_id": str(client), "noticed_at": ago(hours=1)}, expect=201)
     span = datetime.fromisoformat(other["noticed_at"]) - datetime.fromisoformat(other["began_at"])
@@ -536,6 +539,7 @@ async def test_a_suspected_leak_opens_one_incident_and_stops_the_key(desk: Desk)
     body = {"to": "compromised", "reason": "seen_in_chat"}
     for who, status in (("auditor", 403), ("approver", 403), (desk.stand.subject("operator", "o", clients=()), 404)):
         assert (await desk.call("POST", f"/v1/refs/{ref}/state", who, body))[0] == status
+        assert (await desk.call("POST", f"/v1/refs/{ref}/rotations", who, {"leaked": True}))[0] == status
     assert await listed(desk) == []
     status, urgent = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {"leaked": True})
     assert status == 201, urgent
@@ -725,7 +729,6 @@ async def test_a_key_that_was_retired_before_it_leaked_is_led_to_its_end(desk: D
     assert (await stepped(desk, one, "release"))["missing"] == []
 
 
-@pytest.mark.req("R6.3-2")
 async def test_an_unusual_hour_opens_an_incident_of_its_client_alone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
