@@ -547,9 +547,10 @@ async def test_a_suspected_leak_opens_one_incident_and_stops_the_key(desk: Desk)
     assert (made["kind"], made["severity"], made["source"], made["object_id"], made["began_assumed"]) == (
         "suspected_leak", "P1", "person", ref, True,
     )  # fmt: skip
+    job = await desk.stand.job(client, secrets=["openai"])
+    assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 403
     assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
     assert [one["id"] for one in await listed(desk)] == [made["id"]]
-    job = await desk.stand.job(client, secrets=["openai"])
     assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 403
     await kill(desk, client)
     await stepped(desk, made["id"], "kill")

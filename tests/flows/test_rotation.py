@@ -1725,9 +1725,13 @@ async def test_production_is_cut_over_under_load(desk: Desk, monkeypatch: pytest
 
     async def until(step: str, more: int) -> None:
         """Go on until this step is next, and each job has called some more times."""
-        while (await rotation(desk, run))["missing"][0] != step:
+        for _ in range(20):
+            if (await rotation(desk, run))["missing"][0] == step:
+                break
             await procedures.wake(desk.worker, await one_run(desk, run))
             await desk.retry_now(1)
+        else:
+            raise AssertionError(await rotation(desk, run))
         wanted = [len(seen) + more for seen in calls]
         while any(
             len(seen) < least and not task.done() for seen, least, task in zip(calls, wanted, tasks, strict=True)
