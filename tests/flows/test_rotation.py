@@ -967,7 +967,7 @@ async def test_the_key_in_use_is_not_its_own_successor(desk: Desk) -> None:
     await desk.call("POST", f"/v1/refs/{first['ref']}/rotations", "operator", {"leaked": True})
     await desk.work()
     for known in ("verified", "failed"):  # whatever its provider says of it since
-        desk.sql(f"UPDATE byokeep.credential_ref SET verification = '{known}'")
+        desk.sql(f"UPDATE byokeep.credential_ref SET verification = '{known}'")  # noqa: S608
         assert (await desk.put(client, old))[1]["code"] == "unchanged", known
 
 
