@@ -256,6 +256,7 @@ async def test_a_compromise_lists_every_key_and_is_done_at_zero(asked: Asked) ->
     )
     assert states == {str(moved): "compromised", str(stays): "active", str(late): "active"}
     assert "kek_compromised" in asked.stand.alerts()
+    assert asked.sql("SELECT id FROM byokeep.profile WHERE due_cause = 'incident'") == str(moved)
     for state in ("destroyed",):
         asked.sql(f"UPDATE byokeep.profile_generation SET key_state = '{state}' WHERE profile_id = '{moved}'")
     plan = (await asked.call("GET", f"/v1/keks/{name}/versions/1/plan"))[1]
@@ -409,7 +410,9 @@ async def test_each_state_and_period_lets_do_what_it_may(asked: Asked) -> None:
     asked.sql(f"UPDATE byokeep.kek_version SET state = 'active', {over} {where}")
     assert await use(asked, client, protected_ago=day) == "key_period_over ok"
     asked.sql(f"UPDATE byokeep.kek_version SET process_until = now() - interval '1 minute' {where}")
-    assert await use(asked, client, protected_ago=day) == "key_period_over key_period_over"
+    for state, said in (("active", "key_period_over"), ("deactivated", "key_state")):
+        asked.sql(f"UPDATE byokeep.kek_version SET state = '{state}' {where}")
+        assert await use(asked, client, protected_ago=day) == f"{said} key_period_over"
     for wrong in ("process_until = protect_until - interval '1 day'", "protect_until = now() + interval '3 years'"):
         with pytest.raises(Unavailable):  # the database refuses it
             asked.sql(f"UPDATE byokeep.kek_version SET {wrong} {where}")
@@ -436,6 +439,13 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
     )
     for hours, said in ((1, "ok ok"), (36, "ok protected_in_suspension"), (72, "ok ok")):
         assert await use(asked, client, protected_ago=timedelta(hours=hours)) == said, hours
+    asked.sql(  # an earlier suspension counts beside the last one
+        "INSERT INTO byokeep.vault_key_transition (id, client_id, kind, key_id, version, state_from, state_to, reason,"
+        " by, at) SELECT gen_random_uuid(), client_id, kind, key_id, version, state_from, state_to, reason, by,"
+        " at - interval '10 days' FROM byokeep.vault_key_transition WHERE reason = 'a_test'"
+    )
+    for days, said in ((11.5, "ok protected_in_suspension"), (10.5, "ok ok"), (1.5, "ok protected_in_suspension")):
+        assert await use(asked, client, protected_ago=timedelta(days=days)) == said, days
     # Once the period in which it may protect is over, nothing brings it back.
     asked.sql(
         "UPDATE byokeep.kek_version SET state = 'suspended', protect_until = now() - interval '1 hour',"
