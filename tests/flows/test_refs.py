@@ -216,19 +216,35 @@ async def test_the_inventory_is_compared_with_the_store(desk: Desk) -> None:
 async def test_everything_known_of_a_key_but_the_key_can_be_taken_along(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The export has who, when, purpose, type, due date and history, and no value."""
+    """The export has who, when, purpose, type, last use, due date and history of keys in use and of ended ones, and no
+    value."""
     client = await desk.stand.client()
-    done = await desk.onboard(client)
-    await desk.call("POST", f"/v1/refs/{done['ref']}/state", "operator", {"to": "suspended", "reason": "a_pause"})
-    monkeypatch.setattr("byokeep.keys.refs.MAX_ROWS", 1)  # an export and an inventory have all, however much it is
+    for provider, to in (("openai", "suspended"), ("anthropic", "deactivated")):
+        done = await desk.onboard(client, provider=provider)
+        if provider == "openai":
+            await desk.stand.lease(await desk.stand.job(client))
+        await desk.call("POST", f"/v1/refs/{done['ref']}/state", "operator", {"to": to, "reason": "a_pause"})
+    for account in ("acme", "bravo"):
+        desk.stand.account(client, account=account)
+    for module in ("keys.refs", "accounts.accounts"):  # an export and an inventory have all, however much it is
+        monkeypatch.setattr(f"byokeep.{module}.MAX_ROWS", 1)
     status, export = await desk.call("GET", f"/v1/clients/{client}/export", "auditor")
     assert status == 200
-    [ref] = export["refs"]
-    assert {"created_at", "created_by", "purpose", "kind", "rotation_due_at", "version", "state"} <= set(ref)
-    assert [one["state_to"] for one in export["transitions"]] == ["active", "suspended"]
-    assert desk.canaries[0].value.decode()[10:40] not in json.dumps(export)
+    assert {one["provider"]: one["state"] for one in export["refs"]} == {
+        "openai": "suspended", "anthropic": "deactivated",
+    }  # fmt: skip
+    by = str(desk.people["operator"].id)
+    owner = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{by}'")
+    for ref in export["refs"]:
+        assert {"created_at", "purpose", "kind", "rotation_due_at", "version", "state"} <= set(ref)
+        assert (ref["created_by"], ref["owner"]) == (by, owner)
+    assert {one["provider"] for one in export["refs"] if one["last_leased_at"]} == {"openai"}
+    assert [one["state_to"] for one in export["transitions"]] == ["active", "suspended", "active", "deactivated"]
+    assert [one["account"] for one in export["accounts"]] == ["acme", "bravo"]
+    for canary in desk.canaries:
+        assert canary.value.decode()[10:40] not in json.dumps(export)
     await desk.onboard(await desk.stand.client())
-    assert len((await desk.call("GET", "/v1/inventory", "operator"))[1]["items"]) == 2
+    assert len((await desk.call("GET", "/v1/inventory", "operator"))[1]["items"]) == 3
 
 
 @pytest.mark.req("R4.1-9", "S-ASVS-25")

@@ -88,14 +88,17 @@ def _registering(app: App, actor: Actor, client_id: ClientId) -> AbstractAsyncCo
     return command(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, refused_as=registered, on_client=True)
 
 
-async def list_accounts(app: App, actor: Actor, client_id: ClientId) -> list[PlatformAccount]:
+async def list_accounts(app: App, actor: Actor, client_id: ClientId, *, whole: bool = False) -> list[PlatformAccount]:
     """Return a client's accounts.
+
+    Args:
+        whole: All of them, not the first :data:`MAX_ROWS`.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
     """
     async with command(app, actor, Verb.CLIENT_READ, client_id=client_id) as tx:
-        return await tx.all(PlatformAccount, "accounts_list", client_id=client_id, limit=MAX_ROWS)
+        return await tx.all(PlatformAccount, "accounts_list", client_id=client_id, limit=None if whole else MAX_ROWS)
 
 
 async def check_new_account(tx: Tx, client_id: ClientId, platform: Provider, account: str) -> None:

@@ -322,6 +322,18 @@ async def move(
     return moved
 
 
+async def exported(app: App, actor: Actor, client_id: ClientId) -> list[InventoryItem]:
+    """Return all of a client's references, old ones too, with whose they are and their last use; the look is on record.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+    """
+    async with command(app, actor, Verb.KEY_LIST, client_id=client_id) as tx:
+        found = await tx.all(_item, "inventory", ids=[client_id], limit=None)
+        await record(tx, actor, EventName.KEY_LISTED, client_id=client_id, count=len(found))
+    return found
+
+
 async def transitions(app: App, actor: Actor, client_id: ClientId) -> list[Transition]:
     """Return the history of states of a client's references.
 

@@ -29,11 +29,18 @@ class TransitionReply(Reply, of=Transition, shows="ref_id state_from state_to re
     """A change of a key's state."""
 
 
+class ExportedRefReply(RefReply):
+    """Where a secret is, whose it is and when it was last leased."""
+
+    owner: str | None
+    last_leased_at: At | None
+
+
 class ExportReply(Reply):
     """Everything known of a client's keys, without a value."""
 
     client: ClientReply
-    refs: list[RefReply]
+    refs: list[ExportedRefReply]
     transitions: list[TransitionReply]
     accounts: list[AccountReply]
 
@@ -45,12 +52,10 @@ class ChecksReply(Reply):
     asked_at: At
 
 
-class InventoryItemReply(RefReply):
+class InventoryItemReply(ExportedRefReply):
     """A line of the inventory."""
 
     client: str
-    owner: str | None
-    last_leased_at: At | None
     store: str
 
 
@@ -102,9 +107,11 @@ def inventory_out(inventory: Inventory, vault: VaultInventory, apps: list[AppSec
 
 
 def _item(item: InventoryItem) -> dict[str, Any]:
-    return RefReply.fields(item.ref) | {
-        "client": item.client_name, "owner": item.owner, "last_leased_at": item.last_leased_at, "store": item.store,
-    }  # fmt: skip
+    return _exported(item) | {"client": item.client_name, "store": item.store}
+
+
+def _exported(item: InventoryItem) -> dict[str, Any]:
+    return RefReply.fields(item.ref) | {"owner": item.owner, "last_leased_at": item.last_leased_at}
 
 
 def export(app: WebApp, auth: Authenticator) -> APIRouter:
@@ -115,11 +122,11 @@ def export(app: WebApp, auth: Authenticator) -> APIRouter:
     async def export(client_id: PathId, actor: Actor) -> dict[str, Any]:
         """Give out everything known of a client's keys, without a value: to move to another store."""
         one = ClientId(client_id)
-        found = await refs.list_refs(app, actor, one)
+        found = await refs.exported(app, actor, one)
         return {
-            "client": await clients.get_client(app, actor, one), "refs": found,
+            "client": await clients.get_client(app, actor, one), "refs": [_exported(item) for item in found],
             "transitions": await refs.transitions(app, actor, one),
-            "accounts": await accounts.list_accounts(app, actor, one),
+            "accounts": await accounts.list_accounts(app, actor, one, whole=True),
         }  # fmt: skip
 
     return routes
