@@ -184,6 +184,10 @@ def test_a_hardened_process_leaves_no_core_and_shows_no_memory(tmp_path: Path) -
         first = entry_of(servers[name])
         assert first == "harden()", name
     assert all("_serve(" in servers[name] for name in ("web", "broker", "killswitch", "worker", "refresher"))
+    for file, name in (("job", "run_"), ("intake", "read_secret")):  # commands that hold a client's secret
+        entry = ast.parse((SOURCE / "cli" / f"{file}.py").read_text())
+        found = {node.name: ast.unparse(node) for node in entry.body if isinstance(node, ast.FunctionDef)}
+        assert entry_of(found[name]) == "harden()", name
     for shown in (repr(Secret("a-value")), str(Secret("a-value")), f"{Secret('a-value')}"):
         assert "a-value" not in shown
     secret = Secret("a-value")

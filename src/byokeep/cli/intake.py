@@ -24,7 +24,7 @@ from typing import Final
 from byokeep.cli.terminal import again, clean, say
 from byokeep.core.errors import Rejected, refusing
 from byokeep.core.secret import Secret
-from byokeep.process import descriptor
+from byokeep.process import descriptor, harden
 
 LIMIT: Final = 8192  # bytes
 
@@ -41,6 +41,7 @@ def read_secret(*, prompt: str, fd: int | None = None, what: str = "value", chos
     Raises:
         Rejected: ``empty_value``, ``too_long``, ``bad_descriptor``, ``not_the_same``, ``several_lines``.
     """
+    harden()
     if fd is None and sys.stdin.isatty():
         raw = _prompt(f"{prompt} (not shown): ")
         if chosen and raw != _prompt(f"{prompt} again: "):

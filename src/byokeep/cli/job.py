@@ -25,7 +25,7 @@ from byokeep.client import ClientSettings, Job, Keep
 from byokeep.client.http import Broker
 from byokeep.client.job import dispatched
 from byokeep.core.errors import ByokeepError, NotFound, Rejected, Unavailable, refusing
-from byokeep.process import adopt_orphans, below, child_setup, clean_environment
+from byokeep.process import adopt_orphans, below, child_setup, clean_environment, harden
 
 app: Final = App(name="job")
 _COLUMNS: Final = ("id", "state", "opened_at", "expires_at", "kind", "secrets", "platforms", "effects", "runner_id")
@@ -68,6 +68,7 @@ def run_(
         effect: Effects it may cause.
         ttl_s: Longest life of the job, in seconds.
     """
+    harden()
     command = session().rest
     if "token-file" in session().given:
         say("--token-file is used here only to look up names: a job runs with the tokens of its dispatcher and runner.")
