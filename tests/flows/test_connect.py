@@ -554,16 +554,20 @@ async def test_a_look_that_failed_takes_no_mismatch_back(office: Office) -> None
 
 @pytest.mark.req("S-OAUTH-9")
 @pytest.mark.parametrize(
-    ("login", "said"), [("x", "confirmed"), ("youtube", "confirmed"), ("instagram", "not_offered")]
-)
-async def test_a_disconnected_account_serves_nobody(office: Office, login: str, said: str) -> None:
-    """Use stops at once; what is said was proved by use; a
-    platform that answers 200 and keeps the token alive is *unconfirmed*, and asked again."""
+    ("login", "said", "probe"),
+    [("x", "confirmed", 200), ("youtube", "confirmed", 200), ("youtube", "confirmed", 503),
+     ("instagram", "not_offered", 200)],
+)  # fmt: skip
+async def test_a_disconnected_account_serves_nobody(office: Office, login: str, said: str, probe: int) -> None:
+    """Use stops at once; what is said was proved by use; a platform that answers 200 and keeps the token alive is
+    *unconfirmed*, and asked again; so is one that could not be asked whether the token lives."""
     client = await office.client()
     done = await office.connected(client, login)
     await office.act(client, login, "lane", {"policy": "api"})
     if login != "instagram":
         await office.fault(login, "feigned", "revoke", times=2)
+    if probe != 200:
+        await office.fault(login, "status", "identity", status=probe)
     status, reply = await office.act(client, login, "disconnect")
     assert (status, reply["state"], reply["policy"], reply["next"]) == (200, "disconnecting", "off", "")
     assert office.sql("SELECT state FROM byokeep.credential_ref") == "deactivated"

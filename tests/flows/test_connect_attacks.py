@@ -6,6 +6,7 @@ Twelve lies of an identity endpoint, on every platform, are in ``test_connect_ho
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -127,6 +128,7 @@ async def pkce_reuse(scene: Scene) -> None:
         at = await custody.newest(place)
         first: Secret = await custody.read(place, at)
     challenge = query_of(scene.begun)["code_challenge"]
+    assert first.reveal().decode() not in json.dumps(scene.begun)  # whoever sees the address can redeem nothing
     scene.begun = await office.begin(scene.client, "x")
     assert query_of(scene.begun)["code_challenge"] != challenge
     verifier = SecretRef(place.client_id, Provider.X, SecretPart.VERIFIER, place.account_id)
@@ -197,6 +199,7 @@ async def test_only_an_exact_address_takes_an_answer_and_sends_nobody_elsewhere(
     uri, state = f"http://127.0.0.1:{port}/x", "s" * 43
     async with Listener(uri, state=Secret(state), binding=Secret("b" * 43)) as listener:
         for target, host in (("//evil.example/x", ""), ("/x?next=//evil.example", ""), ("/x/../y", ""), ("/X", ""),
+                             (f"/x2?state={state}&code=c", ""), (f"/x/?state={state}&code=c", ""),
                              (f"/x?state={state}&code=c", "evil.example"),
                              (f"/x?state={state}&state={state}&code=c", "")):  # fmt: skip
             said = await asked(port, target, host or f"127.0.0.1:{port}")
