@@ -80,7 +80,8 @@ async def test_somebody_elses_mounts_and_keys_are_not_taken_over(plain: Plain, t
         await provision(http, root, _desired(), credentials_dir=credentials)
     await http.request("DELETE", "sys/mounts/kv", token=root)
     await http.request("POST", "sys/mounts/transit", token=root, body={"type": "transit"})
-    for body in ({"type": "hmac", "key_size": 32}, {"type": "ed25519", "exportable": True}, {"type": "rsa-2048"}):
+    for body in ({"type": "hmac", "key_size": 32}, {"type": "ed25519", "exportable": True}, {"type": "rsa-2048"},
+                 {"type": "ed25519", "allow_plaintext_backup": True}):  # fmt: skip
         await http.request("POST", "transit/keys/leases", token=root, body=body)
         with pytest.raises(Integrity, match="store_key_foreign"):
             await provision(http, root, _desired(), credentials_dir=credentials)

@@ -178,7 +178,7 @@ async def test_kinds_of_tokens_do_not_stand_in_for_one_another(desk: Desk) -> No
         await lease_login(http, Secret(use), "use-openai")
         for jwt, role in (
             (use, "custody-openai"), (use, "use-anthropic"), (enroll, "use-openai"), (enroll, "custody-openai"),
-            (desk.people["runner"].token, "use-openai"), (desk.people["admin"].token, "enroll"),
+            (use, "enroll"), (desk.people["runner"].token, "use-openai"), (desk.people["admin"].token, "enroll"),
         ):  # fmt: skip
             with pytest.raises(Denied):
                 await lease_login(http, Secret(jwt), role)

@@ -527,3 +527,35 @@ async def test_a_rotation_cut_anywhere_is_finished_by_the_next(keys: Keys) -> No
         assert rows(keys, client) == ["1|deactivated", "2|active"]
         await finish(keys, rotation, client)
         assert await kek_tasks.check(keys.app, keys.system, client) == ()
+
+
+@pytest.mark.req("S-NIST-1", "S-NIST-7")
+async def test_every_move_of_a_profiles_key_has_a_row_and_a_record_that_agree(keys: Keys) -> None:
+    """As of a client's key; what is not in the table is refused, and leaves neither."""
+    client = await keys.client()
+    profile = await keys.profile(client)
+    history = "SELECT state_from, state_to, reason, by FROM byokeep.vault_key_transition"
+    for old in KeyState:
+        for new in KeyState:
+            keys.sql(
+                f"UPDATE byokeep.profile_generation SET key_state = '{old}';"
+                "ALTER TABLE byokeep.vault_key_transition DISABLE TRIGGER USER;"
+                "DELETE FROM byokeep.vault_key_transition"
+            )
+            before = len(keys.stand.events("dek.state_changed", "ok"))
+            async with keys.app.db.begin(client_id=client) as tx:
+                about = {"client_id": client, "profile_id": profile, "limit": 1}
+                (row,) = await tx.all(Generation, "generations_of", **about)
+                act = kek.move_key(tx, keys.app, keys.person(), row, to=new, reason="a_test")
+                if new in TRANSITIONS[old]:
+                    await act
+                else:
+                    with pytest.raises(Rejected, match="key_state"):
+                        await act
+            said = [json.loads(one) for one in keys.stand.events("dek.state_changed", "ok")][before:]
+            both = [f"{old}|{new}|a_test|{keys.person().id}"] if new in TRANSITIONS[old] else []
+            assert keys.sql(history).splitlines() == both
+            assert [
+                "|".join((*(one["fields"][name] for name in ("state_from", "state_to", "reason")), one["actor"]))
+                for one in said
+            ] == both

@@ -119,7 +119,8 @@ def test_the_two_periods_end_one_after_the_other() -> None:
     assert code(may_protect, KeyState.ACTIVE, WRAP.protects_until, WRAP) == "key_period_over"
     last = WRAP.processes_until - TICK
     may_process(KeyState.ACTIVE, last, WRAP, protected_at=T0)
-    assert code(may_process, KeyState.ACTIVE, last + TICK, WRAP, protected_at=T0) == "key_period_over"
+    for state in (KeyState.ACTIVE, KeyState.DEACTIVATED):
+        assert code(may_process, state, last + TICK, WRAP, protected_at=T0) == "key_period_over"
     bad = [
         (timedelta(0), DAY), (-DAY, DAY), (MOST_OUP + TICK, MOST_OUP + TICK), (2 * DAY, DAY), (DAY, DAY - TICK),
         (DAY, DAY + MOST_BEYOND + TICK),
@@ -132,9 +133,7 @@ def test_the_two_periods_end_one_after_the_other() -> None:
 
 
 @given(state=st.sampled_from(KeyState), at=SPANS, made=SPANS)
-def test_who_may_protect_may_open_it_and_nothing_grows_back(
-    state: KeyState, at: timedelta, made: timedelta
-) -> None:
+def test_who_may_protect_may_open_it_and_nothing_grows_back(state: KeyState, at: timedelta, made: timedelta) -> None:
     """At any time: what a key may protect it may open at once; what it may not open it may not open later either."""
     now, protected_at = T0 + at, T0 + made
     if not code(may_protect, state, now, WRAP):
