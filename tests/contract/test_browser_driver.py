@@ -21,6 +21,7 @@ def below(pid: int) -> list[Path]:
     return [Path("/proc") / str(child.pid) for child in psutil.Process(pid).children(recursive=True)]
 
 
+@pytest.mark.req("S-OWASP-8")
 async def test_no_process_of_a_browser_has_our_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver and every process below it: neither the name nor the value; what the driver needs is there."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up-not-for-children")

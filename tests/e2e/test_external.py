@@ -442,6 +442,7 @@ async def test_the_false_store_hears_who_trusts_it(site: Site) -> None:
         ("broker_url", "http://broker.example.org:8421"),
         ("web_url", "http://10.0.0.5:8420"),
         ("database_url", "postgresql+psycopg://10.0.0.5/byokeep"),
+        ("database_url", "postgresql+psycopg://10.0.0.5/byokeep?sslmode=require"),
     ],
 )
 async def test_plain_connections_to_other_hosts_are_refused(site: Site, setting: str, value: str) -> None:

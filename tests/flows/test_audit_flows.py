@@ -309,7 +309,7 @@ async def test_the_second_copy_goes_on_from_its_end_and_verifies_offline(broker:
     )  # fmt: skip
 
 
-@pytest.mark.req("S-TLOG-3")
+@pytest.mark.req("S-OWASP-15", "S-TLOG-3")
 @pytest.mark.parametrize("name", ["hash edited", "tail cut", "chain removed"])
 async def test_copy_and_database_that_differ_are_reported_as_tampering(broker: Broker, name: str) -> None:
     """The copy is not added to, and a critical alert is open."""

@@ -20,16 +20,19 @@ from tests.support.postgres_rows import state_rows
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 
 
+@pytest.mark.req("S-OWASP-4")
 async def test_a_job_gets_the_access_token_of_each_usable_account(stand: Stand) -> None:
-    """Named x/ACCOUNT, pinned to its part and version; lost, unverified, unwritten ones are left out."""
+    """Named x/ACCOUNT, pinned to its part and version; lost, unverified, unwritten, expired ones are left out."""
     client = await stand.client("openai")
-    made = {name: await connect(stand, client, "x", name) for name in ("acme", "beta", "lost", "failed", "empty")}
+    names = ("acme", "beta", "lost", "failed", "empty", "late")
+    made = {name: await connect(stand, client, "x", name) for name in names}
     await connect(stand, client, "tiktok", "acme")
     stand.db.sql(
         f"UPDATE byokeep.account_grant SET access_version = 3 {made['beta'].where};"
         f"UPDATE byokeep.account_grant SET state = 'needs_reauth' {made['lost'].where};"
         f"UPDATE byokeep.account_grant SET access_version = 0 {made['empty'].where};"
-        f"UPDATE byokeep.credential_ref SET verification = 'failed' {made['failed'].where}"
+        f"UPDATE byokeep.credential_ref SET verification = 'failed' {made['failed'].where};"
+        f"UPDATE byokeep.credential_ref SET expires_at = now() {made['late'].where}"
     )
     other = await stand.client()
     await connect(stand, other, "x", "foreign")

@@ -19,6 +19,7 @@ from byokeep.core.kek import KeyContext
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
+from byokeep.sealing import sealer
 from tests.support.vault import Vault
 
 pytest_plugins = [
@@ -178,9 +179,11 @@ async def test_an_edited_manifest_opens_nothing(vault: Vault, edit: tuple[str, o
 
 
 @pytest.mark.req("S-NIST-19", "S-OWASP-22")
-async def test_a_wrapped_key_that_came_back_damaged_is_seen_before_its_first_use(vault: Vault) -> None:
+async def test_a_wrapped_key_that_came_back_damaged_is_seen_before_its_first_use(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A flipped character, a good wrap of another key, that of the generation before: the header's commitment tells,
-    nothing is opened, and it is told."""
+    nothing is opened, no byte is tried with that key, and it is told."""
     client, profile = await vault.valid()
     before = json.loads(await vault.record(client, profile))["wrapped_dek"]
     assert await vault.done(profile, "rekey") == "rekeyed"
@@ -193,11 +196,12 @@ async def test_a_wrapped_key_that_came_back_damaged_is_seen_before_its_first_use
         )
         another = (await held.keys.wrap(vault.app.sealer.new_dek(), context)).ciphertext
     flipped = f"{head}:{body[:20]}{'A' if body[20] != 'A' else 'B'}{body[21:]}"
-    seen = len(vault.rooms.visible)
+    seen, tried, aead = len(vault.rooms.visible), list[bytes](), sealer.stream_aead
+    monkeypatch.setattr(sealer, "stream_aead", lambda dek, salt: (tried.append(salt), aead(dek, salt))[1])
     for number, wrapped in enumerate((flipped, another, before)):
         await vault.put_record(client, profile, canonical_json(said | {"wrapped_dek": wrapped}))
         assert await vault.done(profile, "validate") == "sealed_profile_altered", number
-        assert len(vault.rooms.visible) == seen
+        assert (len(vault.rooms.visible), tried) == (seen, [])
         assert vault.state(profile) == "quarantined/2"
         assert "profile_integrity" in vault.desk.stand.alerts()
         vault.sql("UPDATE byokeep.profile SET state = 'sealed', reason = ''")
@@ -205,6 +209,7 @@ async def test_a_wrapped_key_that_came_back_damaged_is_seen_before_its_first_use
     assert vault.sql("SELECT key_state FROM byokeep.profile_generation WHERE generation = 2") == "active"
     await vault.put_record(client, profile, canonical_json(said))
     assert await vault.done(profile, "validate") == "valid"
+    assert tried
 
 
 @pytest.mark.req("R5.3-14")

@@ -205,8 +205,10 @@ async def test_what_the_simulated_senders_sign_verifies_through_the_store(desk: 
             assert [json.loads(body) for body in server.handled] == [{"n": 1}]
 
 
+@pytest.mark.req("S-OWASP-4")
 async def test_a_lease_pins_both_versions_for_its_client_alone(desk: Desk) -> None:
-    """The store gives the pinned versions to the client's lease; another client's lease is refused at its wall."""
+    """The store gives the pinned versions to the client's lease; another client's lease is refused at its wall; past
+    the secret's time no lease has it."""
     old, new = made_up(), made_up()
     client = await client_with(desk, "tiktok", old, new)
     other = await client_with(desk, "tiktok", made_up())
@@ -227,6 +229,9 @@ async def test_a_lease_pins_both_versions_for_its_client_alone(desk: Desk) -> No
     with pytest.raises(Denied) as caught:
         await read(await desk.stand.lease(await desk.stand.job(other, **spec)), 2)
     assert caught.value.code == "store_denied"
+    desk.sql(f"UPDATE byokeep.credential_ref SET expires_at = now() WHERE client_id = '{client}'")
+    status, reply = await desk.stand.call("POST", f"/v1/jobs/{await desk.stand.job(client, **spec)}/leases", "runner")
+    assert (status, reply["code"]) == (403, "missing_credential")
 
 
 async def test_what_can_not_be_a_signing_secret_is_stored_nowhere(desk: Desk) -> None:

@@ -63,6 +63,7 @@ def test_what_is_older_is_left_out_and_what_has_no_time_is_not(lines: list[bytes
     assert len(_lines_since(b"plain words\n" * 50_000, since)) == 50_000
 
 
+@pytest.mark.req("S-OWASP-16")
 async def test_a_full_log_is_begun_anew_and_searched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several writers of one file begin it anew once; what stood before is searched, too, and no line is lost."""
     monkeypatch.setattr(telemetry, "FULL", 2000)
