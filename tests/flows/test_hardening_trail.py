@@ -60,13 +60,15 @@ async def test_ends_rejections_and_reuse_are_on_record(desk: Desk) -> None:
     desk.sql(f"UPDATE byokeep.credential_ref SET expires_at = now() {where}")
     assert await lease_of(desk, job) == (403, "credential_not_usable")
     assert stand.alerts() == ["secret_reuse_expired"]
-    desk.sql(f"UPDATE byokeep.credential_ref SET expires_at = NULL, state = 'compromised' {where}")
-    assert await lease_of(desk, job) == (403, "credential_not_usable")
+    for state in ("deactivated", "compromised", "destroyed"):
+        desk.sql(f"UPDATE byokeep.credential_ref SET expires_at = NULL, state = '{state}' {where}")
+        assert await lease_of(desk, job) == (403, "credential_not_usable")
     assert stand.alerts() == ["secret_reuse_expired", "secret_reuse_revoked"]
+    assert desk.sql("SELECT count FROM byokeep.alert WHERE reason = 'secret_reuse_revoked'") == "3"
     raised = [json.loads(text)["fields"]["reason"] for text in stand.events("alert.raised")]
     assert raised == ["secret_reuse_expired", "secret_reuse_revoked"]
     denied = [json.loads(text) for text in stand.events("lease.issued", "denied")]
-    assert [one["object"] for one in denied] == [str(job)] * 2
+    assert [one["object"] for one in denied] == [str(job)] * 4
     # an unverified key is no reuse, and neither is a secret that never was
     desk.sql(f"UPDATE byokeep.credential_ref SET state = 'active', verification = 'pending' {where}")
     assert await lease_of(desk, job) == (403, "credential_not_usable")
@@ -126,12 +128,16 @@ async def test_a_clock_set_by_hand_is_told_and_prolongs_nothing(
         monkeypatch.setattr(time, "time", lambda: moved)
         assert 0 < held.lease.valid_until - boot_now() <= 5
         monkeypatch.undo()
+    lease = (await stand.lease(job))["lease_id"]
+    assert (await stand.call("GET", f"/v1/leases/{lease}", "runner"))[0] == 200
     # the database's clock went back an hour: what was opened before lies in the future, and counts as not open
     desk.sql(
         "UPDATE byokeep.job SET opened_at = opened_at + interval '1 hour', expires_at = expires_at + interval '1 hour'"
         f" WHERE id = '{job}'"
     )
     assert await lease_of(desk, job) == (403, "job_not_open")
+    assert (await stand.call("GET", f"/v1/leases/{lease}", "runner"))[1]["code"] == "job_not_open"
+    assert (await stand.permit(lease))[1]["code"] == "job_not_open"
     order = desk.sql(f"SELECT array_agg(seq ORDER BY seq) FROM byokeep.audit_record WHERE chain = '{client}'")
     assert order == "{" + ",".join(str(number) for number in range(1, order.count(",") + 2)) + "}"
 
@@ -171,6 +177,8 @@ async def test_one_question_tells_a_keys_whole_history(desk: Desk) -> None:
     await stand.lease(job)
     other = await stand.client("openai")
     await stand.lease(await stand.job(other))
+    await desk.onboard(client, provider="anthropic")  # who holds another key of the client has not held this one
+    await stand.lease(await stand.job(client, secrets=["anthropic"]))
     path = f"/v1/refs/{done['ref']}/history"
     status, told = await desk.call("GET", path, "auditor")
     assert status == 200
@@ -193,6 +201,7 @@ async def test_one_question_tells_a_keys_whole_history(desk: Desk) -> None:
     await desk.call("POST", f"/v1/refs/{done['ref']}/state", "operator", {"to": "suspended", "reason": "a_test"})
     await lease_of(desk, job)
     told = (await desk.call("GET", f"{path}?since={since}&limit=50", "auditor"))[1]
+    assert [one["actor"] for one in told["access"]] == [str(people["custodian"].id)]  # who verified the second value
     assert told["refused"] == 0  # the refused lease names the job, not the key
     assert "key.write" not in [one["event"] for one in told["records"]]
     assert told["records"][0]["event"] in ("audit.read", "key.state_changed")
@@ -211,8 +220,10 @@ async def test_one_request_id_joins_log_audit_span_and_vendor_call(desk: Desk) -
     """The id of the submitting call stands in access log, records, the worker's span and the vendor call."""
     client = await desk.stand.client()
     path = f"/v1/clients/{client}/providers/openai/value"
-    status, headers, done = await desk.exchange("PUT", path, "operator", raw=desk.canary())
+    chosen = {"X-Request-Id": str(uuid4())}  # by the caller: it joins nothing
+    status, headers, done = await desk.exchange("PUT", path, "operator", raw=desk.canary(), headers=chosen)
     assert status == 202
+    assert headers["X-Request-Id"] != chosen["X-Request-Id"]
     await desk.work()
     assert (await desk.sop(done["sop"]))["state"] == "complete"
     request = headers["X-Request-Id"]
@@ -252,6 +263,8 @@ async def test_nobody_writes_a_line_or_a_field_of_ours(desk: Desk) -> None:
         assert (await stand.permit(lease, **{field: "forged"}))[0] == 403
     for text in (forged, "x" * 300, "\u2028forged", "forged\x00", "\x1b[31mforged"):
         assert (await stand.permit(lease, key=text))[0] == 403
+        for field in ("effect", "platform", "account", "lane"):
+            assert (await stand.permit(lease, **{field: text}))[0] == 403
         assert (await stand.call("POST", f"/v1/leases/{lease}/permits", "runner", raw=text.encode()))[0] == 403
         seen = {"lease_id": lease, "id": text, "username": "acme", "display_name": "Acme Ltd"}
         status, reply = await stand.call("POST", f"/v1/accounts/{client}/x/acme/identity", "runner", seen)

@@ -559,3 +559,15 @@ async def test_every_move_of_a_profiles_key_has_a_row_and_a_record_that_agree(ke
                 "|".join((*(one["fields"][name] for name in ("state_from", "state_to", "reason")), one["actor"]))
                 for one in said
             ] == both
+
+
+@pytest.mark.req("S-NIST-4")
+async def test_a_suspended_version_does_not_come_back_beside_the_next_one(keys: Keys) -> None:
+    """A rotation deactivates it as one that was active, and nothing makes it active again."""
+    client = await keys.client()
+    await keys.kek(client)
+    await moved(keys, client, KeyState.SUSPENDED)
+    await rotated(keys, client, 1)
+    assert rows(keys, client) == ["1|deactivated", "2|active"]
+    with pytest.raises(Rejected, match="key_state"):
+        await moved(keys, client, KeyState.ACTIVE)
