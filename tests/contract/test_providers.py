@@ -275,7 +275,7 @@ async def test_http_statuses_have_distinct_reasons(bench: Bench, provider: str) 
     assert not {S.VERIFIED, S.VERIFIED_NO_QUOTA} & set(reasons)
 
 
-@pytest.mark.req("R5.1-7")
+@pytest.mark.req("R5.1-7", "S-OWASP-31")
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_is_not_followed(bench: Bench, provider: str, status: int) -> None:

@@ -199,7 +199,7 @@ async def test_loopback_is_refused_unless_allowed(stub: TlsStub, host: str) -> N
 
 
 @pytest.mark.req("S-OWASP-31")
-@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "10.1.2.3"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "10.1.2.3", "100.64.0.1"])
 async def test_a_name_that_resolves_inside_is_refused_before_connecting(
     stub: TlsStub, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

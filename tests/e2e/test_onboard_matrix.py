@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.adapters.passwords import Passwords
+from byokeep.broker.app import create_app as create_broker
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Procedure, Step
+from byokeep.tenancy.authenticate import authenticate
 from tests.support.broker import Person
 from tests.support.web import Desk, known
 
@@ -40,7 +44,10 @@ class Rule:
         """The body, with the ids of one client."""
         if not isinstance(self.body, dict):
             return self.body
-        return {name: one.format(**ids) if isinstance(one, str) else one for name, one in self.body.items()}
+        text = json.dumps(self.body)
+        for name, one in ids.items():
+            text = text.replace(f"{{{name}}}", one)
+        return json.loads(text)
 
 
 def rule(
@@ -295,6 +302,53 @@ RULES = {
     "GET /readyz": Rule(STRANGER),
     "GET /openapi.json": Rule(ANYBODY),
 }
+OPENING = "/v1/jobs/{job_id}/profiles/{profile_id}/openings"
+JOB = {"client_id": "{client_id}", "runner_id": str(UUID(int=5)), "secrets": ["openai"], "platforms": ["x"],
+       "lanes": ["api"]}  # fmt: skip
+# What only the broker serves, at which no person's console or command line asks; the portal lets in no role of these.
+AT_BROKER = {
+    "POST /v1/jobs": rule(D, tenant=True, body=JOB | {"effects": ["publish"]}),
+    "POST /v1/jobs/{job_id}/close": rule(D, R, C, tenant=True),
+    "POST /v1/jobs/{job_id}/blocked": rule(D, R, C, tenant=True, body={"reason": "a_test"}),
+    "PUT /v1/clients/{client_id}/job-templates/{name}": rule(
+        D, tenant=True, body={name: one for name, one in JOB.items() if name != "client_id"}
+    ),
+    "DELETE /v1/clients/{client_id}/job-templates/{name}": rule(D, tenant=True),
+    "GET /v1/clients/{client_id}/job-templates": rule(O, U, D, R, C, tenant=True),
+    "POST /v1/jobs/dry-runs": rule(
+        D, tenant=True, body={"client_id": "{client_id}", "template": "daily", "rotation": "{rotation_id}"}
+    ),
+    "POST /v1/jobs/{job_id}/leases": rule(R, C, tenant=True),
+    "POST /v1/jobs/{job_id}/renewals": rule(R, tenant=True, body={"secret": "x/acme", "version": 1}),
+    "GET /v1/leases/{lease_id}": rule(R, C, tenant=True),
+    "POST /v1/leases/{lease_id}/calls": rule(R, tenant=True, body={"calls": [], "total": 0}),
+    "POST /v1/leases/use": rule(
+        R, C, tenant=True, body={"leases": [{"lease_id": "{lease_id}", "logins": 1, "reads": {}}]}
+    ),
+    "POST /v1/leases/{lease_id}/permits": rule(
+        R, tenant=True, body={"version": 1, "effect": "publish", "platform": "x", "account": "acme", "lane": "api",
+                              "idempotency_key": "a-key"}
+    ),
+    "POST /v1/permits/{permit_id}/close": rule(R, tenant=True, body={"outcome": "done"}),
+    "POST /v1/accounts/{client_id}/{platform}/{account}/identity": rule(
+        R, tenant=True, body={"lease_id": "{lease_id}", "id": "a", "username": "a", "display_name": "A"}
+    ),
+    f"POST {OPENING}": rule(R, tenant=True, body={"lease_id": "{lease_id}"}),
+    **{
+        f"{method} {OPENING}/{{epoch}}/{act}": rule(R, tenant=True, body=body)
+        for method, act, body in (
+            ("POST", "beat", None), ("GET", "record", None), ("GET", "blob", None),
+            ("POST", "end", {"cause": "closed"}), ("POST", "sealing", None),
+            ("POST", "seals", {"base": 1, "dek_id": "{dek_id}"}),
+            ("PUT", "seals/{dek_id}/blob", None),
+            ("POST", "seals/{dek_id}/record", {"base": 1, "record": "{}", "receipt": "0" * 64}),
+        )
+    },
+    "POST /v1/effects/scheduled": rule(
+        D, tenant=True, body={"client_id": "{client_id}", "platform": "x", "account": "acme", "lane": "api",
+                              "effect": "publish", "idempotency_key": "a-key", "due_at": "2099-01-01T00:00:00Z"}
+    ),
+}  # fmt: skip
 # What the broker decides: web only passes it on. A caller without the role is refused there just the same.
 PASSED_ON = (
     "/enroll",
@@ -507,6 +561,45 @@ async def test_every_role_on_every_route(desk: Desk, tenants: tuple[dict[str, st
         f"SELECT state, verification, version FROM byokeep.credential_ref WHERE client_id = '{other['client_id']}'"
     )
     assert changed == "active|verified|1"
+
+
+@pytest.mark.req("S-OWASP-32")
+async def test_every_role_on_what_the_broker_alone_serves(desk: Desk) -> None:
+    """There, too, a role passes where its row says and nowhere else, and no other client's object is reached. A route
+    that the table does not know fails here."""
+    stand = desk.stand
+    broker = create_broker(stand.app, partial(authenticate, stand.app), passwords=Passwords())
+    known_to_web = {*RULES, "GET /v1/switches/stream", "HEAD /openapi.json"}
+    assert {one for one in table(broker) - known_to_web if "/v1/portal/" not in one} == set(AT_BROKER)
+    own, other = {}, {}
+    for ids in (own, other):
+        client = await stand.client("openai")
+        stand.account(client)
+        lease = (await stand.lease(job := await stand.job(client)))["lease_id"]
+        permit = (await stand.permit(lease))[1]["permit_id"]
+        ids |= {"client_id": str(client), "job_id": str(job), "lease_id": lease, "permit_id": permit, "platform": "x",
+                "account": "acme", "epoch": "1", "name": "daily"}  # fmt: skip
+        ids |= {name: str(uuid4()) for name in ("profile_id", "dek_id", "rotation_id")}
+    wrong = []
+    for role in ROLES:
+        who = stand.subject(role, "one client", clients=(UUID(own["client_id"]),))
+        for key, wanted in AT_BROKER.items():
+            method, _, path = key.partition(" ")
+            for ids, mine in ((own, True), (other, False)):
+                status, reply = await stand.call(method, path.format(**ids), who, wanted.sent(ids))
+                said = (status, reply.get("code", ""))
+                if role not in wanted.roles:
+                    right = said == (403, "not_permitted")
+                elif not mine:
+                    right = said == (404, "not_found")
+                else:
+                    right = status != 401 and said != (403, "not_permitted")
+                if not right:
+                    wrong.append(f"{key} {role} {'own' if mine else 'other'}: {said}")
+    assert not wrong, "\n".join(wrong)
+    open_ = "SELECT count(*) FROM byokeep.{} WHERE client_id = '{}' AND state = '{}'"
+    assert desk.sql(open_.format("job", other["client_id"], "open")) == "1"
+    assert desk.sql(open_.format("permit", other["client_id"], "issued")) == "1"
 
 
 async def test_another_clients_object_answers_like_none(

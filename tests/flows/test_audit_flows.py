@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
+from byokeep.adapters.postgres.database import build_app
 from byokeep.audit import disclosure, log
 from byokeep.audit.disclosure import RecordFilter, RecordPage, RecordWindow, client_proof, copy, export, read_audit
 from byokeep.audit.log import check_heartbeat, checkpoint, note_keys, origin, public_keys, verify
@@ -23,8 +24,10 @@ from byokeep.core.checkpoint import open_checkpoint
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
+from byokeep.kernel.app import EVERY_MINUTE
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
+from byokeep.worker import tasks
 from tests.support.audit_broker import Broker, audit_broker, on_database
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import INSTALLATION
@@ -114,8 +117,9 @@ async def test_a_long_log_is_read_once_and_by_one_at_a_time(broker: Broker, monk
 
 
 @pytest.mark.req("S-TLOG-10")
-async def test_a_missing_heartbeat_raises_an_alert(broker: Broker) -> None:
-    """No epoch yet, or the newest one too old: an alert is open; with a fresh one there is none."""
+async def test_a_missing_heartbeat_raises_an_alert(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No epoch yet, or the newest one too old: an alert is open; with a fresh one there is none. The worker looks each
+    minute, a process of its own: a broker that is dead tells nobody."""
     assert await check_heartbeat(broker.app) is None
     assert await broker.alerts() == ["checkpoint_overdue"]
     await broker.sql("UPDATE byokeep.alert SET closed_at = now()")
@@ -124,6 +128,14 @@ async def test_a_missing_heartbeat_raises_an_alert(broker: Broker) -> None:
     assert await broker.alerts() == []
     await broker.tamper("UPDATE byokeep.audit_epoch SET at = now() - interval '10 minutes'")
     assert (await check_heartbeat(broker.app) or 0) > 500
+    assert await broker.alerts() == ["checkpoint_overdue"]
+    await broker.sql("UPDATE byokeep.alert SET closed_at = now()")
+    monkeypatch.setattr(tasks, "SETTLED_S", 0.0)
+    queue = build_app(broker.database.url("byokeep_worker"))
+    tasks.register(queue, broker.app)  # type: ignore[arg-type]
+    watch = queue.periodic_registry.periodic_tasks["watch_checkpoints", ""]
+    assert watch.cron == EVERY_MINUTE
+    await watch.task.func(timestamp=0)
     assert await broker.alerts() == ["checkpoint_overdue"]
 
 
@@ -186,7 +198,12 @@ TAMPERING = {
     "chain removed": "DELETE FROM byokeep.audit_record WHERE chain = '{bob}';"
                      " DELETE FROM byokeep.audit_head WHERE chain = '{bob}'",
     "head edited": "UPDATE byokeep.audit_head SET hash = sha256('x') WHERE chain = '{alice}'",
-    "column edited": "UPDATE byokeep.audit_record SET actor_id = '{bob}' WHERE chain = '{alice}' AND seq = 2",
+    **{
+        f"column {column} edited": f"UPDATE byokeep.audit_record SET {column} = {value} WHERE chain = '{{alice}}'"
+                                   " AND seq = 2"
+        for column, value in (("actor_id", "'{bob}'"), ("object_id", "'{bob}'"), ("request_id", "'{bob}'"),
+                              ("event", "'key.listed'"), ("outcome", "'denied'"))
+    },
     "epoch edited": "UPDATE byokeep.audit_epoch SET leaf = leaf || ' ' WHERE number = 0",
     "epoch removed": "DELETE FROM byokeep.audit_epoch WHERE number = 1",
 }  # fmt: skip

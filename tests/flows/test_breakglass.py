@@ -511,7 +511,7 @@ def holder(stand: Stand) -> Actor:
     return Actor(id=stand.people["operator"].id, roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
 
 
-@pytest.mark.req("R4.2-3", "R4.2-4")
+@pytest.mark.req("R4.2-3", "R4.2-4", "S-OWASP-28")
 async def test_what_is_opened_is_what_another_person_approved(stand: Stand) -> None:
     """No reason, no ticket, no approval, one's own, an old, an altered, a used one, an approver who may no more."""
     client = await stand.client("openai")

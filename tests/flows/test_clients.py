@@ -22,7 +22,11 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "te
      "syst\u00e9m", "adm\u0456n", "p1atform"],
 )  # fmt: skip
 async def test_names_of_ours_can_not_be_taken(desk: Desk, name: str) -> None:
-    """A reserved name is refused in every spelling, for a client, a person and a machine."""
+    """A reserved name is refused in every spelling, for a client, a person, a machine and a client's own person."""
+    theirs = await desk.stand.client()
+    contact = f"/v1/clients/{theirs}/contacts", "operator", {"name": name}
+    status, reply = await desk.call("POST", *contact)
+    assert (status, reply["code"]) == (422, "reserved_name")
     for path, body in (
         ("/v1/clients", {"name": name}),
         ("/v1/operators", {"name": name, "roles": ["operator"]}),
@@ -30,7 +34,7 @@ async def test_names_of_ours_can_not_be_taken(desk: Desk, name: str) -> None:
     ):
         status, reply = await desk.call("POST", path, "admin", body)
         assert (status, reply["code"]) == (422, "reserved_name"), path
-    assert desk.sql("SELECT count(*) FROM byokeep.client") == "0"
+    assert desk.sql("SELECT count(*) FROM byokeep.client") == "1"
 
 
 async def test_a_client_lives_and_rests(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 import secrets
 import time
 from collections import Counter
@@ -240,6 +241,14 @@ async def test_an_id_is_no_capability(desk: Desk) -> None:
         assert (await stand.call(method, path, stranger, wanted))[0] == 404, path
         for known in (job, lease["lease_id"], client, stand.people["runner"].id):
             assert (await sent(stand.http, method, path, str(known)))[0] == 401
+    for path, said in (
+        (f"/v1/accounts/{client}/x/acme/identity",
+         {"lease_id": lease["lease_id"], "id": "other", "username": "other", "display_name": "Other"}),
+        ("/v1/leases/use", {"leases": [{"lease_id": lease["lease_id"], "logins": 9, "reads": {}}]}),
+    ):  # fmt: skip
+        assert (await stand.call("POST", path, stranger, said))[0] == 404, path
+    assert "identity_mismatch" not in stand.alerts()
+    assert not stand.events("lease.use_told")
     assert desk.sql(f"SELECT state FROM byokeep.job WHERE id = '{job}'") == "open"  # noqa: S608
     assert desk.sql(f"SELECT state FROM byokeep.permit WHERE id = '{permit}'") == "issued"  # noqa: S608
 
@@ -255,6 +264,14 @@ def test_tokens_come_from_the_kernel_with_256_bits(desk: Desk) -> None:
         ones = sum(value[bit // 8] >> (bit % 8) & 1 for value in raw)
         assert 800 < ones < 1200, bit
     assert type(desk.web.ids).__module__ == "byokeep.adapters.system"
+    state = random.getstate()
+    try:  # what a program can set again is no source of it
+        random.seed(1)
+        first = desk.web.ids.token()
+        random.seed(1)
+        assert desk.web.ids.token() != first
+    finally:
+        random.setstate(state)
 
 
 @pytest.mark.req("S-ASVS-31")

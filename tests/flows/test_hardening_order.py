@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.adapters.openbao.provisioning import MACHINES
 from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import API_PROVIDERS
@@ -175,7 +176,13 @@ async def test_opening_takes_two_people_for_exactly_what_was_asked(stand: Stand)
     wish = await ask_to_open(stand, client)
     stand.db.sql(f"UPDATE byokeep.approval SET scope = 'global' WHERE id = '{wish['id']}'")
     assert (await approve(stand, wish["id"]))[0] in (403, 409)
-    assert stand.db.sql(f"SELECT closed FROM byokeep.switch WHERE scope = 'client:{client}'") == "t"
+    # and another client, whose switch was closed as often
+    other = await stand.client()
+    while (await close(stand, other))["epoch"] < wish["epoch"]:
+        pass
+    stand.db.sql(f"UPDATE byokeep.approval SET scope = 'client:{other}' WHERE id = '{wish['id']}'")
+    assert await approve(stand, wish["id"]) == (403, "approval_unrecorded")
+    assert stand.db.sql("SELECT bool_and(closed) FROM byokeep.switch WHERE client_id IS NOT NULL") == "t"
     late = await ask_to_open(stand, client)
     stand.db.sql(f"UPDATE byokeep.approval SET expires_at = now() WHERE id = '{late['id']}'")
     assert await approve(stand, late["id"]) == (403, "approval_expired")
@@ -208,11 +215,17 @@ def _no_account(stand: Stand) -> Callable[[], str]:
     return lambda: stand.db.sql("ALTER TABLE byokeep.away RENAME TO platform_account")
 
 
+def _no_way_back(stand: Stand) -> Callable[[], str]:
+    stand.db.sql("INSERT INTO byokeep.reenabling (client_id, platform, cause, stage, stages, number, taken, done, way,"
+                 " revision) SELECT id, 'x', 'revoked', 'canary', '{}', 9, 0, 0, 1, 1 FROM byokeep.client")  # fmt: skip
+    return lambda: stand.db.sql("DELETE FROM byokeep.reenabling")
+
+
 @pytest.mark.req("S-OWASP-30")
 async def test_a_broken_check_is_a_refusal(stand: Stand) -> None:
-    """Policy, switch, facts, account or audit away: no permit whatever the runner proposes; well again: one."""
+    """Policy, switch, facts, account, stage or audit away: no permit whatever the runner proposes; well again: one."""
     _, lease = await ready(stand)
-    for breaks in (_no_audit, _no_switch, _no_facts, _no_account):
+    for breaks in (_no_audit, _no_switch, _no_facts, _no_account, _no_way_back):
         mend = breaks(stand)
         try:
             status, reply = await stand.permit(lease["lease_id"])
@@ -323,6 +336,9 @@ async def test_same_names_of_two_clients_never_meet(desk: Desk) -> None:
     # one client's object under the other's id is nobody's, however warm the memory of the process
     narrow = stand.subject("runner", "narrow", clients=(clients[0],))
     assert (await stand.call("GET", f"/v1/leases/{leases[clients[1]]['lease_id']}", narrow))[0] == 404
+    reader = stand.subject("operator", "reader", clients=(clients[0],))
+    for at, status in ((0, 200), (1, 404), (1, 404)):
+        assert (await stand.call("GET", f"/v1/jobs/{jobs[at]}", reader))[0] == status
     doubled = desk.sql(
         "SELECT conrelid::regclass FROM pg_constraint WHERE contype = 'u' AND conrelid IN ('byokeep.job'::regclass,"
         " 'byokeep.lease'::regclass, 'byokeep.permit'::regclass) AND pg_get_constraintdef(oid) = 'UNIQUE (id)'"
@@ -337,7 +353,7 @@ async def test_same_names_of_two_clients_never_meet(desk: Desk) -> None:
 
 @pytest.mark.req("S-OWASP-33")
 async def test_nobody_reads_more_than_its_job(stand: Stand) -> None:
-    """Of all stored keys a lease reads its job's alone; web, broker and every person read none at any time."""
+    """Of all stored keys a lease reads its job's alone; no process and no person reads any at any time."""
     providers = ("openai", "anthropic", "kie")
     clients = [await stand.client(*providers) for _ in range(2)]
     places = [f"kv/data/clients/{client}/providers/{provider}" for client in clients for provider in providers]
@@ -357,7 +373,7 @@ async def test_nobody_reads_more_than_its_job(stand: Stand) -> None:
     async with BaoHttp(stand.store.address) as http:
         token = await lease_login(http, Secret(lease["jwt"]), "use-openai")
         assert await reach(http, token) == [own]
-        for machine in ("web", "broker"):
+        for machine in MACHINES:
             file = json.loads((stand.store.home / "credentials" / f"{machine}.approle").read_text())
             body = {"role_id": file["role_id"], "secret_id": file["secret_id"]}
             reply = await http.request("POST", "auth/approle/login", body=body)

@@ -27,6 +27,8 @@ from byokeep.client.http import now as boot_now
 from byokeep.client.lease import HeldLease
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import ByokeepError, Denied
+from byokeep.core.model import ClientId, Provider
+from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import expire
 from byokeep.telemetry import log
@@ -408,7 +410,9 @@ async def test_the_store_writes_the_request_before_the_answer(desk: Desk) -> Non
     status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
     assert status >= 500
     assert "jwt" not in reply
+    place = SecretRef(ClientId(client), Provider.OPENAI)
     assert (await desk.put(client, desk.canary()))[0] >= 500
+    assert await stand.intake.current_version(place) == 1
     desk.sql("ALTER FUNCTION byokeep.gone(uuid, text, uuid, uuid, uuid, text, bytea) RENAME TO audit_append")
     assert desk.sql(f"SELECT count(*) FROM byokeep.lease WHERE job_id = '{job}'") == "1"
 
@@ -442,6 +446,9 @@ async def test_leaves_hold_no_value_and_no_plain_digest_of_one(desk: Desk) -> No
     assert (await stand.permit(lease["lease_id"], key="post-0001"))[0] == 201
     again = json.loads(stand.events("permit.issued")[1])["fields"]["idempotency"]
     assert permit != again  # the same key of two clients can not be told to be the same
+    # nor guessed by who knows how the text before it is put together, but not our key
+    assert permit == stand.app.token_key(f"idempotency/{client}/post-0001".encode()).hex()
+    assert hashlib.sha256(f"idempotency/{client}/post-0001".encode()).hexdigest() != permit
     for secret in (value, b"post-0001", lease["jwt"].encode(), desk.people["runner"].token.encode()):
         for name in ("sha256", "sha1", "md5", "sha512", "blake2b"):
             assert hashlib.new(name, secret).hexdigest().encode() not in tree

@@ -126,6 +126,9 @@ async def test_a_job_is_leased_to_its_own_runner_only(stand: Stand) -> None:
     answers = [await stand.call(method, path, other) for method, path in routes]
     assert {(status, reply["code"]) for status, reply in answers} == {(404, "not_found")}
     assert (await stand.permit(lease["lease_id"], who=other))[0] == 404
+    use = {"leases": [{"lease_id": lease["lease_id"], "logins": 9, "reads": {}}]}  # of many leases at once
+    assert (await stand.call("POST", "/v1/leases/use", other, use))[0] == 404
+    assert not stand.events("lease.use_told")
     assert len(stand.events("lease.issued", "denied")) >= 2
     # What the request says about itself changes nothing.
     headers = {"X-Tenant-ID": str(uuid4()), "X-User-ID": str(stand.people["runner"].id), "X-Forwarded-For": "10.0.0.1"}
@@ -265,6 +268,7 @@ async def test_the_login_token_is_shown_once_and_kept_nowhere(stand: Stand) -> N
     assert "eyJ" not in dump
 
 
+@pytest.mark.req("S-VAULT-20")
 async def test_leases_are_rationed_for_each_client(postgres_server: Any, store: Any) -> None:
     """The fourth lease within a second is refused with 429 and raises an alert; another client's is not."""
     database = fresh_database(postgres_server)

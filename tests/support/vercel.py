@@ -44,12 +44,21 @@ class Vercel:
         if request.path.startswith("/v2/teams/"):
             return web.json_response({"id": "team_1", "sensitiveEnvironmentVariablePolicy": self.policy})
         if request.path == "/v6/deployments":
-            return web.json_response({"deployments": self.deployed, "pagination": {"count": len(self.deployed)}})
+            wanted = {name: request.query[name] for name in ("target", "state") if name in request.query}
+            found = [one for one in self.deployed if not isinstance(one, dict) or self._is(one, wanted)]
+            found = found[: int(request.query.get("limit", 20))]
+            return web.json_response({"deployments": found, "pagination": {"count": len(found)}})
         whole, holds = (self.shared, "data") if request.path == "/v1/env" else (self.rows, "envs")
         first = int(request.query.get("until", 0))
         more = first + self.page if first + self.page < len(whole) else None
         rows = whole[first : first + self.page]
         return web.json_response({holds: rows, "pagination": {"count": len(rows), "next": more}})
+
+    @staticmethod
+    def _is(deployment: Row, wanted: dict[str, str]) -> bool:
+        """Whether it is what was asked for; where it does not say, it is a Production that serves."""
+        said = {"target": "production", "state": "READY"} | deployment
+        return all(said[name] == value for name, value in wanted.items())
 
 
 @asynccontextmanager

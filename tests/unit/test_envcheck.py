@@ -345,7 +345,9 @@ def test_a_host_is_judged_by_type_owner_and_age() -> None:
     assert of([row("A", "production", "encrypted"), row("B", "preview", "plain", value="x")]) == {
         ("A", "not_sensitive"), ("B", "not_sensitive")}  # fmt: skip
     assert of([row("C", "development", "encrypted"), row("D", "production", "system")]) == set()
-    assert of([row("E", ["preview", "development"])]) == {("E", "spans_development")}
+    for other in ("preview", "production"):
+        assert of([row("E", [other, "development"])]) == {("E", "spans_development")}
+    assert of([row("E", ["production", "preview", "development"])]) == {("E", "all_environments")}
     assert of([row("KV_URL", "production", configurationId="icfg_1")]) == {("KV_URL", "integration_owned")}
     assert of([row("F", "production"), row("F", ["production", "preview"])]) == {("F", "duplicate")}
     assert of([row("F", "preview", gitBranch="one"), row("F", "preview")]) == set()
@@ -420,12 +422,15 @@ def test_what_was_changed_after_the_last_deployment_is_not_what_runs(
     """A rotated value counts once Production was deployed after it; how that stands and is not told is unknown."""
     at = 1_790_000_000_000
     rows = [row("A", "production", updatedAt=at), row("B", "preview", updatedAt=at + 9), row("C", "production")]
+    rows.append(row("D", ["production", "preview"], updatedAt=at))
 
     def asked(deployed: Any, **more: Any) -> tuple[Any, ...]:
         return ask(capsys, monkeypatch, tmp_path, rows=rows, deployed=deployed, **more)[:3]
 
     before = [{"uid": "dpl_1", "created": at - 1, "target": "production"}]
-    assert asked(before) == (1, {("A", "not_deployed"), ("C", "not_deployed")}, set())
+    assert asked(before) == (1, {("A", "not_deployed"), ("C", "not_deployed"), ("D", "not_deployed")}, set())
+    others = [{"created": at + 2, "target": "production", "state": "ERROR"}, {"created": at + 1, "target": None}]
+    assert asked([*others, *before]) == asked(before), "a build that failed, and one of a branch"
     assert asked([{"uid": "dpl_2", "created": at + 1}]) == (0, set(), set())
     assert asked([]) == (0, set(), set())  # never deployed: nothing runs
     for odd in ([{"uid": "dpl_3"}], [{"created": "yesterday"}], ["dpl_4"]):
