@@ -410,11 +410,16 @@ async def test_the_store_writes_the_request_before_the_answer(desk: Desk) -> Non
     status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
     assert status >= 500
     assert "jwt" not in reply
-    place = SecretRef(ClientId(client), Provider.OPENAI)
     assert (await desk.put(client, desk.canary()))[0] >= 500
-    assert await stand.intake.current_version(place) == 1
     desk.sql("ALTER FUNCTION byokeep.gone(uuid, text, uuid, uuid, uuid, text, bytea) RENAME TO audit_append")
     assert desk.sql(f"SELECT count(*) FROM byokeep.lease WHERE job_id = '{job}'") == "1"
+    # the announcement alone refused: the store has no second value either
+    desk.sql("ALTER TABLE byokeep.audit_record ADD CONSTRAINT drill CHECK (event <> 'key.write') NOT VALID")
+    value = desk.canary()
+    assert (await desk.put(client, value))[0] >= 400
+    desk.sql("ALTER TABLE byokeep.audit_record DROP CONSTRAINT drill")
+    assert await stand.intake.current_version(SecretRef(ClientId(client), Provider.OPENAI)) == 1
+    assert (await desk.put(client, value))[0] == 202
 
 
 @pytest.mark.req("S-TLOG-11")
