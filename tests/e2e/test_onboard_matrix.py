@@ -585,7 +585,8 @@ async def test_every_role_on_what_the_broker_alone_serves(desk: Desk) -> None:
         who = stand.subject(role, "one client", clients=(UUID(own["client_id"]),))
         for key, wanted in AT_BROKER.items():
             method, _, path = key.partition(" ")
-            for ids, mine in ((own, True), (other, False)):
+            # without the role the object is not looked for, so once is enough
+            for ids, mine in ((own, True), (other, False))[: 2 if role in wanted.roles else 1]:
                 status, reply = await stand.call(method, path.format(**ids), who, wanted.sent(ids))
                 said = (status, reply.get("code", ""))
                 if role not in wanted.roles:
