@@ -124,6 +124,39 @@ def test_forms_of_other_languages_are_masked(redactor: Redactor, encoding: str) 
         assert redactor.data(shown) == shown
 
 
+def _dumped(value: bytes, columns: int, group: int, row: str) -> bytes:
+    """As xxd and hexdump show bytes: where they stand, in hex, and as they can be printed."""
+    rows = [(at, value[at : at + columns]) for at in range(0, len(value), columns)]
+    return "".join(
+        row.format(at, " ".join(each[n : n + group].hex() for n in range(0, len(each), group)), each.decode())
+        for at, each in rows
+    ).encode()
+
+
+@pytest.mark.parametrize("before", [3, 8, 12])
+@pytest.mark.parametrize(
+    ("columns", "group", "row"),
+    [(16, 2, "{:08x}: {:39}  {}\n"), (8, 2, "{:08x}: {:19}  {}\n"), (16, 1, "{:08x}: {:47}  {}\n"),
+     (16, 1, "{:08x}  {:48}  |{}|\n")],
+)  # fmt: skip
+def test_a_dump_with_its_column_of_letters_hides_no_value(
+    redactor: Redactor, columns: int, group: int, row: str, before: int
+) -> None:
+    """A registered value that no line of it holds whole is masked in hex and in letters; what is around it stays."""
+    for value, known in ((_opaque()[:16], True), (_opaque(), True), (b"sk-proj-" + _opaque(), False)):
+        text = b"body:\n" + _dumped(b"k=" * 8 + b"x" * before + value, columns, group, row) + b"end of body\n"
+        with redactor.register(value if known else _opaque()):
+            shown = redactor.data(text)
+        left = MASKED.sub(b"", shown)
+        for at in range(len(value) - 4):
+            part = value[at : at + 4]
+            assert part not in left
+            assert part.hex(" ", group).encode() not in left
+        assert shown.startswith(b"body:\n")
+        assert shown.endswith(b"end of body\n")
+        assert redactor.data(shown) == shown
+
+
 def test_a_name_and_its_value_in_colours_are_told(redactor: Redactor) -> None:
     """A value is known by the name before it though both are coloured; what follows the mask keeps its colour."""
     shown = redactor.data(b"\x1b[36mapi_key\x1b[0m=\x1b[35mhunter2-x9Qz\x1b[0m \x1b[32mstatus\x1b[0m=200\n")
