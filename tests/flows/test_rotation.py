@@ -530,7 +530,9 @@ async def test_a_key_that_nobody_can_tell_from_another_is_ended_by_a_person(desk
 
 
 @pytest.mark.req("R11.3-4")
-async def test_a_refused_administrators_key_pauses_the_rotation_and_nothing_takes_its_place(desk: Desk) -> None:
+async def test_a_refused_administrators_key_pauses_the_rotation_and_nothing_takes_its_place(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is apart from the keys of jobs, and the one key that is tried, on record before each call: revoked at the
     provider it stops the rotation with an alert, the key in use serves, and nothing else is asked until another one is
     given."""
@@ -565,10 +567,20 @@ async def test_a_refused_administrators_key_pauses_the_rotation_and_nothing_take
     # It is good again, and the rotation goes on; each use stands on record before the call.
     desk.sim.book.keys.put("openrouter", before, SimKeyState.REVOKED, "acme")
     desk.sim.book.keys.put("openrouter", second, SimKeyState.MANAGEMENT, "acme")
+    whole, on_record = desk.worker.issuer.revoke, list[list[str]]()
+
+    def calls() -> list[str]:
+        return [json.loads(one)["fields"]["stage"] for one in desk.stand.events("key.rotation", "intended")]
+
+    async def looked_at(*given: Any) -> None:
+        on_record.append(calls())
+        await whole(*given)
+
+    monkeypatch.setattr(desk.worker.issuer, "revoke", looked_at)
     found = await resume(desk, found["id"])
     assert (found["state"], await served(desk, client, "openrouter")) == ("complete", 2)
-    calls = [json.loads(one)["fields"]["stage"] for one in desk.stand.events("key.rotation", "intended")]
-    assert calls == ["mint_call", "revoke_call"]
+    assert calls() == ["mint_call", "revoke_call"]
+    assert on_record == [calls()]
 
 
 @pytest.mark.req("R11.3-3")
@@ -695,6 +707,37 @@ async def test_a_mint_that_two_workers_do_at_once_leaves_one_key(desk: Desk, mad
     assert await served(desk, client, "openrouter") == (await rotation(desk, run))["version"]
 
 
+@pytest.mark.req("R11.3-3")
+async def test_the_key_of_a_lost_mint_is_ended_by_the_rotation_that_took_its_place(desk: Desk) -> None:
+    """Its value never arrived, and then the key in use leaked: both are ended at the provider, the one by its name."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    desk.sim.faults.add({"provider": "openrouter", "kind": "reset", "match": {"method": "POST"}, "when": "after"})
+    run = await minted(desk, first["ref"])
+    assert ((await rotation(desk, run))["missing"][0], keys_of(desk, "openrouter")) == ("create", ["valid", "valid"])
+    path = f"/v1/refs/{first['ref']}/rotations"
+    assert (await desk.call("POST", path, "operator", {"leaked": True}))[0] == 201
+    await desk.retry_now(1)
+    assert ((await rotation(desk, run))["state"], keys_of(desk, "openrouter")) == ("aborted", ["revoked", "revoked"])
+
+
+@pytest.mark.req("R11.3-3")
+async def test_a_key_that_serves_again_is_not_ended(desk: Desk) -> None:
+    """It was called leaked, and somebody let it serve past us: its rotation stops, and the provider is not asked."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    status, urgent = await desk.call("POST", f"/v1/refs/{first['ref']}/rotations", "operator", {"leaked": True})
+    assert status == 201, urgent
+    await desk.work()
+    assert (await rotation(desk, urgent["id"]))["reason"] == "revoke_by_hand"  # nobody gave an administrator's key yet
+    desk.sql("SET session_replication_role = replica; UPDATE byokeep.credential_ref SET state = 'active'")
+    await administered(desk, client, "openrouter")
+    assert (await resume(desk, urgent["id"]))["reason"] == "version_in_use"
+    assert keys_of(desk, "openrouter") == ["valid"]
+
+
+@pytest.mark.req("R11.3-1")
 async def test_a_minted_key_that_is_refused_is_ended(desk: Desk) -> None:
     """Its provider knows it not: it goes, the old one serves on, and people are told."""
     client = await desk.stand.client()

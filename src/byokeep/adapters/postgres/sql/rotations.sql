@@ -199,11 +199,12 @@ SELECT EXISTS (SELECT FROM byokeep.audit_record r
                   AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version) AS told;
 
 -- name: rotation_of_name
--- The rotation that made a key at its provider, if it is over and its version is not the one in use.
+-- The rotation that made a key at its provider, if it is over and its version is not the one in use; of a key whose value
+-- never arrived there is none.
 SELECT p.* FROM byokeep.procedure_run p JOIN byokeep.credential_ref r ON r.client_id = p.client_id AND r.id = p.object_id
  WHERE p.client_id = :client_id AND p.id = :run_id AND p.procedure = 'rotate_key_minted' AND p.closed_at IS NOT NULL
-   AND (p.facts ->> 'version')::integer IS DISTINCT FROM r.version
-   AND (p.facts ->> 'version')::integer IS DISTINCT FROM r.candidate_version;
+   AND coalesce((p.facts ->> 'version')::integer, 0) IS DISTINCT FROM r.version
+   AND coalesce((p.facts ->> 'version')::integer, 0) IS DISTINCT FROM r.candidate_version;
 
 -- name: template_set
 INSERT INTO byokeep.job_template AS t (client_id, name, runner_id, secrets, platforms, lanes, set_by)
