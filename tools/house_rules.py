@@ -37,6 +37,7 @@ OF_COMMANDS = re.compile(rf"{SRC}byokeep/(cli/(?!new_file\.py|redact\.py)|.*/cli
 SAYS_NOTHING = {"conflict", "denied", "integrity", "pending", "rate_limited", "rejected", "unavailable"}
 SAYS_NOTHING |= {"unauthenticated"}
 RUNS_TEXT = {"compile", "__import__"}
+SHELLS = {"sh", "bash", "dash", "ksh", "zsh"}
 LOG_METHODS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "msg", "bind", "fatal"}
 VAGUE = re.compile(r"(Manager|Helpers?|Utils?|Utilit(y|ies))$", re.IGNORECASE)
 NOT_RUN = {f"{owner}.{name}" for owner in ("pytest", "pytest.mark") for name in ("skip", "skipif", "xfail")}
@@ -127,6 +128,12 @@ def no_text_run_as_code(module: Module) -> Iterator[Fault]:
                 yield Fault(module.path, call.lineno, "a subprocess through a shell")
         if name in RUNS_TEXT:
             yield Fault(module.path, call.lineno, f"{name}() runs text as code")
+    for node in module.nodes:
+        words = node.elts if isinstance(node, ast.List | ast.Tuple) else node.args if isinstance(node, ast.Call) else []
+        said = [str(one.value) if isinstance(one, ast.Constant) else "" for one in words]
+        script = said.index("-c") + 1 if "-c" in said else len(said)
+        if any(word.rpartition("/")[2] in SHELLS for word in said[:script]) and said[script : script + 1] == [""]:
+            yield Fault(module.path, words[script].lineno, "a shell is given text that is put together")
 
 
 def cancellation_is_kept(module: Module) -> Iterator[Fault]:

@@ -95,6 +95,7 @@ def test_nothing_that_comes_in_is_run() -> None:
     for planted in (
         "import pickle", "import yaml\nyaml.load(x)", "eval(x)", "import subprocess\nsubprocess.run(x, shell=True)",
         "import os\nos.system(x)", "from marshal import loads", "import shelve",
+        "import subprocess\nsubprocess.run(['/bin/sh', '-c', f'open {x}'])",
     ):  # fmt: skip
         path, text = "src/byokeep/keys/planted.py", f'"""A room."""\n{planted}\n'
         assert faults_of_module(path, text) or {"TID251", "S307"} & of_ruff(path, text), planted
@@ -109,7 +110,7 @@ def test_nothing_that_comes_in_is_run() -> None:
         checked += 1
     assert checked > 100
     for planted in ('f"SELECT * FROM t WHERE a = {x}"', '"SELECT a FROM t WHERE b = %s" % x', '"DELETE FROM t" + x',
-                    '"UPDATE t SET a = {}".format(x)'):  # fmt: skip
+                    '"UPDATE t SET a = {}".format(x)', 'db.execute(text.replace("{}", x))', "SQL(a % x)"):  # fmt: skip
         assert sql_from_values(ast.parse(planted)), planted
     statements = 0
     for path in sorted((SOURCE / "adapters" / "postgres" / "sql").glob("*.sql")):
@@ -135,7 +136,15 @@ def sql_from_values(tree: ast.Module) -> list[int]:
             parts = [node.func.value]
         if any(isinstance(p, ast.Constant) and isinstance(p.value, str) and _SQL.match(p.value) for p in parts):
             found.append(node.lineno)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("execute", "SQL"):
+            found += [part.lineno for part in node.args[:1] if _is_made_up(part)]
     return found
+
+
+def _is_made_up(text: ast.expr) -> bool:
+    """Whether a text is joined, or changed, before it is run."""
+    changed = isinstance(text, ast.Call) and ast.unparse(text.func).endswith((".replace", ".join", ".format_map"))
+    return changed or isinstance(text, ast.BinOp | ast.JoinedStr)
 
 
 @pytest.mark.req("S-OWASP-2")
@@ -265,11 +274,12 @@ def test_a_bucket_is_one_keys_own_and_bounded() -> None:
 @pytest.mark.req("S-ASVS-31")
 def test_no_setting_makes_a_test_of_production(tmp_path: Path) -> None:
     """Simulated vendors in production refuse to start; settings for clock, faults, debug or stubs do not exist."""
-    (tmp_path / "config.toml").write_text('[provider_urls]\nopenai = "http://127.0.0.1:1"\n')
-    assert load(home=tmp_path, environment="development").provider_urls
-    with pytest.raises(Rejected) as refused:
-        load(home=tmp_path, environment="production")
-    assert refused.value.code == "test_hook_in_production"
+    for table, name in (("provider_urls", "openai"), ("platform_urls", "x"), ("website_urls", "x")):
+        (tmp_path / "config.toml").write_text(f'[{table}]\n{name} = "http://127.0.0.1:1"\n')
+        assert getattr(load(home=tmp_path, environment="development"), table)
+        with pytest.raises(Rejected) as refused:
+            load(home=tmp_path, environment="production")
+        assert refused.value.code == "test_hook_in_production"
     (tmp_path / "config.toml").unlink()
     for hook in ("clock", "fault", "debug", "stub", "now", "seed", "docs", "metrics", "test_mode"):
         (tmp_path / "config.toml").write_text(f"{hook} = true\n")
@@ -292,6 +302,11 @@ def test_the_bill_of_materials_is_that_of_the_lock_files(tmp_path: Path) -> None
     engines = {engine["name"]: engine for one in made["components"] for engine in one.get("components", ())}
     assert {name: engine["version"] for name, engine in engines.items()} == {"openbao": "2.7.2", "postgresql": "18.4"}
     assert {one["content"] for one in engines["openbao"]["hashes"]} == {pin.sha256 for pin in PINS}
+    for lists in ("tools/bootstrap.sh", "tools/peers.sh", "action.yml"):  # what is pinned is installed by its hashes
+        installs = re.findall(r"install --quiet.*", (ROOT / lists).read_text().replace("\\\n", " "))
+        locked = [one for one in installs if " -r " in one]
+        assert locked, lists
+        assert all("--require-hashes" in one for one in locked), lists
     (tmp_path / "requirements").mkdir()
     for lock in (*sbom.REQUIRED, *sbom.OPTIONAL):
         text = (ROOT / "requirements" / f"{lock}.txt").read_text()
