@@ -98,6 +98,13 @@ async def test_a_changed_bit_opens_nothing_and_a_dek_has_one_length(case: Case) 
         with pytest.raises(Integrity, match="wrapped_key_broken"):
             await case.keys.unwrap(changed, case.context)
     assert (await case.keys.unwrap(wrapped, case.context)).matches(DEK)
+    bound = {"context": base64.b64encode(case.context.canonical).decode()}
+    for length in (16, 31, 33):  # wrapped past us, under the same key
+        body = {"plaintext": Secret(base64.b64encode(bytes(length))), **bound}
+        reply = await case.keys._send("encrypt", case.scope, body)
+        changed = dataclasses.replace(wrapped, ciphertext=str(reply.data["ciphertext"]))
+        with pytest.raises(Integrity, match="wrapped_key_broken"):
+            await case.keys.unwrap(changed, case.context)
 
 
 async def test_rotation_moves_new_wraps_and_rewrapping_the_old(case: Case) -> None:

@@ -55,6 +55,15 @@ async def _accepted(bao: Bao, jwt: str, role: str = "use-openai") -> Secret:
     return await lease_login(bao.http, Secret(jwt), role)
 
 
+async def _taken(bao: Bao) -> dict[str, Any]:
+    """What the store is told to take for a lease."""
+    root = await bao.root()
+    try:
+        return dict((await bao.http.request("GET", "auth/lease/config", token=root)).data)
+    finally:
+        await bao.retire(root)
+
+
 @pytest.mark.req("S-JWT-1")
 async def test_only_the_one_algorithm_is_taken(bao: Bao) -> None:
     """`none` in every case, HMAC with the public key, another algorithm's name: refused; the true one is taken."""
@@ -71,6 +80,7 @@ async def test_only_the_one_algorithm_is_taken(bao: Bao) -> None:
             await _refused(bao, f"{text}.{_b64(hmac.digest(key, text.encode(), digest))}")
     for name in ("HS256", "RS256", "ES256", "PS256", "eddsa", "Ed448"):
         await _refused(bao, await _signed(bao, HEADER | {"alg": name}, claims))
+    assert (await _taken(bao))["jwt_supported_algs"] == ["EdDSA"]
 
 
 @pytest.mark.req("S-JWT-2")
@@ -135,6 +145,9 @@ async def test_key_hints_in_the_header_are_data(bao: Bao) -> None:
             await _refused(bao, f"{text}.{_b64(bytes(64))}")
         await asyncio.sleep(0.1)
     assert called == 0
+    said = await _taken(bao)  # keys are given to the store: it fetches none
+    assert said["jwt_validation_pubkeys"]
+    assert not [name for name in ("jwks_url", "oidc_discovery_url") if said.get(name)]
 
 
 async def test_edited_claims_and_foreign_signatures_are_refused(bao: Bao) -> None:

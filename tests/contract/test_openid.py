@@ -150,9 +150,15 @@ async def test_a_logout_token_is_held_against_every_claim_and_no_id_token_is_one
             await check.logged_out(there.logout())
 
 
+@pytest.mark.req("S-JWT-1", "S-JWT-3")
 async def test_a_signature_that_is_not_of_a_key_of_the_provider_is_refused(there: Provider) -> None:
     """No algorithm, a public key as a shared secret, one not allowed; another key, an unknown, a short one, none."""
+    thief = elliptic()
+    brought = {"jwk": thief.as_dict(private=False), "jku": f"{there.base}/thief", "x5u": f"{there.base}/thief"}
+    brought["alg"] = "ES256"
     for headers, key in (
+        (brought, thief),
+        (brought | {"kid": "../../dev/null"}, thief),
         ({"alg": "RS512"}, there.own),
         ({}, RSAKey.generate_key(2048, {"kid": "one"})),
         ({"kid": "two"}, RSAKey.generate_key(2048, {"kid": "two"})),
@@ -161,6 +167,7 @@ async def test_a_signature_that_is_not_of_a_key_of_the_provider_is_refused(there
         before = len(there.calls)
         assert await refused(there) == "signature", headers
         assert there.calls[before:].count("/keys") == 1  # an unknown key asks for no more of them
+        assert "/thief" not in there.calls
     there.headers, there.key = {}, None
     with pytest.warns(Warning, match="Key size"):
         short = RSAKey.generate_key(1024, {"kid": "one"})

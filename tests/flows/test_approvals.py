@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
@@ -122,6 +124,7 @@ HARM = {
 }
 
 
+@pytest.mark.req("S-ASVS-7")
 async def test_every_kind_of_approval_has_a_row(stand: Stand) -> None:
     """What the database takes as a kind is what is tried here: a new one is red until it has its row."""
     stand.app.procedures["exercise"] = STEP  # type: ignore[index]

@@ -257,6 +257,12 @@ async def test_only_a_form_of_ours_acts(desk: Desk) -> None:
         assert part in policy
     assert "script-src 'self';" in policy
     assert "unsafe" not in policy
+    for path in ("/portal/sign-in", "/portal/invitation", "/portal/nothing"):  # the other site, with headers of its own
+        other = await Visit(desk).ask("GET", path, Accept="text/html")
+        (policy,) = other.headers.getall("Content-Security-Policy")  # type: ignore[attr-defined]
+        assert "default-src 'none'" in policy, path
+        assert "frame-ancestors 'none'" in policy, path
+        assert "unsafe" not in policy, path
     assert re.findall("<script[^>]*>[^<]*", page.raw) == SCRIPTS
     assert "style=" not in page.text
     form, said = {"form": visit.word}, "content-type"
@@ -266,6 +272,8 @@ async def test_only_a_form_of_ours_acts(desk: Desk) -> None:
         ({"data": form, "Origin": "null", "Sec_Fetch_Site": "same-origin"}, "other site"),
         ({"data": form, "Origin": "https://[", "Sec_Fetch_Site": "same-origin"}, "other site"),
         ({"data": form}, "other site"),
+        ({"data": form, "Origin": "https://not-byokeep.example"}, "other site"),
+        ({"data": form, "Origin": "https://byokeep.example.evil.example"}, "other site"),
         ({"data": {"form": stranger.word}, **SAME}, "old form"),
         ({"data": {"form": ""}, **SAME}, "old form"),
         ({"data": {"everywhere": "yes"}, **SAME}, "old form"),

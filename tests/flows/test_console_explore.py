@@ -340,11 +340,18 @@ async def test_usage_shows_what_is_known_and_marks_what_is_not(screen: Screen, m
     assert faults == []
     assert screen.said == []
     narrow = desk.stand.subject("operator", "narrow", clients=(other,))
-    status, found = await desk.call("GET", "/v1/usage", narrow)
-    assert status == 200
-    assert {one["client_id"] for part in ("hours", "refused", "jobs", "counted") for one in found[part]} == {str(other)}
+    desk.sql("UPDATE byokeep.lease SET issued_at = issued_at - interval '1 hour'")  # into the hour that is compared
+    for who, whose in (("operator", {str(client), str(other)}), (narrow, {str(other)})):
+        status, found = await desk.call("GET", "/v1/usage", who)
+        assert status == 200
+        parts = ("hours", "refused", "jobs", "counted", "compared")
+        assert {one["client_id"] for part in parts for one in found[part]} == whose
+        assert {one["client_id"] for one in found["compared"]} == whose
     assert (await desk.call("GET", f"/v1/usage?client_id={client}", narrow))[0] == 404
     asked = {"list": "usage", "asked": {"since": "7d"}}
+    _, signed = await desk.call("POST", "/v1/lists/sign", narrow, asked)
+    table = json.loads(b64decode(signed["payload"]))["predicate"]
+    assert {row[table["columns"].index("client_id")] for row in table["rows"]} == {str(other)}
     status, signed = await desk.call("POST", "/v1/lists/sign", "operator", asked)
     table = json.loads(b64decode(signed["payload"]))["predicate"]
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]

@@ -19,9 +19,12 @@ import pytest
 
 from byokeep.adapters.passwords import Passwords
 from byokeep.broker.app import create_app as create_broker
+from byokeep.broker.app import create_host_app
 from byokeep.core.errors import Denied
 from byokeep.core.model import Environment
 from byokeep.core.secret import Secret
+from byokeep.http.emergency import Emergency
+from byokeep.killswitch.app import create_app as create_killswitch
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.web.app import create_app as create_web
 from byokeep.wire.bao_http import BaoHttp, lease_login
@@ -284,6 +287,8 @@ def test_production_has_no_documents_and_no_hooks(desk: Desk) -> None:
     production = [
         create_broker(live, partial(authenticate, live), passwords=Passwords()),
         create_web(web, partial(authenticate, web), broker_address=stand.url),
+        create_killswitch(live, partial(authenticate, live), Emergency()),
+        create_host_app(live, partial(authenticate, live), Emergency(), passwords=Passwords()),
     ]
     for api in (*development, *production):
         assert not api.debug

@@ -98,6 +98,10 @@ async def test_no_part_of_a_value_is_shown(desk: Desk) -> None:
     shown = (desk.files / "web.log").read_text() + (desk.files / "spans.jsonl").read_text()
     shown += desk.sql("SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record")
     ids = {"client_id": str(client), "ref_id": done["ref"], "sop_id": done["sop"]}
+    for provider, wrong in (("anthropic", value), ("openai", value + b"!"), ("openai", value)):  # refusals, too
+        status, refused = await desk.put(client, wrong, provider)
+        assert status == 422, refused
+        shown += json.dumps(refused)
     read = 0
     for route in sorted(routes_of(desk.api)):
         method, _, path = route.partition(" ")

@@ -357,6 +357,7 @@ async def test_failures_of_every_kind_are_written(desk: Desk) -> None:
     client = await stand.client("openai")
     job = await stand.job(client)
     await desk.call("POST", "/v1/session", body={"name": "nobody", "password": "x"})
+    await desk.call("POST", "/v1/session/console", body={"code": "bko_" + secrets.token_urlsafe(32)})
     await desk.call("GET", "/v1/self", headers={"Authorization": "Bearer bko_" + secrets.token_urlsafe(32)})
     await desk.call("POST", "/v1/clients", "auditor", {"name": "Somebody"})
     await desk.call("GET", f"/v1/refs/{uuid4()}", "operator")
@@ -368,6 +369,7 @@ async def test_failures_of_every_kind_are_written(desk: Desk) -> None:
     records = [tuple(line.split("|")) for line in desk.sql(
         "SELECT event, outcome FROM byokeep.audit_record"
     ).splitlines()]  # fmt: skip
+    assert records.count(("session.login", "denied")) == 2
     for wanted in (
         ("session.login", "denied"), ("access.decided", "denied"), ("lease.issued", "intended"),
         ("lease.issued", "denied"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -246,6 +247,8 @@ async def test_a_session_is_new_each_time_and_ends(desk: Desk) -> None:
     who = [Person(UUID(ann["id"]), (await login(desk, "Ann", PASSWORD))[1]["token"]) for _ in range(4)]
     assert len({person.token for person in who}) == 4
     assert len(who[0].token) == 47
+    shown = "".join(person.token[4:] for person in who).encode()
+    assert len(zlib.compress(shown, 9)) > len(shown) * 3 // 4  # 6 random bits in each character
     assert desk.sql("SELECT max(expires_at - created_at) FROM byokeep.api_token WHERE kind = 'session'") == "08:00:00"
     assert (await desk.exchange("DELETE", "/v1/session", who[0]))[0] == 204
     assert [(await desk.call("GET", "/v1/self", person))[0] for person in who] == [401, 200, 200, 200]

@@ -302,6 +302,16 @@ async def test_a_key_from_a_form_is_in_no_variable_of_ours(desk: Desk, monkeypat
         assert (await one.ask("POST", "/portal/keys/new", data=sent, **headers)).status == 422, twice
 
 
+@pytest.mark.req("S-ASVS-20")
+async def test_a_session_of_the_portal_ends_after_half_an_hour_without_use(desk: Desk) -> None:
+    """29 idle minutes are used on, 31 are the end."""
+    one = await guest(desk, await desk.stand.client("openai"))
+    for minutes, at in ((29, ""), (29, ""), (31, "/portal/sign-in")):
+        desk.sql(f"UPDATE byokeep.api_token SET seen_at = now() - interval '{minutes} minutes' WHERE kind = 'portal'")
+        assert (await one.ask("GET", "/portal")).at.partition("?")[0] == at
+
+
+@pytest.mark.req("S-ASVS-25")
 async def test_a_contact_person_reaches_no_route_of_the_api_or_the_console(desk: Desk) -> None:
     """Every route of both documents, and every page: 401 for the session of a contact person, as for a stranger."""
     client = await desk.stand.client("openai")

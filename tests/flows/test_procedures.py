@@ -350,6 +350,7 @@ async def test_only_its_own_records_prove_a_run(desk: Desk) -> None:
     assert (await shown(desk, run))[2] == []
 
 
+@pytest.mark.req("S-ASVS-4")
 async def test_nothing_follows_from_a_step_that_is_not_proved(desk: Desk) -> None:
     """A row that says too much stops the run with an alert before the next step, and so does a record that the wrong
     process wrote for a worker's step."""

@@ -30,7 +30,7 @@ from byokeep.core.manifest import RecordPlace
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.secret import Secret
 from byokeep.sealing import sealer
-from byokeep.sealing.generation import Sealing
+from byokeep.sealing.generation import Ahead, Sealing
 from byokeep.sealing.sealer import HEADER, SALT, Sealer, new_dek, open_into, seal
 from tests.support.sealing import Profile, Sink, manifest
 
@@ -512,6 +512,22 @@ def test_memory_does_not_grow_with_the_profile() -> None:
     """Sealing and opening 512 MiB takes less than 64 MiB more than the process had before the first profile."""
     extra = extra_memory(512 * SEGMENT)
     assert all(0 < one < 64 for one in extra.values()), extra
+
+
+@pytest.mark.req("S-GCM-4")
+def test_only_a_few_pieces_are_read_ahead() -> None:
+    """However slow the other side is, three pieces wait for it, and another one is read for each that it takes."""
+    read: list[int] = []
+
+    def piece(size: int) -> bytes:
+        read.append(size)
+        return b"x"
+
+    with Ahead(piece, 1) as ahead:
+        for taken in range(5):
+            assert [one.result() for one in ahead._ready] == [b"x"] * 3
+            assert len(read) == 3 + taken
+            assert ahead.read(1) == b"x"
 
 
 @pytest.mark.campaign
