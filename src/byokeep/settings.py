@@ -482,14 +482,14 @@ def parse_audit_files(text: str) -> dict[str, Path]:
     Each node of a cluster writes a file of its own for a device, so the device is named ``node/device`` then.
 
     Raises:
-        Rejected: ``bad_setting``: not ``device=/path,...`` or ``node/device=/path,...``, a device twice, or a path that
-            is not its plain self.
+        Rejected: ``bad_setting``: not ``device=/path,...`` or ``node/device=/path,...``, a device or a path twice, or
+            a path that is not its plain self.
     """
     found: dict[str, Path] = {}
     for part in text.split(",") if text else ():
         device, _, path = part.strip(" ").partition("=")
         plain = _PLAIN_PATH.match(path) and os.path.normpath(path) == path
-        if not plain or not _DEVICE.match(device) or device in found:
+        if not plain or not _DEVICE.match(device) or device in found or Path(path) in found.values():
             raise _bad("store_audit_files", _FILES_STEP)
         found[device] = Path(path)
     return found

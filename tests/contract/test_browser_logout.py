@@ -43,12 +43,15 @@ PAGE = """<!doctype html><div id=card style='width:200px;height:20px'>who</div>
 
 @dataclass
 class Server:
-    """A platform: where its page keeps the token, whether its logout ends anything, how often a token is good."""
+    """A platform: where its page keeps the token, whether its logout ends anything, how often a token is good; and
+    whether its page is empty after a logout."""
 
     base: str = ""
     kept: str = "sessionStorage"
     ends: bool = True
     uses_left: int = 100
+    falls_silent: bool = False
+    silent: bool = False
     asked: list[str] = field(default_factory=list)
 
     @property
@@ -62,10 +65,12 @@ class Server:
             return web.json_response(let_in)
         if request.path == "/end":
             self.uses_left = 0 if self.ends else self.uses_left
+            self.silent = self.falls_silent
             return web.json_response({})
         if request.path.endswith("/login"):
             return web.Response(text="<!doctype html><input type=password>", content_type="text/html")
-        return web.Response(text=PAGE.replace("TOKEN", KEPT[self.kept][0]), content_type="text/html")
+        page = "<!doctype html>" if self.silent else PAGE.replace("TOKEN", KEPT[self.kept][0])
+        return web.Response(text=page, content_type="text/html")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -124,6 +129,19 @@ async def test_revoked_takes_a_copy_that_was_let_in(
         browser.visited.clear()  # the look at what is left was a visit
         await restored(browser, session)
         assert (await outcome(browser, server) is IdentityOutcome.LOGGED_OUT) is (ended is SessionEnd.REVOKED)
+    await _cleared(browser, session)
+
+
+@pytest.mark.req("R7.3-3")
+async def test_a_page_that_says_nothing_after_a_logout_proves_no_end(browser: Running, server: Server) -> None:
+    """The copy is neither let in nor plainly refused: the session may live on."""
+    server.kept, server.ends, server.falls_silent = "localStorage", False, True
+    session = await logged_in(browser, server)
+    assert await logged_out(browser, site_of(), server.place, session) is SessionEnd.FAILED
+    server.silent = False
+    browser.visited.clear()
+    await restored(browser, session)
+    assert await outcome(browser, server) is IdentityOutcome.IDENTIFIED
     await _cleared(browser, session)
 
 

@@ -62,6 +62,7 @@ async def _emptied(http: BaoHttp, root: Secret) -> None:
                 await http.request("DELETE", f"sys/{place}/{name}", token=root)
 
 
+@pytest.mark.req("R8.2-6")
 async def test_a_device_that_logs_in_clear_is_no_audit_device(tmp_path: Path) -> None:
     """log_raw writes values into the log, so it counts as a fault."""
     async with plain_openbao(tmp_path, audit=True, log_raw=True) as (http, root):

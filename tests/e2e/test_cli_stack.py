@@ -501,6 +501,7 @@ async def test_the_platforms_own_secrets_are_rotated_under_load(
     value = await world.onboard(client)
     names = ("web", "broker", "killswitch", "provisioner")
     before = {name: (credentials / f"{name}.approle").read_bytes() for name in names}
+    machines = {file: file.read_bytes() for file in (credentials / f"{name}.token" for name in installation.MACHINES)}
     shown = done(await desk.shell.run("rotate", "internal", "--dry-run", "--json")).document
     listed = {row["secret"]: row for row in shown}
     assert listed["secret id of broker"]["due_at"] > listed["secret id of broker"]["rotated_at"]
@@ -538,6 +539,7 @@ async def test_the_platforms_own_secrets_are_rotated_under_load(
     rotated = (await desk.shell.run("rotate", "internal", "--json")).document
     steps = ["secret_ids", "signing_keys", "database_logins", "machine_tokens"]
     assert (rotated["state"], rotated["done"]) == ("complete", steps)
+    assert [file.name for file, token in machines.items() if file.read_bytes() == token] == []
     over.set()
     assert sum(await asyncio.gather(*serving)) > 5
     assert failed == []

@@ -435,6 +435,7 @@ async def test_a_browser_that_will_not_close_is_killed(made: Sealed) -> None:
                 async with denied.browser(NAME):
                     pytest.fail("the lane is off")
     assert held == ["t"]
+    assert checkout.BEAT_S + browser.LATE_ASK_S + browser.CLOSE_S < 5  # where the machine is not busy
     assert made.browsers() == frozenset()
     assert "browser_killed" in made.stand.alerts()
     assert '"cause":"killed"' in made.stand.events("profile.opening_ended")[-1]

@@ -91,6 +91,7 @@ async def test_the_browser_lane_closes_for_one_client(stand: Stand) -> None:
     (client, lease), (other, other_lease) = await browsing(stand), await browsing(stand)
     for unknown, expected in ((str(uuid4()), 404), ("all", 422), ("", 422), ("*", 422)):
         assert (await close(stand, client_id=unknown, **EVERYBODY))[0] == expected
+    assert (await close(stand, client=str(client), **EVERYBODY))[0] == 422  # a name that is misspelt is not "all"
     assert stand.db.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "0"
     assert (await close(stand, client_id=str(client), **EVERYBODY))[1]["scope"] == f"client:{client}:lane:browser"
     assert await stops(stand, client, lease)

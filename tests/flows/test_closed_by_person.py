@@ -12,6 +12,8 @@ from uuid import UUID
 import pytest
 
 from byokeep.accounts import maintenance
+from byokeep.core.reenable import RecoveryCause
+from byokeep.jobs import reenabling
 from byokeep.tenancy.scopes import hold_open
 from tests.support.connect import Office
 
@@ -145,6 +147,15 @@ async def test_a_login_that_was_begun_before_the_close_is_none(office: Office) -
     assert (await office.look(client, between))["reason"] == "begun_before_close"
     await office.connected(client, "x", "acme")
     assert (await told(office, client, "acme"), stage(office, client)) == (BACK, "permitted")
+    again = await office.begin(client, "x", "acme")  # and lost anew by what we noticed ourselves, on its way back
+    app = office.desk.stand.app
+    async with app.db.begin(client_id=client) as tx:
+        await reenabling.lose(tx, app, app.system(), client, "x", RecoveryCause.LOCKOUT)
+    said = await office.consent(again["authorize_url"], "x")
+    await office.bring(client, again, said)
+    assert await office.finish() == 1
+    assert (await office.look(client, again))["reason"] == "begun_before_close"
+    assert stage(office, client) == "closed"
 
 
 @pytest.mark.req("R7.2-3")

@@ -19,8 +19,9 @@ from byokeep.audit.log import public_keys
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.model import Actor, Role
+from byokeep.core.model import Actor, ClientId, Role
 from byokeep.incidents import exposure
+from byokeep.jobs.jobs import open_custody
 from tests.support.broker import Stand, running_store
 from tests.support.connected import connect, put_access
 from tests.support.postgres_rows import append_sql
@@ -101,6 +102,12 @@ async def test_each_read_and_call_is_there_and_the_totals_are_the_chains(stand: 
     assert "secret prompt" not in json.dumps(made)
     whole = await report(stand, client_id=client)
     assert (whole["report"]["totals"]["reads_at_store"], why(whole, "provider_usage")) == (4, ["no_source"])
+    # One of our own workers, who looks after the key, could read it as well.
+    async with stand.app.db.begin(client_id=client) as tx:
+        ours = await open_custody(tx, stand.app, ClientId(client), "openai")
+    assert (await stand.call("POST", f"/v1/jobs/{ours}/leases", "custodian"))[0] == 201
+    made = await report(stand, ref_id=ref, provider_usage=[figures()])
+    assert [one["kind"] for one in made["report"]["leases"]] == ["use", "use", "custody"]
     # A job that told nothing, a call that is missing: unknown. So is a read that the holder did not tell of.
     lease = await stand.lease(await stand.job(client))
     made = await report(stand, ref_id=ref, provider_usage=[figures()])
@@ -108,6 +115,8 @@ async def test_each_read_and_call_is_there_and_the_totals_are_the_chains(stand: 
     assert [one["lease"] for one in made["report"]["gaps"]] == [lease["lease_id"]]
     stand.db.sql("DELETE FROM byokeep.tool_call; DELETE FROM byokeep.lease_calls")
     assert len(why(await report(stand, ref_id=ref), "calls")) == 3
+    old = (datetime.now(UTC) - timedelta(days=36)).isoformat()  # of before calls are kept one by one
+    assert "not_kept" in why(await report(stand, ref_id=ref, since=old, any_span=True), "calls")
 
 
 @pytest.mark.req("R7.1-5")
@@ -184,6 +193,9 @@ async def test_the_providers_own_figures_are_a_series_and_its_holes_are_gaps(sta
     )  # fmt: skip
     hole = await report(stand, client_id=client, provider_usage=[figures(), figures("gpt-5-mini", but=9)])
     assert (why(hole, "provider_usage"), hole["report"]["state"]) == (["hour_missing"], "incomplete")
+    await stand.key(client, "anthropic")  # of which provider they are nobody said: the other's are missing
+    several = await report(stand, client_id=client, provider_usage=both)
+    assert (why(several, "provider_usage"), several["report"]["state"]) == (["no_source"], "incomplete")
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     for bad in (
         [figures(), figures()], [figures(since="yesterday")], [figures(requests=[-1])], [figures("a b")],

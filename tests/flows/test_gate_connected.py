@@ -202,6 +202,8 @@ async def test_a_lost_platform_denies_every_act_and_the_others_run_on(stand: Sta
     for effect in EVERY:
         assert await denied(stand, lease, effect=effect) == "platform_closed"
     assert await denied(stand, keyed, account="byhand") == "platform_closed"
+    both = await leased(stand, account.client, lanes=["api", "browser"])
+    assert await denied(stand, both, lane="browser", effect="engage") == "platform_closed"
     assert (await stand.permit(tiktok, platform="tiktok"))[0] == 201
     assert (await stand.permit(other_lease))[0] == 201
     assert other.client != account.client

@@ -153,6 +153,7 @@ async def test_another_clients_incident_is_none(desk: Desk) -> None:
     assert desk.not_once_on_record() == []
 
 
+@pytest.mark.req("R7.1-9")
 async def test_a_p1_is_closed_with_its_postmortem_and_a_p2_without(desk: Desk) -> None:
     """What a postmortem says stays where it is: its digest and address are kept; a secret in its place is refused."""
     client = await desk.stand.client()
@@ -376,6 +377,9 @@ async def test_a_leaked_key_is_led_from_the_kill_to_the_release(desk: Desk) -> N
     assert (await asked(desk, f"/{one}/close", expect=409))["code"] == "playbook_not_done"
     await kill(desk, client, who="operator")  # engaged anew by another one: who did first is still known
     assert (await release(desk, client, "approver", lane="api"))[1]["code"] == "same_person"  # who engaged it
+    rotator = desk.stand.subject("approver", "rotator")  # who had begun the rotation, and did nothing else
+    desk.sql(f"UPDATE byokeep.procedure_run SET started_by = '{rotator.id}' WHERE id = '{found['rotation']}'")
+    assert (await release(desk, client, rotator, lane="api"))[1]["code"] == "same_person"
     assert (await release(desk, client, second, lane="api"))[0] == 200
     assert (await stepped(desk, one, "release", expect=409))["code"] == "kill_not_released"
     assert (await release(desk, client, second, lane="browser"))[0] == 200
@@ -433,22 +437,24 @@ async def test_the_ticket_is_told_ids_and_codes_and_waits_while_its_sink_is_down
     assert (await stepped(desk, one, "ticket", ticket="OPS-8", expect=409))["code"] == "step_out_of_order"
     assert desk.stand.events("incident.changed", "ok")
     told: list[str] = []
-    down = [True]
+    down = {"tickets", "chat"}
 
-    async def send(_target: str, _title: str, body: str, _kind: str) -> str:
+    async def send(target: str, _title: str, body: str, _kind: str) -> str:
         told.append(body)
-        return "unreachable" if down[0] else ""
+        return "unreachable" if target in down else ""
 
     worker = desk.worker
     app = NotifyApp(
         db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
-        environment=worker.environment, limits=worker.limits, targets=lambda: ["tickets"], send=send,
+        environment=worker.environment, limits=worker.limits, targets=lambda: ["tickets", "chat"], send=send,
     )  # fmt: skip
     assert await deliver(app) == 0
     assert (await shown(desk, one))["ticket_state"] == "pending"
-    desk.sql("UPDATE byokeep.notification SET next_at = now()")
-    down[0] = False
-    assert await deliver(app) == 1
+    for left, state in (({"chat"}, "pending"), (set[str](), "sent")):  # of two that are to be told each has to be
+        desk.sql("UPDATE byokeep.notification SET next_at = now()")
+        down = left
+        assert await deliver(app) == 1
+        assert (await shown(desk, one))["ticket_state"] == state
     assert ((await shown(desk, one))["ticket_state"], (await shown(desk, one))["ticket"]) == ("sent", "OPS-7")
     (line,) = [text for text in told[-1].splitlines() if text.startswith("incident suspected_leak")]
     assert one in line
@@ -492,6 +498,7 @@ async def test_a_lower_severity_takes_a_second_person_and_a_higher_one_does_not(
     assert (await desk.call("GET", f"/v1/procedures/{run}", "operator"))[1]["reason"] == "approval_changed"
 
 
+@pytest.mark.req("R7.1-9")
 async def test_a_lost_token_is_led_from_the_close_to_the_reopening(desk: Desk) -> None:
     """Closed, logged in to again, compared, a canary, open: each step when the platform is there and not before."""
     account = await connect(desk.stand, await desk.stand.client())
@@ -606,6 +613,7 @@ async def test_a_leak_ends_what_jobs_hold_of_a_key_that_was_replaced_or_retired_
     await desk.work()
     found = (await desk.call("GET", f"/v1/rotations/{run}", "operator"))[1]
     assert (found["missing"][0], found["reason"]) == ("revoke", "revoke_by_hand")
+    assert "revocation_refused" in desk.stand.alerts()
 
     other = await desk.stand.client()
     ref = (await desk.onboard(other))["ref"]

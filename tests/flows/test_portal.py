@@ -34,6 +34,7 @@ from byokeep.tenancy import contact_routes
 from byokeep.tenancy.tokens import Subject, new_token, put
 from byokeep_redact.search import Sweep
 from tests.flows.test_hardening_callers import filled, sent
+from tests.flows.test_rotation import administered
 from tests.support.broker import POST, Person
 from tests.support.console import SAME, Shown, Visit
 from tests.support.pixels import png
@@ -243,7 +244,12 @@ async def test_a_key_goes_to_the_store_alone_and_serves_once_it_passed(
     await desk.work()
     assert "The key works." in (await one.get(stored.at)).text
     assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 201
-    tries = [(await enter(desk.canary("anthropic"))).status for _ in range(6)]
+    tries = list[int]()
+    for other in [desk.canary("anthropic") for _ in range(6)]:
+        shown = await enter(other)
+        tries.append(shown.status)
+        assert other.decode()[:20] not in shown.raw  # nor its beginning
+        await one.get(stored.at)  # a look at a key that works lets nobody try more
     assert tries == [422, 422, 422, 422, 422, 429]
     assert (await enter(desk.canary())).status == 429  # one that is good gets the same answer
     dump = desk.stand.db.server.run_tool("pg_dump", "-d", desk.stand.db.name, "--inserts")
@@ -504,6 +510,11 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk, monkey
     elsewhere = await b.ask("POST", "/portal/keys/new", data={"form": b.word, "provider": "openai", "key": "x"},
                             Origin="https://else.example", Sec_Fetch_Site="cross-site")  # fmt: skip
     assert elsewhere.status == 403
+    await administered(desk, mine, "openai")  # what is theirs, and no key that is entered here
+    admin = desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{mine}' AND purpose = 'admin'")
+    await own.get("/portal")
+    assert (await own.ask("GET", f"/portal/keys/{admin}")).status == 404
+    assert (await own.send(f"/portal/keys/{admin}/end", why="unused")).status == 404
     auditor = Guest(desk, {SESSION: desk.people["auditor"].token})  # who may look may not write, here or there
     assert (await auditor.ask("GET", "/portal/keys/new")).at.startswith("/portal/sign-in")
     assert (await desk.put(mine, desk.canary(), who="auditor"))[0] == 403

@@ -92,6 +92,8 @@ async def led(screen: Screen) -> None:
     asked: list[str] = []
     stored: list[str] = []
     page.on("response", lambda one: stored.append(f"{one.url}: {one.headers.get('cache-control')}"))
+    policies: list[str] = []
+    page.on("response", lambda one: policies.append(one.headers.get("content-security-policy", "")))
     page.on("request", lambda one: asked.append(one.url.partition("#")[0] + one.headers.get("referer", "")))
     await page.goto(f"{screen.url}/portal/invitation")
     faults += await screen.judged("portal-invitation")
@@ -172,6 +174,7 @@ async def led(screen: Screen) -> None:
     assert len(asked) > 20
     assert [one for one in stored if not one.endswith(": no-store")] == []  # no cache has a page
     assert not [one for one in asked if link in one]  # no address, and no referrer
+    assert not [one for one in policies if "default-src 'none'" not in one or "unsafe" in one]  # nothing runs in a page
     assert faults == []
 
 

@@ -75,7 +75,9 @@ async def test_providers_tell_what_they_counted_and_what_they_do_not_is_a_gap(
     admin = desk.sql("SELECT id FROM byokeep.credential_ref WHERE purpose = 'admin' AND provider = 'openai'")
     assert admin in desk.stand.events("key.rotation", "intended")[-1]
 
-    # Of a client: each provider in its unit; one that tells nobody is named, and so is the hour that is not over.
+    # Of a client: each provider in its unit; one that tells nobody is named, though its key is over, and so is the hour
+    # that is not.
+    desk.sql("UPDATE byokeep.credential_ref SET state = 'deactivated' WHERE provider = 'heygen'")
     made = await report(desk, client_id=str(client))
     series = made["report"]["provider_usage"]["series"]
     assert {one["tokens"] for one in series if one["provider"] == "anthropic" and one["model"] == "m/big"} == {9}

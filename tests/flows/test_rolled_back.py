@@ -208,6 +208,7 @@ async def test_a_kill_survives_restarts_and_a_database_that_lost_it(
     scope = killed["scope"]
     put_back(stand)  # the kill was a moment ago: nothing of ours knows of it, and the store does
     assert switch(stand, scope) in ("", "f|installed")
+    await stand.job(other)  # its record has the number of the one that was lost
     for looked, code in ((_away, "store_unreachable"), (_denied, "cut_off_unreadable")):
         with monkeypatch.context() as store:
             store.setattr(type(app.cutoff), "disabled", looked)

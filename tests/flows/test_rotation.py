@@ -1115,6 +1115,7 @@ async def test_a_leaked_key_is_stopped_also_where_none_can_be_made_for_it(desk: 
     assert await refused_key(desk, client, provider) == "credential_not_usable"
 
 
+@pytest.mark.req("R7.1-4")
 @pytest.mark.parametrize("administered_", [False, True])
 async def test_a_leaked_key_that_no_call_ends_waits_until_a_person_says_that_it_is_ended(
     desk: Desk, administered_: bool

@@ -81,6 +81,8 @@ async def test_a_lost_platform_holds_what_was_announced_and_time_makes_it_missed
     states = {one["platform"]: one["state"] for one in await listed(stand, account.client)}
     assert states == {"x": "held", other.platform: "scheduled"}
     assert (await stand.permit(lease, "post-0001"))[1]["code"] == "platform_closed"
+    stand.db.sql("UPDATE byokeep.reenabling SET stage = 'reauthorised'")  # somebody logged in: it is not open yet
+    assert await move_scheduled(stand.app) == 0
     pass_time(stand)
     assert await move_scheduled(stand.app) == 1
     assert "effect_missed" in stand.alerts()

@@ -182,6 +182,9 @@ async def test_a_month_of_usage_adds_up_and_a_missing_day_is_a_gap(desk: Desk) -
     days = [gap for gap in found["gaps"] if gap["why"] == "not_running"]
     assert len(days) == 1
     assert datetime.fromisoformat(days[0]["until"]) - datetime.fromisoformat(days[0]["since"]) == timedelta(hours=24)
+    assert "not_kept" not in {gap["why"] for gap in found["gaps"]}
+    long = (datetime.now(UTC) - timedelta(days=40)).isoformat().replace("+", "%2B")  # of before calls are kept
+    assert "not_kept" in {gap["why"] for gap in (await usage(desk, f"?client_id={client}&since={long}"))["gaps"]}
     narrow = stand.subject("operator", "narrow", clients=(other,))
     mine = await usage(desk, f"?since={month}", narrow)
     assert {one["client_id"] for one in mine["hours"] + mine["compared"]} <= {str(other)}

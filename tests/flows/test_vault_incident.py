@@ -106,6 +106,8 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     """Five steps in one order, each on record; nothing of the old session is left, nothing was called done early."""
     canary = b"cookie-canary-" + bytes(range(200)) * 50
     client, profile = await vault.valid("x", "tiktok", session=canary)
+    assert await vault.done(profile, "rekey") == "rekeyed"  # a key of before, too
+    assert await vault.done(profile, "validate") == "valid"
     keys = vault.sql(f"SELECT dek_id FROM byokeep.profile_generation WHERE profile_id = '{profile}'").splitlines()
     way = await opened(vault, client_id=str(client))
     assert (way.found["step"], len(way.items), way.found["since_assumed"]) == ("opened", 2, True)
@@ -146,6 +148,10 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     vault.script.opened.clear()
     assert await vault.log_in(UUID(new), b"fresh-session" * 1000) == "sealed"
     assert vault.script.opened == [b""]  # a clean browser: nothing was carried over
+    work = f"UPDATE byokeep.profile_work SET kind = '{{}}' WHERE profile_id = '{new}'"
+    vault.sql(work.format("restore"))  # sealed by something else than a person's login
+    await way.must("recreate", "sessions_ended")
+    vault.sql(work.format("login"))
     await way.must("recreate", "recreated")
 
     await way.must("rekey", "recreated")
@@ -170,6 +176,12 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     await way.must("validate", "validated")
     assert all(one["proved"] and one["wrong_account_at"] for one in way.items)
     assert (await way.step("close"))[0] == 403
+    where = f"WHERE id = '{way.id}'"
+    first = vault.sql(f"SELECT evidence ->> 'lane_off' FROM byokeep.procedure_run {where}")
+    evidence = "UPDATE byokeep.procedure_run SET evidence = evidence || jsonb_build_object('lane_off', {}) {}"
+    vault.sql(evidence.format(1, where))  # a row that says so is no record of a step
+    assert (await way.step("close", "approver"))[1]["code"] == "evidence_missing"
+    vault.sql(evidence.format(first, where))
     await way.must("close", "closed", "approver")
     assert await about(vault, UUID(new)) == (None, "Nothing to do: it can be used.")
     gone = (await vault.call("GET", f"/v1/profiles/{profile}"))[1]
@@ -425,6 +437,10 @@ async def test_the_lane_stays_off_until_a_wrong_account_was_caught(vault: Vault)
         return await stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", "approver")
 
     assert (await open_lane())[1]["code"] == "vault_incident_open"
+    whose = f"UPDATE byokeep.procedure_run SET client_id = {{}} WHERE id = '{way.id}'"
+    vault.sql(whose.format("NULL"))  # one of everybody's profiles holds it as well
+    assert (await open_lane())[1]["code"] == "vault_incident_open"
+    vault.sql(whose.format(f"'{client}'"))
     # a proof without the probe, by the ordinary way, does not do either
     vault.script.blind = False
     for work in vault.sql(

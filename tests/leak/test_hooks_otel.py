@@ -212,6 +212,7 @@ async def test_captured_headers_and_addresses_carry_no_credential(known: bool) -
                         back = ["/back?code=q7-W", "/back?state=q7-W"]  # captured headers are lists
                         away = {"http.response.header.location": back, "http.request.header.referer": back}
                         span.set_attributes(away)
+                        span.set_attribute("rpc.grpc.request.metadata.x-acme-auth", [values[-2]])
             await runner.cleanup()
         said = _written(exported.get_finished_spans())
         assert len(exported.get_finished_spans()) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from byokeep.core.errors import Rejected
 from byokeep_redact.engine import Redactor
-from byokeep_redact.selftest import pack, runner
+from byokeep_redact.selftest import live, pack, runner
 from byokeep_redact.selftest.runner import RunOutcome, Setup
 from byokeep_redact.selftest.samples import (
     COST,
@@ -35,12 +35,18 @@ def result() -> pack.Result:
     return pack.run()
 
 
-def judged(emissions: list[runner.Emission], said: dict[str, str]) -> list[pack.Row]:
-    """Rows of a runner that said, at each mark, what is given here, and a runner that said everything as it was."""
+def judged(
+    emissions: list[runner.Emission], said: dict[str, str], control: dict[str, str] | None = None
+) -> list[pack.Row]:
+    """Rows of a runner that said, at each mark, what is given here, and a runner that said everything as it was.
+
+    ``control``: what the latter said instead.
+    """
     sinks = {one.sink: "ran" for one in emissions}
     on, off = pack._Output(RunOutcome("byokeep", sinks)), pack._Output(RunOutcome("off", sinks))
     on.read("\n".join(f"{one.mark} {said.get(one.mark, '')}" for one in emissions if one.mark in said).encode())
-    off.read("\n".join(f"{one.mark} {one.sample.text}" for one in emissions).encode("utf-8", "surrogateescape"))
+    raw = control or {one.mark: one.sample.text for one in emissions}
+    off.read("\n".join(f"{mark} {text}" for mark, text in raw.items()).encode("utf-8", "surrogateescape"))
     return pack._rows(emissions, on, off)
 
 
@@ -107,6 +113,28 @@ def test_evasions(result: pack.Result) -> None:
     holds(result, EVASION)
 
 
+@pytest.mark.req("R8.3-9")
+def test_a_known_value_is_masked_where_it_is_a_name() -> None:
+    """At any depth of a structure; nothing but that it is known tells that it is a secret."""
+    redactor, value = Redactor(), "v-plain-words-nobody-would-mask"
+    found = {"by": {value: 1, "other": [{value: None}]}}
+    assert value in repr(redactor.value(found))
+    redactor.register(value)
+    assert value not in repr(redactor.value(found))
+
+
+@pytest.mark.req("R8.3-2", "R8.3-3", "R8.3-4", "R8.3-8")
+@pytest.mark.parametrize("group", [*MADE, SURVIVE])
+def test_the_engine_alone_leaves_nothing_of_a_shape_and_all_that_must_stay(group: str) -> None:
+    """Each shape by itself: neither end of a secret is left, and no id is altered."""
+    redactor, made = Redactor(), shapes(fresh_seed(), group)
+    assert made
+    for one in made:
+        said = redactor.data(one.text.encode("utf-8", "surrogateescape"))
+        assert not [secret for secret in one.secrets if secret[:12] in said or secret[-12:] in said], one.shape
+        assert all(kept.encode() in said for kept in one.keep), one.shape
+
+
 @pytest.mark.parametrize("group", ["token", ENCODED])
 def test_tokens_and_encodings(result: pack.Result, group: str) -> None:
     """No token shape, and no registered value in any of the 27 encodings, survives any sink; a survivor would show."""
@@ -166,6 +194,17 @@ def test_the_pack_fails_in_every_class_with_the_engine_off(result: pack.Result) 
     assert "pack rejected" in green.failure("bearer")
 
 
+@pytest.mark.req("R8.3-7")
+def test_a_class_that_leaks_nothing_without_the_engine_shows_nothing() -> None:
+    """What came out masked with the engine off is no control: of such a class nothing is known."""
+    planned = emissions("bearer")
+    masked = {one.mark: "[redacted:secret:0a1b2c3d]" for one in planned}
+    assert pack.Result("s", rows=judged(planned, masked)).overall() == "clean"
+    deaf = judged(planned, masked, masked)
+    assert [row.control for row in deaf] == [0]
+    assert pack.Result("s", rows=deaf).overall() == "unknown"
+
+
 def test_only_a_class_without_any_sink_is_absent() -> None:
     """Without OpenTelemetry there are no captured headers; a class that one sink is left for is still expected."""
     job, sinks = Setup(seed="s"), list(SINKS)
@@ -199,6 +238,7 @@ def test_nothing_looked_at_is_not_clean() -> None:
     ):
         assert doubtful.overall() == doubtful.verdict("bearer") == "unknown"
         assert pack.EXIT["unknown"] == 4
+    assert live.LivePlace("answers", 0, 0, 0).verdict == "unknown"
     found = pack.Result("s", rows=[pack.Row("bearer", "x", samples=5, leaked=1)], sinks={"y": "failed:OSError"})
     assert (found.overall(), pack.EXIT[found.overall()]) == ("found", 1)
     assert pack.Result.from_json(found.to_json()) == found

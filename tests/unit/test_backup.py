@@ -353,6 +353,7 @@ def test_the_newest_that_was_opened_is_always_kept() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.req("R9.1-1")
 async def test_production_keeps_no_copy_on_the_disk_of_its_backups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +374,17 @@ async def test_production_keeps_no_copy_on_the_disk_of_its_backups(
         with pytest.raises((Rejected, Unavailable), match=why) as refused:
             await processes_backup._create(settings, Mock())
         assert why == "begun" or "s3://" in refused.value.next_step
+
+
+@pytest.mark.asyncio
+@pytest.mark.req("R9.1-1")
+async def test_in_production_a_backup_leaves_its_host(tmp_path: Path) -> None:
+    """Without a place elsewhere none is begun."""
+    recipients = str(KEY.to_public())
+    settings = replace(Settings(), home=tmp_path, environment=Environment.PRODUCTION, backup_recipients=recipients)
+    with pytest.raises(Rejected, match="backup_target_missing"):
+        await processes_backup._create(settings, cast("Any", None))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.asyncio

@@ -160,7 +160,10 @@ async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> Signed
         if begun is not None and asked.since is None:  # the whole span of the incident
             asked, assumed = replace(asked, since=begun.began_at, any_span=True), begun.began_assumed
         span = _span(app.clock.now(), asked, assumed=assumed)
-        metrics = _provider_usage(asked.figures, span) if asked.figures else await _counted(app, actor, about, span)
+        if asked.figures:
+            metrics = await _by_hand(app, about, asked.figures, span)
+        else:
+            metrics = await _counted(app, actor, about, span)
         async with app.db.begin(client_id=client_id) as tx:
             first = await tx.one(datetime, "installation_since")
             leases = await _leases(tx, about, span)
@@ -449,6 +452,17 @@ async def _counted(app: BrokerApp, actor: Actor, about: _Subject, span: _Span) -
             for model, at, many in told.rows
         ]
     return {"source": "provider", "asked_at": asked_at, "series": series}
+
+
+async def _by_hand(
+    app: BrokerApp, about: _Subject, figures: Sequence[ProviderFigure], span: _Span
+) -> dict[str, Any]:  # fmt: skip
+    """Return the figures that a person brought. They name no provider: of a client with several, some are unknown."""
+    if about.kind == "client":
+        async with app.db.begin(client_id=about.client_id) as tx:
+            if len(await tx.all(str, "exposure_providers", client_id=about.client_id)) > 1:
+                span.gap("provider_usage", "no_source")
+    return _provider_usage(figures, span)
 
 
 def _provider_usage(figures: Sequence[ProviderFigure], span: _Span) -> dict[str, Any]:

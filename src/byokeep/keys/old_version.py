@@ -40,12 +40,15 @@ async def revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | No
     async with app.db.begin(client_id=run.client_id) as tx:
         since = await rotation.pinned_at(tx, run)
         held = await tx.one(int, "rotation_jobs_on_old", **about, until=since)
-        if held and not await rotation.is_leaked(tx, run):
+        leaked = await rotation.is_leaked(tx, run)
+        if held and not leaked:
             return None
     if await rotation.accepted(app, run, "revoke_by_hand"):
         return {"cause": "by_hand"}
     if await revoke_version(app, actor, run, run.from_version):
         return {"cause": "by_api", "from_version": run.from_version}
+    if leaked:
+        await administration.tell(app, actor, run, "revocation_refused")
     raise Conflict("revoke_by_hand", next_step="A person revokes the old key on the provider's page.")
 
 
