@@ -1,7 +1,8 @@
 """One worker that does one piece of work on a profile and stops at a point, to be killed there. Run as a program.
 
 Reads one JSON object: ``database``, ``broker``, ``token``, ``artifacts``, ``installation``, ``client``, ``work``,
-``point`` (empty: it goes through to the end). Prints the point's name when it is there and waits for ever.
+``point`` (empty: it goes through to the end). Prints the point's name when it is there and stands still, all of it:
+where a point lies beside the work, it would go on until the kill comes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
@@ -44,7 +47,7 @@ class Stop:
         if point == self.point:
             sys.stdout.write(f"{point}\n")
             sys.stdout.flush()
-            await asyncio.sleep(3600)
+            os.kill(os.getpid(), signal.SIGSTOP)
 
 
 class Store:
