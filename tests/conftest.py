@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write down which files took longest."""
     if terminalreporter.config.getoption("note_longest"):
+        assert terminalreporter.config.option.markexpr == "not campaign", "a run of all tests notes what takes longest"
         longest.note([one for told in terminalreporter.stats.values() for one in told if hasattr(one, "duration")])
 
 

@@ -246,7 +246,6 @@ async def test_each_fault_has_its_reason_and_causes_nothing(bench: Bench, provid
     bench.assert_read_only(provider, key, gets)
 
 
-@pytest.mark.req("R5.1-10")
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_an_error_body_in_a_200_never_verifies(bench: Bench, provider: str) -> None:
     """The provider's own error body under HTTP 200 is not a confirmation."""
@@ -258,7 +257,6 @@ async def test_an_error_body_in_a_200_never_verifies(bench: Bench, provider: str
     assert not outcome.verified
 
 
-@pytest.mark.req("R5.1-10")
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_http_statuses_have_distinct_reasons(bench: Bench, provider: str) -> None:
     """401, 403, 404, 429, 500, a timeout and an unreadable 200 can be told apart, and none of them verifies."""

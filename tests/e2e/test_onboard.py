@@ -315,9 +315,11 @@ async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(
     assert [(await choose(45))[0], await due(44), await due(46)] == [200, (0, 45), (1, 45)]
     assert await stands() == []
     for when, state in (("+ interval '7 days'", "due"), ("- interval '1 second'", "overdue")):
-        desk.sql(f"UPDATE byokeep.credential_ref SET rotation_due_at = now() {when} WHERE id = '{key}'")
+        made_due = f"created_at = now() - interval '1 day', rotation_due_at = now() {when}"
+        desk.sql(f"UPDATE byokeep.credential_ref SET {made_due} WHERE id = '{key}'")
         assert await stands() == [state]
-    desk.sql(f"UPDATE byokeep.credential_ref SET rotation_due_at = created_at + interval '45 days' WHERE id = '{key}'")
+    as_chosen = "created_at = now(), rotation_due_at = now() + interval '45 days'"
+    desk.sql(f"UPDATE byokeep.credential_ref SET {as_chosen} WHERE id = '{key}'")
     said = [p for p in payloads(desk, "key.interval_set") if p["outcome"] == "ok"]
     assert [(p["actor"], p["fields"]["reason"], p["fields"].get("from_days"), p["fields"]["days"]) for p in said] == [
         (str(desk.people["operator"].id), "client_wish", None, 45)

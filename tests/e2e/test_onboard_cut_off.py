@@ -78,7 +78,7 @@ def place(client: UUID) -> SecretRef:
     return SecretRef(ClientId(client), Provider.OPENAI)
 
 
-@pytest.mark.req("R1.1-5", "R5.1-4", "S-ASVS-5")
+@pytest.mark.req("R1.1-5", "R5.1-4")
 async def test_repeating_a_cut_off_onboarding_stores_no_second_version(desk: Desk) -> None:
     """With the database gone after the write there is no success; the same call later adopts what was written."""
     client = await desk.stand.client()

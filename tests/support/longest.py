@@ -1,7 +1,7 @@
 """What takes longest: such files come first, so that in the end no process of a run works alone.
 
 Single tests of a second or more without engines carry the marker ``slow``, which `make test-fast` leaves out. Those of
-six seconds or more with engines carry ``long``: `make test` leaves them to `make test-long` (ADR 0100). The only test
+four seconds or more with engines carry ``long``: `make test` leaves them to `make test-long` (ADR 0100). The only test
 that asserts some requirement is never long, so `make test` asserts all that are covered.
 
 `.venv/bin/python -m pytest --jobs 4 --note-longest` writes `tests/longest.txt` anew.
@@ -18,7 +18,7 @@ TESTS = Path(__file__).parents[1]
 FILE = TESTS / "longest.txt"
 FOLDERS = ("e2e", "faults", "leak", "closed", "contract", "flows", "unit")  # by how long a file of each takes
 _NOTED_S = 5
-_SLOW_S, _LONG_S = 1, 6  # in a run of everything, where four share two cores
+_SLOW_S, _LONG_S = 1, 4  # in a run of everything, where four share two cores
 
 
 def read() -> dict[str, int]:
@@ -51,8 +51,8 @@ def _left_to_the_long_run(items: list[pytest.Item], noted: dict[str, int]) -> se
         function = _function(item.nodeid)
         if noted.get(function, 0) >= _LONG_S and item.get_closest_marker("engines"):
             left.add(function)
-        for marker in item.iter_markers("req"):
-            for row in marker.args:
+        if not item.get_closest_marker("campaign"):
+            for row in (row for marker in item.iter_markers("req") for row in marker.args):
                 asserting[row].add(function)
     for _, functions in sorted(asserting.items()):
         if functions <= left:
@@ -63,13 +63,14 @@ def _left_to_the_long_run(items: list[pytest.Item], noted: dict[str, int]) -> se
 def note(reports: list[pytest.TestReport]) -> None:
     """Write down how long each file of a whole run took, and each function of which one test is slow or long.
 
-    What a function takes is its longest test's time: one of a hundred short ones is quick.
+    What a function takes is its longest test's time, without what is made before it: one of a hundred short ones is
+    quick, and so is the first of those that share a stack.
     """
     files, functions = Counter[str](), Counter[str]()
     for report in reports:
         name = _function(report.nodeid)
         files[name.partition("::")[0]] += report.duration
-        if report.duration >= (_LONG_S if "engines" in report.keywords else _SLOW_S):
+        if report.when == "call" and report.duration >= (_LONG_S if "engines" in report.keywords else _SLOW_S):
             functions[name] = max(functions[name], report.duration)
     rows = [f"{seconds:.0f} {path}\n" for path, seconds in files.most_common() if seconds >= _NOTED_S]
     rows += [f"{seconds:.0f} {name}\n" for name, seconds in functions.most_common()]
