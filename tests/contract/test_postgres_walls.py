@@ -359,14 +359,15 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
               "subject_put", "passkey_end", "passkey_put", "passkey_recorded", "passkey_used", "sso_link_end",
               "sso_link_put", "sso_recorded", "subject_recorded", "token_end", "token_issue",
               "token_recorded"}  # fmt: skip
+    passes = {"dek_used"}  # the wall: whose key id it is
     looks = {"alert_on_record", "approval_asked", "approval_given", "revocation_left", "audit_hold"}
-    known = {"audit_append", "end_blockers", "rotation_due_now", "withdraw_again", *forgets} | looks | triggers | people
-    assert set(shared_postgres.sql(definers).split()) == known
+    known = {"audit_append", "end_blockers", "rotation_due_now", "withdraw_again", *forgets, *passes} | looks | triggers
+    assert set(shared_postgres.sql(definers).split()) == known | people
     # What web and worker may call with the owner's rights looks something up, appends a record, holds a chain, lets go
     # of what is older than it is kept, closes an alert whose cause is over, or says that a session is used: it makes
     # nobody.
     web = {"session_seen", "subject_recorded", "token_recorded"}
-    for role, more in (("byokeep_web", web), ("byokeep_worker", forgets)):
+    for role, more in (("byokeep_web", web), ("byokeep_worker", forgets | passes)):
         may = f"{definers} AND has_function_privilege('{role}', oid, 'EXECUTE') AND prorettype <> 'trigger'::regtype"
         assert set(shared_postgres.sql(may).split()) == {"audit_append"} | looks | more, role
 

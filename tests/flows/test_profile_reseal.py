@@ -218,11 +218,15 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
     run, epoch = await closed(stand)
     dek, since = uuid4(), stand.app.clock.now()
     body = {"base": 1, "dek_id": str(dek)}
-    assert (await run.at(f"/{epoch}/seals", body))[1]["code"] == "job_not_sealing"
+    used = stand.db.sql("SELECT dek_id FROM byokeep.profile_generation").strip()
+    for early in (body, body | {"dek_id": used}):  # who may not seal is told nothing of a key's id, and opens no alert
+        assert (await run.at(f"/{epoch}/seals", early))[1]["code"] == "job_not_sealing"
     assert (await run.at(f"/{epoch}/sealing"))[0] == 200
+    foreign = f"/v1/jobs/{run.job}/profiles/{uuid4()}/openings/{epoch}/seals"
+    assert (await stand.call("POST", foreign, "runner", body | {"dek_id": used}))[0] == 404
+    assert "duplicate_key_material" not in stand.alerts()
     assert (await put(run, epoch, dek, NEW))[1]["code"] == "seal_not_announced"
     assert (await run.at(f"/{epoch}/seals", body | {"base": 2}))[1]["code"] == "generation_moved"
-    used = stand.db.sql("SELECT dek_id FROM byokeep.profile_generation").strip()
     assert (await run.at(f"/{epoch}/seals", body | {"dek_id": used}))[1]["code"] == "duplicate_key_material"
     status, plan = await run.at(f"/{epoch}/seals", body)
     assert status == 201, plan

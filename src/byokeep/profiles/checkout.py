@@ -417,7 +417,6 @@ async def announce(
     """
     holder = await _holder(app, actor, job_id, profile_id, epoch)
     try:
-        await openings.refuse_used(app, profile_id, dek_id)
         async with holder.begin() as tx:
             profile, opening = await holder.sealing(tx)
             _require_base(opening, base)

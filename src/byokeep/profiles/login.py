@@ -276,12 +276,11 @@ async def reseal(bench: Bench, room: ProfileRoom, browser_version: str, *, base:
     await prepare(app, bench.actor, bench.custody.keys, profile.client_id)
     newest = await bench.custody.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
     try:
-        await openings.refuse_used(app, profile.id, dek_id := app.ids.uuid())
         async with bench.begin() as tx:
             now = await bench.now(tx)
             life.after(now.state, ProfileAct.SEAL if base is None else ProfileAct.RESTORE)
             plan = await openings.announce(
-                tx, app, bench.actor, now, bench.opening, dek_id=dek_id, newest=newest, base=base
+                tx, app, bench.actor, now, bench.opening, dek_id=app.ids.uuid(), newest=newest, base=base
             )
     except (Conflict, Integrity) as error:
         await openings.tell_refused(app, bench.actor, profile.client_id, profile.id, error)

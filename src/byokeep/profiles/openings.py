@@ -157,17 +157,6 @@ async def end(tx: Tx, actor: Actor, profile: Profile, opening: Opening, *, cause
     return True
 
 
-async def refuse_used(app: App, profile_id: UUID, dek_id: UUID) -> None:
-    """Let the id of a new key pass if nobody has used it, of whichever client; called before anything is written.
-
-    Raises:
-        Integrity: ``duplicate_key_material``; the caller calls :func:`tell_refused`.
-    """
-    if await app.db.read(UUID, "dek_known", {"dek_id": dek_id}, every_client=True):
-        step = "Do not seal on this machine until its source of randomness has been examined."
-        raise Integrity(DUPLICATE, profile=profile_id, next_step=step)
-
-
 async def announce(
     tx: Tx, app: App, actor: Actor, profile: Profile, opening: Opening, *, dek_id: UUID, newest: int,
     base: int | None = None,
@@ -177,13 +166,14 @@ async def announce(
     Args:
         profile: As it was read in this transaction, under its lock.
         opening: The sealer's.
-        dek_id: A new id for a new key, which :func:`refuse_used` let pass.
+        dek_id: A new id for a new key.
         newest: The newest version of the record in the store.
         base: The generation whose content is sealed; default: the one that was opened.
 
     Raises:
-        Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``; ``record_history_full``: whoever rolls back
-            for this one calls :func:`tell_refused`.
+        Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``; ``record_history_full``.
+        Integrity: ``duplicate_key_material``: a profile, of whichever client, has used the id. Whoever rolls back for
+            one of the last two calls :func:`tell_refused`.
     """
     held = await tx.maybe(Opening, "opening_of", **profile.at)
     if held is None or held.epoch != opening.epoch or not held.open:
@@ -192,6 +182,9 @@ async def announce(
     if profile.generation != opening.generation:
         raise Conflict("generation_moved", next_step="Another seal was first. Open the profile again.",
                        opened=opening.generation, newest=profile.generation)  # fmt: skip
+    if await tx.maybe(UUID, "dek_used", dek_id=dek_id) is not None:
+        step = "Do not seal on this machine until its source of randomness has been examined."
+        raise Integrity(DUPLICATE, profile=profile.id, next_step=step)
     plan = await plan_of(tx, actor, profile, opening, dek_id, base=profile.generation if base is None else base)
     check_seal(newest=newest, stays=plan.stays)
     if is_low(newest=newest, stays=plan.stays):

@@ -303,8 +303,12 @@ SELECT p.client_id, p.profile_id, p.seq, p.at, p.payload
  ORDER BY random() LIMIT :limit;
 
 -- name: dek_known
--- Whether a key's id was used before, by whomever.
+-- The profile of this client that used a key's id.
 SELECT profile_id FROM byokeep.profile_generation WHERE dek_id = :dek_id;
+
+-- name: dek_used
+-- The same, of whichever client.
+SELECT profile_id FROM byokeep.dek_used(:dek_id) AS profile_id;
 
 -- name: profile_sealed_last
 -- The newest generation that the client's chain says was sealed; a seal that came to nothing stands there as none.

@@ -56,6 +56,13 @@ CREATE OR REPLACE TRIGGER api_token_only_ends BEFORE UPDATE ON byokeep.api_token
     FOR EACH ROW EXECUTE FUNCTION byokeep.api_token_only_ends();
 ALTER TABLE byokeep.api_token ENABLE ALWAYS TRIGGER api_token_only_ends;
 
+-- The profile that used a key's id, whose client's it may be: ids are used once, and the row policy shows one client's.
+CREATE OR REPLACE FUNCTION byokeep.dek_used(p_dek uuid) RETURNS SETOF uuid
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT profile_id FROM byokeep.profile_generation WHERE dek_id = p_dek $$;
+COMMENT ON FUNCTION byokeep.dek_used(uuid) IS 'The profile that used a key''s id, of whichever client.';
+
 -- Ends who keeps a session of the broker's or the kill process's waiting: every session that holds, or stands in line
 -- for, the very lock that this one has waited for since half a second, or in a kill since 20 ms: what a kill waits for
 -- is what it stops, and a broker that hangs would hold it for ever. A kill ends no other kill, unless it has waited for

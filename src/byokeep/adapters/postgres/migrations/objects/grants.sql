@@ -134,6 +134,7 @@ GRANT UPDATE (runner_id, secrets, platforms, lanes, set_at, set_by, ended_at) ON
 GRANT UPDATE (store_recorded_at) ON byokeep.installation TO byokeep_broker;
 GRANT INSERT, UPDATE ON byokeep.profile_opening TO byokeep_broker, byokeep_worker;
 GRANT INSERT ON byokeep.profile_generation TO byokeep_broker, byokeep_worker;
+GRANT EXECUTE ON FUNCTION byokeep.dek_used(uuid) TO byokeep_broker, byokeep_worker;
 GRANT UPDATE (generation, state, reason, epoch, due_at, due_cause) ON byokeep.profile TO byokeep_broker;
 GRANT UPDATE (state, closed_at) ON byokeep.permit TO byokeep_broker;
 -- A person who closes a platform puts its accounts out of use there.
