@@ -357,8 +357,9 @@ def test_the_newest_that_was_opened_is_always_kept() -> None:
 async def test_production_keeps_no_copy_on_the_disk_of_its_backups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the mount is missing: nothing is made, and whoever runs it is told the ways on. Elsewhere it may be."""
-    copies, real, there = tmp_path / "copies", Path.stat, Mock(st_dev=0)
+    """As where the mount is missing: nothing is made, and whoever runs it is told the ways on. Elsewhere it may be. A
+    mount that hangs keeps nothing else of the process waiting."""
+    copies, real, there, asked_in = tmp_path / "copies", Path.stat, Mock(st_dev=0), set[int]()
     copies.mkdir(mode=0o700)
     monkeypatch.setattr(processes_backup, "_working", Mock(side_effect=Unavailable("begun")))
     for environment, mounted, why in (
@@ -370,10 +371,14 @@ async def test_production_keeps_no_copy_on_the_disk_of_its_backups(
             environment=environment,
         )  # fmt: skip
         if mounted:
-            monkeypatch.setattr(Path, "stat", lambda at: there if at == copies else real(at))
+            monkeypatch.setattr(
+                Path, "stat", lambda at: (asked_in.add(threading.get_ident()) or there) if at == copies else real(at)
+            )
         with pytest.raises((Rejected, Unavailable), match=why) as refused:
             await processes_backup._create(settings, Mock())
         assert why == "begun" or "s3://" in refused.value.next_step
+    assert asked_in
+    assert threading.get_ident() not in asked_in
 
 
 @pytest.mark.asyncio

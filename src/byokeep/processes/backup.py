@@ -112,12 +112,14 @@ async def _create(settings: Settings, app: BrokerApp) -> Made:
     recipients = archive.recipients_of(settings.backup_recipients)
     target = backup_target(settings)
     if settings.environment is Environment.PRODUCTION:
-        step = "Set backup_target to a directory on another machine, or to a bucket, s3://..."
+        place = "backup_target to a directory on another machine, or to a bucket, s3://..."
         if target is None:
-            raise Rejected("backup_target_missing", next_step=step)
-        with contextlib.suppress(OSError):  # one that is away is told where it is copied to
-            if lies := copied_beside(settings):
-                raise Rejected("backup_target_same_disk", next_step=f"No backup was made: {lies}. Mount it. Or: {step}")
+            raise Rejected("backup_target_missing", next_step=f"Set {place}")
+        with contextlib.suppress(OSError):  # the copy reports a target that is away
+            if lies := await asyncio.to_thread(copied_beside, settings):
+                raise Rejected(
+                    "backup_target_same_disk", next_step=f"No backup was made: {lies}. Mount it, or set {place}"
+                )
     with _working(settings) as work:
         found = await _parts(settings, app, work)
         text = archive.signed_bytes(found.manifest.canonical())
