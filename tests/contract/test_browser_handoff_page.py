@@ -137,10 +137,26 @@ async def test_the_keyboard_gets_to_the_server_and_back(desk: Desk) -> None:
         assert await page.evaluate("document.activeElement.id") == ""
 
 
+async def test_what_was_typed_before_done_is_heard_before_it_counts(desk: Desk) -> None:
+    """A page that is busy for a moment has the whole name, as of a person who types fast and presses Done."""
+    page, shown = await desk.viewers.context.new_page(), desk.server.page
+    async with desk.open() as handoff:
+        await page.goto(handoff.address)
+        await page.locator("#screen[src]").wait_for()
+        await shown.set_content("<input>")
+        await shown.locator("input").focus()
+        await shown.evaluate("setTimeout(() => { for (const end = Date.now() + 500; Date.now() < end;) {} }, 0)")
+        await page.locator("#desk").focus()
+        await page.keyboard.type("acme")
+        await page.locator("#done").click()
+        assert await handoff.done(5)
+        assert await shown.locator("input").input_value() == "acme"
+
+
 @pytest.mark.timeout(60)
 async def test_a_tab_that_hears_nothing_keeps_nobody_from_looking(desk: Desk) -> None:
-    """Its script never ends: what the person does there is lost, but Done counts, the next tab is shown, and whoever
-    comes after that finds no other viewer."""
+    """Its script never ends: what the person does there may be lost, but Done counts, the next tab is shown and hears,
+    and whoever comes after that finds no other viewer."""
     page = await desk.viewers.context.new_page()
     async with fresh() as server, replace(desk, server=server).open() as handoff:
         await page.goto(handoff.address)
@@ -150,7 +166,13 @@ async def test_a_tab_that_hears_nothing_keeps_nobody_from_looking(desk: Desk) ->
         await page.keyboard.type("acme")
         await page.locator("#done").click()
         assert await handoff.done(5)
+        shown = await page.locator("#screen").get_attribute("src")
         other = await server.context.new_page()
-        await other.goto("data:text/html,<title>other</title>")
+        await other.goto("data:text/html,<input>")
+        await other.locator("input").focus()
+        await expect(page.locator("#screen")).not_to_have_attribute("src", str(shown), timeout=10_000)
+        await page.locator("#desk").focus()
+        await page.keyboard.type("acme")
+        await expect(other.locator("input")).to_have_value("acme", timeout=5_000)
         await page.reload()
         await page.locator("#screen[src]").wait_for(timeout=10_000)

@@ -5,7 +5,8 @@ Rules
   other names for this machine are turned away. A person comes through a tunnel (``Window.instructions``).
 - What the person types passes from the viewer to Chromium and is kept nowhere: not logged, not counted, not repeated.
 - A viewer is told why it ends: the login is over, was stopped, or somebody else is at the browser.
-- A tab whose script never ends hears nothing: nobody waits for it for long, and what the person does there is lost.
+- A tab whose script never ends hears nothing: nobody waits for it for long, and what the person does there
+  may come late or be lost. What is done in another tab waits for nothing of it.
 - Code cannot act through it: it starts a viewer, waits, and is told that the person is done.
 """
 
@@ -51,6 +52,7 @@ TAKEN: Final = 4002  # or somebody else is at it
 _GOODBYE_S: Final = 1.0
 _OPEN_S: Final = 60.0  # more than a page has to load
 _HEARD_S: Final = 2.0  # for a tab to hear something
+_LOOKED_AT_S: Final = 10.0  # for the browser, which may be busy, to show a tab
 _MOST_SAID: Final = 4096  # keys and clicks that wait for a tab
 
 
@@ -172,6 +174,7 @@ class _HandoffDesk:
             async with _Screen(self._running, viewer) as screen:
                 async for message in viewer:
                     if message.type is WSMsgType.TEXT and screen.taken(message.data):
+                        await screen.passed_on()
                         self._done.set()
         finally:
             self._viewer = None
@@ -234,7 +237,7 @@ class _Screen:
         async with self._turn:
             await self._let_go()
             page = self._running.context.pages[-1]
-            async with asyncio.timeout(_HEARD_S):
+            async with asyncio.timeout(_LOOKED_AT_S):
                 session = await self._running.context.new_cdp_session(page)
             session.on("Page.screencastFrame", lambda frame: self._start(self._show(page, session, frame)))
             self._session = session
@@ -244,9 +247,8 @@ class _Screen:
         session, self._session = self._session, None
         if session is not None:
             with contextlib.suppress(Exception):  # its tab is closed
-                await _heard(session, "Page.stopScreencast", {})
                 async with asyncio.timeout(_HEARD_S):
-                    await session.detach()
+                    await session.detach()  # ends its pictures, too
 
     async def _show(self, page: Page, session: CDPSession, frame: dict[str, Any]) -> None:
         size, (host, tls) = frame["metadata"], host_of(page.url)
@@ -265,15 +267,27 @@ class _Screen:
         except (ValueError, AttributeError, TypeError):
             return False
         if call is not None and session is not None:
+            while call[0] == "Page.reload" and not self._said.empty():  # what was meant for the page as it was
+                self._said.get_nowait()
+                self._said.task_done()
             with contextlib.suppress(asyncio.QueueFull):
                 self._said.put_nowait((session, *call))
         return False
 
     async def _pass_on(self) -> None:
-        """Send what the person does to the tab, one after the other."""
+        """Send what the person does to the tab that is shown, one after the other."""
         while True:
+            session, call, said = await self._said.get()
             with contextlib.suppress(Exception):  # the tab closed meanwhile, or hears nothing
-                await _heard(*await self._said.get())
+                if session is self._session:
+                    await _heard(session, call, said)
+            self._said.task_done()
+
+    async def passed_on(self) -> None:
+        """Wait until what the person did so far has been heard, though not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_HEARD_S):
+                await self._said.join()
 
 
 async def _heard(session: CDPSession, call: str, said: dict[str, Any]) -> None:
