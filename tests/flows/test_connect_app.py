@@ -28,10 +28,21 @@ pytest_plugins = [
 ]  # fmt: skip
 
 
-async def name_app(office: Office, app_id: str) -> tuple[int, Any]:
+async def name_app(
+    office: Office, app_id: str, raw: bytes = b"another-app-secret-9876543210", who: str = "admin"
+) -> tuple[int, Any]:  # fmt: skip
     """Name an app at X, as an admin does."""
     query = urlencode({"app_id": app_id, "redirect_uri": back("x")})
-    return await office.desk.call("PUT", f"/v1/apps/x?{query}", "admin", raw=b"another-app-secret-9876543210")
+    return await office.desk.call("PUT", f"/v1/apps/x?{query}", who, raw=raw)
+
+
+async def test_a_session_is_no_app_s_secret(office: Office) -> None:
+    """A browser's session that is pasted as one is refused and stored nowhere; who may not name an app is told that."""
+    before = office.sql("SELECT secret_version FROM byokeep.platform_app WHERE login = 'x'")
+    session = b"auth_token=9f8e7d6c5b4a3928; ct0=1706f5e4d3c2b1a0"
+    for who, code in (("admin", "use_profile_vault"), ("operator", "not_permitted")):
+        assert (await name_app(office, "app", session, who))[1]["code"] == code
+    assert office.sql("SELECT secret_version FROM byokeep.platform_app WHERE login = 'x'") == before
 
 
 @pytest.mark.parametrize("how_far", ["started", "answered", "taken"])

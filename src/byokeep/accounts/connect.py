@@ -32,6 +32,7 @@ from byokeep.core.errors import Conflict, Denied, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import CONNECT
 from byokeep.core.model import Actor, ClientId, Provider
+from byokeep.core.plain_text import SESSION_STEP
 from byokeep.core.policy import Verb
 from byokeep.core.ref import AppRef, SecretPart, SecretRef
 from byokeep.core.secret import Secret
@@ -114,17 +115,18 @@ async def app_secrets(app: WebApp, actor: Actor) -> list[AppSecret]:
 
 
 async def set_app(
-    app: WebApp, actor: Actor, *, login: str, app_id: str, redirect_uri: str, secret: Secret | None
+    app: WebApp, actor: Actor, *, login: str, app_id: str, redirect_uri: str, secret: Secret | None, session: bool
 ) -> OurApp:
     """Name our app at a login, and store its secret. Wipes ``secret``.
 
     Args:
         secret: None for a public app, if the platform supports those.
+        session: What was given as the secret is a browser's session; it is refused.
 
     Raises:
         Denied: ``not_permitted``.
         Rejected: ``unknown_login``, ``platform_without_oauth``, ``bad_app_id``, ``bad_redirect_uri``,
-            ``app_without_secret``.
+            ``app_without_secret``, ``use_profile_vault``.
         Conflict: ``redirect_uri_taken``, ``app_in_use``, ``stale_version``, ``key_history_full``.
         Unavailable: Store or database; repeating the same call is safe.
     """
@@ -134,6 +136,8 @@ async def set_app(
         async with recorded(app, actor, Verb.APP_SET, refused_as=EventName.PLATFORM_APP_SET):
             oauth = oauth_of(find_login(login))
             _check_app(oauth, app_id, redirect_uri, secret)
+            if session:
+                raise Rejected("use_profile_vault", next_step=SESSION_STEP)
             async with app.db.begin(every_client=True) as tx:
                 await tx.all(None, "app_lock")
                 await _check_others(tx, login, app_id, redirect_uri)

@@ -20,6 +20,7 @@ from byokeep.accounts.model import Connection, OurApp, PlatformAccount
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import shown, spelt
 from byokeep.core.model import Actor, ClientId, Lane, LanePolicy, Provider
+from byokeep.core.plain_text import is_session
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import TEXT, Routes, describe, parameters, raw_body, refusals
 from byokeep.http.reply import Reply
@@ -284,7 +285,7 @@ def app_routes(app: WebApp, auth: Authenticator) -> APIRouter:
         raw = await _body(request, MAX_SECRET)
         return await connect.set_app(
             app, actor, login=login, app_id=given["app_id"], redirect_uri=given["redirect_uri"],
-            secret=Secret(raw) if raw else None,
+            secret=Secret(raw) if raw else None, session=is_session(raw),
         )  # fmt: skip
 
     return routes
