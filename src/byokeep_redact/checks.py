@@ -152,6 +152,7 @@ Clean = Callable[[bytes], bool]
 Proof = Callable[[bytes, int, int, Clean], bool]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+_NO_PHRASE: Final = re.compile(rb"\\|\*{3}|\d\d:\d\d")
 _PLACEHOLDER: Final = re.compile(
     rb"(?i)(?:\[?redacted(?:\]|:[a-z0-9_]+:[0-9a-f]{8}.*)?|\[truncated:.*|none|null|nil|true|false|undefined|unset|not[_-]?set|empty|"
     rb"n/a|\[?required\]?|\[default.*|optional|missing|invalid|expired|revoked|unknown|masked|hidden|string|str|bytes|secret|password|token|"
@@ -259,6 +260,11 @@ def mixed(match: re.Match[bytes], group: int) -> bool:
 def filled(match: re.Match[bytes], group: int) -> bool:
     """Whether the value is there: no placeholder, no mask."""
     return not _PLACEHOLDER.fullmatch(match[group])
+
+
+def phrase(match: re.Match[bytes], group: int) -> bool:
+    """Whether what follows `user:` and has blanks is there, and is no path of Windows, time or row of stars."""
+    return filled(match, group) and not _NO_PHRASE.match(match[group])
 
 
 def present(match: re.Match[bytes], group: int) -> bool:
@@ -640,7 +646,7 @@ def _named(*functions: _Function) -> dict[str, _Function]:
 
 
 CHECKS: Final[dict[str, Check]] = _named(
-    opaque, opaque_or_hex, mixed, filled, present, keyed, weakly_keyed, query, jwt, basic
+    opaque, opaque_or_hex, mixed, filled, phrase, present, keyed, weakly_keyed, query, jwt, basic
 )
 SPLITS: Final[dict[str, Split]] = _named(run, wrapped, pem, authorization, cookies, cookie_dict, storage)
 PROOFS: Final[dict[str, Proof]] = _named(statement, verifier_key, public_key, certificate, symbol)
