@@ -26,7 +26,7 @@ from byokeep.core.model import PLATFORMS, Lane
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
 
-STORE_WITHIN_S: Final = 2.0  # for calls to the store while switches or a lock are held; others wait for one for 3
+STORE_WITHIN_S: Final = 2.0  # for calls to the store under held switches or a lock; who waits for one gives up after 3
 GLOBAL: Final = "global"
 LANES_OF_ALL: Final = frozenset({Lane.BROWSER})  # lanes with a switch for every client at once (runbook 7.3)
 BROWSER_LANE: Final = f"lane:{Lane.BROWSER.value}"  # how the names of the browser lane's switches end
@@ -136,8 +136,8 @@ async def hold_alone(tx: Tx, scope: Scope) -> None:
 
 @asynccontextmanager
 async def while_held() -> AsyncIterator[None]:
-    """Limit the time of calls to the store in the block, because whoever closes a switch, or else waits for a lock that
-    is held, waits for its end.
+    """Limit the time of calls to the store in the block: whoever closes a switch or wants the held lock waits for its
+    end.
 
     Raises:
         Unavailable: ``store_timeout``.
