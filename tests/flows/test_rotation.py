@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,17 +14,19 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.core.errors import Denied, Unavailable
+from byokeep.adapters.providers.issuer import ProviderIssuer
+from byokeep.core.errors import Conflict, Denied, Unavailable
 from byokeep.core.events import Outcome
 from byokeep.core.model import Provider
 from byokeep.core.procedure import Run
 from byokeep.core.secret import Secret
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App
-from byokeep.keys import old_version
+from byokeep.keys import mint, old_version
 from byokeep.keys.onboard import sweep_orphans
 from byokeep.operations.notify import NotifyApp, remind
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
+from byokeep.worker.ports import LeasedValues
 from byokeep_sim import SimKeyState
 from tests.support.broker import reconciled
 from tests.support.console import Visit
@@ -680,31 +683,124 @@ async def test_a_mint_whose_answer_is_lost_leaves_no_key_behind(desk: Desk) -> N
     assert keys_of(desk, "openrouter").count("valid") == 1
 
 
-@pytest.mark.parametrize("made", ["before", "after"])
-async def test_a_mint_that_two_workers_do_at_once_leaves_one_key(desk: Desk, made: str) -> None:
-    """One stalls while it asks for a key, made or not, and another takes its step up: what comes of the first is ended,
-    and the rotation goes on with the second's."""
+def overtaken(desk: Desk, monkeypatch: pytest.MonkeyPatch, call: str, own: str, then: Callable[[], None]) -> None:
+    """Have the first worker stall in a call, before its own is made or after, or until the second one makes its own;
+    another takes its step up meanwhile."""
+    owner: Any = LeasedValues if call == "write" else ProviderIssuer
+    whole, late, came = getattr(owner, call), list[Any](), list[Any]()
+
+    async def stalled(*given: Any, **more: Any) -> Any:
+        late.append((given, more))
+        if len(late) == 2 and own == "between":
+            came.append(await whole(*late[0][0], **late[0][1]))
+        if len(late) > 1:
+            return await whole(*given, **more)
+        if own == "before":
+            came.append(await whole(*given, **more))
+        run = UUID(desk.sql("SELECT id FROM byokeep.procedure_run WHERE procedure = 'rotate_key_minted'"))
+        with suppress(Conflict):
+            await procedures.resume(desk.worker, desk.worker.system(), run)
+        then()
+        return came[0] if came else await whole(*given, **more)
+
+    monkeypatch.setattr(owner, call, stalled)
+
+
+OVERTAKEN = [("keys", "after"), ("mint", "before"), ("mint", "after"), ("write", "before"), ("write", "after"),
+             ("write", "between")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "own"), OVERTAKEN)
+async def test_a_mint_that_two_workers_do_at_once_leaves_one_key(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, call: str, own: str
+) -> None:
+    """One stalls and another takes its step up: what comes of the first is ended, and nothing of the second, with whose
+    key the rotation goes on; if the first one's value takes the place of the second's, neither key lives."""
     client = await desk.stand.client()
     ref = (await desk.onboard(client, provider="openrouter"))["ref"]
     await administered(desk, client, "openrouter")
-    whole, came = desk.worker.issuer.mint, list[Any]()
-
-    async def stalled(*given: Any) -> Any:
-        if not came:
-            came.append(await whole(*given) if made == "before" else None)
-            run = UUID(desk.sql("SELECT id FROM byokeep.procedure_run WHERE procedure = 'rotate_key_minted'"))
-            await procedures.resume(desk.worker, desk.worker.system(), run)
-            return came[0] or await whole(*given)
-        return await whole(*given)
-
-    desk.worker.issuer.mint = stalled  # type: ignore[method-assign]
+    overtaken(desk, monkeypatch, call, own, lambda: None)
     run = await minted(desk, ref)
-    desk.worker.issuer.mint = whole  # type: ignore[method-assign]
+    if own == "between":
+        assert ((await rotation(desk, run))["reason"], keys_of(desk, "openrouter")) == (
+            "stale_version", ["revoked", "revoked", "valid"],
+        )  # fmt: skip
+        await resume(desk, run)
     await desk.retry_now(2)
-    assert ((await rotation(desk, run))["state"], keys_of(desk, "openrouter")) == (
-        "complete", ["revoked", "revoked", "valid"],
-    )  # fmt: skip
-    assert await served(desk, client, "openrouter") == (await rotation(desk, run))["version"]
+    found = await rotation(desk, run)
+    assert (found["state"], keys_of(desk, "openrouter")[-2:]) == ("complete", ["revoked", "valid"])
+    assert await served(desk, client, "openrouter") == found["version"]
+    assert "revocation_refused" not in desk.stand.alerts()
+
+
+async def test_a_key_of_an_overtaken_mint_that_cannot_be_ended_is_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider is away when a stalled worker ends what it was given: no other attempt looks, so people are told."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
+    await administered(desk, client, "openrouter")
+    away = {"provider": "openrouter", "kind": "reset", "match": {"method": "DELETE"}}
+    overtaken(desk, monkeypatch, "mint", "after", lambda: desk.sim.faults.add(away))
+    await minted(desk, ref, skip_rehearsal=False)
+    assert (keys_of(desk, "openrouter"), "revocation_refused" in desk.stand.alerts()) == (["valid"] * 3, True)
+
+
+async def until_one_waits(desk: Desk, by: asyncio.Task[Any]) -> None:
+    """Wait until a session waits for another's lock, or a task is over."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    while not by.done() and desk.sql(waits) == "0":
+        await asyncio.sleep(0.01)
+
+
+async def test_a_key_that_is_called_compromised_while_another_one_is_put_down(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever calls it so waits for the worker, which waits for nobody: nothing is refused, and the new key ends."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
+    await administered(desk, client, "openrouter")
+    whole, asked = mint.begin_sop, list[asyncio.Task[Any]]()
+
+    async def meanwhile(*given: Any, **more: Any) -> Any:
+        said = {"to": "compromised", "reason": "seen_in_a_chat"}
+        asked.append(asyncio.create_task(desk.call("POST", f"/v1/refs/{ref}/state", "operator", said)))
+        await until_one_waits(desk, asked[0])
+        return await whole(*given, **more)
+
+    monkeypatch.setattr(mint, "begin_sop", meanwhile)
+    run = await minted(desk, ref)
+    assert ((await asked[0])[0], len(asked), keys_of(desk, "openrouter")) == (200, 1, ["revoked", "valid"])
+    await desk.retry_now(1)
+    assert (await rotation(desk, run))["state"] == "aborted"
+
+
+async def test_a_mint_and_the_sweep_that_end_the_same_write_wait_for_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt was cut off after it announced its write: the next one and the sweep end that at the same moment."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
+    await administered(desk, client, "openrouter")
+    write, end, swept = LeasedValues.write, mint.end_onboarding, list[asyncio.Task[Any]]()
+
+    async def lost(*given: Any, **more: Any) -> Any:
+        await write(*given, **more)
+        raise Unavailable("bao_unreachable")
+
+    async def meanwhile(*given: Any, **more: Any) -> Any:
+        swept.append(asyncio.create_task(sweep_orphans(desk.worker, older_than_s=0)))
+        await until_one_waits(desk, swept[0])
+        return await end(*given, **more)
+
+    monkeypatch.setattr(LeasedValues, "write", lost)
+    run = await minted(desk, ref)
+    assert keys_of(desk, "openrouter") == ["revoked", "valid"]  # what nobody holds does not live until the next attempt
+    monkeypatch.setattr(LeasedValues, "write", write)
+    monkeypatch.setattr(mint, "end_onboarding", meanwhile)
+    await desk.retry_now(3)
+    assert ((await rotation(desk, run))["state"], len(swept), await swept[0]) == ("complete", 1, 1)
+    assert keys_of(desk, "openrouter") == ["revoked", "revoked", "valid"]
 
 
 @pytest.mark.req("R11.3-3")

@@ -76,6 +76,7 @@ class Step:
         own: False: another run's record about the same object proves it, too.
         after: The step whose record must be older than this one's.
         alone: Whoever begins it moves the run, so that whoever began it before can neither pass it nor hold the run.
+            Each try of it would need another ``approval``, which is given for one revision.
     """
 
     name: str

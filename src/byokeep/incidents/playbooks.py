@@ -41,6 +41,7 @@ from byokeep.kernel.command import recorded
 from byokeep.kernel.incidents import UNPROVED, Incident
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus
+from byokeep.kernel.record import hold_chain
 from byokeep.keys import rotation, unused_key
 from byokeep.keys.rotation import RotationRequest
 
@@ -185,7 +186,7 @@ async def _ticket(_app: App, _actor: Actor, _run: Run) -> Fields:
 
 
 async def _tell_ticket(tx: Tx, _actor: Actor, run: Run) -> Fields:
-    await incidents.hold_chain(tx, run.client_id)
+    await hold_chain(tx, run.client_id)
     await tx.one(UUID, "incident_ticket", id=run.object_id, ticket=None)
     return {}
 
@@ -357,7 +358,7 @@ async def _no_playbook(app: App, _actor: Actor, run: Run) -> Fields:
 
 
 async def _lowered(tx: Tx, _actor: Actor, run: Run) -> Fields:
-    await incidents.hold_chain(tx, run.client_id)
+    await hold_chain(tx, run.client_id)
     wanted, was = (str(run.facts[name]).upper() for name in ("severity", "severity_from"))
     if await tx.maybe(UUID, "incident_severity", id=run.object_id, severity=wanted, was=was) is None:
         raise Unavailable("severity_moved", next_step="It is checked again automatically.")

@@ -34,7 +34,7 @@ from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import status_of
-from byokeep.kernel.record import record
+from byokeep.kernel.record import hold_chain, record
 
 MOST_A_DAY: Final = 20  # incidents of one client that open by themselves
 UNPROVED: Final = "key_unproved"  # what a person takes upon themselves where no call can tell that a key is dead
@@ -148,11 +148,6 @@ async def opened(
 def dedup_key(kind: IncidentKind, client_id: UUID | None, about: UUID | None, platform: str) -> str:
     """Return what is the same of two incidents, of which one is open at most."""
     return f"{kind.value}/{client_id or 'all'}/{about or platform or 'none'}"
-
-
-async def hold_chain(tx: Tx, client_id: UUID | None) -> None:
-    """Hold the chain of an incident, before its row; for everybody's that is the platform's."""
-    await tx.all(None, "incident_chain_hold", client_id=client_id)
 
 
 async def held(tx: Tx, client_id: UUID | None, incident_id: UUID) -> Incident:

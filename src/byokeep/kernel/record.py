@@ -56,3 +56,8 @@ async def record(
     told = plain({**said, **fields})
     event = Event(name=name, actor=actor, outcome=outcome, client_id=client_id, object_id=object_id, fields=told)
     return await tx.append(event, commit=commit)
+
+
+async def hold_chain(tx: Tx, client_id: UUID | None) -> None:
+    """Hold a chain as whoever appends to it does, before a row that others touch after their record of it."""
+    await tx.all(None, "audit_hold", client_id=client_id)

@@ -7,7 +7,7 @@ Rules
 - A key that has served is ended after the last job that got it.
 - Keys of finished rotations that serve nobody are ended as well. A key with any other name is left alone.
 - The call is recorded before it is made. The new value is written, recorded and verified like a pasted one.
-- A worker that stalls while another takes its step up ends the key that it was given.
+- A worker that cannot put down the key that it was given, or that stalls while another takes its step up, ends it.
 - A mint and a revocation are separate steps, and each is retried by itself.
 
 It may not use the administrator key for any other call, nor hand it to a job.
@@ -19,16 +19,16 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import ONBOARD, WRITE
-from byokeep.core.model import Actor
+from byokeep.core.model import Actor, CredentialRef
 from byokeep.core.procedure import Fields
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import open_custody
 from byokeep.kernel.app import WorkerApp
-from byokeep.kernel.ports import MintedKey, ValueCustody
-from byokeep.kernel.record import record
+from byokeep.kernel.ports import MintedKey, Tx, ValueCustody
+from byokeep.kernel.record import hold_chain, record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.keys import administration, old_version, rotation, rotation_steps
 from byokeep.keys.administration import AdminKey, administering, called
@@ -56,13 +56,15 @@ async def minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | Non
             ends = None if made.life_s is None else asked_at + timedelta(seconds=made.life_s)
             try:
                 version = await _stored(app, actor, run, custody, made, ends)
-            except Rejected:  # nobody gets it
-                await administration.tell(app, actor, run, "minted_key_refused")
-                await _end_strays(app, actor, run, admin, secret)
+            except ByokeepError as error:  # nobody gets it; if it was stored all the same, the next attempt replaces it
+                if isinstance(error, Rejected):
+                    await administration.tell(app, actor, run, "minted_key_refused")
+                await _given_up(app, actor, run, admin, secret, made.id)
                 raise
             if version is None:
-                await _end(app, actor, run, admin, secret, made.id)
+                await _given_up(app, actor, run, admin, secret, made.id)
                 return None
+        await called(app, actor, run, "mint", made.id, Outcome.OK, version=version)
     return {"provider": run.provider.value, "version": version, "from_version": run.from_version}
 
 
@@ -87,8 +89,7 @@ async def _stored(
     version = await custody.newest(place) + 1
     said: dict[str, Any] = {"provider": run.provider.value, "version": version}
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.all(None, "ref_lock", client_id=client_id, provider=run.provider.value)
-        if await tx.maybe(UUID, "procedure_hold", id=run.id, revision=run.revision) is None:
+        if await _held(tx, run) is None:
             return None
         if before := await tx.maybe(SopRun, "sop_open_write", client_id=client_id, provider=run.provider.value):
             await end_onboarding(tx, actor, before, "cut_off")
@@ -102,9 +103,7 @@ async def _stored(
         )  # fmt: skip
     written = await custody.write(place, made.value, cas=version - 1)
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.all(None, "ref_lock", client_id=client_id, provider=run.provider.value)
-        ref = await tx.one(ref_from, "ref_lock_row", **run.at)
-        if await tx.maybe(UUID, "procedure_hold", id=run.id, revision=run.revision) is None:
+        if (ref := await _held(tx, run)) is None:
             return None
         days = app.limits.rotation_default_days.get(run.provider.value, DEFAULT_DAYS)
         due = rotation_due(app.limits, app.clock.now(), days, ref.risk, preference_days=ref.rotation_days)
@@ -124,13 +123,24 @@ async def _stored(
         await tx.all(SopRun, "sop_supersede", client_id=client_id, ref_id=run.object_id, id=sop.id)
         job_id = await open_custody(tx, app, client_id, run.provider, actor.request_id, ttl_s=CUSTODY_S)
         await queue_verification(tx, sop, job_id, actor.request_id)
-    await called(app, actor, run, "mint", made.id, Outcome.OK, version=version)
     return version
+
+
+async def _held(tx: Tx, run: KeyRotation) -> CredentialRef | None:
+    """Return a run's reference, held with its chain and the run, in the order of all who end a key; None: it moved."""
+    await tx.all(None, "ref_lock", client_id=run.client_id, provider=run.provider.value)
+    ref = await tx.one(ref_from, "ref_lock_row", **run.at)
+    await hold_chain(tx, run.client_id)
+    return ref if await tx.maybe(UUID, "procedure_hold", id=run.id, revision=run.revision) else None
 
 
 async def _end_strays(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret) -> None:
     """End keys at the provider that a rotation made and that serve nobody."""
-    for key in await app.issuer.keys(run.provider.value, secret, admin.place):
+    listed = await app.issuer.keys(run.provider.value, secret, admin.place)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        if await _held(tx, run) is None:
+            return  # a key in the list may be another worker's; while the run stands, all are older than that
+    for key in listed:
         name = key.name.removeprefix(_PREFIX)[:36]
         if key.name.startswith(_PREFIX) and (name == str(run.id) or await _over(app, run, name)):
             await _end(app, actor, run, admin, secret, key.id)
@@ -140,6 +150,17 @@ async def _end(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, 
     await called(app, actor, run, "stray", key_id, Outcome.INTENDED)
     await app.issuer.revoke(run.provider.value, secret, key_id, admin.place)
     await called(app, actor, run, "stray", key_id, Outcome.OK)
+
+
+async def _given_up(
+    app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret, key_id: str
+) -> None:  # fmt: skip
+    """End a made key that nobody gets, or tell people that it lives: if the run moved no other attempt looks for it."""
+    try:
+        await _end(app, actor, run, admin, secret, key_id)
+    except ByokeepError:
+        await administration.tell(app, actor, run, "revocation_refused")
+        raise
 
 
 async def _over(app: WorkerApp, run: KeyRotation, name: str) -> bool:

@@ -45,7 +45,7 @@ from byokeep.jobs.jobs import in_custody, open_custody
 from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, Written
-from byokeep.kernel.record import Said, record
+from byokeep.kernel.record import Said, hold_chain, record
 from byokeep.kernel.restored import restored_at, was_before
 from byokeep.kernel.sops import SopRun, SopStatus, begin_sop, proved, status_of
 from byokeep.kernel.store_recording import require_recorded
@@ -441,6 +441,7 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
 
 async def end_onboarding(tx: Tx, actor: Actor, run: SopRun, reason: str) -> None:
     """End a run that goes on, on record."""
+    await hold_chain(tx, run.client_id)
     if await tx.maybe(SopRun, "sop_fail", client_id=run.client_id, id=run.id, reason=reason):
         await _say(tx, actor, EventName.KEY_ONBOARDING_FAILED, run, outcome=Outcome.FAILED, reason=reason)
 

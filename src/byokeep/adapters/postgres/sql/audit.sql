@@ -1,5 +1,8 @@
 -- The audit log as its flows read it. Records are written by byokeep.audit_append alone.
 
+-- name: audit_hold
+SELECT byokeep.audit_hold(coalesce(CAST(:client_id AS uuid), (SELECT id FROM byokeep.installation))) IS NULL AS unused;
+
 -- name: audit_browse
 -- A page of a chain, newest first. Of the newest :most records that fit, the heartbeats among them are folded: counted and
 -- not shown. Each row tells how many were folded before it, how many that fit come after it, and where the look ended.

@@ -1,9 +1,5 @@
 -- Incidents (runbook sections 6.3 and 7).
 
--- name: incident_chain_hold
--- Before any row of an incident is touched: a record is appended under the lock of its chain, by whoever notices something.
-SELECT byokeep.audit_hold(coalesce(CAST(:client_id AS uuid), (SELECT id FROM byokeep.installation))) IS NULL AS unused;
-
 -- name: incident_open
 -- One open incident about a thing; of what opens by itself no more than so many of a client in a day.
 INSERT INTO byokeep.incident AS i
