@@ -142,9 +142,11 @@ async def test_a_store_that_hangs_keeps_nobody_from_the_apps(office: Office, mon
         return await whole(place, value, cas=cas)
 
     monkeypatch.setattr(intake, "put", hang)
-    monkeypatch.setattr(scopes, "STORE_WITHIN_S", 0.3)
+    monkeypatch.setattr(scopes, "STORE_WITHIN_S", 1.0)
     naming = asyncio.create_task(name_app(office, "app"))
-    await hanging.wait()
+    hung = asyncio.create_task(hanging.wait())
+    await asyncio.wait((naming, hung), return_when=asyncio.FIRST_COMPLETED)
+    assert hung.done(), naming.result()
     await office.begin(client, "x")
     status, reply = await naming
     assert (status, reply["code"]) == (503, "store_timeout")
