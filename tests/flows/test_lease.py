@@ -277,7 +277,9 @@ async def test_leases_are_rationed_for_each_client(postgres_server: Any, store: 
             busy, calm = await stand.client("openai"), await stand.client("openai")
             job, other = await stand.job(busy), await stand.job(calm)
             stand.db.sql("UPDATE byokeep.lease SET issued_at = issued_at - interval '1 hour'")
-            answers = [await stand.call("POST", f"/v1/jobs/{job}/leases", "runner") for _ in range(4)]
+            answers = [await stand.call("POST", f"/v1/jobs/{job}/leases", "runner") for _ in range(3)]
+            stand.db.sql("UPDATE byokeep.lease SET issued_at = now() WHERE issued_at > now() - interval '30 minutes'")
+            answers.append(await stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))
             assert [status for status, _ in answers] == [201, 201, 201, 429]
             assert (await stand.call("POST", f"/v1/jobs/{other}/leases", "runner"))[0] == 201
             assert stand.alerts() == ["lease_storm"]
