@@ -131,7 +131,7 @@ async def test_a_path_that_is_not_its_plain_self_is_no_device(files: str, tmp_pa
     assert list(parse_audit_files(load(home=tmp_path, store_audit_files=good).store_audit_files)) == ["a", "b"]
 
 
-@pytest.mark.req("R2.2-2", "S-TLOG-8")
+@pytest.mark.req("R2.2-2")
 async def test_keys_of_tokens_live_in_the_store_one_for_each_purpose(fresh: tuple[datetime, Bao]) -> None:
     """Each purpose has a key of its own with a kid; it can not be taken out; a new version signs, the old one ends."""
     _, bao = fresh

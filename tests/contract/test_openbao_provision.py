@@ -71,7 +71,7 @@ async def test_a_device_that_logs_in_clear_is_no_audit_device(tmp_path: Path) ->
         assert refused.value.code == "audit_device_raw"
 
 
-@pytest.mark.req("S-JWT-5", "S-TLOG-8")
+@pytest.mark.req("S-JWT-5")
 async def test_somebody_elses_mounts_and_keys_are_not_taken_over(plain: Plain, tmp_path: Path) -> None:
     """A mount of another type, a signing key of another kind or one that can be copied out: refused."""
     credentials, (http, root) = tmp_path / "credentials", plain

@@ -561,7 +561,6 @@ async def test_every_move_of_a_profiles_key_has_a_row_and_a_record_that_agree(ke
             ] == both
 
 
-@pytest.mark.req("S-NIST-4")
 async def test_a_suspended_version_does_not_come_back_beside_the_next_one(keys: Keys) -> None:
     """A rotation deactivates it as one that was active, and nothing makes it active again."""
     client = await keys.client()

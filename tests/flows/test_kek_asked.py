@@ -418,7 +418,7 @@ async def test_each_state_and_period_lets_do_what_it_may(asked: Asked) -> None:
             asked.sql(f"UPDATE byokeep.kek_version SET {wrong} {where}")
 
 
-@pytest.mark.req("S-NIST-3", "R2.3-4")
+@pytest.mark.req("S-NIST-3")
 async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: Asked) -> None:
     """It protects nothing; what was sealed before opens, what is stamped inside the span does not, then or later."""
     client = await asked.client()

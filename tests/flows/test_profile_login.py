@@ -204,7 +204,6 @@ async def test_a_connected_account_is_expected_by_the_id_that_its_platform_told(
     assert (one.account, one.account_id) == ("acme", account.external_id)
 
 
-@pytest.mark.req("R5.3-6")
 @pytest.mark.parametrize(
     ("shows", "cause"),
     [

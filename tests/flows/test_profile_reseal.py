@@ -212,7 +212,7 @@ async def test_no_permit_is_younger_than_the_sealing(stand: Stand) -> None:
     assert int(stand.db.sql("SELECT count(*) FROM byokeep.permit")) > 0
 
 
-@pytest.mark.req("R5.3-10", "R5.3-11", "R5.3-12", "R5.3-13")
+@pytest.mark.req("R5.3-10", "R5.3-12", "R5.3-13")
 async def test_blob_then_record_then_row(stand: Stand) -> None:
     """The whole way of a seal: announced, written once, recorded, opening ended; the next job opens what was sealed."""
     run, epoch = await closed(stand)

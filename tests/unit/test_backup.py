@@ -353,7 +353,6 @@ def test_the_newest_that_was_opened_is_always_kept() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.req("R9.1-1")
 async def test_production_keeps_no_copy_on_the_disk_of_its_backups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,7 +381,6 @@ async def test_production_keeps_no_copy_on_the_disk_of_its_backups(
 
 
 @pytest.mark.asyncio
-@pytest.mark.req("R9.1-1")
 async def test_in_production_a_backup_leaves_its_host(tmp_path: Path) -> None:
     """Without a place elsewhere none is begun."""
     recipients = str(KEY.to_public())

@@ -15,7 +15,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.sheet import sheet
 
 
-@pytest.mark.req("R11.2-2", "S-ASVS-11")
+@pytest.mark.req("S-ASVS-11")
 def test_no_cell_is_a_formula() -> None:
     """Text that a spreadsheet would compute is text there; numbers stay numbers."""
     bad = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1"]

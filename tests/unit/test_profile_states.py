@@ -105,7 +105,6 @@ def test_when_a_generation_is_due() -> None:
     assert life.MAX_REKEY_DAYS == 60
 
 
-@pytest.mark.req("R6.1-6")
 def test_saved_cookies_do_not_take_off_the_mark_of_an_incident() -> None:
     """A job's own seal clears the mark of the clock; an incident's is cleared by work that a person asked for."""
     assert life.clears_due("interval", Purpose.USE)
