@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -224,11 +225,21 @@ async def test_onboard_work_and_audit_on_their_servers(running: Site, tmp_path: 
 
 async def test_the_doctor_is_satisfied_by_separate_processes(running: Site) -> None:
     """Without `byokeep up` all is well but the administrator's token, which lives; a store may be away."""
-    for name in ("broker", "web"):
+
+    async def asked(name: str) -> tuple[Ran, dict[str, Any]]:
         place = str(running.place / name)
         config = running.settings(f"{name}-doctor", credentials_dir=place, web_url="", broker_url="")
         ran = await Shell(running.place / "homes" / name).run("doctor", "--json", "--config", str(config))
-        rows = {row["check"]: row for row in ran.document}
+        return ran, {row["check"]: row for row in ran.document}
+
+    async def begun() -> bool:
+        _, rows = await asked("broker")
+        off_in = rows["core dumps"]["figures"].get("off_in", 0)
+        return rows["worker rounds"]["state"] == "ok" and off_in >= 4
+
+    await until(begun, 90, "the worker's rounds have not begun, or not all four processes have started")
+    for name in ("broker", "web"):
+        ran, rows = await asked(name)
         assert {name for name, row in rows.items() if row["state"] != "ok"} == {"root token"}, ran.said
         assert (ran.code, rows["root token"]["code"]) == (4, "alive")
         assert rows["TLS"]["figures"]["store_days"] > 50
