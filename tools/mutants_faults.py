@@ -60,8 +60,8 @@ def read(root: Path) -> list[HandMade]:
     """The table.
 
     Raises:
-        ValueError: A row that is not one: an unknown or missing member, an id nobody knows, a second row of one name,
-            no test at all.
+        ValueError: A row that is not one: an unknown or missing member, an id nobody knows, a second row of one name
+            or with the same text at the same place, no test at all.
     """
     rows, _, claims, _ = gather(root)
     known = {row.id for row in rows}
@@ -72,7 +72,8 @@ def read(root: Path) -> list[HandMade]:
             raise ValueError(f"{TABLE}: {name}: has members that it should not have, or lacks some")
         if not row["ids"] or not set(row["ids"]) <= known:
             raise ValueError(f"{TABLE}: {name}: names a requirement that does not exist")
-        if any(name == fault.what for fault in faults):
+        place = (row["file"], row["find"], row["put"])
+        if any(name == fault.what or place == (fault.file, fault.find, fault.put) for fault in faults):
             raise ValueError(f"{TABLE}: {name}: stands here twice")
         tests = row.get("tests") or sorted({test for one in row["ids"] for test in claims.get(one, [])})
         if not tests:

@@ -108,7 +108,8 @@ def test_a_row_without_tests_takes_those_that_claim_its_ids(tree: Path) -> None:
     """The default selection is the claims; a row that is none is refused by name."""
     [row] = read(tree)
     assert (row.tests, row.ids, applies(tree, row)) == (("tests/test_code.py::test_it",), ("R1-1",), "")
-    for bad in (ROW + "seconds_ = 1\n", ROW.replace("R1-1", "R9"), ROW * 2, ROW.replace('"R1-1"', "")):
+    again = ROW + ROW.replace("another answer", "another answer yet")
+    for bad in (ROW + "seconds_ = 1\n", ROW.replace("R1-1", "R9"), ROW * 2, again, ROW.replace('"R1-1"', "")):
         (tree / TABLE).write_text(bad)
         with pytest.raises(ValueError, match="another answer"):
             read(tree)
