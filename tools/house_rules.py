@@ -120,7 +120,7 @@ def codes_say_more_than_their_class(module: Module) -> Iterator[Fault]:
 
 
 def no_text_run_as_code(module: Module) -> Iterator[Fault]:
-    """No shell, and no text that becomes code by the calls that ruff does not know."""
+    """No shell, and no text that becomes code by the calls that ruff does not know. A test may write a script."""
     for call in calls(module):
         name = dotted(call.func)
         for keyword in call.keywords:
@@ -128,7 +128,7 @@ def no_text_run_as_code(module: Module) -> Iterator[Fault]:
                 yield Fault(module.path, call.lineno, "a subprocess through a shell")
         if name in RUNS_TEXT:
             yield Fault(module.path, call.lineno, f"{name}() runs text as code")
-    for node in module.nodes:
+    for node in () if module.path.startswith("tests/") else module.nodes:
         words = node.elts if isinstance(node, ast.List | ast.Tuple) else node.args if isinstance(node, ast.Call) else []
         said = [str(one.value) if isinstance(one, ast.Constant) else "" for one in words]
         script = said.index("-c") + 1 if "-c" in said else len(said)
