@@ -137,14 +137,15 @@ def _dumped(value: bytes, columns: int, group: int, row: str) -> bytes:
 @pytest.mark.parametrize(
     ("columns", "group", "row"),
     [(16, 2, "{:08x}: {:39}  {}\n"), (8, 2, "{:08x}: {:19}  {}\n"), (16, 1, "{:08x}: {:47}  {}\n"),
-     (16, 1, "{:08x}  {:48}  |{}|\n")],
+     (16, 1, "{:08x}  {:48}  |{}|\n"), (16, 8, "{:08x}: {:33}  {}\n"), (16, 2, "{:07x}5: {:39}  {}\n"),
+     (4, 2, "{:08x}: {:9}  {}\n"), (12, 2, "{:08x}: {:29}  {}\n")],
 )  # fmt: skip
 def test_a_dump_with_its_column_of_letters_hides_no_value(
     redactor: Redactor, columns: int, group: int, row: str, before: int
 ) -> None:
     """A registered value that no line of it holds whole is masked in hex and in letters; what is around it stays."""
     for value, known in ((_opaque()[:16], True), (_opaque(), True), (b"sk-proj-" + _opaque(), False)):
-        text = b"body:\n" + _dumped(b"k=" * 8 + b"x" * before + value, columns, group, row) + b"end of body\n"
+        text = b"body:\n" * 400 + _dumped(b"k=" * 8 + b"x" * before + value, columns, group, row) + b"end of body\n"
         with redactor.register(value if known else _opaque()):
             shown = redactor.data(text)
         left = MASKED.sub(b"", shown)
