@@ -131,7 +131,7 @@ def no_text_run_as_code(module: Module) -> Iterator[Fault]:
     for node in () if module.path.startswith("tests/") else module.nodes:
         words = node.elts if isinstance(node, ast.List | ast.Tuple) else node.args if isinstance(node, ast.Call) else []
         said = [str(one.value) if isinstance(one, ast.Constant) else "" for one in words]
-        script = said.index("-c") + 1 if "-c" in said else len(said)
+        script = next((n for n, one in enumerate(said, 1) if re.fullmatch("-[a-z]*c", one)), len(said))
         if any(word.rpartition("/")[2] in SHELLS for word in said[:script]) and said[script : script + 1] == [""]:
             yield Fault(module.path, words[script].lineno, "a shell is given text that is put together")
 

@@ -43,6 +43,7 @@ def found(path: str, body: str) -> list[str]:
         (FLOW, "subprocess.run('ls', shell=flag)", "shell"),
         (FLOW, "subprocess.run(['/bin/sh', '-c', f'ls {name}'])", "put together"),
         (FLOW, "await asyncio.create_subprocess_exec('bash', '-e', '-c', text)", "put together"),
+        (FLOW, "await asyncio.create_subprocess_exec('bash', '-ec', text)", "put together"),
         (FLOW, "client(verify=False)", "verify"),
         (FLOW, "session.get(url, ssl=False)", "ssl"),
         (FLOW, "context.check_hostname = False", "check_hostname"),
