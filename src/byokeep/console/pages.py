@@ -184,7 +184,7 @@ _TITLES: Final = {  # what people call those whose code reads badly
     "mass_revoke": "mass revocation", "lower_severity": "lowering a severity",
     "no_playbook": "going without a playbook",
     "rotate_internal": "rotation of a secret of ours", "provider_usage": "asking a provider what it counted",
-    "revocation_refused": "a provider refused to end a key", "key_leak_suspected": "a key may have leaked",
+    "revocation_refused": "no call ended a key at its provider", "key_leak_suspected": "a key may have leaked",
     "pre_empted": "ended by a more urgent run", "breakglass": "break glass", "kek": "KEK", "sop": "procedure",
     "kill_panic": "stop from the host", "token_reuse": "an ended token was shown again",
 }  # fmt: skip
