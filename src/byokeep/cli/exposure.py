@@ -27,7 +27,7 @@ _WHY: Final = {
     "hour_missing": "the provider's figures lack this hour",
     "lease_row_missing": "a lease on record has no row",
     "lease_unrecorded": "a lease has no record",
-    "no_source": "the provider's own figures were not given",
+    "no_source": "the figures of a provider were not given; a file names none",
     "read_unexplained": "something was read without one of our leases",
     "reads_differ": "the lease's holder reported a different number of reads",
     "store_log_begins_late": "the store's log starts later",

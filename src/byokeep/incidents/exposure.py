@@ -454,9 +454,7 @@ async def _counted(app: BrokerApp, actor: Actor, about: _Subject, span: _Span) -
     return {"source": "provider", "asked_at": asked_at, "series": series}
 
 
-async def _by_hand(
-    app: BrokerApp, about: _Subject, figures: Sequence[ProviderFigure], span: _Span
-) -> dict[str, Any]:  # fmt: skip
+async def _by_hand(app: BrokerApp, about: _Subject, figures: Sequence[ProviderFigure], span: _Span) -> dict[str, Any]:
     """Return the figures that a person brought. They name no provider: of a client with several, some are unknown."""
     if about.kind == "client":
         async with app.db.begin(client_id=about.client_id) as tx:
