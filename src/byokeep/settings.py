@@ -44,7 +44,9 @@ _ORIGIN: Final = re.compile(
 )
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _DEVICE: Final = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}/)?[a-z][a-z0-9_-]{0,31}\Z")  # node/device in a cluster
-_FILES_STEP: Final = "Write device=/path,device=/path; of a cluster node/device=/path for each node."
+_FILES_STEP: Final = (
+    "Write device=/path,device=/path; of a cluster node/device=/path for each node. Each device and each file once."
+)
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _PRINTED: Final = re.compile(r"[A-Za-z0-9._~:/\[\]-]{1,300}\Z")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
