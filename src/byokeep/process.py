@@ -293,7 +293,8 @@ def come_first(pid: int | None = None) -> None:
 
 
 def harden() -> None:
-    """Turn off core dumps and same-user memory reads for this process. Called first by every entry point."""
+    """Turn off core dumps and same-user memory reads for this process. Servers call it first; so do `job run`, work on
+    backups, and whatever reads a value with :func:`byokeep.cli.intake.read_secret`."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if _libc is not None:
         _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
