@@ -264,6 +264,17 @@ async def test_use_at_an_hour_at_which_there_was_none_on_any_day_is_unusual(desk
     assert opened == f"usage_anomaly|{client}"
 
 
+async def test_a_job_that_moved_to_another_hour_is_soon_usual_there(desk: Desk) -> None:
+    """Once there was use at this hour only the days since then count, and not those of the hour before the move."""
+    client = await desk.stand.client("openai")
+    job = await desk.stand.job(client)
+    seen(desk, 24 * 28 + 2)
+    history(desk, client, job, days=27, each=30, earlier=9)
+    history(desk, client, job, days=8, each=30, now=30)
+    [found] = (await usage(desk, f"?client_id={client}"))["compared"]
+    assert (found["number"], found["days"], found["verdict"]) == (30, 8, "usual")
+
+
 async def test_old_calls_go_and_are_said_to_be_gone(desk: Desk) -> None:
     """After 35 days a call is forgotten; no younger one goes; the time before is a gap."""
     client = await desk.stand.client("openai")

@@ -128,9 +128,9 @@ SELECT DISTINCT ON (u.client_id, p.facts ->> 'provider') u.client_id, p.facts ->
 
 -- name: usage_compared
 -- One hour of each client and provider beside the same hour of the days before it: the middle of them (median) and how far
--- they usually lie from it (median of the distances). A day counts from the first use on, at whatever hour that was, only
--- if the installation is known to have run in that hour, and for calls only if some were told of or there was no lease:
--- what is not known is no zero.
+-- they usually lie from it (median of the distances). A day counts from the first use at this hour on, or at any if there
+-- was none at this, only if the installation is known to have run in that hour, and for calls only if some were told of
+-- or there was no lease: what is not known is no zero.
 WITH days AS MATERIALIZED (
     SELECT n, CAST(:hour AS timestamptz) - n * interval '1 day' AS hour,
            CAST(:hour AS timestamptz) - n * interval '1 day' + interval '1 hour' AS ends FROM generate_series(0, CAST(:days AS integer)) AS n
@@ -149,7 +149,7 @@ WITH days AS MATERIALIZED (
      GROUP BY 1, 2, 3, 4
 ), now AS (
     SELECT u.client_id, u.provider, u.measure, u.number,
-           greatest((SELECT max(f.n) FROM used f WHERE (f.client_id, f.provider) = (u.client_id, u.provider)),
+           coalesce(nullif((SELECT max(f.n) FROM used f WHERE (f.client_id, f.provider) = (u.client_id, u.provider)), 0),
                     (SELECT max(d.n) FROM days d WHERE d.ends > (
                          SELECT min(l.issued_at) FROM byokeep.lease l
                           WHERE l.client_id = u.client_id AND u.provider = ANY (l.secrets) AND l.kind = 'use'
