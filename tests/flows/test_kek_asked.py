@@ -236,7 +236,8 @@ async def test_ends_of_two_versions_are_both_done(asked: Asked, monkeypatch: pyt
 
 @pytest.mark.req("S-NIST-16")
 async def test_a_compromise_lists_every_key_and_is_done_at_zero(asked: Asked) -> None:
-    """Also keys that a rewrap moved away count; all are compromised and due; the plan is done when none is left."""
+    """Also keys that a rewrap moved away count; all are compromised, and every profile that one of them ever guarded is
+    due, though sealed anew since; the plan is done when none is left."""
     client, other = await asked.client(), await asked.client()
     moved, stays = await asked.profile(client), await asked.profile(other)
     name = f"development-{client}"
@@ -244,6 +245,12 @@ async def test_a_compromise_lists_every_key_and_is_done_at_zero(asked: Asked) ->
     await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "scheduled"})
     await asked.work()
     late = await asked.profile(client, platform="tiktok")  # under version 2: not of it
+    asked.sql(
+        f"""INSERT INTO byokeep.profile_generation SELECT (jsonb_populate_record(g, jsonb_build_object(
+            'generation', 2, 'dek_id', gen_random_uuid(), 'blob_key', blob_key || '-2'))).*
+            FROM byokeep.profile_generation g WHERE profile_id = '{moved}';
+            UPDATE byokeep.profile SET generation = 2 WHERE id = '{moved}'"""
+    )
     path = f"/v1/keks/{name}/versions/1/compromise"
     assert (await asked.call("POST", path, "auditor", {"reason": "suspected_leak"}))[0] == 403
     status, plan = await asked.call("POST", path, "approver", {"reason": "suspected_leak"})
@@ -252,7 +259,10 @@ async def test_a_compromise_lists_every_key_and_is_done_at_zero(asked: Asked) ->
         (str(moved), str(client), [f"x/acme{moved.hex[:8]}"])
     ]
     states = dict(
-        row.split("|") for row in asked.sql("SELECT profile_id, key_state FROM byokeep.profile_generation").splitlines()
+        row.split("|")
+        for row in asked.sql(
+            "SELECT profile_id, key_state FROM byokeep.profile_generation WHERE generation = 1"
+        ).splitlines()
     )
     assert states == {str(moved): "compromised", str(stays): "active", str(late): "active"}
     assert "kek_compromised" in asked.stand.alerts()

@@ -200,9 +200,10 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
             await kek.compromised_late(tx, actor, now, reason=reason)
         elif now.state is not KeyState.COMPROMISED:
             await kek.move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
-        for row in await tx.all(Generation, "kek_exposed", holder=found.holder, kek_id=kek_id, version=version):
+        exposed = await tx.all(Generation, "kek_exposed", holder=found.holder, kek_id=kek_id, version=version)
+        for row in exposed:
             await kek.compromise_key(tx, app, actor, row, reason=reason)
-        for due in await tx.all(dict, "kek_profiles_due", **found.place):
+        for due in await tx.all(dict, "kek_profiles_due", deks=[row.dek_id for row in exposed]):
             profile = await tx.one(Profile, "profile_get", **due)
             await profiles.note(tx, EventName.PROFILE_DUE, actor, profile, cause="incident", due_at=profile.due_at)
         about = found.client_id

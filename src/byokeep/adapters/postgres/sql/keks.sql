@@ -273,16 +273,9 @@ SELECT actor_id, request_id FROM byokeep.audit_record
  ORDER BY seq DESC LIMIT 1;
 
 -- name: kek_profiles_due
--- A compromised key makes every profile that it guards due for another, or guarded before a rewrap moved that away.
+-- A compromised key makes every profile that it ever guarded due for another: a job that seals anew keeps the session.
 UPDATE byokeep.profile p SET due_at = LEAST(p.due_at, clock_timestamp()), due_cause = 'incident'
  WHERE p.state NOT IN ('retired', 'shredded')
    AND EXISTS (SELECT FROM byokeep.profile_generation g
-                WHERE g.client_id = p.client_id AND g.profile_id = p.id AND g.generation = p.generation
-                  AND g.holder = :holder AND g.kek_id = :kek_id
-                  AND (g.kek_version = :version OR EXISTS (
-                       SELECT FROM byokeep.audit_record r
-                        WHERE r.chain = g.client_id AND r.object_id = g.profile_id AND r.event = 'kek.rewrapped'
-                          AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> jsonb_build_object(
-                              'dek', CAST(g.dek_id AS text), 'kek', g.kek_id,
-                              'from_version', CAST(:version AS integer)))))
+                WHERE g.client_id = p.client_id AND g.profile_id = p.id AND g.dek_id = ANY (CAST(:deks AS uuid[])))
 RETURNING p.id, p.client_id;
