@@ -246,6 +246,10 @@ async def test_everything_known_of_a_key_but_the_key_can_be_taken_along(
         assert canary.value.decode()[10:40] not in json.dumps(export)
     await desk.onboard(await desk.stand.client())
     assert len((await desk.call("GET", "/v1/inventory", "operator"))[1]["items"]) == 3
+    await desk.onboard(client, provider="anthropic")  # another key: what it is leased for is no use of the one before
+    await desk.stand.lease(await desk.stand.job(client, secrets=["anthropic"]))
+    export = (await desk.call("GET", f"/v1/clients/{client}/export", "auditor"))[1]
+    assert {one["state"] for one in export["refs"] if one["last_leased_at"]} == {"suspended", "active"}
 
 
 @pytest.mark.req("R4.1-9", "S-ASVS-25")
