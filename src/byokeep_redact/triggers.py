@@ -93,7 +93,13 @@ TRIGGERS: Final[dict[str, tuple[bytes | Groups, ...]]] = {
     "packed16": tuple(head + rb"[0-9A-Fa-f]{32}" for head in decoders.PACKED16),
     "stream": (rb"\x1f\x8b\x08", rb"x[\x01\x5e\x9c\xda]"),
     "spread": (decoders.IN_UTF16, decoders.IN_UTF8),
-    "dump": (rb"[0-9A-Fa-f]{8}: (?:[0-9A-Fa-f]{2}){1,16} ", rb"[0-9A-Fa-f]{8}  (?:[0-9A-Fa-f]{2} ){3}"),
+    # The first 16 MiB of a dump in whatever columns, the rest in those that are usual: `re` must know a first letter.
+    "dump": (
+        rb"00[0-9A-Fa-f]{6}: (?:[0-9A-Fa-f]{2}){1,16} ",
+        rb"00[0-9A-Fa-f]{6}  (?:[0-9A-Fa-f]{2} ){3}",
+        rb"0: (?:[0-9A-Fa-f]{2}){1,4} [0-9A-Fa-f]{2}",
+        rb"0  (?:[0-9A-Fa-f]{2} ){3}",
+    ),
 }
 
 
