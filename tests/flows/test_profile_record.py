@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -21,13 +22,13 @@ from byokeep.core.errors import Denied, Integrity, Rejected, Unavailable
 from byokeep.core.kek import KekScope, KeyContext, Wrapped
 from byokeep.core.model import ClientId, Environment
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import parse_record
+from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
 from byokeep.profiles import checkout, openings
 from byokeep.sealing.transit import TransitKeys
 from byokeep.tenancy.scopes import STORE_WITHIN_S
 from byokeep.wire.bao_http import BaoHttp, destroy_versions, lease_login, read_secret
-from tests.flows.test_profile_reseal import made, put_record, record_of
+from tests.flows.test_profile_reseal import put_record, record_of
 from tests.flows.test_profile_use import Run, running, second, switch
 from tests.support.broker import Stand, reconciled
 from tests.support.postgres_rows import state_rows
@@ -70,6 +71,16 @@ async def destroy(run: Run) -> None:
     async with custody(run) as logins:
         bao, token, lease_id = await logins()
         await destroy_versions(bao, token, run.profile.path, [1], lease_id=lease_id)
+
+
+def made(run: Run, wrapped: str = "vault:v1:" + "QUJD" * 20, **other: Any) -> SealedRecord:
+    """The record of generation 1, as its seal made it; the row is made to agree."""
+    blob = {"blob_sha256": hashlib.sha256(run.profile.blob).hexdigest(), "blob_size": len(run.profile.blob)}
+    record = record_of(run, run.profile.dek, blob, **{"generation": 1, "wrapped_dek": wrapped} | other)
+    run.stand.db.sql(
+        f"UPDATE byokeep.profile_generation SET manifest_hash = '\\x{record.manifest.hash.hex()}' {run.profile.of}"
+    )
+    return record
 
 
 async def recorded(stand: Stand, **spec: Any) -> tuple[Run, bytes]:

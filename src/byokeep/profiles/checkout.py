@@ -466,7 +466,6 @@ async def record(
     Raises:
         NotFound, Denied, Conflict: As :func:`announce`; ``stale_version``.
         Rejected: ``bad_seal``: it is not the record of what was announced; ``bad_receipt``.
-        Integrity: As :func:`sealed_record`: of the generation that was opened.
         Unavailable: The store; what may lie there then no row stands for, and it is swept.
     """
     holder = await _holder(app, actor, job_id, profile_id, epoch)
@@ -488,12 +487,7 @@ async def record(
         await _require_right(tx, opening)
         # In the profile's line, so that a repeated call does not write twice.
         ref = ProfileRef(profile.client_id, ProfileId(profile.id))
-        rows = await tx.all(Generation, "generations_of", **holder.at, limit=profiles.KEPT_IN_VIEW)
         async with while_held():
-            opened = await stored(app.records, rows[0], app.environment, found=StoredGeneration(), others=rows)
-            # What a login by a person bound decides, ids included: the runner's word proves no account.
-            if found.manifest.accounts != parse_record(opened).manifest.accounts:
-                raise _bad_seal()
             newest = await app.records.newest(ref)
             check_seal(newest=newest, stays=plan.stays)  # one more pushes out none that must stay
             written = await app.records.write(ref, found.canonical, cas=newest)
@@ -554,13 +548,17 @@ def _require_receipt(app: BrokerApp, opening: Opening, dek_id: UUID, sealed: Sea
 
 
 def _require_planned(app: BrokerApp, found: SealedRecord, plan: openings.GenerationPlan, at: datetime) -> None:
-    """Let pass the record of exactly what was announced: place, generation, key, maker, time."""
+    """Let pass the record of exactly what was announced: place, generation, key, maker, time, the same accounts."""
     said, profile = found.manifest, plan.profile
     place = RecordPlace(
         environment=app.environment, client_id=profile.client_id, profile_id=ProfileId(profile.id),
         generation=plan.generation,
     )  # fmt: skip
     if said.place != place or found.dek_id != plan.dek_id or (said.created_by, said.created_at) != (plan.sealed_by, at):
+        raise _bad_seal()
+    if [(one.platform, one.account) for one in said.accounts] != sorted(
+        (one.platform, one.account) for one in profile.accounts
+    ):
         raise _bad_seal()
     if said.packing.value != profile.packing.value:
         raise _bad_seal()
