@@ -340,7 +340,8 @@ async def test_usage_shows_what_is_known_and_marks_what_is_not(screen: Screen, m
     assert faults == []
     assert screen.said == []
     narrow = desk.stand.subject("operator", "narrow", clients=(other,))
-    desk.sql("UPDATE byokeep.lease SET issued_at = date_trunc('hour', now()) - interval '30 minutes'")  # into the hour that is compared
+    # Into the hour that is compared.
+    desk.sql("UPDATE byokeep.lease SET issued_at = date_trunc('hour', now()) - interval '30 minutes'")
     for who, whose in (("operator", {str(client), str(other)}), (narrow, {str(other)})):
         status, found = await desk.call("GET", "/v1/usage", who)
         assert status == 200

@@ -44,7 +44,8 @@ _REFUSED: Final = frozenset({*rotation.DEAD, "forbidden", "leaked", "wrong_key_k
 async def minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
     """Make a key at the provider and store it as the candidate; None if another worker took the step up meanwhile."""
     async with administering(app, actor, run) as (custody, admin, secret):
-        await _end_strays(app, actor, run, admin, secret)
+        if not await _end_strays(app, actor, run, admin, secret):
+            return None
         await rotation_steps.ref_of(app, run)
         await make_room(app, run.place, await custody.newest(run.place), custody.keep_more)
         await _may_try(app, actor, run)
@@ -59,7 +60,11 @@ async def minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | Non
             except ByokeepError as error:  # nobody gets it; if it was stored all the same, the next attempt replaces it
                 if isinstance(error, Rejected):
                     await administration.tell(app, actor, run, "minted_key_refused")
-                await _given_up(app, actor, run, admin, secret, made.id)
+                try:
+                    await _end(app, actor, run, admin, secret, made.id)
+                except ByokeepError:
+                    if not isinstance(error, Unavailable):  # else the next attempt ends it
+                        await administration.tell(app, actor, run, "revocation_refused")
                 raise
             if version is None:
                 await _given_up(app, actor, run, admin, secret, made.id)
@@ -134,16 +139,17 @@ async def _held(tx: Tx, run: KeyRotation) -> CredentialRef | None:
     return ref if await tx.maybe(UUID, "procedure_hold", id=run.id, revision=run.revision) else None
 
 
-async def _end_strays(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret) -> None:
-    """End keys at the provider that a rotation made and that serve nobody."""
+async def _end_strays(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret) -> bool:
+    """End keys at the provider that a rotation made and that serve nobody; False: the run moved, and none was."""
     listed = await app.issuer.keys(run.provider.value, secret, admin.place)
     async with app.db.begin(client_id=run.client_id) as tx:
         if await _held(tx, run) is None:
-            return  # a key in the list may be another worker's; while the run stands, all are older than that
+            return False  # a key in the list may be another worker's; while the run stands, all are older than that
     for key in listed:
         name = key.name.removeprefix(_PREFIX)[:36]
         if key.name.startswith(_PREFIX) and (name == str(run.id) or await _over(app, run, name)):
             await _end(app, actor, run, admin, secret, key.id)
+    return True
 
 
 async def _end(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret, key_id: str) -> None:
@@ -155,7 +161,7 @@ async def _end(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, 
 async def _given_up(
     app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret, key_id: str
 ) -> None:  # fmt: skip
-    """End a made key that nobody gets, or tell people that it lives: if the run moved no other attempt looks for it."""
+    """End a made key of a run that moved, or tell people that it lives: no other attempt looks for it."""
     try:
         await _end(app, actor, run, admin, secret, key_id)
     except ByokeepError:

@@ -24,7 +24,7 @@ from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.model import Actor, ClientId, CredentialRef
 from byokeep.core.policy import Verb
-from byokeep.core.usage import DAYS, HourCompared
+from byokeep.core.usage import DAYS, LEAST_ABOVE, HourCompared
 from byokeep.jobs.lease import told
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App, WorkerApp
@@ -241,7 +241,9 @@ def _whole_hour(app: App) -> datetime:
 
 
 async def _compared(tx: Tx, hour: datetime, ids: Sequence[UUID] | None, provider: str) -> list[ComparedUsage]:
-    return await tx.all(ComparedUsage, "usage_compared", hour=hour, days=DAYS, ids=ids, provider=provider)
+    return await tx.all(
+        ComparedUsage, "usage_compared", hour=hour, days=DAYS, above=LEAST_ABOVE, ids=ids, provider=provider
+    )
 
 
 async def watch_usage(app: WorkerApp) -> int:

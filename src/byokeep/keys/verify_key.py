@@ -40,7 +40,7 @@ from byokeep.kernel import incidents
 from byokeep.kernel.app import LeakCount, WorkerApp
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx
-from byokeep.kernel.record import Said, record
+from byokeep.kernel.record import Said, hold_chain, record
 from byokeep.kernel.sops import SopRun, proved, ready
 from byokeep.keys import refs, rotation
 from byokeep.keys.refs import ref_from
@@ -239,6 +239,7 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
 async def _book(tx: Tx, app: WorkerApp, task: Task) -> _Book | str:
     """Return the book of a run that is about what serves or waits, and hold both; else end it, and return how."""
     ref = await tx.maybe(ref_from, "ref_lock_row", client_id=task.client_id, id=task.ref_id)
+    await hold_chain(tx, task.client_id)  # before the run, as whoever ends one does
     run = await tx.maybe(SopRun, "sop_lock", client_id=task.client_id, id=task.sop_id)
     if ref is None or run is None or run.state != "running" or not _belongs(task, run, ref):
         return "superseded"

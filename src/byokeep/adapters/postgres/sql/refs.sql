@@ -112,18 +112,22 @@ SELECT r.*, c.name AS client_name,
        (SELECT s.name FROM byokeep.subject s WHERE s.id = r.created_by) AS owner,
        (SELECT max(l.issued_at) FROM byokeep.lease l  -- a lease names the provider: whose key served then?
          WHERE l.client_id = r.client_id AND l.kind = 'use' AND r.provider = ANY(l.secrets)
-           AND r.purpose NOT IN ('webhook', 'admin')
-           AND l.issued_at BETWEEN coalesce(s.began, r.created_at) AND coalesce(s.ended, 'infinity')) AS last_leased_at,
+           AND r.purpose <> 'admin'
+           AND l.issued_at >= CASE r.purpose WHEN 'webhook' THEN '-infinity' ELSE coalesce(s.began, r.created_at) END
+           AND l.issued_at <= coalesce(s.ended, 'infinity')) AS last_leased_at,
        EXISTS (SELECT FROM byokeep.audit_record a
                 WHERE a.chain = r.client_id AND a.object_id = r.id AND a.event = 'key.destroyed' AND a.outcome = 'ok'
                   AND a.writer = 'byokeep_worker'
                   AND convert_from(a.payload, 'UTF8')::jsonb #>> '{fields,version}' = CAST(r.version AS text)) AS destroyed
   FROM byokeep.credential_ref r
   JOIN byokeep.client c ON c.id = r.client_id
- CROSS JOIN LATERAL (
-       SELECT min(t.at) FILTER (WHERE t.state_to = 'active') AS began,
+  LEFT JOIN (
+       SELECT t.client_id, t.ref_id,
+              min(t.at) FILTER (WHERE t.state_from = 'pre_activation' AND t.state_to = 'active') AS began,
               min(t.at) FILTER (WHERE t.state_to IN ('deactivated', 'compromised', 'destroyed')) AS ended
-         FROM byokeep.key_transition t WHERE t.client_id = r.client_id AND t.ref_id = r.id) AS s
+         FROM byokeep.key_transition t
+        WHERE CAST(:ids AS uuid[]) IS NULL OR t.client_id = ANY(CAST(:ids AS uuid[]))
+        GROUP BY t.client_id, t.ref_id) AS s ON (s.client_id, s.ref_id) = (r.client_id, r.id)
  WHERE CAST(:ids AS uuid[]) IS NULL OR r.client_id = ANY(CAST(:ids AS uuid[]))
  ORDER BY c.name, r.provider, r.created_at LIMIT :limit;
 

@@ -149,7 +149,10 @@ WITH days AS MATERIALIZED (
      GROUP BY 1, 2, 3, 4
 ), now AS (
     SELECT u.client_id, u.provider, u.measure, u.number,
-           coalesce(nullif((SELECT max(f.n) FROM used f WHERE (f.client_id, f.provider) = (u.client_id, u.provider)), 0),
+           -- Much use at this hour before is what to compare with; a little would shorten the past that there is.
+           coalesce((SELECT max(f.n) FROM used f
+                      WHERE (f.client_id, f.provider, f.measure) = (u.client_id, u.provider, u.measure)
+                        AND f.n > 0 AND f.number > CAST(:above AS integer)),
                     (SELECT max(d.n) FROM days d WHERE d.ends > (
                          SELECT min(l.issued_at) FROM byokeep.lease l
                           WHERE l.client_id = u.client_id AND u.provider = ANY (l.secrets) AND l.kind = 'use'
