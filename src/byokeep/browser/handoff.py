@@ -164,8 +164,8 @@ class _HandoffDesk:
         if len(origins) != 1 or origins[0] not in {f"http://{name}" for name in self._names()}:
             raise web.HTTPForbidden
         viewer = web.WebSocketResponse(max_msg_size=_MOST_MESSAGE, heartbeat=20, timeout=_GOODBYE_S)
-        if self._viewer is not None:  # a page can read a closing code, but not a refusal of the socket
-            await viewer.prepare(request)
+        if self._viewer is not None and not self._viewer.closed:
+            await viewer.prepare(request)  # a page can read a closing code, but not a refusal of the socket
             await viewer.close(code=TAKEN)
             return viewer
         self._viewer = viewer
@@ -177,7 +177,8 @@ class _HandoffDesk:
                         await screen.passed_on()
                         self._done.set()
         finally:
-            self._viewer = None
+            if self._viewer is viewer:  # a page that was loaded again came while this one let go of the tab
+                self._viewer = None
         return viewer
 
     async def end(self, code: int) -> None:
