@@ -313,9 +313,12 @@ async def test_refusals_of_one_caller_fill_no_log_and_hide_no_other(desk: Desk) 
     assert desk.sql(f"SELECT count FROM byokeep.alert WHERE {nobody} = 'bad_tokens'") == "46"
     assert 20 <= int(desk.sql(f"SELECT count FROM byokeep.alert WHERE {nobody} = 'refusals_not_recorded'")) <= 23
     log.configure("test", path=desk.files / "quiet.log", level=logging.CRITICAL)
-    assert (await desk.call("POST", "/v1/clients", "auditor", {"name": "Somebody"}))[0] == 403
-    client = await desk.stand.client("openai")
-    await desk.stand.lease(await desk.stand.job(client))
+    try:
+        assert (await desk.call("POST", "/v1/clients", "auditor", {"name": "Somebody"}))[0] == 403
+        client = await desk.stand.client("openai")
+        await desk.stand.lease(await desk.stand.job(client))
+    finally:
+        log.configure("test", path=desk.files / "loud.log")
     assert (desk.files / "quiet.log").read_text() == ""
     assert str(desk.people["auditor"].id) in desk.stand.events("access.decided")[-1]
     assert len(desk.stand.events("lease.issued")) == 1
