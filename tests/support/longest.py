@@ -2,20 +2,21 @@
 
 Single tests of a second or more without engines carry the marker ``slow``, which `make test-fast` leaves out. Those of
 four seconds or more with engines carry ``long``: `make test` leaves them to `make test-long` (ADR 0100). The only test
-that asserts some requirement is never long, so `make test` asserts all that are covered.
+that asserts some requirement or notices some planted fault is never long, so `make test` alone leaves none out.
 
 `.venv/bin/python -m pytest --jobs 4 --note-longest` writes `tests/longest.txt` anew.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).parents[1]
-FILE = TESTS / "longest.txt"
+FILE, FAULTS = TESTS / "longest.txt", TESTS / "mutants" / "faults.toml"
 FOLDERS = ("e2e", "faults", "leak", "closed", "contract", "flows", "unit")  # by how long a file of each takes
 _NOTED_S = 5
 _SLOW_S, _LONG_S = 1, 4  # in a run of everything, where four share two cores
@@ -45,7 +46,7 @@ def sort(items: list[pytest.Item]) -> None:
 
 
 def _left_to_the_long_run(items: list[pytest.Item], noted: dict[str, int]) -> set[str]:
-    """The long functions but those that alone assert a requirement; of several that do, the quickest stays."""
+    """Long functions but those that alone assert a requirement or notice a fault; of several, the quickest stays."""
     asserting, left = defaultdict[str, set[str]](set), set[str]()
     for item in items:
         function = _function(item.nodeid)
@@ -54,7 +55,9 @@ def _left_to_the_long_run(items: list[pytest.Item], noted: dict[str, int]) -> se
         if not item.get_closest_marker("campaign"):
             for row in (row for marker in item.iter_markers("req") for row in marker.args):
                 asserting[row].add(function)
-    for _, functions in sorted(asserting.items()):
+    faults = tomllib.loads(FAULTS.read_text())["fault"]
+    noticing = [{_function(name) for name in fault["tests"]} for fault in faults if "tests" in fault]
+    for functions in (*(asserting[row] for row in sorted(asserting)), *noticing):
         if functions <= left:
             left.remove(min(functions, key=lambda name: (noted[name], name)))
     return left

@@ -29,13 +29,15 @@ def _is_there(path: str, _: str, function: str) -> bool:
 
 def test_what_takes_long_is_left_out_of_some_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A function is as slow as its slowest test; many quick tests do not make it slow, and with engines it may take
-    more. What alone asserts a requirement is never long; of several that do, the quickest stays.
+    more. What alone asserts a requirement, or notices a planted fault, is never long; of several, the quickest stays.
     """
 
     def told(name: str, duration: float, when: str = "call", **keywords: int) -> Any:
         return SimpleNamespace(nodeid=f"tests/{name}", duration=duration, when=when, keywords=keywords)
 
     monkeypatch.setattr(longest, "FILE", tmp_path / "noted")
+    monkeypatch.setattr(longest, "FAULTS", tmp_path / "faults")
+    longest.FAULTS.write_text('fault = [{tests = ["tests/flows/test_c.py::test_7[one]"]}, {}]')
     quick = [told(f"unit/test_b.py::test_quick[{number}]", 0.9) for number in range(7)]
     slow = [told("unit/test_a.py::test_slow[short]", 0.1), told("unit/test_a.py::test_slow[long]", 7.0)]
     engines = [told(f"flows/test_c.py::test_{seconds}", seconds, engines=1) for seconds in (3, 7, 8, 9, 10)]
@@ -56,7 +58,7 @@ def test_what_takes_long_is_left_out_of_some_runs(tmp_path: Path, monkeypatch: p
     ]
     longest.sort(cast("Any", items))
     assert {item.location[0].partition("::")[2]: item.marks[-1:] for item in items} == {
-        "test_slow[short]": ["slow"], "test_quick[1]": [], "test_3": ["engines"], "test_7": ["long"],
+        "test_slow[short]": ["slow"], "test_quick[1]": [], "test_3": ["engines"], "test_7": ["engines"],
         "test_8": ["engines"], "test_9": ["long"], "test_10": ["engines"], "test_at_random": ["campaign"],
     }  # fmt: skip
 
