@@ -683,6 +683,14 @@ async def test_a_mint_whose_answer_is_lost_leaves_no_key_behind(desk: Desk) -> N
     assert keys_of(desk, "openrouter").count("valid") == 1
 
 
+async def to_be_minted(desk: Desk) -> tuple[UUID, str]:
+    """A client with a key and an administrator's key at its provider; returns the client and the key's reference."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
+    await administered(desk, client, "openrouter")
+    return client, ref
+
+
 def overtaken(desk: Desk, monkeypatch: pytest.MonkeyPatch, call: str, own: str, then: Callable[[], None]) -> None:
     """Have the first worker stall in a call, before its own is made or after, or until the second one makes its own;
     another takes its step up meanwhile."""
@@ -716,9 +724,7 @@ async def test_a_mint_that_two_workers_do_at_once_leaves_one_key(
 ) -> None:
     """One stalls and another takes its step up: what comes of the first is ended, and nothing of the second, with whose
     key the rotation goes on; if the first one's value takes the place of the second's, neither key lives."""
-    client = await desk.stand.client()
-    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
-    await administered(desk, client, "openrouter")
+    client, ref = await to_be_minted(desk)
     overtaken(desk, monkeypatch, call, own, lambda: None)
     run = await minted(desk, ref)
     if own == "between":
@@ -737,9 +743,7 @@ async def test_a_key_of_an_overtaken_mint_that_cannot_be_ended_is_told(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The provider is away when a stalled worker ends what it was given: no other attempt looks, so people are told."""
-    client = await desk.stand.client()
-    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
-    await administered(desk, client, "openrouter")
+    _, ref = await to_be_minted(desk)
     away = {"provider": "openrouter", "kind": "reset", "match": {"method": "DELETE"}}
     overtaken(desk, monkeypatch, "mint", "after", lambda: desk.sim.faults.add(away))
     await minted(desk, ref, skip_rehearsal=False)
@@ -757,9 +761,7 @@ async def test_a_key_that_is_called_compromised_while_another_one_is_put_down(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever calls it so waits for the worker, which waits for nobody: nothing is refused, and the new key ends."""
-    client = await desk.stand.client()
-    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
-    await administered(desk, client, "openrouter")
+    _, ref = await to_be_minted(desk)
     whole, asked = mint.begin_sop, list[asyncio.Task[Any]]()
 
     async def meanwhile(*given: Any, **more: Any) -> Any:
@@ -779,9 +781,7 @@ async def test_a_mint_and_the_sweep_that_end_the_same_write_wait_for_nobody(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An attempt was cut off after it announced its write: the next one and the sweep end that at the same moment."""
-    client = await desk.stand.client()
-    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
-    await administered(desk, client, "openrouter")
+    _, ref = await to_be_minted(desk)
     write, end, swept = LeasedValues.write, mint.end_onboarding, list[asyncio.Task[Any]]()
 
     async def lost(*given: Any, **more: Any) -> Any:
@@ -1359,9 +1359,7 @@ async def test_a_new_key_that_waits_when_the_key_is_retired_or_compromised_is_en
     """Its rotation waited for a person, and is undone at once: what was made is ended at the provider, and what was
     pasted is a task. One that has cut over is on the due list until the old key is dead."""
     over = RETIRED if by == "minted" else RETIRED | {"to": "compromised"}
-    client = await desk.stand.client()
-    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
-    await administered(desk, client, "openrouter")
+    client, ref = await to_be_minted(desk)
     if by == "minted":
         run = await minted(desk, ref, skip_rehearsal=False)
     else:
@@ -1387,9 +1385,7 @@ async def test_a_new_key_that_waits_when_the_key_is_retired_or_compromised_is_en
 
 async def test_a_key_that_is_made_while_the_one_in_use_is_revoked_is_ended_and_told(desk: Desk) -> None:
     """A mass revocation comes while the provider makes the key: nobody gets it, it is dead there, and people hear."""
-    client = await desk.stand.client()
-    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
-    await administered(desk, client, "openrouter")
+    _, ref = await to_be_minted(desk)
     whole = desk.worker.issuer.mint
 
     async def meanwhile(*given: Any) -> Any:

@@ -250,12 +250,18 @@ async def test_an_hour_is_held_against_the_same_hour_of_the_days_before(
         assert await watch_usage(desk.worker) == 0
 
 
-async def test_use_at_an_hour_at_which_there_was_none_on_any_day_is_unusual(desk: Desk) -> None:
-    """A key that was used each day at another hour alone: the days count, with nothing at this hour."""
+async def used_at_another_hour(desk: Desk) -> tuple[UUID, UUID]:
+    """A client whose key was used for weeks, each day nine hours earlier; returns it and its job."""
     client = await desk.stand.client("openai")
     job = await desk.stand.job(client)
     seen(desk, 24 * 28 + 2)
     history(desk, client, job, days=27, each=30, earlier=9)
+    return client, job
+
+
+async def test_use_at_an_hour_at_which_there_was_none_on_any_day_is_unusual(desk: Desk) -> None:
+    """A key that was used each day at another hour alone: the days count, with nothing at this hour."""
+    client, job = await used_at_another_hour(desk)
     history(desk, client, job, days=0, each=0, now=200)
     [found] = (await usage(desk, f"?client_id={client}"))["compared"]
     assert (found["number"], found["days"], found["median"], found["verdict"]) == (200, 27, 0, "unusual")
@@ -266,10 +272,7 @@ async def test_use_at_an_hour_at_which_there_was_none_on_any_day_is_unusual(desk
 
 async def test_a_job_that_moved_to_another_hour_is_soon_usual_there(desk: Desk) -> None:
     """Once there was use at this hour only the days since then count, and not those of the hour before the move."""
-    client = await desk.stand.client("openai")
-    job = await desk.stand.job(client)
-    seen(desk, 24 * 28 + 2)
-    history(desk, client, job, days=27, each=30, earlier=9)
+    client, job = await used_at_another_hour(desk)
     history(desk, client, job, days=8, each=30, now=30)
     [found] = (await usage(desk, f"?client_id={client}"))["compared"]
     assert (found["number"], found["days"], found["verdict"]) == (30, 8, "usual")

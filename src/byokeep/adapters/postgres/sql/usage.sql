@@ -128,8 +128,8 @@ SELECT DISTINCT ON (u.client_id, p.facts ->> 'provider') u.client_id, p.facts ->
 
 -- name: usage_compared
 -- One hour of each client and provider beside the same hour of the days before it: the middle of them (median) and how far
--- they usually lie from it (median of the distances). A day counts from the first use at this hour on, or at any if there
--- was none at this, only if the installation is known to have run in that hour, and for calls only if some were told of
+-- they usually lie from it (median of the distances). A day counts from the first use of more than a few at this hour on, or
+-- at any hour if there was none, only if the installation is known to have run in that hour, and for calls only if some were told of
 -- or there was no lease: what is not known is no zero.
 WITH days AS MATERIALIZED (
     SELECT n, CAST(:hour AS timestamptz) - n * interval '1 day' AS hour,
