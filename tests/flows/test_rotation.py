@@ -870,6 +870,25 @@ async def test_a_minted_key_that_is_not_refused_waits(desk: Desk, why: str) -> N
     assert (found["missing"][0], await served(desk, client, "openrouter")) == ("soak", 2)
 
 
+async def test_a_rotation_whose_logs_could_not_be_searched_says_so(desk: Desk) -> None:
+    """No worker would look again: it stops for a person, and once the logs can be read it goes on."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    _, second = await desk.put(client, desk.canary("openrouter"), "openrouter", query=SKIP)
+    spans, hidden = desk.files / "spans.jsonl", desk.files / "elsewhere"
+    spans.rename(hidden)
+    await desk.work()
+    found = await rotation(desk, second["rotation"])
+    assert (found["state"], found["reason"]) == ("failed", "leak_check_unknown")
+    assert f"byokeep key verify {first['ref']}" in found["next_step"]
+    assert await served(desk, client, "openrouter") == 1
+    hidden.rename(spans)
+    assert (await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator"))[0] == 202
+    await desk.work()
+    assert (await resume(desk, second["rotation"]))["missing"][0] == "soak"
+    assert await served(desk, client, "openrouter") == 2
+
+
 KEY_ASKED = {"provider": "openrouter", "kind": "status", "match": {"path": "/api/v1/key"}, "times": 500}
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import EventName, Outcome
+from byokeep.core.evidence import VERIFICATION
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, CredentialRef
 from byokeep.core.procedure import Fields
@@ -65,17 +66,23 @@ async def verified(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
 
 
 async def _good(app: App, found: KeyRotation) -> bool:
-    """Whether the newest verification of the version that waits passed; False: it goes on. Raises Conflict."""
+    """Whether the newest verification of the version that waits passed; False: it goes on.
+
+    Raises:
+        Conflict: It failed; or ``leak_check_unknown``: the key is good, but nobody could search the logs for it, and
+            no worker looks again by itself.
+    """
     ref = await ref_of(app, found)
     asked = {"client_id": found.client_id, "ref_id": found.object_id}
     async with app.db.begin(client_id=found.client_id) as tx:
         sop = await tx.maybe(SopRun, "sop_of_version", **asked, version=found.version)
-    if sop is None or sop.state == "running":
+    if sop is None or (sop.state == "running" and VERIFICATION not in sop.evidence):
         return False
     if sop.state != "complete" or ref.candidate != found.version:
         again = f"`byokeep key verify {found.object_id}`"
         step = f"See `byokeep evidence show {sop.id}`; then {again}, or add another value."
-        raise Conflict(sop.reason or "candidate_gone", next_step=step)
+        why = "leak_check_unknown" if sop.state == "running" else sop.reason or "candidate_gone"
+        raise Conflict(why, next_step=step)
     return True
 
 
