@@ -765,6 +765,9 @@ CREATE TABLE byokeep.profile_generation (
     job_id uuid NOT NULL,
     store_request text NOT NULL DEFAULT ''::text,
     gone_at timestamp with time zone,
+    -- Of the accounts in its manifest, which a job that seals it again must name. Null: an older release sealed it.
+    accounts_hash bytea,
+    CONSTRAINT profile_generation_accounts_hash_ck CHECK ((octet_length(accounts_hash) = 32)),
     CONSTRAINT profile_generation_blob_key_uq UNIQUE (blob_key),
     CONSTRAINT profile_generation_client_id_job_id_fk FOREIGN KEY (client_id, job_id) REFERENCES byokeep.job(client_id, id),
     CONSTRAINT profile_generation_client_id_profile_id_fk FOREIGN KEY (client_id, profile_id) REFERENCES byokeep.profile(client_id, id),

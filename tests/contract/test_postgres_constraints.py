@@ -57,7 +57,7 @@ BINARY = {
     "audit_epoch.heads", "connection.state_hash", "connection.binding_hash",
     "passkey.identifier", "passkey.public_half",  # public by their nature
     "sso_link.identity",
-    "profile_generation.blob_sha256", "profile_generation.manifest_hash",
+    "profile_generation.blob_sha256", "profile_generation.manifest_hash", "profile_generation.accounts_hash",
     "portal_look.logo",  # a picture that people are shown, by constraint
     "procedure_run.evidence", "procedure_run.facts",  # numbers, ids and codes alone, by constraint
 }  # fmt: skip

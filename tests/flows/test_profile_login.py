@@ -168,6 +168,8 @@ async def test_blob_and_record_lie_apart_and_say_what_they_must(vault: Vault) ->
     for path in vault.artifacts.rglob("*"):
         assert not path.is_file() or record.wrapped_dek.encode() not in path.read_bytes(), path
     assert manifest.hash.hex() == sealed["fields"]["manifest"]
+    accounts = vault.sql("SELECT encode(accounts_hash, 'hex') FROM byokeep.profile_generation")
+    assert accounts == manifest.accounts_hash.hex()
     assert sealed["fields"]["store_request"]
     dump = vault.sql("SELECT string_agg(g::text, ' ') FROM byokeep.profile_generation g")
     assert record.wrapped_dek not in dump

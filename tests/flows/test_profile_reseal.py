@@ -299,6 +299,28 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
     assert "profile_integrity" in stand.alerts()
 
 
+async def test_a_seal_expects_the_very_accounts_that_the_opened_one_expects(stand: Stand) -> None:
+    """Another id or shown name under the account's own name is refused, of a job that never took the record too; not
+    what we call otherwise since it was sealed. Where the opened row does not say, the names alone are compared."""
+    run = await running(stand)
+    for base, wrong in ((1, ()), (2, ({"account_id": "2"}, {"username": "other"}, {"display_name": None}))):
+        run = await second(run)
+        epoch, dek = await run.opened(), uuid4()
+        await run.identified()
+        assert (await run.at(f"/{epoch}/sealing"))[0] == 200
+        _, plan = await run.at(f"/{epoch}/seals", {"base": base, "dek_id": str(dek)})
+        _, blob = await put(run, epoch, dek, NEW)
+        same: dict[str, Any] = {"generation": base + 1, "created_at": datetime.fromisoformat(plan["created_at"])}
+        for changed in wrong:
+            made = record_of(run, dek, blob, accounts=(replace(ACME, **changed),), **same)
+            status, reply = await run.at(f"/{epoch}/seals/{dek}/record", said(made, blob, base=base))
+            assert (status, reply.get("code")) == (422, "bad_seal"), changed
+            stand.db.sql(f"UPDATE byokeep.platform_account SET display_name = 'Renamed' WHERE id = '{run.account}'")
+        good = said(record_of(run, dek, blob, **same), blob, base=base)
+        assert await run.at(f"/{epoch}/seals/{dek}/record", good) == (200, {"generation": base + 1})
+    assert await stored_versions(run) == 2
+
+
 async def test_who_lost_the_opening_loses_the_seal(stand: Stand) -> None:
     """Between announcing and recording somebody else opens it: blob, record and row of the first are refused."""
     run, epoch = await closed(stand)

@@ -165,8 +165,9 @@ async def sealed(stand: Stand, site: Site, taken: Taken) -> AsyncIterator[Sealed
     stand.db.sql(
         f"UPDATE byokeep.profile_generation SET holder = '{done.kek.holder}', kek_id = '{done.kek.key_id}',"
         f" kek_version = {done.kek_version}, blob_sha256 = '\\x{done.blob_sha256.hex()}', blob_size = {done.blob_size},"
-        f" packed_size = {done.packed_size}, manifest_hash = '\\x{manifest.hash.hex()}', record_version ="
-        f" {written.version}, browser_version = '{version}' {profile.of}"
+        f" packed_size = {done.packed_size}, manifest_hash = '\\x{manifest.hash.hex()}',"
+        f" accounts_hash = '\\x{manifest.accounts_hash.hex()}', record_version = {written.version},"
+        f" browser_version = '{version}' {profile.of}"
     )
     rooms = Path(tempfile.mkdtemp(prefix="byk-rooms-", dir=MEMORY))
     try:

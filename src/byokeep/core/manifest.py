@@ -144,6 +144,11 @@ class Manifest:
         return hashlib.sha256(self.canonical).digest()
 
     @property
+    def accounts_hash(self) -> bytes:
+        """SHA-256 (32 bytes) of the accounts alone, canonical."""
+        return hashlib.sha256(canonical_json([asdict(one) for one in self.accounts])).digest()
+
+    @property
     def place(self) -> RecordPlace:
         """Which profile the manifest says it is."""
         return RecordPlace(

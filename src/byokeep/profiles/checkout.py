@@ -15,8 +15,9 @@ Rules
 - Once a job is *sealing*, it gets no permit and no use lease. Its one lease is custody of this one profile. It may
   begin only when none of its permits is open and every account seen since the opening was the right one. Beginning
   takes the exclusive locks of the job's lanes, so no permit decided before is still uncommitted.
-- A seal names the epoch and the generation it began with. It is announced and committed before the first byte is
-  written. Then come blob, record and row, in this order. The broker writes the announced record and no other.
+- A seal names the epoch and the generation it began with, and expects the accounts that this one expects. It is
+  announced and committed before the first byte is written. Then come blob, record and row, in this order. The broker
+  writes the announced record and no other.
 
 It may not read what is in a blob or unwrap a key: it passes ciphertext on, and knows its length and its digest.
 """
@@ -312,9 +313,7 @@ async def take_out(tx: Tx, app: BrokerApp, actor: Actor, profile: Profile, cause
 
 
 async def _newest(tx: Tx, profile: Profile) -> Generation:
-    found = await tx.maybe(
-        Generation, "generation_of", client_id=profile.client_id, profile_id=profile.id, generation=profile.generation
-    )
+    found = await tx.maybe(Generation, "generation_of", **profile.at, generation=profile.generation)
     if found is None:
         raise Denied(DenyReason.PROFILE_NOT_USABLE.value)
     return found
@@ -386,7 +385,7 @@ async def begin(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, ep
             require_working(row)
             return
         _may_use(row)
-        await _require_right(tx, opening)
+        await _require_right(tx, holder, opening)
         left = await tx.one(dict, "profile_use_left_open", **holder.at, job_id=job_id)
         if left["permits"]:
             raise Conflict("permits_open", next_step="Report how each act ended, then seal.", count=left["permits"])
@@ -423,7 +422,7 @@ async def announce(
             async with while_held():
                 newest = await app.records.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
             plan = await openings.announce(tx, app, actor, profile, opening, dek_id=dek_id, newest=newest)
-            return plan, stamp(await _announced(tx, opening, dek_id))
+            return plan, stamp(await _announced(tx, holder, dek_id))
     except (Conflict, Integrity) as error:
         await openings.tell_refused(app, actor, holder.client_id, profile_id, error)
         raise
@@ -444,7 +443,7 @@ async def put_blob(
     holder = await _holder(app, actor, job_id, profile_id, epoch)
     async with holder.begin() as tx:
         _, opening = await holder.sealing(tx)
-        await _announced(tx, opening, dek_id)
+        await _announced(tx, holder, dek_id)
     key = blob_key(holder.client_id, profile_id, opening.generation + 1, dek_id)
     done = await app.artifacts.put(holder.client_id, key, _bounded(chunks, app.limits.profile_blob_max))
     return done, _receipt(app, key, done)
@@ -480,11 +479,11 @@ async def record(
             return base + 1
         profile, opening = await holder.sealing(tx)
         _require_base(opening, base)
-        at = await _announced(tx, opening, dek_id)
+        at = await _announced(tx, holder, dek_id)
         plan = await openings.plan_of(tx, actor, profile, opening, dek_id, base=base)
-        _require_planned(app, found, plan, at)
+        _require_planned(app, found, plan, at, await _newest(tx, profile))
         _require_receipt(app, opening, dek_id, found, receipt)
-        await _require_right(tx, opening)
+        await _require_right(tx, holder, opening)
         # In the profile's line, so that a repeated call does not write twice.
         ref = ProfileRef(profile.client_id, ProfileId(profile.id))
         async with while_held():
@@ -505,21 +504,18 @@ async def _bounded(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[byt
         yield chunk
 
 
-async def _require_right(tx: Tx, opening: Opening) -> None:
+async def _require_right(tx: Tx, holder: _Holder, opening: Opening) -> None:
     """Let pass what a job saw to be the right account's; nothing of another's session is kept (R5.3-17)."""
-    at = {"client_id": opening.client_id, "profile_id": opening.profile_id}
-    seen = await tx.all(dict, "profile_use_seen", **at, job_id=opening.job_id, opened_at=opening.opened_at)
+    seen = await tx.all(dict, "profile_use_seen", **holder.at, job_id=holder.job_id, opened_at=opening.opened_at)
     if any(one["identity"] == "mismatch" for one in seen):
         raise deny(DenyReason.IDENTITY_MISMATCH)
     if {one["seen"] for one in seen} - {None} != {"match"}:
         raise deny(DenyReason.IDENTITY_UNPROVEN)
 
 
-async def _announced(tx: Tx, opening: Opening, dek_id: UUID) -> datetime:
+async def _announced(tx: Tx, holder: _Holder, dek_id: UUID) -> datetime:
     """Return when a seal was announced, whole seconds, as its manifest must say. Raises Conflict if it was not."""
-    about = {"client_id": opening.client_id, "profile_id": opening.profile_id}
-    said = _said(opening.epoch, dek_id)
-    found = await tx.one(dict, "profile_use_announced", **about, dek_id=dek_id, said=said)
+    found = await tx.one(dict, "profile_use_announced", **holder.at, dek_id=dek_id, said=_said(holder.epoch, dek_id))
     at: datetime | None = found["announced_at"]
     if at is None:
         raise Conflict("seal_not_announced", next_step="Announce the seal with this key first.")
@@ -547,8 +543,12 @@ def _require_receipt(app: BrokerApp, opening: Opening, dek_id: UUID, sealed: Sea
         raise Rejected("bad_receipt", next_step="Record the blob as the broker took it.")
 
 
-def _require_planned(app: BrokerApp, found: SealedRecord, plan: openings.GenerationPlan, at: datetime) -> None:
-    """Let pass the record of exactly what was announced: place, generation, key, maker, time, the same accounts."""
+def _require_planned(
+    app: BrokerApp, found: SealedRecord, plan: openings.GenerationPlan, at: datetime, opened: Generation
+) -> None:
+    """Let pass the record of exactly what was announced: place, generation, key, maker, time, and the accounts of what
+    was opened. If its row does not say which, only their names are compared, with the profile's (ADR 0101).
+    """
     said, profile = found.manifest, plan.profile
     place = RecordPlace(
         environment=app.environment, client_id=profile.client_id, profile_id=ProfileId(profile.id),
@@ -560,7 +560,7 @@ def _require_planned(app: BrokerApp, found: SealedRecord, plan: openings.Generat
         (one.platform, one.account) for one in profile.accounts
     ):
         raise _bad_seal()
-    if said.packing.value != profile.packing.value:
+    if opened.accounts_hash not in (None, said.accounts_hash) or said.packing.value != profile.packing.value:
         raise _bad_seal()
 
 

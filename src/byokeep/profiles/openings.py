@@ -224,14 +224,13 @@ async def record(
     if held is None or held.epoch != plan.epoch or now.epoch != plan.epoch:
         raise lost()
     to = life.after(now.state, _act(plan.purpose, restored=plan.base not in (now.generation, 0)))
-    wrapped_by: dict[str, Any] = {
-        "holder": sealed.kek.holder, "kek_id": sealed.kek.key_id, "kek_version": sealed.kek_version,
-    }  # fmt: skip
     sealed_at = await tx.one(
         datetime, "generation_insert", **now.at, generation=plan.generation, dek_id=plan.dek_id,
-        blob_key=plan.blob_key, sealed_by=plan.sealed_by, job_id=plan.job_id, **wrapped_by,
+        blob_key=plan.blob_key, sealed_by=plan.sealed_by, job_id=plan.job_id,
+        holder=sealed.kek.holder, kek_id=sealed.kek.key_id, kek_version=sealed.kek_version,
         blob_sha256=sealed.blob_sha256, blob_size=sealed.blob_size, packed_size=sealed.packed_size,
-        manifest_hash=sealed.manifest.hash, record_version=written.version, store_request=written.request_id,
+        manifest_hash=sealed.manifest.hash, accounts_hash=sealed.manifest.accounts_hash,
+        record_version=written.version, store_request=written.request_id,
         browser_version=sealed.manifest.browser_version,
     )  # fmt: skip
     client: Client = await tx.one(Client, "client_get", id=now.client_id)

@@ -49,7 +49,10 @@ ALTERED: Final = "sealed_profile_altered"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One sealed state: which blob, which key, where its record is. ``gone_at``: blob and record are destroyed."""
+    """One sealed state: which blob, which key, where its record is. ``gone_at``: blob and record are destroyed.
+
+    ``accounts_hash``: its manifest's. None: not known, as of one that an older release sealed; not told to a runner.
+    """
 
     client_id: ClientId
     profile_id: UUID
@@ -71,6 +74,7 @@ class Generation:
     job_id: UUID
     store_request: str
     gone_at: datetime | None
+    accounts_hash: bytes | None = None
 
     @property
     def at(self) -> dict[str, object]:

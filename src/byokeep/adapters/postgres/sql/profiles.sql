@@ -136,10 +136,11 @@ SELECT * FROM byokeep.profile_generation
 -- name: generation_insert
 INSERT INTO byokeep.profile_generation
        (client_id, profile_id, generation, dek_id, holder, kek_id, kek_version, blob_key, blob_sha256, blob_size,
-        packed_size, manifest_hash, record_version, browser_version, sealed_at, sealed_by, job_id, store_request)
+        packed_size, manifest_hash, accounts_hash, record_version, browser_version, sealed_at, sealed_by, job_id,
+        store_request)
 VALUES (:client_id, :profile_id, :generation, :dek_id, :holder, :kek_id, :kek_version, :blob_key, :blob_sha256,
-        :blob_size, :packed_size, :manifest_hash, :record_version, :browser_version, clock_timestamp(), :sealed_by,
-        :job_id, :store_request)
+        :blob_size, :packed_size, :manifest_hash, :accounts_hash, :record_version, :browser_version, clock_timestamp(),
+        :sealed_by, :job_id, :store_request)
 RETURNING sealed_at;
 
 -- name: generation_key_state

@@ -62,6 +62,8 @@ COMMENT ON TABLE byokeep.profile_account IS
     'Whose accounts a profile is logged in to: one for each platform, and an account has one living profile.';
 COMMENT ON TABLE byokeep.profile_generation IS
     'One sealed state: which blob, which key, and where in the store its record lies. Rows are never taken away.';
+COMMENT ON COLUMN byokeep.profile_generation.accounts_hash IS
+    'Of the accounts in its manifest, which a job that seals it again must name. Null: an older release sealed it.';
 COMMENT ON TABLE byokeep.profile_incident IS
     'The profile vault is suspected compromised (runbook 7.3): the procedure, and how far it got.';
 COMMENT ON COLUMN byokeep.profile_incident.step IS
