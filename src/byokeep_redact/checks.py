@@ -502,7 +502,9 @@ _PAIR: Final = re.compile(
 _ENTRY: Final = re.compile(
     rb"\\{0,7}[\"']?([^=;,\s\"'{}()\\:]{1,256}+)\\{0,7}[\"']?\s?[:=]\s?\\{0,7}[\"']?(" + _COOKIE_VALUE + rb"{1,8192})"
 )
-_STORED: Final = re.compile(rb"value\\{0,7}[\"'][ \t]{0,4}:[ \t]{0,4}(\\{0,7}[\"'])")
+_STORED: Final = re.compile(  # a string, and before it the name of what is stored
+    rb"((?:\"value\"|'value')\s{0,4}:\s{0,4})?(\"(?:[^\"\\]|\\.)*+|'(?:[^'\\]|\\.)*+)[\"']?", re.S
+)
 
 
 def _pairs(pattern: re.Pattern[bytes], match: re.Match[bytes], group: int, read: Read) -> Iterator[tuple[int, int]]:
@@ -538,15 +540,9 @@ def cookie_dict(match: re.Match[bytes], group: int, read: Read) -> list[tuple[in
 
 
 def storage(match: re.Match[bytes], group: int, _read: Read) -> list[tuple[int, int]]:
-    """Return what stands under each `value` of a local storage."""
-    found = []
-    at, end = match.span(group)
-    while (opening := _STORED.search(match.string, at, end)) is not None:
-        closing = re.compile(rb"(?<!\\)" + re.escape(opening[1])).search(match.string, opening.end(), end)
-        at = closing.start() if closing else end
-        if not _MASK.fullmatch(match.string, opening.end(), at) and at > opening.end():
-            found.append((opening.end(), at))
-    return found
+    """Return what stands under each `value` of a list of cookies or of a page's storage."""
+    values = (found for found in _STORED.finditer(match.string, *match.span(group)) if found[1] and found[2][1:])
+    return [(found.start(2) + 1, found.end(2)) for found in values if not _MASK.fullmatch(found[2], 1)]
 
 
 # --- Proofs -----------------------------------------------------------------------------------------------------------

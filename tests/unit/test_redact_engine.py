@@ -158,6 +158,19 @@ def test_a_dump_with_its_column_of_letters_hides_no_value(
         assert redactor.data(shown) == shown
 
 
+@pytest.mark.parametrize("wraps", range(3))
+def test_a_list_of_cookies_ends_where_its_json_says(redactor: Redactor, wraps: int) -> None:
+    """Brackets and quotation marks in a value end neither it nor the list; what comes after the list stays."""
+    pairs = [{"name": n, "value": f"{text}dark{n}"} for n, text in enumerate(("x] ", 'x"]}, ', "it's], ", "x\\"))]
+    for name in ("cookies", "localStorage"):
+        record: object = {name: pairs, "sent": [{"name": "accept", "value": "text/html"}]}
+        for _ in range(wraps):
+            record = {"body": json.dumps(record)}
+        shown = redactor.data(json.dumps(record).encode())
+        assert b"dark" not in shown
+        assert b"text/html" in shown
+
+
 def test_a_name_and_its_value_in_colours_are_told(redactor: Redactor) -> None:
     """A value is known by the name before it though both are coloured; what follows the mask keeps its colour."""
     shown = redactor.data(b"\x1b[36mapi_key\x1b[0m=\x1b[35mhunter2-x9Qz\x1b[0m \x1b[32mstatus\x1b[0m=200\n")
