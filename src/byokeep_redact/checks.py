@@ -152,7 +152,6 @@ Clean = Callable[[bytes], bool]
 Proof = Callable[[bytes, int, int, Clean], bool]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_NO_PHRASE: Final = re.compile(rb"\\|\*{3}|\d\d:\d\d")
 _PLACEHOLDER: Final = re.compile(
     rb"(?i)(?:\[?redacted(?:\]|:[a-z0-9_]+:[0-9a-f]{8}.*)?|\[truncated:.*|none|null|nil|true|false|undefined|unset|not[_-]?set|empty|"
     rb"n/a|\[?required\]?|\[default.*|optional|missing|invalid|expired|revoked|unknown|masked|hidden|string|str|bytes|secret|password|token|"
@@ -183,6 +182,11 @@ _LETTERS: Final = re.compile(rb"[A-Za-z0-9]{12,}")
 _NO_VALUE: Final = (b"$", b"{", b"<", b"%", b"[", b"*")  # what begins a variable, a template, a mask
 _LONG_PIECE: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]{20,}(?![A-Za-z0-9])")
 _PIECE_BITS: Final = 6.0
+_TAKES_USER: Final = (b"curl", b"hurl")  # commands whose -u is followed by user:password
+_LOOK_BACK: Final = 256
+_VARIABLE: Final = re.compile(rb"[${<]|%[A-Za-z({]|\*{3}")
+# Such a command to its end, over continued lines; not a `;` in a header, but one before another command.
+_COMMAND: Final = re.compile(rb"[a-z]+(?:\.exe)?[\s\\\"',](?:\\\r?\n|[;|&](?![ \t]*[\w./-]+[ \t])|[^\r\n;|&])*+\Z")
 _LEAST_RUN: Final = 32
 _LEAST_CERTAIN: Final = 16
 _CERTAIN: Final = 12.0
@@ -262,11 +266,6 @@ def filled(match: re.Match[bytes], group: int) -> bool:
     return not _PLACEHOLDER.fullmatch(match[group])
 
 
-def phrase(match: re.Match[bytes], group: int) -> bool:
-    """Whether what follows `user:` and has blanks is there, and is no path of Windows, time or row of stars."""
-    return filled(match, group) and not _NO_PHRASE.match(match[group])
-
-
 def present(match: re.Match[bytes], group: int) -> bool:
     """Whether anything stands there but a mask, whatever it looks like."""
     return not _MASK.fullmatch(match[group])
@@ -288,6 +287,20 @@ def keyed(match: re.Match[bytes], group: int) -> bool:
     if _PLACE.fullmatch(value) or (_CODE.fullmatch(value) and re.search(rb"[_.(\[{=>]", value)):
         return len(value) >= 16 and drawn(value, _CERTAIN)
     return True
+
+
+def password(match: re.Match[bytes], group: int) -> bool:
+    """Whether what follows `user:` is a password: of curl all but a variable or a mask, else what looks like one.
+
+    What has blanks is one only where curl or the option says so: `-u "INFO:user logged in"` is a title.
+    """
+    value, text, (start, end) = match[group], match.string, (match.start(), match.start(group))
+    if _VARIABLE.match(value) or text.rfind(b"{", start, end) > text.rfind(b"}", start, end):
+        return False
+    at = max(text.rfind(name, max(0, start - _LOOK_BACK), start) for name in _TAKES_USER)
+    if (at >= 0 and _COMMAND.match(text, at, start + 1)) or (b" " in value and b"--" in match[0][:8]):
+        return present(match, group)
+    return keyed(match, group)
 
 
 def weakly_keyed(match: re.Match[bytes], group: int) -> bool:
@@ -642,7 +655,7 @@ def _named(*functions: _Function) -> dict[str, _Function]:
 
 
 CHECKS: Final[dict[str, Check]] = _named(
-    opaque, opaque_or_hex, mixed, filled, phrase, present, keyed, weakly_keyed, query, jwt, basic
+    opaque, opaque_or_hex, mixed, filled, present, keyed, password, weakly_keyed, query, jwt, basic
 )
 SPLITS: Final[dict[str, Split]] = _named(run, wrapped, pem, authorization, cookies, cookie_dict, storage)
 PROOFS: Final[dict[str, Proof]] = _named(statement, verifier_key, public_key, certificate, symbol)
