@@ -71,6 +71,20 @@ IN_UTF8: Final = rb"(?:\x1f\xc2\x8b\x08|x(?:\xc2\x9c|\xc3\x9a|[\x01\x5e][\x00-\x
 _AS_LETTERS: Final = re.compile(
     rb"%b(?:.\x00)*|%b(?:[\x00-\x7f]|[\xc2\xc3][\x80-\xbf])*" % (IN_UTF16, IN_UTF8), re.DOTALL
 )
+# Marks of dumps: the first 16 MiB in whatever columns, the rest in those that are usual. `re` must know a first letter.
+DUMPS: Final = (
+    rb"00[0-9A-Fa-f]{6}: (?:[0-9A-Fa-f]{2}){1,16} ",
+    rb"00[0-9A-Fa-f]{4,6}  ?(?:[0-9A-Fa-f]{2} ){3}",
+    rb"0: (?:[0-9A-Fa-f]{2}){1,4} [0-9A-Fa-f]{2}",
+    rb"0  ?(?:[0-9A-Fa-f]{2} ){3}",
+)
+_DUMP_MARKS: Final = tuple(map(re.compile, DUMPS))
+# A line of xxd, or of hexdump -C or od -t x1: where its bytes stand, the bytes, and those that can be printed.
+_ROW: Final = re.compile(
+    rb"[0-9A-Fa-f]{6,8}(?:: ((?:(?:[0-9A-Fa-f]{2}){1,16} )+)[^\r\n]{0,80}"
+    rb"|((?: {1,2}[0-9A-Fa-f]{2})+) *(?:[|>][^\r\n]{0,80}|(?=[\r\n]|\Z)))"
+)
+_NEXT_ROW: Final = 160  # bytes between two rows of one dump, as of a log's own start of a line
 _LETTER_HEADS: Final = re.compile(rb"[\x1fx](?:\x00[\x8b\x01\x5e\x9c\xda]|\xc2[\x8b\x9c]|\xc3\x9a|[\x01\x5e])")
 
 
@@ -174,8 +188,14 @@ class Layer:
 def decoded(layer: Layer) -> Iterator[Layer]:
     """Yield each view of `layer`, one level deeper."""
     yield from _decoded(layer)
-    if letters := list(together(layer.data)):
-        yield pasted(layer, letters, _WIDE_GAP, "letters")
+    yield from _gathered(layer)
+
+
+def _gathered(layer: Layer) -> Iterator[Layer]:
+    """Yield what stands in pieces that are no words: packed data as letters, the rows of dumps."""
+    for name, pieces in (("letters", together(layer.data)), ("dump", dumped(layer.data))):
+        if found := list(pieces):
+            yield pasted(layer, found, _WIDE_GAP, name)
 
 
 def _decoded(layer: Layer) -> Iterator[Layer]:
@@ -378,6 +398,24 @@ def together(data: bytes) -> Iterator[Piece]:
             yield Piece(run[0][::2] if wide else run[0].decode().encode("latin-1"), *run.span())
 
 
+def dumped(data: bytes) -> Iterator[Piece]:
+    """Yield the bytes of each hex dump, whose rows hold too little of a value to be found one by one."""
+    rows = list[re.Match[bytes]]()
+    for row in _ROW.finditer(data) if any(mark.search(data) for mark in _DUMP_MARKS) else ():
+        if rows and row.start() - rows[-1].end() > _NEXT_ROW:
+            yield _dump(rows)
+            rows = []
+        rows.append(row)
+    if rows:
+        yield _dump(rows)
+
+
+def _dump(rows: list[re.Match[bytes]]) -> Piece:
+    data = binascii.unhexlify(b"".join(row[1] or row[2] for row in rows).translate(None, b" "))
+    start, end = rows[0].start(), rows[-1].end()
+    return Piece(data, start, end, (end - start) / len(data))
+
+
 _DIGITS32: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghijklmnopqrstuv")
 
 
@@ -462,10 +500,9 @@ _Part = tuple[int, int]
 def marked(layer: Layer) -> Iterator[Layer]:
     """Yield the layers inside a layer, as `decoded` does, from the marked parts of it alone, found by hyperscan.
 
-    Packed data has no word that a part could end with, so where its bytes are letters all of them are taken.
+    Packed data as letters and dumps have no word that a part could end with, so all of them is taken.
     """
-    if letters := list(together(layer.data)):
-        yield pasted(layer, letters, _WIDE_GAP, "letters")
+    yield from _gathered(layer)
     parts = _around(MARKS, layer.data, _WORD)
     if parts:
         cut = pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in parts], _BETWEEN, "", deeper=0)

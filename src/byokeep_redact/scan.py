@@ -57,6 +57,12 @@ def _deflate(value: bytes) -> bytes:
     return base64.b64encode(stream.compress(_PROSE + value) + stream.flush())
 
 
+def _hexdump(value: bytes) -> bytes:
+    """As `xxd -c 8` shows bytes: no line holds twelve."""
+    rows = ((at, value[at : at + 8]) for at in range(0, len(value), 8))
+    return b"".join(b"%08x: %b  %b\n" % (at, row.hex(" ", -2).encode(), row) for at, row in rows)
+
+
 def _gzip_in_json(value: bytes) -> bytes:
     return json.dumps({"body": base64.b64encode(gzip.compress(_PROSE + value)).decode()}).replace("/", "\\/").encode()
 
@@ -77,6 +83,7 @@ ENCODINGS: dict[str, Encoder] = {name: encode for name, encode in FORMS.items() 
     "base64-76-crlf": lambda value: wrapped(base64.b64encode(b"user=x;" + value * 3), 76, b"\r\n"),
     "base32@3": lambda value: base64.b32encode(b"abc" + value),
     "hex-space": lambda value: value.hex(" ").upper().encode(),
+    "hexdump": _hexdump,
     "reversed": lambda value: value[::-1],
     "gzip": lambda value: gzip.compress(_PROSE + value),
     "zlib": lambda value: zlib.compress(_PROSE + value),

@@ -93,13 +93,7 @@ TRIGGERS: Final[dict[str, tuple[bytes | Groups, ...]]] = {
     "packed16": tuple(head + rb"[0-9A-Fa-f]{32}" for head in decoders.PACKED16),
     "stream": (rb"\x1f\x8b\x08", rb"x[\x01\x5e\x9c\xda]"),
     "spread": (decoders.IN_UTF16, decoders.IN_UTF8),
-    # The first 16 MiB of a dump in whatever columns, the rest in those that are usual: `re` must know a first letter.
-    "dump": (
-        rb"00[0-9A-Fa-f]{6}: (?:[0-9A-Fa-f]{2}){1,16} ",
-        rb"00[0-9A-Fa-f]{6}  (?:[0-9A-Fa-f]{2} ){3}",
-        rb"0: (?:[0-9A-Fa-f]{2}){1,4} [0-9A-Fa-f]{2}",
-        rb"0  (?:[0-9A-Fa-f]{2} ){3}",
-    ),
+    "dump": decoders.DUMPS,
 }
 
 
@@ -123,11 +117,6 @@ _PAIRS16: Final = b"A" * 12
 _HIGH16: Final = mask(b"234567")
 _LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
 _RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
-# A line of xxd or hexdump -C: where its bytes stand, the bytes, and those that can be printed.
-_ROW: Final = re.compile(
-    rb"[0-9A-Fa-f]{8}(?:: ((?:(?:[0-9A-Fa-f]{2}){1,16} )+)|  ((?:[0-9A-Fa-f]{2} {1,2})+) *\|)[^\r\n]{0,80}"
-)
-_NEXT_ROW: Final = 160  # bytes between two rows of one dump, as of a log's own start of a line
 _NOT64: Final = bytes(code for code in range(256) if MASK64[code] == 32)
 Unread = list[tuple[int, int]]
 
@@ -188,7 +177,7 @@ def _pieces(
     if "spread" in names:
         yield from decoders.together(layer.data)
     if "dump" in names:
-        yield from _from_dump(layer.data)
+        yield from decoders.dumped(layer.data)
 
 
 def _from_base64(data: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
@@ -237,19 +226,6 @@ def _from_hex(data: bytes) -> Iterator[Piece]:
         phases |= {at % 2 for at, step in _STEPS16 if _PAIRS16 in high[at::step]}
         for phase in sorted(phases):
             yield Piece(binascii.unhexlify(text[phase : len(text) - (len(text) - phase) % 2]), *run.span())
-
-
-def _from_dump(data: bytes) -> Iterator[Piece]:
-    """Yield the bytes of each dump, whose rows hold too little of a value to be found one by one."""
-    rows, start, end = list[bytes](), 0, 0
-    for row in _ROW.finditer(data):
-        if rows and row.start() - end > _NEXT_ROW:
-            yield Piece(b"".join(rows), start, end)
-            rows = []
-        start, end = start if rows else row.start(), row.end()
-        rows.append(binascii.unhexlify((row[1] or row[2]).translate(None, b" ")))
-    if rows:
-        yield Piece(b"".join(rows), start, end)
 
 
 def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:

@@ -183,6 +183,24 @@ def test_lists_of_numbers_are_read() -> None:
         assert {one.encoding for one in report.findings} == {"list"}, name
 
 
+def test_dumps_are_read() -> None:
+    """A key of which no line of a dump holds enough is found where it stands, as xxd, hexdump -C and od show it."""
+    value = new_canary("anthropic")
+    rows = [(at, value[at : at + 8]) for at in range(0, len(value), 8)]
+    forms = {
+        "xxd": "".join(f"{at:08x}: {row.hex(' ', -2):19}  {row.decode()}\n" for at, row in rows),
+        "hexdump": "".join(f"{at:08x}  {row.hex(' '):48}  |{row.decode()}|\n" for at, row in rows),
+        "od": "".join(f"{at:07o} {row.hex(' ')}\n" for at, row in rows),
+        "od with letters": "".join(f"{at:06x} {row.hex(' ')}  >{row.decode()}<\n" for at, row in rows),
+    }
+    search = Scanner(fingerprints=_prints(value))
+    for name, form in forms.items():
+        report = search.scan_bytes(PROSE * 20 + form.encode() + PROSE, source="s")
+        found = {(one.kind, one.encoding) for one in report.findings}
+        assert found == {("api_key", "dump"), ("live_value", "dump")}, name
+        assert all(20 * len(PROSE) <= one.offset <= 20 * len(PROSE) + len(form) for one in report.findings), name
+
+
 def test_a_place_is_a_line_only_in_text(tmp_path: Path) -> None:
     """In a packed file there are no lines; in a text that holds packed data the line is that of the text."""
     value = new_canary("openai")

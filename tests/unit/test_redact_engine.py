@@ -125,7 +125,7 @@ def test_forms_of_other_languages_are_masked(redactor: Redactor, encoding: str) 
 
 
 def _dumped(value: bytes, columns: int, group: int, row: str) -> bytes:
-    """As xxd and hexdump show bytes: where they stand, in hex, and as they can be printed."""
+    """As xxd, hexdump and od show bytes: where they stand, in hex, and as they can be printed."""
     rows = [(at, value[at : at + columns]) for at in range(0, len(value), columns)]
     return "".join(
         row.format(at, " ".join(each[n : n + group].hex() for n in range(0, len(each), group)), each.decode())
@@ -138,7 +138,8 @@ def _dumped(value: bytes, columns: int, group: int, row: str) -> bytes:
     ("columns", "group", "row"),
     [(16, 2, "{:08x}: {:39}  {}\n"), (8, 2, "{:08x}: {:19}  {}\n"), (16, 1, "{:08x}: {:47}  {}\n"),
      (16, 1, "{:08x}  {:48}  |{}|\n"), (16, 8, "{:08x}: {:33}  {}\n"), (16, 2, "{:07x}5: {:39}  {}\n"),
-     (4, 2, "{:08x}: {:9}  {}\n"), (12, 2, "{:08x}: {:29}  {}\n")],
+     (4, 2, "{:08x}: {:9}  {}\n"), (12, 2, "{:08x}: {:29}  {}\n"),
+     (16, 1, "{:07o} {:47}  >{}<\n"), (8, 1, "{:06x} {}\n")],
 )  # fmt: skip
 def test_a_dump_with_its_column_of_letters_hides_no_value(
     redactor: Redactor, columns: int, group: int, row: str, before: int
