@@ -173,25 +173,24 @@ def one_line(text: str) -> bool:
 LOGGER: Final = "leakpack"
 
 
-def _message(out: SinkContext, samples: Sequence[Marked]) -> None:
-    for mark, text, _ in samples:
-        message = f"{mark} {text}"
-        out.log.error(message)
+def _each(say: Callable[[Any, str, str], object], library: str = "") -> Callable[[SinkContext, Sequence[Marked]], None]:
+    """Return the sink that says one sample after the other to a logger, of `library` if one is named."""
+
+    def feed(out: SinkContext, samples: Sequence[Marked]) -> None:
+        log = importlib.import_module(library).get_logger(LOGGER) if library else out.log
+        for mark, text, _ in samples:
+            say(log, mark, text)
+
+    return feed
 
 
-def _arguments(out: SinkContext, samples: Sequence[Marked]) -> None:
-    for mark, text, _ in samples:
-        out.log.error("%s %s", mark, text)
+def _message(log: logging.Logger, mark: str, text: str) -> None:
+    message = f"{mark} {text}"
+    log.error(message)
 
 
-def _extra(out: SinkContext, samples: Sequence[Marked]) -> None:
-    for mark, text, _ in samples:
-        out.log.error(mark, extra={"detail": text, "nested": {"body": [text]}})
-
-
-def _exc_info(out: SinkContext, samples: Sequence[Marked]) -> None:
-    for mark, text, _ in samples:
-        _caught(out.log, mark, text)
+def _fields(text: str) -> dict[str, Any]:
+    return {"detail": text, "nested": {"body": [text]}}
 
 
 def _caught(log: Any, mark: str, text: str) -> None:
@@ -210,18 +209,6 @@ def _stack_info(out: SinkContext, samples: Sequence[Marked]) -> None:
     runpy.run_path(str(path))["run"](out.log)
 
 
-def _structlog(out: SinkContext, samples: Sequence[Marked]) -> None:
-    log = importlib.import_module("structlog").get_logger(LOGGER)
-    for mark, text, _ in samples:
-        log.error(mark, detail=text, nested={"body": [text]})
-
-
-def _structlog_error(out: SinkContext, samples: Sequence[Marked]) -> None:
-    log = importlib.import_module("structlog").get_logger(LOGGER)
-    for mark, text, _ in samples:
-        _caught(log, mark, text)
-
-
 def _warnings(out: SinkContext, samples: Sequence[Marked]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -231,11 +218,6 @@ def _warnings(out: SinkContext, samples: Sequence[Marked]) -> None:
 
 def _raise(mark: str, text: str) -> None:
     raise RuntimeError(f"{mark} {text}")
-
-
-def _threading(out: SinkContext, samples: Sequence[Marked]) -> None:
-    for mark, text, _ in samples:
-        _thread(mark, text)
 
 
 def _asyncio(out: SinkContext, samples: Sequence[Marked]) -> None:
@@ -253,11 +235,6 @@ class _UnraisableSink:
 
     def __del__(self) -> None:
         _raise(*self._said)
-
-
-def _unraisable(out: SinkContext, samples: Sequence[Marked]) -> None:
-    for mark, text, _ in samples:
-        _UnraisableSink(mark, text)
 
 
 def _excepthook(out: SinkContext, samples: Sequence[Marked]) -> None:
@@ -458,17 +435,19 @@ def _logs(out: SinkContext, samples: Sequence[Marked]) -> None:
 
 
 SINKS: Final[dict[str, OutputSink]] = {
-    "logging-message": OutputSink(_message, share=1),
-    "logging-args": OutputSink(_arguments),
-    "logging-extra": OutputSink(_extra),
-    "logging-exc-info": OutputSink(_exc_info),
+    "logging-message": OutputSink(_each(_message), share=1),
+    "logging-args": OutputSink(_each(lambda log, mark, text: log.error("%s %s", mark, text))),
+    "logging-extra": OutputSink(_each(lambda log, mark, text: log.error(mark, extra=_fields(text)))),
+    "logging-exc-info": OutputSink(_each(_caught)),
     "logging-stack-info": OutputSink(_stack_info, takes=one_line),
-    "structlog": OutputSink(_structlog, needs=("structlog",)),
-    "structlog-exception": OutputSink(_structlog_error, needs=("structlog",)),
+    "structlog": OutputSink(
+        _each(lambda log, mark, text: log.error(mark, **_fields(text)), "structlog"), needs=("structlog",)
+    ),
+    "structlog-exception": OutputSink(_each(_caught, "structlog"), needs=("structlog",)),
     "warnings": OutputSink(_warnings),
-    "threading": OutputSink(_threading),
+    "threading": OutputSink(_each(lambda _log, mark, text: _thread(mark, text))),
     "asyncio": OutputSink(_asyncio),
-    "unraisable": OutputSink(_unraisable),
+    "unraisable": OutputSink(_each(lambda _log, mark, text: _UnraisableSink(mark, text))),
     "subprocess-stderr": OutputSink(_subprocess, ours=True),
     "excepthook": OutputSink(_excepthook, share=6),
     "otel-span": OutputSink(_spans, needs=("opentelemetry", "opentelemetry.sdk")),
@@ -481,5 +460,5 @@ SINKS: Final[dict[str, OutputSink]] = {
     "stream-filter": OutputSink(_stream_filter, share=1, ours=True),
     "browser-files": OutputSink(_browser_files, share=6, ours=True),
     "evasions": OutputSink(_evade, share=1),
-    "long-lines": OutputSink(_message, share=1),
+    "long-lines": OutputSink(_each(_message), share=1),
 }
