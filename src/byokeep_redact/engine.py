@@ -258,10 +258,6 @@ class Redactor:
         except Exception:
             raise self._failed() from None
 
-    def secret_name(self, name: str) -> bool:
-        """Return whether a field of this name holds a secret whatever its value looks like."""
-        return self.rules.secret_name(name)
-
     def plain_names(self, names: tuple[Any, ...]) -> tuple[int, ...] | None:
         """Return which of these names of fields, by number, say of some values that they are secrets, as `key` does.
 
@@ -270,7 +266,7 @@ class Redactor:
         plain, known = self._plain_names, hash(names)
         if known in plain:
             return plain[known]
-        if not all(type(name) is str and name.lower() != "value" and not self.secret_name(name) for name in names):
+        if not all(type(one) is str and one.lower() != "value" and not self.rules.secret_name(one) for one in names):
             return None
         if not self.clean("\n".join(names).encode("utf-8", "surrogatepass")):
             return None

@@ -17,7 +17,7 @@ KEY_BYTES: Final = 32
 
 # What `Mask.of` writes, wherever it stands. Kinds are lower-case words, so that no value can pass for a mask.
 MASKED: Final = re.compile(rb"\[redacted:[a-z][a-z0-9_]{0,31}:[0-9a-f]{8}\]")
-TRUNCATED: Final = re.compile(rb"\[truncated:[0-9]{1,19}\]")
+MASKS: Final = re.compile(MASKED.pattern.decode())
 KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 
 

@@ -144,7 +144,7 @@ class _Walk:
         return text.startswith("-") and self._says_secret(text.lstrip("-"))
 
     def _says_secret(self, name: str | None) -> bool:
-        return name is not None and self._redactor.secret_name(name)
+        return name is not None and self._redactor.rules.secret_name(name)
 
     def _sequence(self, value: Iterable[Any], depth: int, secret: bool, name: str) -> list[Any] | tuple[Any, ...]:
         if isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[0], (str, bytes)):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -26,11 +25,10 @@ from typing import Any, Final, cast
 from weakref import WeakSet
 
 from byokeep_redact.hooks.wall import REDACTION_ERROR, PatchingHook, Told, Wall, one_line, shown
-from byokeep_redact.mask import MASKED
+from byokeep_redact.mask import MASKS
 
 _DATA: Final = (str, bytes, list, tuple, Mapping, int, float, complex)
 _EMPTY: Final = (bool, int, float, complex, bytes)
-_MASK: Final = re.compile(MASKED.pattern.decode())
 Args = tuple[Any, ...] | Mapping[str, Any]
 Original = Callable[..., Any]
 
@@ -67,12 +65,12 @@ def cleaned(wall: Wall, args: Args) -> Args:
 def shown_in(wall: Wall, clean: str, args: Args) -> Args:
     """Return cleaned arguments without those that the clean line shows less often: it tells that they hold a secret."""
     items = args.values() if isinstance(args, Mapping) else args
-    line, given = _MASK.sub("\0", clean), "\n".join(_MASK.sub("", str(item)) for item in items)
+    line, given = MASKS.sub("\0", clean), "\n".join(MASKS.sub("", str(item)) for item in items)
 
     def kept(item: Any) -> Any:
         if item is None or (isinstance(item, int | float | complex) and str(item) in clean):
             return item
-        text = _MASK.sub("", str(item))
+        text = MASKS.sub("", str(item))
         if not text or _words(text, line) >= _words(text, given):
             return item
         return _alike(item, wall.redactor.mask_of(shown(item).encode("utf-8", "surrogatepass"), "secret"))
@@ -179,7 +177,7 @@ class LoggingHook(PatchingHook):
     def _names(self, record: logging.LogRecord) -> None:
         found = {name: record.__dict__[name] for name in _NAMES if isinstance(record.__dict__.get(name), str)}
         extra = {name: item for name, item in record.__dict__.items() if name not in _STANDARD and not _passes(item)}
-        clean = self._wall.fields(found | extra)
+        clean = self._wall.value(found | extra)
         for name in found:
             record.__dict__[name] = one_line(clean[name])
         if extra:
@@ -190,7 +188,7 @@ class LoggingHook(PatchingHook):
     def _message(self, record: logging.LogRecord) -> None:
         wall = self._wall
         if isinstance(record.msg, Mapping) and not record.args:  # structlog's, on its way to its own formatter
-            record.msg = wall.fields(record.msg)
+            record.msg = wall.value(record.msg)
             return
         if record.args:
             record.args = named(wall, record.args)
@@ -309,7 +307,7 @@ class LoguruHook(PatchingHook):
             message += "\n" + wall.report(error)
         texts = {name: wall.line(record[name]) for name in _LOGURU_TEXTS if isinstance(record[name], str)}
         named = {name: _renamed(record[name], wall.line(record[name].name)) for name in _LOGURU_NAMED}
-        extra = wall.fields(record["extra"])
+        extra = wall.value(record["extra"])
         return record | texts | named | {"message": message, "exception": None, "extra": extra}
 
 

@@ -55,7 +55,7 @@ class StructlogWall:
         if isinstance(record.get("exception"), list | tuple):
             record["exception"] = _without_locals(record["exception"])
         passing = {name: record[name] for name in _PASSING if name in record}
-        clean = self.wall.fields({name: item for name, item in record.items() if name not in passing})
+        clean = self.wall.value({name: item for name, item in record.items() if name not in passing})
         return (self._lined(clean) if self._one_line else clean) | passing
 
     def _lined(self, clean: dict[str, Any]) -> dict[str, Any]:

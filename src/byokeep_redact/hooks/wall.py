@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from byokeep_redact.engine import Redactor
@@ -77,18 +77,17 @@ class Wall:
 
     def secret_name(self, name: str) -> bool:
         """Whether a field, header or parameter of this name holds a secret, whatever its value looks like."""
-        return self.redactor.secret_name(name)
+        return self.redactor.rules.secret_name(name)
 
     def named(self, name: str, value: str) -> str:
         """Return a value without secrets, and masked whole where its name says that it is one."""
         return cast(str, next(iter(self.redactor.value({name: value}).values())))  # the name may be masked, too
 
-    def fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return named fields without secrets, every value plain data; the same dict if there is nothing to change."""
-        return cast(dict[str, Any], self.value(fields))
-
     def value(self, value: object) -> Any:
-        """Return a structure without secrets; an object of an unknown type becomes its type's name."""
+        """Return a structure without secrets; an object of an unknown type becomes its type's name.
+
+        A dict in which there is nothing to change comes back as it is.
+        """
         return self.redactor.value(value, _told_of)
 
     def report(self, error: BaseException) -> str:

@@ -22,11 +22,10 @@ from urllib.parse import unquote
 from byokeep_redact import engine
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.known import KnownValueRefused
-from byokeep_redact.mask import MASKED
+from byokeep_redact.mask import MASKS
 
 _TABLES: Final = files("byokeep_redact.hooks.browser").joinpath("browser.toml").read_text("utf-8")
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_MASK: Final = re.compile(MASKED.pattern.decode())
 WORDS: Final = {name: frozenset(words) for table in tomllib.loads(_TABLES).values() for name, words in table.items()}
 _ELEMENT_NAMES: Final = ("name", "id", "aria-label", "placeholder", "data-testid", "ng-model", "formcontrolname")
 
@@ -34,7 +33,7 @@ _ELEMENT_NAMES: Final = ("name", "id", "aria-label", "placeholder", "data-testid
 @lru_cache(maxsize=8192)
 def is_credential(name: str) -> bool:
     """True when `name` (any case or style: `X-Api-Key`, `accessToken`, `csrf_token`) is a name for a credential."""
-    words = [word.lower() for word in _WORD.findall(_MASK.sub("", name[:200]))]  # a mask says `cookie` and is none
+    words = [word.lower() for word in _WORD.findall(MASKS.sub("", name[:200]))]  # a mask says `cookie` and is none
     joined = "".join(words)
     if not words or joined in WORDS["public"]:
         return False
@@ -143,7 +142,7 @@ class _ByPlace:
                 out["value"] = self._address(value)
         if place == "postdata" and isinstance(text, str):
             out["text"] = self._posted(text)
-        if node.get("encoding") == "base64" and isinstance(text, str) and not (_MASK.search(text) or _is_text(text)):
+        if node.get("encoding") == "base64" and isinstance(text, str) and not (MASKS.search(text) or _is_text(text)):
             out["text"] = ""
         return out
 
