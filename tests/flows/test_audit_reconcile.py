@@ -813,15 +813,42 @@ async def test_a_false_record_of_the_brokers_role_hides_nothing_while_it_runs(sc
     assert await scene.broker.alerts() == ["login_unexplained", "reconciled_by_another"]
 
 
-async def test_a_clock_that_was_set_back_is_told_as_long_as_nothing_is_compared(scene: Scene) -> None:
-    """What was reconciled while it ran ahead ends later than now: until then no round looks at anything."""
-    await ran(scene, timedelta(minutes=10))
-    rounds = Rounds(scene.broker.app, NoReserve())
+async def test_what_the_store_did_since_a_clock_was_set_right_is_judged_at_once(scene: Scene) -> None:
+    """The rounds of three hours ahead end later than now: the next one goes on from before them, past what they dated
+    into the future, which still tells what is break glass. So does a start, now and later, and no alert says that
+    somebody else wrote a record."""
+    until = await ran(scene, timedelta(minutes=10))
+    rounds, clock = Rounds(scene.broker.app, NoReserve()), scene.broker.clock
+    clock.ahead = timedelta(hours=3)
+    scene.at = clock.now() - timedelta(minutes=1)
+    scene.read(scene.alice, lease="")
+    grant, glass = uuid4(), EventName.GLASS_ISSUED
+    given = {"scope": "openai", "life_s": 900, "jwt_iat": 1, "jwt_exp": 4}
+    await scene.broker.record(scene.alice, glass, outcome=Outcome.INTENDED, object_id=grant, **given)
+    await scene.broker.record(scene.alice, glass, object_id=grant, accessor="s.grant")
     await rounds._reconcile()
-    assert await scene.broker.alerts() == []
-    rounds._reconciled.done(scene.broker.clock.now() + timedelta(hours=3))
+    await scene.broker.tamper(
+        "UPDATE byokeep.audit_record SET at = at + interval '3 hours' WHERE event = 'breakglass.issued'"
+        " OR seq = (SELECT max(seq) FROM byokeep.audit_record WHERE event = 'audit.reconciled')"
+    )
+    assert await reconciled_until(scene) > clock.now() - timedelta(minutes=1)
+    clock.ahead = timedelta(0)
+    scene.at = clock.now() - timedelta(seconds=20)
+    scene.read(scene.bob, lease="")
+    scene.read(scene.alice, lease="")
+    for log in scene.broker.store.logs.values():  # under the grant, which lives on
+        shown = await scene.broker.store.hash(log[-1].device, Secret("grant"))
+        log[-2:] = [replace(entry, accessor_hash=shown) for entry in log[-2:]]
+    assert await reconciled_until(scene) == until
     await rounds._reconcile()
-    assert await scene.broker.alerts() == ["reconcile_unknown"]
+    whose = "SELECT string_agg(client_id || ' ' || count, ',') FROM byokeep.alert WHERE reason = 'read_without_lease'"
+    assert sorted((await scene.broker.sql(whose)).split(",")) == sorted([f"{scene.alice} 1", f"{scene.bob} 1"])
+    ended = await reconciled_until(scene)
+    assert timedelta() < clock.now() - ended < timedelta(minutes=1)
+    clock.ahead = timedelta(hours=4)
+    assert await reconciled_until(scene) == ended
+    await a_round(scene)
+    assert set(await scene.broker.alerts()) == {"read_without_lease"}
 
 
 async def test_a_failed_round_forgets_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

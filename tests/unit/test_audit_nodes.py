@@ -244,3 +244,20 @@ async def test_a_disk_that_hangs_takes_one_thread_however_often_it_is_asked(
         await asyncio.sleep(0.01)
     (found,) = await trail.devices()
     assert (found.reason, found.records, len(begun)) == ("", True, 2)
+
+
+def test_a_log_is_searched_from_its_end(tmp_path: Path) -> None:
+    """What a clock that ran ahead wrote before it was set right is not read again by whoever asks for the last minute;
+    whoever asks for the time before it misses nothing."""
+    path, places = tmp_path / "log", list[int]()
+    with path.open("w") as file:
+        for ahead in (0, 10, 0):  # 3 MiB each; the last goes on where the first ended
+            for second in range(600):
+                places.append(file.tell())
+                at = START + timedelta(seconds=second + 600 * (len(places) > 1200), hours=ahead)
+                request = {"id": str(len(places)), "path": "x" * 5000}
+                file.write(json.dumps({"time": at.isoformat(), "type": "request", "request": request},
+                                      separators=(",", ":")) + "\n")  # fmt: skip
+    with path.open("rb") as log:
+        assert places[1200] < audit._first_offset(log, START + timedelta(seconds=1140)) <= places[1740]
+        assert audit._first_offset(log, START + timedelta(seconds=540)) <= places[540]

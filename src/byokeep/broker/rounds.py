@@ -104,7 +104,7 @@ class Rounds:
         since, now = await self._reconciled.look(self._app), self._app.clock.now()
         if now - SETTLE <= since <= now:
             return
-        unknown = since > now  # a clock that ran ahead was set right: nothing is compared until then
+        unknown = since > now  # installed by a clock that ran ahead: nothing is compared until then
         if not unknown:
             found = await reconcile(self._app, self._app.system(), since=since, own=self._reconciled)
             unknown = found.state == "unknown"

@@ -10,6 +10,7 @@ Rules
 - A long span is processed in parts that fit into memory, each recorded. A running broker continues where it stopped
   itself; only after a start does it rely on what a record says. It knows its own records by their hashes. Any other
   record raises the alert ``reconciled_by_another``, and so does one that does not begin where the one before it ended.
+- After a clock that ran ahead was set right, the rounds go back to where the last run ended that is over by now.
 - A part that could not be read in full is tried again until it is ``GIVE_UP`` long; what no device shows is never
   skipped. In a cluster this applies while no node can be read. A node that stays unreadable beside others is left
   behind, recorded as unknown, for an auditor to process again.
@@ -29,7 +30,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -110,6 +111,8 @@ class Reconciled:
             runs = await _runs(app, self._seq)
             ends = [end for run in runs if (end := self._own.get(run.hash_hex)) is not None]
             until, others = max([self._until, *ends]), any(run.hash_hex not in self._own for run in runs)
+            if until > app.clock.now() - SETTLE:  # a clock that ran ahead was set right
+                until, _, _ = await _on_record(app)
         if others:
             await raise_alert(app, reason=ANOTHER, key="audit/reconciled", severity="critical")
         self._until = until
@@ -127,8 +130,8 @@ class Reconciled:
         self._until = until
 
 
-async def _runs(app: BrokerApp, after: int) -> list[_RunRecord]:
-    asked = {"installation_id": app.installation_id, "after": after, "limit": LOOK_BACK}
+async def _runs(app: BrokerApp, after: int, limit: int = LOOK_BACK) -> list[_RunRecord]:
+    asked = {"installation_id": app.installation_id, "after": after, "limit": limit}
     return await app.db.read(_run, "audit_reconciled_runs", asked, every_client=True)
 
 
@@ -136,15 +139,33 @@ async def _on_record(app: BrokerApp) -> tuple[datetime, list[_RunRecord], bool]:
     """Return the end without a seam, what was read, and whether a seam was found that nobody was told of."""
     asked = {"installation_id": app.installation_id}
     [begin] = await app.db.read(_Begin, "audit_reconciled_begin", asked, every_client=True)
-    runs = await _runs(app, 0)
-    until, seam = _end_of(begin.until, runs, whole=len(runs) < LOOK_BACK)
+    limit = LOOK_BACK
+    while True:  # further back only past hours whose every run is left out
+        runs = await _runs(app, 0, limit)
+        stand = _in_time(runs, app.clock.now() - SETTLE)
+        if len(runs) < limit or any(run.until and not run.malformed for run in stand):
+            break
+        limit *= 10
+    until, seam = _end_of(begin.until, stand, whole=len(runs) < limit)
     return until, runs, seam > begin.told_seq
+
+
+def _in_time(runs: Sequence[_RunRecord], latest: datetime) -> list[_RunRecord]:
+    """Return the runs in order, but for those that ended later than the time of a record behind them, or than now: a
+    clock that ran ahead was set right, and what the store did since has times that they claim.
+    """
+    stand = []
+    for run in sorted(runs, key=lambda run: run.seq, reverse=True):
+        if run.malformed or run.until is None or run.until <= latest:
+            stand.append(run)
+        latest = min(latest, run.at)
+    return stand[::-1]
 
 
 def _end_of(begin: datetime, runs: Sequence[_RunRecord], *, whole: bool) -> tuple[datetime, int]:
     """Return the end of the consecutive runs, and the number of the last record that does not follow another."""
     until, first, seam = begin, True, 0
-    for run in sorted(runs, key=lambda run: run.seq):
+    for run in runs:
         if run.malformed:
             seam = run.seq
         elif run.since is None or run.until is None:
@@ -369,6 +390,8 @@ async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime)
         entries: list[StoreEntry] = []
         try:
             async for entry in app.store_audit.entries(device.name, since=first):
+                if entry.at > end + ORDER:
+                    continue  # of a clock that ran ahead: what was written since it was set right stands behind
                 if entry.at > log.until + ORDER:
                     break
                 entries.append(entry)
@@ -402,7 +425,8 @@ async def granted(tx: Tx, app: BrokerApp, first: datetime, last: datetime, read:
 
 async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime, read: Sequence[str]) -> rules.KnownToUs:
     first, last = since - NEAR, until + SETTLE + NEAR
-    grants = await granted(tx, app, first, last, read)
+    # A grant that a clock which ran ahead dated later than now still gives what is read under it.
+    grants = await granted(tx, app, first, datetime.max.replace(tzinfo=UTC), read)
     leases = [*grants, *await tx.all(_lease, "audit_leases_between", first=first, last=last)]
     writes = await tx.all(dict, "audit_store_requests", first=first, last=last)
     openings: dict[tuple[UUID, UUID], list[datetime]] = {}

@@ -55,11 +55,14 @@ _SMALL: Final = 1 << 20  # bytes; a smaller file is read from its start
 
 
 def _first_offset(file: Any, since: datetime) -> int:
-    """Return the offset of a line start before every entry at or after ``since``. Raises Unavailable."""
+    """Return the offset of a line start before every entry at or after ``since``, but for what a clock wrote that ran
+    ahead and was set right before ``since``. Raises Unavailable.
+    """
     wanted = since - _SLACK
-    low, high = 0, os.fstat(file.fileno()).st_size
+    low, high = 0, (size := os.fstat(file.fileno()).st_size)
     while high - low > _SMALL:
-        middle = (low + high) // 2
+        # From the end, in steps twice as long each: hours dated into the future are not read again by each round.
+        middle = max((low + high) // 2, size - max(_SMALL, 2 * (size - high)))
         file.seek(middle)
         file.readline(MAX_LINE)
         start, line = file.tell(), file.readline(MAX_LINE)
