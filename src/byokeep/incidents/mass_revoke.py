@@ -448,7 +448,7 @@ async def _ended(app: WorkerApp, actor: Actor, key: KeyRotation) -> bool:
     async with app.db.begin(client_id=key.client_id) as tx:
         if await tx.all(int, "revocation_called", **key.at, run=str(key.id), version=key.from_version):
             return True
-    return await old_version.revoke_version(app, actor, key, key.from_version)
+    return bool(await old_version.revoke_version(app, actor, key, key.from_version))
 
 
 async def _say(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any], state: str, cause: str) -> None:

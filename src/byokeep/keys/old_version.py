@@ -45,9 +45,10 @@ async def revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | No
             return None
     if await rotation.accepted(app, run, "revoke_by_hand"):
         return {"cause": "by_hand"}
-    if await revoke_version(app, actor, run, run.from_version):
+    ended = await revoke_version(app, actor, run, run.from_version)
+    if ended:
         return {"cause": "by_api", "from_version": run.from_version}
-    if leaked:
+    if leaked and ended is not None:
         await administration.tell(app, actor, run, "revocation_refused")
     raise Conflict("revoke_by_hand", next_step="A person revokes the old key on the provider's page.")
 
@@ -57,28 +58,34 @@ async def revoked_at_once(app: WorkerApp, actor: Actor, run: KeyRotation) -> dic
     said: dict[str, str | int] = {"from_version": run.from_version}
     if await rotation.accepted(app, run, "revoke_by_hand"):
         return {"cause": "by_hand", **said}
-    alive = [version for version in run.old if not await revoke_version(app, actor, run, version)]
-    if not alive:
+    ended = {version: await revoke_version(app, actor, run, version) for version in run.old}
+    if all(ended.values()):
         return {"cause": "by_api", **said}
-    notes = [await rotation_steps.asked(app, run, version) for version in alive]
+    notes = [await rotation_steps.asked(app, run, version) for version, done in ended.items() if not done]
     if all(note is not None and note.status in rotation.DEAD for note in notes):
         return {"cause": "dead_already", **said}
-    await administration.tell(app, actor, run, "revocation_refused")
+    if None not in ended.values():
+        await administration.tell(app, actor, run, "revocation_refused")
     raise Conflict("revoke_by_hand", next_step="A person ends the leaked key on the provider's page, at once.")
 
 
-async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
-    """End a version's key at the provider; False: it serves elsewhere, nobody can tell it apart, or it refuses."""
+async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool | None:
+    """End a version's key at the provider.
+
+    Returns:
+        False: it serves elsewhere, no call can end it, or nobody can tell it apart. None: refused; people were told.
+    """
     await _not_in_use(app, run, version, or_paused=run.procedure == rotation.LEAKED)
     if await _serves_elsewhere(app, actor, run, version):
         return False
     try:
         return await _revoke_version(app, actor, run, version)
     except (Conflict, Rejected, Unavailable) as error:
-        return await not_ended(app, actor, run, error, version=version)
+        await not_ended(app, actor, run, error, version=version)
+        return None
 
 
-async def not_ended(app: WorkerApp, actor: Actor, run: KeyRotation, error: ByokeepError, **said: Said) -> bool:
+async def not_ended(app: WorkerApp, actor: Actor, run: KeyRotation, error: ByokeepError, **said: Said) -> None:
     """Put on record that a provider ended no key, and tell people. Raises what is tried again, a few times."""
     away = isinstance(error, Unavailable)
     if away and error.code != "provider_admin_unreachable":
@@ -86,7 +93,6 @@ async def not_ended(app: WorkerApp, actor: Actor, run: KeyRotation, error: Byoke
     if await administration.not_answered(app, actor, run, "revoke", error.code, **said) < administration.CALLS and away:
         raise error
     await administration.tell(app, actor, run, "revocation_refused")
-    return False
 
 
 async def _revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
