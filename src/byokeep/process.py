@@ -25,9 +25,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final, TypeVar
 
 WORKER_READY: Final = "worker.ready"  # in the log directory; workers that have started hold it
@@ -123,6 +125,21 @@ async def to_its_end(work: Coroutine[Any, Any, T], *, hurry: Callable[[], None] 
     if not task.cancelled():
         task.exception()  # it is looked at: what we raise says more
     raise cancelled
+
+
+async def apart(work: Callable[[], T]) -> T:
+    """Do something in a thread that keeps no process from its end, as what asks a mount that hangs would."""
+    done = Future[T]()
+    done.set_running_or_notify_cancel()  # whoever waits may be cancelled, what is done may not
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 class Progress:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 from uuid import UUID
 
 import pyrage
@@ -32,6 +32,7 @@ from byokeep.core import backup
 from byokeep.core.audit import ChainHead
 from byokeep.core.backup import BackupManifest, BackupRefused
 from byokeep.core.errors import Integrity, Rejected, Unavailable
+from byokeep.core.events import EventName
 from byokeep.core.model import Environment
 from byokeep.processes import backup as processes_backup
 from byokeep.processes import restore
@@ -428,7 +429,8 @@ async def test_a_backup_that_is_on_no_record_is_nowhere(tmp_path: Path, monkeypa
     go, remove, begun, gone = threading.Event(), Directory.remove, threading.Event(), threading.Event()
 
     def put(_: Directory, name: str, file: Path) -> None:
-        begun.set()
+        if threading.current_thread().daemon:  # else the end of the process would wait for a mount that hangs
+            begun.set()
         go.wait(10)
         (copies / name).write_bytes(b"x")
 
@@ -442,6 +444,31 @@ async def test_a_backup_that_is_on_no_record_is_nowhere(tmp_path: Path, monkeypa
     go.set()
     assert await asyncio.to_thread(gone.wait, 10)
     assert [*copies.iterdir(), *settings.path("backup_dir").glob("*.age")] == []
+
+
+@pytest.mark.asyncio
+async def test_a_backup_that_is_cut_off_is_told_as_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by who ends the stack while the mount of the copies hangs."""
+    said, begun = Mock(side_effect=Unavailable("database_unavailable")), asyncio.Event()
+
+    @asynccontextmanager
+    async def app(_: Settings) -> AsyncIterator[str]:
+        yield "app"
+
+    async def hangs(*_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(processes_backup.wiring, "broker_app", app)
+    monkeypatch.setattr(processes_backup, "_create", hangs)
+    monkeypatch.setattr(processes_backup.backups, "failed", AsyncMock(side_effect=said))
+    making = asyncio.create_task(processes_backup.create(replace(Settings(), home=tmp_path)))
+    await begun.wait()
+    making.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    ((_, event, error),) = [call.args for call in said.mock_calls]
+    assert (event, error.code) == (EventName.BACKUP_CREATED, "cut_off")
 
 
 def test_what_a_killed_backup_left_is_removed_by_the_next(tmp_path: Path) -> None:

@@ -169,7 +169,30 @@ async def test_what_cannot_be_renewed_keeps_nothing_else_back(stack: Stack, monk
     async with watched(stack) as watch:
         await until(lambda: len(came) > 4)
         assert not watch.done()
-    assert came[:5] == [*ends, "drill", "renew_machines"]
+    assert came[:2] == ["renew_machines", "rotate_if_due"]
+    assert set(came[:5]) == {*ends, "drill"}
+
+
+async def test_a_backup_that_hangs_keeps_no_token_from_its_renewal(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a mount that does not answer: what the hour asks for comes again and again, and one backup waits."""
+    came: list[str] = []
+
+    async def hangs(_: Settings) -> None:
+        came.append("backup")
+        await asyncio.Event().wait()
+
+    async def renewed(_: Settings) -> None:
+        came.append("tokens")
+
+    monkeypatch.setattr(supervisor, "backup_if_due", hangs)
+    monkeypatch.setattr(supervisor, "renew_machines", renewed)
+    monkeypatch.setattr(supervisor, "rotate_if_due", renewed)
+    monkeypatch.setattr(supervisor, "RENEW_EVERY_S", 0.0)
+    async with watched(stack):
+        await until(lambda: came.count("tokens") > 4)
+    assert came.count("backup") == 1
 
 
 async def test_a_start_that_is_told_to_stop_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

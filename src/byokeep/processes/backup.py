@@ -6,6 +6,7 @@ Rules
 - A file appears whole or not at all, closed to others. The copy elsewhere is read back and compared before the backup
   counts. A failure is on record and people are told; every earlier backup stays.
 - Shares of the seal, recovery keys and people's tokens are not included; of credentials, only those a restore needs.
+- What asks the place elsewhere is in a thread of its own: a mount that hangs keeps no process from its end.
 - While a backup is made, plain parts are in a private directory beside the backups, which the next one empties.
 
 It may not open a backup without a private key, which no host of an installation keeps.
@@ -51,7 +52,7 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Environment
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft
-from byokeep.process import alone
+from byokeep.process import alone, apart
 from byokeep.processes import wiring
 from byokeep.settings import Settings, parse_bucket, to_toml
 
@@ -102,6 +103,10 @@ async def create(settings: Settings) -> Made:
             if error.code != "backup_running":  # the other one reports its own result
                 await backups.failed(app, EventName.BACKUP_CREATED, error)
             raise
+        except asyncio.CancelledError:  # who ends the stack, or the command
+            with contextlib.suppress(ByokeepError):
+                await backups.failed(app, EventName.BACKUP_CREATED, Unavailable("cut_off"))
+            raise
         except OSError as error:
             failed = _no_room("backup_dir", error)
             await backups.failed(app, EventName.BACKUP_CREATED, failed)
@@ -116,7 +121,7 @@ async def _create(settings: Settings, app: BrokerApp) -> Made:
         if target is None:
             raise Rejected("backup_target_missing", next_step=f"Set {place}")
         with contextlib.suppress(OSError):  # the copy reports a target that is away
-            if lies := await asyncio.to_thread(copied_beside, settings):
+            if lies := await apart(partial(copied_beside, settings)):
                 raise Rejected(
                     "backup_target_same_disk", next_step=f"No backup was made: {lies}. Mount it, or set {place}"
                 )
@@ -132,7 +137,7 @@ async def _create(settings: Settings, app: BrokerApp) -> Made:
             made = await asyncio.to_thread(_unless, cut_off, write, partial(file.unlink, missing_ok=True))
             if target is not None:
                 copy = partial(_copy_out, made, target)
-                await asyncio.to_thread(_unless, cut_off, copy, partial(target.remove, file.name))
+                await apart(partial(_unless, cut_off, copy, partial(target.remove, file.name)))
         except BaseException:
             cut_off.set()
             file.unlink(missing_ok=True)
@@ -159,7 +164,7 @@ async def _on_record(app: BrokerApp, made: Made, target: BackupPlace | None) -> 
             made.file.unlink(missing_ok=True)
             if target is not None:
                 with contextlib.suppress(ByokeepError, OSError):
-                    await asyncio.to_thread(target.remove, made.file.name)
+                    await apart(partial(target.remove, made.file.name))
         raise
     await backups.told(app, EventName.BACKUP_CREATED, made.manifest)
 
@@ -327,15 +332,15 @@ async def _drop_old(settings: Settings, app: BrokerApp) -> None:
     """Remove backups that are kept no longer, here and elsewhere, on record. Only what is on record is a backup."""
     found, now = await backups.backups(app.db), app.clock.now()
     stays = backups.kept(found, settings.backup_keep, now - timedelta(days=settings.backup_keep_days), now)
-    there = await asyncio.to_thread(_copies, *_places(settings))
+    there = await apart(partial(_copies, *_places(settings)))
     for one in found:
-        if one.id in stays or not (copies := await asyncio.to_thread(_let_go, _of(there, one))):
+        if one.id in stays or not (copies := await apart(partial(_let_go, _of(there, one)))):
             continue
         said: dict[str, FieldValue] = {"backup": str(one.id), "digest": one.digest, "count": len(copies)}
         await backups.say(app, EventName.BACKUP_REMOVED, said, Outcome.INTENDED)
         try:
             for place, name in copies:
-                await asyncio.to_thread(place.remove, name)
+                await apart(partial(place.remove, name))
         except (OSError, ByokeepError):  # the next one tries again
             await backups.say(app, EventName.BACKUP_REMOVED, said | {"reason": "not_removed"}, Outcome.FAILED)
         else:
@@ -383,7 +388,7 @@ async def listed(settings: Settings) -> list[dict[str, Any]]:
         here, *target = _places(settings)
         copies, unknown = _copies(here), ""  # those here are what most is done with: unread, nothing is said
         try:
-            copies += await asyncio.to_thread(_copies, *target)
+            copies += await apart(partial(_copies, *target))
         except Unavailable:
             unknown = settings.backup_target
         return [_row(_of(copies, one), one, unknown) for one in await backups.backups(app.db)]

@@ -204,6 +204,7 @@ class Stack:
             if since >= RENEW_EVERY_S or (since >= CUT_OFF_S and was_cut_off(self.settings)):
                 renewed_at = time.monotonic()
                 self._begin("renewal", self._renew)
+                self._begin("backup", lambda: self._try(backup_if_due))
 
     def _begin(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Let something go on beside the watch, unless it still does."""
@@ -212,7 +213,10 @@ class Stack:
 
     async def _renew(self) -> None:
         """Renew this stack's tokens and secrets that are due, each by itself; what fails now is retried next time."""
-        for work in (renew_machines, rotate_if_due, backup_if_due, _clear_drill, _empty_logs):
+        await self._try(renew_machines, rotate_if_due, _clear_drill, _empty_logs)
+
+    async def _try(self, *works: Callable[[Settings], Awaitable[object]]) -> None:
+        for work in works:
             try:
                 await work(self.settings)
             except Exception as error:
