@@ -750,6 +750,37 @@ async def test_a_key_of_an_overtaken_mint_that_cannot_be_ended_is_told(
     assert (keys_of(desk, "openrouter"), "revocation_refused" in desk.stand.alerts()) == (["valid"] * 3, True)
 
 
+@pytest.mark.parametrize("away", [False, True])
+async def test_a_made_key_whose_step_is_cut_off_is_ended_at_once_or_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """The store hangs until the step's time is over: no key waits at the provider for what comes next, and where it
+    refuses that end, too, people are told; the next attempt ends it."""
+    _, ref = await to_be_minted(desk)
+    whole, limits, timeout = LeasedValues.write, list[asyncio.Timeout](), asyncio.timeout
+
+    def limited(delay: float | None) -> asyncio.Timeout:
+        limits.extend([timeout(delay)])
+        return limits[-1] if delay == procedures.STEP_LIMIT_S else limits.pop()
+
+    async def hangs(*_: Any, **__: Any) -> Any:
+        monkeypatch.setattr(LeasedValues, "write", whole)
+        if away:
+            desk.sim.faults.add({"provider": "openrouter", "kind": "reset", "match": {"method": "DELETE"}, "times": 1})
+        limits[-1].reschedule(0)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "timeout", limited)
+    monkeypatch.setattr(LeasedValues, "write", hangs)
+    run = await minted(desk, ref)
+    assert keys_of(desk, "openrouter") == (["valid", "valid"] if away else ["revoked", "valid"])
+    assert ("revocation_refused" in desk.stand.alerts()) is away
+    for _ in range(3):
+        await desk.retry_now(1)
+    assert (await rotation(desk, run))["state"] == "complete"
+    assert keys_of(desk, "openrouter").count("valid") == 1
+
+
 async def until_one_waits(desk: Desk, by: asyncio.Task[Any]) -> None:
     """Wait until a session waits for another's lock, or a task is over."""
     waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"

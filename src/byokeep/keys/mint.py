@@ -7,7 +7,8 @@ Rules
 - A key that has served is ended after the last job that got it.
 - Keys of finished rotations that serve nobody are ended as well. A key with any other name is left alone.
 - The call is recorded before it is made. The new value is written, recorded and verified like a pasted one.
-- A worker that cannot put down the key that it was given, or that stalls while another takes its step up, ends it.
+- A worker that cannot put down the key that it was given, or not before its step's time is over, or that stalls while
+  another takes the step up, ends it.
 - A mint and a revocation are separate steps, and each is retried by itself.
 
 It may not use the administrator key for any other call, nor hand it to a job.
@@ -15,6 +16,7 @@ It may not use the administrator key for any other call, nor hand it to a job.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -57,7 +59,8 @@ async def minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | Non
             ends = None if made.life_s is None else asked_at + timedelta(seconds=made.life_s)
             try:
                 version = await _stored(app, actor, run, custody, made, ends)
-            except ByokeepError as error:  # nobody gets it; if it was stored all the same, the next attempt replaces it
+            except (ByokeepError, CancelledError) as error:  # or the step's time is over
+                # Nobody gets it; if it was stored all the same, the next attempt replaces it.
                 if isinstance(error, Rejected):
                     await administration.tell(app, actor, run, "minted_key_refused")
                 try:
@@ -164,7 +167,7 @@ async def _given_up(
     """End a made key of a run that moved, or tell people that it lives: no other attempt looks for it."""
     try:
         await _end(app, actor, run, admin, secret, key_id)
-    except ByokeepError:
+    except (ByokeepError, CancelledError):
         await administration.tell(app, actor, run, "revocation_refused")
         raise
 
