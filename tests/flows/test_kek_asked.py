@@ -273,6 +273,32 @@ async def test_a_compromise_lists_every_key_and_is_done_at_zero(asked: Asked) ->
     assert (plan["found"], plan["remaining"], plan["done"]) == (1, 0, True)
 
 
+async def test_who_has_logged_in_afresh_since_is_asked_for_no_other_login(asked: Asked) -> None:
+    """Of profiles whose first key was exposed: what a job sealed anew is due, and what was restored after the login."""
+    client = await asked.client()
+    used, again, back = [await asked.profile(client, platform=platform) for platform in ("x", "tiktok", "linkedin")]
+    await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "scheduled"})
+    await asked.work()
+    sealed = (used, 2, "validate"), (again, 2, "login"), (back, 2, "login"), (back, 3, "restore")
+    for profile, generation, kind in sealed:
+        job, of = uuid4(), f"profile_id = '{profile}' AND generation ="
+        asked.sql(
+            f"""INSERT INTO byokeep.job SELECT (jsonb_populate_record(j, jsonb_build_object('id', '{job}'))).*
+                FROM byokeep.job j JOIN byokeep.profile_generation g ON g.job_id = j.id WHERE {of} 1;
+                INSERT INTO byokeep.profile_generation SELECT (jsonb_populate_record(g, jsonb_build_object(
+                'generation', {generation}, 'dek_id', gen_random_uuid(), 'blob_key', blob_key || '-{generation}',
+                'job_id', '{job}'))).* FROM byokeep.profile_generation g WHERE {of} 1;
+                INSERT INTO byokeep.profile_work (id, client_id, profile_id, job_id, kind, state, asked_by,
+                confirmed_by, confirmed_at, ended_at) SELECT '{job}', client_id, profile_id, job_id, '{kind}', 'done',
+                sealed_by, sealed_by, now(), now() FROM byokeep.profile_generation WHERE {of} {generation};
+                UPDATE byokeep.profile SET generation = {generation} WHERE id = '{profile}'"""
+        )
+    path = f"/v1/keks/development-{client}/versions/1/compromise"
+    assert (await asked.call("POST", path, "approver", {"reason": "suspected_leak"}))[0] == 200
+    due = asked.sql("SELECT id FROM byokeep.profile WHERE due_cause = 'incident'").splitlines()
+    assert set(due) == {str(used), str(back)}
+
+
 async def test_a_rotation_leaves_what_is_compromised_where_it_is(asked: Asked) -> None:
     """No version that is compromised opens anything, a rewrap included; its end still waits until the keys are gone."""
     client = await asked.client()

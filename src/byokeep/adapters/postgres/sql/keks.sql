@@ -273,9 +273,17 @@ SELECT actor_id, request_id FROM byokeep.audit_record
  ORDER BY seq DESC LIMIT 1;
 
 -- name: kek_profiles_due
--- A compromised key makes every profile that it ever guarded due for another: a job that seals anew keeps the session.
+-- A compromised key makes every profile due that it guarded since a person last logged in, with an empty browser: a job
+-- that seals anew keeps the session. What was restored since may be of before.
 UPDATE byokeep.profile p SET due_at = LEAST(p.due_at, clock_timestamp()), due_cause = 'incident'
  WHERE p.state NOT IN ('retired', 'shredded')
    AND EXISTS (SELECT FROM byokeep.profile_generation g
-                WHERE g.client_id = p.client_id AND g.profile_id = p.id AND g.dek_id = ANY (CAST(:deks AS uuid[])))
+                WHERE g.client_id = p.client_id AND g.profile_id = p.id AND g.dek_id = ANY (CAST(:deks AS uuid[]))
+                  AND g.generation >= coalesce((
+                      SELECT CASE WHEN w.kind = 'login' THEN n.generation END
+                        FROM byokeep.profile_generation n
+                        JOIN byokeep.profile_work w ON w.client_id = n.client_id AND w.job_id = n.job_id
+                       WHERE n.client_id = p.client_id AND n.profile_id = p.id
+                         AND (w.kind = 'login' AND w.confirmed_by IS NOT NULL OR w.kind = 'restore')
+                       ORDER BY n.generation DESC LIMIT 1), 0))
 RETURNING p.id, p.client_id;
