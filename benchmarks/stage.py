@@ -97,7 +97,7 @@ async def _client(found: Scene, name: str) -> str:
     key.wipe()
     body = {"platform": PLATFORM, "account": "acme", "username": "acme", "display_name": "Acme"}
     await found.api("operator", "POST", f"/v1/clients/{client}/accounts", body=body)
-    await found.api("operator", "POST", f"/v1/clients/{client}/accounts/x/acme/lanes", body={"lanes": ["api"]})
+    await found.api("operator", "POST", f"/v1/clients/{client}/accounts/x/acme/lane", body={"policy": "api"})
     return client
 
 

@@ -205,7 +205,7 @@ async def publish(stage: Scene) -> str:
     client = stage.clients[A]
     body = {"platform": "x", "account": "acme", "username": "acme", "display_name": "Acme Bakery"}
     await stage.api("operator", "POST", f"/v1/clients/{client}/accounts", body=body)
-    await stage.api("operator", "POST", f"/v1/clients/{client}/accounts/x/acme/lanes", body={"lanes": ["api"]})
+    await stage.api("operator", "POST", f"/v1/clients/{client}/accounts/x/acme/lane", body={"policy": "api"})
     about = {"platform": "x", "account": "acme", "id": "acme", "username": "acme", "display_name": "Acme Bakery"}
     async with stage.http.post(f"{stage.sim.url}/_sim/accounts", json=about) as reply:
         reply.raise_for_status()

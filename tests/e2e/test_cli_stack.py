@@ -322,8 +322,8 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     client, key = await desk.world.client(), await desk.world.new_key("openai")
     await desk.ok("key", "add", client, "openai", stdin=key)
     add = await desk.ok("account", "add", client, "x", "acme", "--username", "acme", "--display-name", "Acme Bakery")
-    assert f"Next: byokeep account lanes {client} x acme --lane api" in add.err
-    assert (await desk.json("account", "lanes", client, "x", "acme", "--lane", "api"))["lanes"] == ["api"]  # type: ignore[index]
+    assert f"Next: byokeep account lane {client} x acme api" in add.err
+    assert (await desk.json("account", "lane", client, "x", "acme", "api"))["lanes"] == ["api"]  # type: ignore[index]
     assert "acme" in (await desk.ok("account", "list", client)).out
 
     job = ("job", "run", "--client", client, "--secret", "openai", "--", "true")

@@ -106,7 +106,6 @@ RULES = {
         O, tenant=True, body={"platform": "x", "account": "a", "username": "a", "display_name": ""}
     ),
     "GET /v1/clients/{client_id}/accounts": rule(A, O, P, U, tenant=True),
-    "POST /v1/clients/{client_id}/accounts/{platform}/{account}/lanes": rule(O, tenant=True, body={"lanes": ["api"]}),
     "PUT /v1/clients/{client_id}/providers/{provider}/value": rule(O, tenant=True, raw=b"no key"),
     "GET /v1/clients/{client_id}/refs": rule(O, P, U, tenant=True),
     "GET /v1/refs/{ref_id}": rule(O, P, U, tenant=True),

@@ -121,7 +121,7 @@ async def test_a_profile_from_the_login_to_the_end(office: Office, tmp_path: Pat
     done = await office.json("profile", "confirm", profile, "skool/acme.bakery")
     assert done["generation"] == 1
     assert (done["state"], done["result"]) == ("done", "sealed"), done
-    lane = ("account", "lanes", client, "skool", ACME["id"], "--lane", "browser")
+    lane = ("account", "lane", client, "skool", ACME["id"], "browser")
     early = await office.run(*lane)
     assert early.code == 6
     assert "profile_not_proved" in early.said

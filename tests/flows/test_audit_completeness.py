@@ -200,9 +200,9 @@ async def test_operations_on_clients_accounts_and_switches(scene: Scene) -> None
             Case("failed", "operator", Call("POST", accounts, account), 409, ("account.registered failed",)),
         ],
         "config change": [
-            Case("success", "operator", Call("POST", f"{accounts}/x/new/lanes", {"lanes": ["api"]}), 200,
-                 ("account.registered ok",)),
-            Case("denied", fresh(scene, "auditor"), Call("POST", f"{accounts}/x/new/lanes", {"lanes": []}), 403,
+            Case("success", "operator", Call("POST", f"{accounts}/x/new/lane", {"policy": "api"}), 200,
+                 ("account.lanes_set ok",)),
+            Case("denied", fresh(scene, "auditor"), Call("POST", f"{accounts}/x/new/lane", {"policy": "off"}), 403,
                  DENIED),
         ],
         "kill": [

@@ -88,8 +88,8 @@ async def test_an_account_is_not_named_like_a_step_or_an_option(desk: Desk) -> N
         )
         assert (status, reply["code"]) == (422, "bad_account"), name
     desk.stand.account(client, account="-old")
-    path = f"/v1/clients/{client}/accounts/x/-old/lanes"
-    assert (await desk.call("POST", path, "operator", {"lanes": ["api"]}))[0] == 200
+    path = f"/v1/clients/{client}/accounts/x/-old/lane"
+    assert (await desk.call("POST", path, "operator", {"policy": "api"}))[0] == 200
 
 
 @pytest.mark.req("R4.1-11")
@@ -149,11 +149,11 @@ async def test_an_account_has_no_lane_until_one_is_enabled(desk: Desk) -> None:
     account = {"platform": "x", "account": "acme", "username": "acme", "display_name": "Acme Ltd"}
     status, made = await desk.call("POST", f"/v1/clients/{client}/accounts", "operator", account)
     assert (status, made["lanes"], made["identity"]) == (201, [], "unchecked")
-    path = f"/v1/clients/{client}/accounts/x/acme/lanes"
-    status, reply = await desk.call("POST", path, "operator", {"lanes": ["api"]})
+    path = f"/v1/clients/{client}/accounts/x/acme/lane"
+    status, reply = await desk.call("POST", path, "operator", {"policy": "api"})
     assert (status, reply["lanes"]) == (200, ["api"])
-    assert (await desk.call("POST", path, "operator", {"lanes": ["teleport"]}))[0] == 422
-    assert (await desk.call("POST", path.replace("acme", "other"), "operator", {"lanes": []}))[0] == 404
+    assert (await desk.call("POST", path, "operator", {"policy": "teleport"}))[0] == 422
+    assert (await desk.call("POST", path.replace("acme", "other"), "operator", {"policy": "off"}))[0] == 404
     status, reply = await desk.call("POST", f"/v1/clients/{client}/accounts", "operator", account)
     assert (status, reply["code"]) == (409, "account_exists")
     assert "`byokeep account list CLIENT`" in reply["next_step"]

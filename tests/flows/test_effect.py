@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from byokeep.accounts.accounts import set_lanes
+from byokeep.accounts.accounts import set_policy
 from byokeep.adapters.postgres.database import PostgresDatabase
-from byokeep.core.model import Actor, Lane, Role
+from byokeep.core.model import Actor, LanePolicy, Role
 from byokeep.jobs.jobs import expire
 from tests.support.broker import Stand
 
@@ -155,7 +155,7 @@ async def test_only_a_proven_identity_lets_an_effect_pass(
         given = {one.name: getattr(stand.app, one.name) for one in fields(stand.app)}
         web: Any = type(stand.app)(**given | {"db": db})
         person = Actor(id=uuid4(), roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
-        await set_lanes(web, person, client, platform="x", account="acme", lanes=frozenset({Lane.API}))
+        await set_policy(web, person, client, where="x", account="acme", policy=LanePolicy.API)
         await db.close()
         assert (await stand.permit(lease))[1]["code"] == "identity_unproven"
         assert await stand.call("POST", path, "runner", {"lease_id": lease} | MATCH) == (200, {"identity": "match"})

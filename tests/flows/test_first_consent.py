@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
@@ -14,11 +14,7 @@ from tests.support.social import ACCOUNTS
 pytest_plugins = [
     "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.connect",
 ]  # fmt: skip
-
-
-async def lanes(office: Office, client: UUID, name: str, *which: str) -> tuple[int, Any]:
-    path = f"/v1/clients/{client}/accounts/x/{name}/lanes"
-    return await office.desk.call("POST", path, "operator", {"lanes": list(which)})
+API: Final = {"policy": "api"}
 
 
 async def answered(office: Office, client: UUID, begun: dict[str, Any]) -> None:
@@ -31,14 +27,14 @@ async def test_no_lane_is_set_before_the_first_verification(office: Office) -> N
     """While the first consent is under way, answered or not, a lane is refused; off is no lane. After it one is set."""
     client = await office.client()
     begun = await office.begin(client, "x", "acme")
-    assert (await lanes(office, client, "acme", "api"))[1]["code"] == "account_not_verified"
+    assert (await office.act(client, "x", "lane", API))[1]["code"] == "account_not_verified"
     await answered(office, client, begun)
-    assert (await lanes(office, client, "acme", "api"))[1]["code"] == "account_not_verified"
-    assert (await lanes(office, client, "acme"))[0] == 200
+    assert (await office.act(client, "x", "lane", API))[1]["code"] == "account_not_verified"
+    assert (await office.act(client, "x", "lane", {"policy": "off"}))[0] == 200
     assert await office.finish() == 1
     seen = await office.state(client, "x")
     assert (seen["state"], seen["policy"]) == ("connected", "off")
-    assert (await lanes(office, client, "acme", "api"))[0] == 200
+    assert (await office.act(client, "x", "lane", API))[0] == 200
     assert (await office.state(client, "x"))["policy"] == "api"
 
 
@@ -50,15 +46,16 @@ async def test_a_lane_of_before_does_not_outlive_the_first_consent(office: Offic
     who = ACCOUNTS["x"][0]
     body = {"platform": "x", "account": who["id"], "username": who["username"], "display_name": who["display_name"]}
     assert (await office.desk.call("POST", f"/v1/clients/{client}/accounts", "operator", body))[0] == 201
-    assert (await lanes(office, client, who["id"], "api"))[0] == 200
+    assert (await office.act(client, "x", "lane", API, who["id"]))[0] == 200
     begun = await office.begin(client, "x", who["id"])
-    assert (await lanes(office, client, who["id"], "api"))[0] == 200
+    assert (await office.act(client, "x", "lane", API, who["id"]))[0] == 200
     await answered(office, client, begun)
     assert await office.finish() == 1
     seen = await office.state(client, "x", who["id"])
     assert (seen["state"], seen["policy"]) == ("connected", "off")
-    assert [json.loads(one)["fields"]["lanes"] for one in office.desk.stand.events("account.lanes_set")] == [""]
-    assert (await office.act(client, "x", "lane", {"policy": "api"}, who["id"]))[0] == 200
+    said = [json.loads(one)["fields"]["lanes"] for one in office.desk.stand.events("account.lanes_set")]
+    assert said == ["api", "api", ""]
+    assert (await office.act(client, "x", "lane", API, who["id"]))[0] == 200
     await office.connected(client, "x", who["id"])
     assert (await office.state(client, "x", who["id"]))["policy"] == "api"
 

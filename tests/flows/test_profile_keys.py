@@ -599,25 +599,22 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
     client = await vault.client()
     profile = await vault.create(client, "skool")
     sop = vault.sql(f"SELECT id FROM byokeep.procedure_run WHERE object_id = '{profile}'")
-    lane = f"/v1/clients/{client}/accounts/skool/acme/lanes"
-    policy = lane.removesuffix("s")
+    lane = f"/v1/clients/{client}/accounts/skool/acme/lane"
     assert (await vault.desk.sop(sop))["missing"] == [
         "vault_write_event", "runner_validation_proof", "browser_profile_created",
     ]  # fmt: skip
-    refused = (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]
+    refused = (await vault.call("POST", lane, {"policy": "browser"}))[1]
     assert refused["code"] == "profile_not_proved"
     assert f"`byokeep profile show {profile}`" in refused["next_step"]
-    assert (await vault.call("POST", policy, {"policy": "browser"}))[1]["code"] == "profile_not_proved"
     assert await vault.log_in(profile) == "sealed"
     assert (await vault.desk.sop(sop))["state"] != "complete"
-    assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved"
+    assert (await vault.call("POST", lane, {"policy": "browser"}))[1]["code"] == "profile_not_proved"
     assert await vault.done(profile, "validate") == "valid"
     found = await vault.desk.sop(sop)
     assert found["state"] == "complete"
     assert found["version"] == 1
     assert set(found["evidence"]) == {"vault_write_event", "runner_validation_proof", "browser_profile_created"}
-    assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[0] == 200
-    status, reply = await vault.call("POST", policy, {"policy": "browser"})
+    status, reply = await vault.call("POST", lane, {"policy": "browser"})
     assert (status, reply["lanes"]) == (200, ["browser"])
     proof = json.loads(vault.events("profile.validated", "ok")[0])["fields"]
     assert proof["profile"] == str(profile)
@@ -627,7 +624,7 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
         kept = vault.sql(pointed(sop, column))
         vault.sql(points(sop, column, "NULL"))
         assert (await vault.desk.sop(sop))["state"] == "incomplete", column
-        assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved", column
+        assert (await vault.call("POST", lane, {"policy": "browser"}))[1]["code"] == "profile_not_proved", column
         vault.sql(points(sop, column, kept))
     status, bundle = await vault.desk.call("POST", f"/v1/evidence/{sop}", "auditor")
     assert status in (200, 201), bundle

@@ -178,7 +178,7 @@ class World:
         shown = {"username": name, "display_name": name.title()}
         place = f"/v1/clients/{client}/accounts"
         await self.must("operator", "POST", place, {"platform": "x", "account": name, **shown})
-        await self.must("operator", "POST", f"{place}/x/{name}/lanes", {"lanes": ["api"]})
+        await self.must("operator", "POST", f"{place}/x/{name}/lane", {"policy": "api"})
         about = {"platform": "x", "account": name, "id": name, **shown}
         async with self.http.post(f"{self.sim.url}/_sim/accounts", json=about) as reply:
             reply.raise_for_status()

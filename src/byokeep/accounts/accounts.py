@@ -3,8 +3,8 @@
 Rules
 - An account is registered with the identity that it must show; runners report what they see to the broker. Text that
   people type must follow the rules for names (R1.1-4).
-- A lane policy is exactly one word, and off until the account is verified (R5.2-9). A platform without OAuth has no API
-  lane (R2.1-8).
+- A lane policy is exactly one word, and off until it is set, for an account that was verified (R5.2-9) or that a person
+  registered. A platform without OAuth has no API lane (R2.1-8).
 - A changed name becomes the expected one only when a person says which name they saw (R5.2-5, R5.2-6).
 - A disconnect ends a consent that is in progress.
 - A disconnect stops the use at once, here; the refresher ends the grant at the platform. From then on nothing about the
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -34,7 +33,7 @@ from byokeep.core.plain_text import check_name, check_reason, refuse_secret
 from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_provider
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import command, permit
+from byokeep.kernel.command import command
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import require_proof
@@ -69,7 +68,10 @@ async def register_account(
             ``client_not_active``.
         Conflict: The account is already registered; ``name_like_another``.
     """
-    async with _registering(app, actor, client_id) as tx:
+    registered = EventName.ACCOUNT_REGISTERED
+    async with command(
+        app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, refused_as=registered, on_client=True
+    ) as tx:
         known = parse_platform(platform)
         await check_new_account(tx, client_id, known, account)
         check_shape("username", username, _USERNAME)
@@ -79,13 +81,8 @@ async def register_account(
             PlatformAccount, "account_insert", id=app.ids.uuid(), client_id=client_id, platform=known.value,
             account=account, username=username, display_name=display_name, created_by=actor.id,
         )  # fmt: skip
-        await row.record(tx, EventName.ACCOUNT_REGISTERED, actor, lanes=",".join(row.lanes))
+        await row.record(tx, registered, actor, lanes=",".join(row.lanes))
     return row
-
-
-def _registering(app: App, actor: Actor, client_id: ClientId) -> AbstractAsyncContextManager[Tx]:
-    registered = EventName.ACCOUNT_REGISTERED
-    return command(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, refused_as=registered, on_client=True)
 
 
 async def list_accounts(app: App, actor: Actor, client_id: ClientId, *, whole: bool = False) -> list[PlatformAccount]:
@@ -254,14 +251,17 @@ async def set_policy(
     Raises:
         Denied, NotFound: As :func:`get_state`.
         Rejected: ``lane_not_offered``: the platform has no such lane.
-        Conflict: ``disconnecting``; ``account_not_verified``; ``profile_not_proved``.
+        Conflict: ``disconnecting``; ``account_not_verified``; ``profile_not_proved``; ``connected_meanwhile``: what was
+            asked for does not outlive the first verification.
     """
     found = await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
     async with command(
         app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, object_id=found.id, refused_as=EventName.LANES_SET,
         on_client=True,
     ) as tx:  # fmt: skip
-        found = await _steady(tx, found)
+        before, found = found, await _steady(tx, found)
+        if before.login is None and found.login is not None:
+            raise Conflict("connected_meanwhile", next_step="See `byokeep account show`, then set its lanes again.")
         _allow(found, frozenset(LANES_OF[policy]))
         await require_proof(tx, client_id, found.id, frozenset(LANES_OF[policy]))
         await _set_lanes(tx, actor, found, policy)
@@ -269,8 +269,9 @@ async def set_policy(
 
 
 async def _steady(tx: Tx, found: AccountState) -> AccountState:
-    """Return an account's current state, and keep it from being disconnected until the transaction ends."""
-    await tx.all(UUID, "grant_steady", client_id=found.client_id, account_id=found.id)
+    """Return an account's current state; until the transaction ends, it is not connected first or disconnected."""
+    if not await tx.all(UUID, "grant_steady", client_id=found.client_id, account_id=found.id):
+        await tx.one(PlatformAccount, "account_hold", **found.named)
     now = await tx.one(AccountState, "accounts_states", **found.named, limit=2)
     if now.state == "disconnecting":
         step = "Wait until that has ended (`byokeep account show`), then connect again."
@@ -279,17 +280,12 @@ async def _steady(tx: Tx, found: AccountState) -> AccountState:
 
 
 def _allow(found: AccountState, lanes: frozenset[Lane]) -> None:
-    """Check that the platform has these lanes, and that the account was verified if it can be."""
-    _offered(found.platform, lanes)
-    here = [one for one in PLATFORM_DESCRIPTORS.values() if one.provider is found.platform]
-    if lanes and any(one.oauth for one in here) and not found.verified:
-        raise _not_verified(found)
-
-
-def _offered(platform: Provider, lanes: frozenset[Lane]) -> None:
-    offered = {lane for one in PLATFORM_DESCRIPTORS.values() if one.provider is platform for lane in one.lanes}
+    """Check that the platform has these lanes, and that the account was verified, or registered by a person."""
+    offered = {lane for one in PLATFORM_DESCRIPTORS.values() if one.provider is found.platform for lane in one.lanes}
     if not lanes <= offered:
         raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
+    if lanes and found.state != "registered" and not found.verified:
+        raise _not_verified(found)
 
 
 async def _set_lanes(tx: Tx, actor: Actor, found: AccountState, policy: LanePolicy) -> None:
@@ -411,9 +407,7 @@ def platform_of(where: str) -> Provider:
 
 def _not_verified(found: AccountState) -> Conflict:
     step = "Connect the account first: `byokeep account connect`."
-    if found.state == "registered":
-        step = "Registered by hand: `byokeep account lanes` sets its lanes, or `byokeep account connect` connects it."
-    elif found.state == "connected" and found.superseded_at is not None:
+    if found.state == "connected" and found.superseded_at is not None:
         step = "Another consent may have ended its tokens. Check first: `byokeep account verify`."
     return Conflict("account_not_verified", next_step=step, state=found.state)
 
@@ -425,38 +419,6 @@ def _not_connected(found: AccountState) -> Conflict:
 
 async def _record(tx: Tx, name: EventName, actor: Actor, found: AccountState, **fields: Said) -> None:
     await found.record(tx, name, actor, login=found.login or None, **fields)
-
-
-async def set_lanes(
-    app: WebApp, actor: Actor, client_id: ClientId, *, platform: str, account: str, lanes: frozenset[Lane]
-) -> PlatformAccount:
-    """Set the lanes of an account that was registered by hand; a connected one gets the policy with these lanes.
-
-    Raises:
-        Denied, NotFound: As :func:`get_state`; ``not_found`` for an unknown account.
-        Rejected: ``not_a_platform``, ``bad_account``, ``lane_not_offered``.
-        Conflict: ``profile_not_proved``: the browser lane without a validated profile; ``connected_meanwhile``;
-            ``account_not_verified``: no person registered it.
-    """
-    await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
-    known = parse_platform(platform)
-    named = {"client_id": client_id, "platform": known.value, "account": account}
-    async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(AccountState, "accounts_states", **named, limit=2)
-    if found is not None and found.login is not None:
-        return await set_policy(app, actor, client_id, where=platform, account=account, policy=_POLICY_OF[lanes])
-    async with _registering(app, actor, client_id) as tx:
-        _offered(known, lanes)
-        if found is not None and found.state == "not_connected" and lanes:
-            raise _not_verified(found)
-        check_shape("account", account, ACCOUNT)
-        held = await tx.one(PlatformAccount, "account_hold", **named)
-        if await tx.maybe(dict, "grant_of", client_id=client_id, account_id=held.id):
-            raise Conflict("connected_meanwhile", next_step="See `byokeep account show`, then set its lanes again.")
-        await require_proof(tx, client_id, held.id, lanes)
-        row = await tx.one(PlatformAccount, "account_set_lanes", **named, lanes=sorted(lane.value for lane in lanes))
-        await row.record(tx, EventName.ACCOUNT_REGISTERED, actor, lanes=",".join(row.lanes))
-    return row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

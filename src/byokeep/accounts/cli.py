@@ -16,7 +16,7 @@ from rich.text import Text
 
 from byokeep.cli import transfer, way_back, webhook
 from byokeep.cli.api import ask_until, call, run, segment, tell
-from byokeep.cli.choices import Lane, LanePolicy, Platform
+from byokeep.cli.choices import LanePolicy, Platform
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.redirect import Listener, is_local, need_free, open_browser, pasted_form
@@ -263,24 +263,15 @@ def add(client: Client, platform: Platform, account: str, *, username: str, disp
         display_name: The display name that the platform shows.
     """
     body = {"platform": platform, "account": account, "username": username, "display_name": display_name}
-    step = f"account lanes {client} {platform} {quote(account)} --lane api"
+    step = f"account lane {client} {platform} {quote(account)} api"
     if platform == "skool":  # it has no API: a browser profile comes first
         step = f"profile create {client} {platform}/{quote(account)}"
     tell(run(call("POST", f"/v1/clients/{client}/accounts", body=body)), title="Account", note="Next: " + again(step))
 
 
-@account.command
-def lanes(client: Client, platform: Platform, account: str, *, lane: list[Lane]) -> None:
-    """Set the lanes of an account that was registered by hand: api, browser, or both. See `account lane`.
-
-    Example: byokeep account lanes $CLIENT x acme --lane api
-    """
-    tell(run(call("POST", _path(client, platform, account, "lanes"), body={"lanes": lane})), title="Account")
-
-
 @account.command(name="lane")
 def lane_(client: Client, where: str, account: str, policy: LanePolicy) -> None:
-    """Set the lane policy of a verified account: exactly one word.
+    """Set the lane policy of an account that was verified, or registered by hand: exactly one word.
 
     Example: byokeep account lane $CLIENT x acme api
 

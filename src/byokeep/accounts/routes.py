@@ -51,12 +51,6 @@ class AccountBody(Strict):
     display_name: Annotated[str, Field(max_length=200)]
 
 
-class LanesBody(Strict):
-    """Set an account's lanes."""
-
-    lanes: Annotated[list[Literal["api", "browser"]], Field(max_length=2)]
-
-
 class AccountReply(
     Reply,
     of=PlatformAccount,
@@ -114,17 +108,6 @@ def state_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         return await accounts.register_account(
             app, actor, ClientId(client_id), platform=body.platform, account=body.account, username=body.username,
             display_name=body.display_name,
-        )  # fmt: skip
-
-    @routes.post("/{platform}/{account}/lanes", response_model=AccountReply, responses=refusals(409, 429))
-    async def lanes(
-        request: Request, client_id: PathId, platform: str, account: str, actor: Actor, body: LanesBody
-    ) -> PlatformAccount:
-        """Set which lanes may be used with an account."""
-        spend(request, writes, actor, ClientId(client_id))
-        return await accounts.set_lanes(
-            app, actor, ClientId(client_id), platform=platform, account=account,
-            lanes=frozenset(Lane(lane) for lane in body.lanes),
         )  # fmt: skip
 
     @routes.get("", response_model=AccountStatesReply)

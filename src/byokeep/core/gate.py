@@ -60,7 +60,7 @@ class DenyReason(StrEnum):
     )
     PLATFORM_UNKNOWN = "platform_unknown", "The platform's state could not be read, so it counts as closed."
     LANE_POLICY_UNKNOWN = "lane_policy_unknown", "The stored lane policy is unknown. An operator must set it again."
-    LANE_NOT_ENABLED = "lane_not_enabled", "An operator must enable the lane: `byokeep account lanes`."
+    LANE_NOT_ENABLED = "lane_not_enabled", "An operator must enable the lane: `byokeep account lane`."
     ACCOUNT_NOT_CONNECTED = (
         "account_not_connected",
         "No record says that this account was connected. An operator must connect it.",
