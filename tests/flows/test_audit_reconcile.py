@@ -503,7 +503,7 @@ async def test_a_change_of_set_up_is_explained_by_its_record(scene: Scene) -> No
     """A policy written near a change of configuration is ours, if a process that sets the store up says so."""
     await _set_up_changed(scene)
     await scene.broker.record(None, EventName.CONFIG_CHANGED)  # the broker's own
-    await scene.broker.record(None, EventName.STARTED, role="byokeep_web")
+    await scene.broker.record(None, EventName.AUDIT_READ, role="byokeep_web")
     assert await scene.reasons() == ["store_setup_changed"]
     await scene.broker.record(None, EventName.CONFIG_CHANGED, role="byokeep_web")
     assert await scene.reasons() == []

@@ -35,7 +35,7 @@ from tests.unit.test_backup import INSTALLATION, KEY, made
 OWN = b"".join(f"{UUID(int=n)}\n".encode() for n in (1, 2))
 # Each of the others begins something, tells of something, ends by itself, or ends what an older database has not.
 ENDS_NOTHING = frozenset({
-    "installation.created", "service.started", "config.changed", "session.login", "session.logout",
+    "installation.created", "config.changed", "session.login", "session.logout",
     "token.issued", "passkey.added", "sso.linked", "operator.created", "machine.created", "access.decided",
     "client.created", "client.enrolled", "client.resumed", "client.look_set", "account.registered",
     "account.identified", "key.write", "key.stored", "key.admin_stored", "key.verified", "key.leak_checked",
@@ -58,7 +58,7 @@ ENDS_NOTHING = frozenset({
     "breakglass.approved", "breakglass.issued", "breakglass.unwrapped", "breakglass.misused", "breakglass.used",
     "breakglass.expired", "breakglass.reviewed", "breakglass.closed", "breakglass.drilled", "audit.read",
     "audit.exported", "audit.verified", "audit.reconciled", "audit.hashed", "leaks.fingerprints_read",
-    "audit.device_changed", "checkpoint.signed", "evidence.signed", "evidence.read", "exposure.reported",
+    "checkpoint.signed", "evidence.signed", "exposure.reported",
     "due.listed", "list.exported", "leaks.scanned", "checklist.shown", "checklist.ticked", "checklist.signed",
     "access.reviewed", "due.started", "backup.created", "backup.verified", "backup.removed", "backup.restored",
     "drill.completed", "notification.sent", "alert.raised", "alert.acknowledged", "alert.closed",

@@ -61,7 +61,6 @@ class EventName(StrEnum):
         return made
 
     INSTALLED = "installation.created", "installation environment"
-    STARTED = "service.started", "component schema"
     CONFIG_CHANGED = "config.changed", "component"
 
     LOGIN = "session.login", f"{_SUBJECT} passkey sso"
@@ -221,10 +220,8 @@ class EventName(StrEnum):
     AUDIT_RECONCILED = "audit.reconciled", "rows count found since until"
     AUDIT_HASHED = "audit.hashed", ""
     LEAK_FINGERPRINTS_READ = "leaks.fingerprints_read", "count unknown"
-    AUDIT_DEVICE = "audit.device_changed", "device"
     CHECKPOINT_SIGNED = "checkpoint.signed", "epoch size count root"
     EVIDENCE_SIGNED = "evidence.signed", "sop version provider"
-    EVIDENCE_READ = "evidence.read", "sop"
     EXPOSURE_REPORTED = "exposure.reported", "digest since until count found verification provider incident"
     DUE_LISTED = "due.listed", "count digest"
     LIST_EXPORTED = "list.exported", "kind count digest"
