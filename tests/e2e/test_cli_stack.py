@@ -534,7 +534,7 @@ async def test_the_platforms_own_secrets_are_rotated_under_load(
     with platform_secrets._rotating(world.stack.settings):
         assert not platform_secrets.was_cut_off(world.stack.settings)
         await desk.no(6, "rotation_running", "rotate", "internal", who="admin")
-    await world.stack._renew()  # what `byokeep up` does with it
+    await world.stack._hourly()  # what `byokeep up` does with it
     assert not (world.home / "keys" / "openbao.root-live").exists()
     rotated = (await desk.shell.run("rotate", "internal", "--json")).document
     steps = ["secret_ids", "signing_keys", "database_logins", "machine_tokens"]
@@ -573,7 +573,7 @@ async def test_the_platforms_own_secrets_are_rotated_under_load(
     await world.sql("UPDATE byokeep.procedure_run SET closed_at = closed_at - interval '31 days'"
                     " WHERE procedure = 'rotate_internal';"
                     " UPDATE byokeep.installation SET created_at = created_at - interval '31 days'")  # fmt: skip
-    await world.stack._renew()  # by itself, when it is due
+    await world.stack._hourly()  # by itself, when it is due
     assert await world.sql(f"SELECT count(*), count(closed_at) {runs}") == "4|4"
     await world.must("auditor", "POST", "/v1/audit/reconcile", {})
     assert not {one for one in await world.alerts() if one.startswith(("store_", "login_", "cut_off"))}
@@ -625,7 +625,7 @@ async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path, monkeypatch: pyt
     place, world = desk.world.home / "credentials", desk.world
     files = [place / f"{name}.token" for name in ("worker", "dispatcher", "runner")]
     old = [file.read_text().strip() for file in files]
-    await world.stack._renew()
+    await world.stack._hourly()
     assert [file.read_text().strip() for file in files] == old  # none was due
     client = await world.client()
     value = await world.onboard(client)
@@ -637,11 +637,11 @@ async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path, monkeypatch: pyt
             told = rows["worker token"]
             with monkeypatch.context() as full:  # nothing is issued then; the old go on, and people are told
                 full.setattr(installation, "durable_write", no_room)
-                await world.stack._renew()
+                await world.stack._hourly()
             assert [file.read_text().strip() for file in files] == old
             assert await world.sql(OPEN_ALERTS) == "3"
         before = [file.read_text().strip() for file in files]
-        await world.stack._renew()
+        await world.stack._hourly()
         assert await world.reads(client, "openai", value), day
         if day == 10:
             new = [file.read_text().strip() for file in files]
@@ -655,14 +655,14 @@ async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path, monkeypatch: pyt
     assert await world.sql(OPEN_ALERTS) == "0"
     for file in files:  # one from long ago, with the time of today: the database knows better
         file.write_text(old[files.index(file)] + "\n")
-    await world.stack._renew()
+    await world.stack._hourly()
     assert not {file.read_text().strip() for file in files} & set(old)
     await world.sql(  # as the first admin was before there was a password
         "UPDATE byokeep.subject s SET password_phc = NULL, password_mark = '', record_seq = (SELECT r.seq FROM"
         " byokeep.audit_record r WHERE r.object_id = s.id AND r.event = 'operator.created') WHERE name = 'first-admin'"
     )
     await days_pass(desk, 100, kinds="'api', 'session', 'invitation'")
-    await world.stack._renew()
+    await world.stack._hourly()
     rows = {row["check"]: row for row in (await desk.shell.run("doctor", "--json")).document}
     assert (rows["admins"]["state"], "byokeep operator recover" in rows["admins"]["detail"]) == ("failed", True)
     assert (await desk.shell.run("operator", "list", token=world.token_file("admin"))).code == 3

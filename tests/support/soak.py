@@ -100,7 +100,7 @@ class Soak:
         local = "subject_id IN (SELECT id FROM byokeep.subject WHERE name LIKE 'local-%')"
         earlier = "created_at = created_at - interval '1 day', expires_at = expires_at - interval '1 day'"
         await self.sql(f"UPDATE byokeep.api_token SET {earlier} WHERE {local} AND expires_at > now()")
-        await self.world.stack._renew()
+        await self.world.stack._hourly()
         began = await self.sql("SELECT clock_timestamp()")
         renewing = asyncio.create_task(self._renew_all(began))
         try:

@@ -165,7 +165,7 @@ async def test_what_cannot_be_renewed_keeps_nothing_else_back(stack: Stack, monk
     for name in ends:
         monkeypatch.setattr(supervisor, name, act(name))
     monkeypatch.setattr(supervisor.drill_place, "clear", lambda _: came.append("drill"))
-    monkeypatch.setattr(supervisor, "RENEW_EVERY_S", 0.0)
+    monkeypatch.setattr(supervisor, "AN_HOUR_S", 0.0)
     async with watched(stack) as watch:
         await until(lambda: len(came) > 4)
         assert not watch.done()

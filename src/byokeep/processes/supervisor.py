@@ -52,7 +52,7 @@ from byokeep.telemetry.log import code_of, get_log
 from byokeep.wire.address import parse_address
 from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 
-RENEW_EVERY_S: Final = 3600.0
+AN_HOUR_S: Final = 3600.0
 CUT_OFF_S: Final = 15.0  # well before a new key of leases is signed with
 SAY_EVERY_S: Final = 5.0
 STOP_WITHIN_S: Final = 10.0
@@ -192,7 +192,7 @@ class Stack:
 
     async def run(self) -> None:
         """Keep the parts running until :meth:`ask_to_stop`."""
-        renewed_at = time.monotonic()
+        begun_at = time.monotonic()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.25):
@@ -200,10 +200,10 @@ class Stack:
             if self._stopping.is_set():
                 return
             self._revive()
-            since = time.monotonic() - renewed_at
-            if since >= RENEW_EVERY_S or (since >= CUT_OFF_S and was_cut_off(self.settings)):
-                renewed_at = time.monotonic()
-                self._begin("renewal", self._renew)
+            since = time.monotonic() - begun_at
+            if since >= AN_HOUR_S or (since >= CUT_OFF_S and was_cut_off(self.settings)):
+                begun_at = time.monotonic()
+                self._begin("hourly", self._hourly)
                 self._begin("backup", lambda: self._try(backup_if_due))
 
     def _begin(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -211,8 +211,8 @@ class Stack:
         if (task := self._beside.get(name)) is None or task.done():
             self._beside[name] = asyncio.create_task(work())
 
-    async def _renew(self) -> None:
-        """Renew this stack's tokens and secrets that are due, each by itself; what fails now is retried next time."""
+    async def _hourly(self) -> None:
+        """Do this stack's duties that are due, each by itself; what fails now is retried next time."""
         await self._try(renew_machines, rotate_if_due, _clear_drill, _empty_logs)
 
     async def _try(self, *works: Callable[[Settings], Awaitable[object]]) -> None:
@@ -220,7 +220,7 @@ class Stack:
             try:
                 await work(self.settings)
             except Exception as error:
-                get_log().error("tokens_not_renewed", code=code_of(error))
+                get_log().error("hourly_duty_failed", component=work.__name__.strip("_"), code=code_of(error))
 
     def ask_to_stop(self) -> None:
         """End :meth:`run`. Safe in a signal handler of the loop."""
