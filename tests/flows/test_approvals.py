@@ -84,7 +84,7 @@ async def procedure_step(stand: Stand) -> tuple[str, str]:
     operator = stand.people["operator"].id
     actor = Actor(id=operator, roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
     client = ClientId(await stand.client())
-    run = (await procedures.begin(stand.app, actor, "exercise", client_id=client, object_id=uuid4())).run
+    run = (await procedures.begin_named(stand.app, actor, "exercise", client_id=client, object_id=uuid4())).run
     return "approver", f"/v1/procedures/{run.id}/approve"
 
 

@@ -824,7 +824,7 @@ async def restored(screen: Screen, client: UUID, backup: str) -> list[str]:
     page, desk, app = screen.page, screen.desk, screen.desk.stand.app
     left = {"backup": backup, "epoch": 3, "count": 1, "found": 2}
     async with app.db.begin(client_id=client) as tx:
-        run = await procedures.start(tx, app, app.system(), app.procedures["purge_orphans"], client_id=client,
+        run = await procedures.insert_run(tx, app, app.system(), app.procedures["purge_orphans"], client_id=client,
                                      object_id=uuid4(), facts={"provider": "openai", "version_7": 7})  # fmt: skip
     async with app.db.begin(every_client=True) as tx:
         await record(tx, app.system(), EventName.BACKUP_RESTORED, left, object_id=app.installation_id)

@@ -22,7 +22,7 @@ from byokeep.core.model import ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.keys.refs import ref_from
-from byokeep.tenancy.login_brake import NAME_FAILURES
+from byokeep.tenancy.attempt_brake import NAME_FAILURES
 from byokeep.web.app import create_app
 from tests.support.broker import Person
 from tests.support.postgres import FreshDatabase

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import pytest
 
 from byokeep.core.errors import RateLimited
-from byokeep.tenancy.login_brake import (
+from byokeep.tenancy.attempt_brake import (
     LOGINS_PER_MINUTE,
     MAX_FAILURES,
     MAX_WAIT_S,
     NAME_FAILURES,
     NAME_MAX_WAIT_S,
-    LoginBrake,
+    AttemptBrake,
 )
 
 DAY_S = 86_400
@@ -34,7 +34,7 @@ class HandClock:
         return self.at
 
 
-def tried(brake: LoginBrake, name: str, sources: Iterable[str]) -> int:
+def tried(brake: AttemptBrake, name: str, sources: Iterable[str]) -> int:
     """How many of these attempts got as far as a password."""
     passed = 0
     for source in sources:
@@ -48,7 +48,7 @@ def tried(brake: LoginBrake, name: str, sources: Iterable[str]) -> int:
 def test_many_addresses_share_one_names_attempts() -> None:
     """From ten thousand addresses a name is tried ten times at once, and 100 times before it is once an hour."""
     clock = HandClock()
-    brake = LoginBrake(clock)
+    brake = AttemptBrake(clock)
     crowd = [f"198.51.{number >> 8}.{number & 255}" for number in range(10_000)]
     assert tried(brake, "ann", crowd) == NAME_FAILURES == 10
     assert tried(brake, "ANN", crowd[:100]) == tried(brake, "ann\0", crowd[:100]) == 0
@@ -68,7 +68,7 @@ def test_many_addresses_share_one_names_attempts() -> None:
 def test_who_logged_in_from_an_address_before_is_not_kept_out() -> None:
     """While others guess, the person comes in from where it came in before, and others' names are as free as ever."""
     clock = HandClock()
-    brake = LoginBrake(clock)
+    brake = AttemptBrake(clock)
     brake.attempt("ann", "home")
     brake.succeeded("ann", "home")
     assert tried(brake, "ann", [f"far {number}" for number in range(50)]) == 10
@@ -84,7 +84,7 @@ def test_who_logged_in_from_an_address_before_is_not_kept_out() -> None:
 
 def test_an_attempt_counts_before_its_password_is_worked_on() -> None:
     """Attempts side by side from one address: five reach a password, not as many as fit before the first has failed."""
-    brake = LoginBrake(HandClock())
+    brake = AttemptBrake(HandClock())
     assert tried(brake, "ann", ["one"] * 60) == 5
     assert tried(brake, "never heard of", ["one"] * 60) == 5  # the same for a name that nobody has
 
@@ -94,7 +94,7 @@ def test_one_address_stands_for_many_people() -> None:
     """Behind one proxy a storm on a name takes nothing from the others; a storm on many is bounded, and who came in
     from there before comes in."""
     clock = HandClock()
-    brake = LoginBrake(clock)
+    brake = AttemptBrake(clock)
     brake.attempt("bob", "proxy")
     brake.succeeded("bob", "proxy")
     assert tried(brake, "ann", ["proxy"] * 10_000) == 5

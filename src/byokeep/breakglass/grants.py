@@ -136,7 +136,7 @@ async def request(
         )  # fmt: skip
         procedure = BREAK_GLASS_DRILL if scope == DRILL else BREAK_GLASS
         facts = said | {"approval": str(asked.id)}
-        await procedures.start(
+        await procedures.insert_run(
             tx, app, actor, procedure, client_id=client_id, object_id=run_id, run_id=run_id, facts=facts
         )
         about: dict[str, Said] = {"run": run_id, "ticket": ticket, "reason": reason, "scope": scope}

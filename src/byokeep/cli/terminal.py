@@ -290,7 +290,7 @@ def _side_by_side(line: Sequence[str], styles: Sequence[str], widths: Sequence[i
 
 
 def _block(row: Json, columns: Sequence[str]) -> None:
-    """Return one row as a first word and pairs. A pair moves to the next line whole; a long one is wrapped there."""
+    """Print one row as a first word and pairs. A pair moves to the next line whole; a long one is wrapped there."""
     *full, line = _folded(Text(clean(row.get(columns[0])), style="bold"), _width())
     for one in full:
         _line(one)

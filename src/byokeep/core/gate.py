@@ -87,7 +87,7 @@ class DenyReason(StrEnum):
     GATE_ERROR = "gate_error", "The gate could not decide, so it denied. An alert was raised."
 
 
-# Nobody may act for a client now: that is no failure, no word of anybody else's, and passes.
+# Not failures: nobody may act for the client now.
 HELD: Final = frozenset({
     DenyReason.SWITCH_CLOSED, DenyReason.SWITCH_UNKNOWN, DenyReason.CLIENT_NOT_ACTIVE, DenyReason.JOB_NOT_OPEN
 })  # fmt: skip

@@ -369,8 +369,8 @@ DEFAULT_ROTATION_DAYS: Final = 365
 OVERDUE_AFTER: Final = timedelta(days=7)  # after the day it was due
 KEK_BITS: Final = 256
 ALGORITHM: Final = "aes256-gcm96"
-# States in which a version can still decrypt what it wrapped, if OpenBao lets it.
-OPENS: Final = frozenset({KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED})
+# States in which OpenBao still has a version, whatever it may open.
+STILL_THERE: Final = frozenset({KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED})
 
 
 class KekFinding(StrEnum):
@@ -424,7 +424,7 @@ def differences(status: KekStatus, ours: Mapping[int, KeyState]) -> tuple[Differ
     found += [
         Difference(version=number, finding=KekFinding.MISSING)
         for number, state in ours.items()
-        if state in OPENS and number not in theirs
+        if state in STILL_THERE and number not in theirs
     ]
     active = [number for number, state in ours.items() if state is KeyState.ACTIVE]
     if active and status.newest and status.min_encryption < max(active):

@@ -70,8 +70,8 @@ def router(app: App, auth: Authenticator) -> APIRouter:
     @routes.post("", status_code=201, response_model=ProcedureReply, responses=refusals(404, 409))
     async def start(actor: Actor, body: ProcedureBody) -> dict[str, Any]:
         """Start a procedure, and do what can be done at once."""
-        client_id = None if body.client_id is None else ClientId(body.client_id)
-        return run_out(await procedures.begin(app, actor, body.procedure, client_id=client_id, object_id=body.object))
+        about = None if body.client_id is None else ClientId(body.client_id)
+        return run_out(await procedures.begin_named(app, actor, body.procedure, client_id=about, object_id=body.object))
 
     only = parameters({"client_id": ID})
 

@@ -186,7 +186,7 @@ async def begin(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revocati
             name: str(one) for name, one in (("runner", asked.runner_id), ("since", asked.since)) if one is not None
         }
         client_id = None if asked.client_id is None else ClientId(asked.client_id)
-        run: Run = await procedures.start(
+        run: Run = await procedures.insert_run(
             tx, app, actor, MASS_REVOKE, client_id=client_id, object_id=run_id, run_id=run_id, facts=facts
         )
         await _cut(tx, actor, asked, run, found)

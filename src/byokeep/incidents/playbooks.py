@@ -45,7 +45,7 @@ from byokeep.kernel.record import hold_chain
 from byokeep.keys import rotation, unused_key
 from byokeep.keys.rotation import RotationRequest
 
-KILL, ROTATE, REPORT, TICKET, TOLD, RELEASE = "kill", "rotate", "report", "ticket", "postmortem", "release"
+KILL, ROTATE, REPORT, TICKET, POSTMORTEM, RELEASE = "kill", "rotate", "report", "ticket", "postmortem", "release"
 CLOSE, REAUTH, VALIDATE, CANARY, REOPEN = "close", "reauth", "validate", "canary", "reopen"
 NONE: Final = "none"
 GAPS: Final = "report_gaps"  # what a person accepts in a report that is not complete
@@ -191,7 +191,7 @@ async def _tell_ticket(tx: Tx, _actor: Actor, run: Run) -> Fields:
     return {}
 
 
-async def _told(app: App, _actor: Actor, run: Run) -> Fields:
+async def _postmortem(app: App, _actor: Actor, run: Run) -> Fields:
     found = await _about(app, run)
     if found.told:
         return {"cause": "written"}
@@ -253,7 +253,7 @@ PROVIDER_KEY_LEAKED: Final = Procedure(
         _step(ROTATE, _rotate, proves=lambda run, said: said["rotation"] == run.facts["rotation"]),
         _step(REPORT, _report, proves=lambda _, said: said["version"] > 0),
         _step(TICKET, _ticket, apply=_tell_ticket),
-        _step(TOLD, _told, proves=lambda _, said: said["cause"] in ("written", "not_required")),
+        _step(POSTMORTEM, _postmortem, proves=lambda _, said: said["cause"] in ("written", "not_required")),
         _step(RELEASE, _release, proves=lambda _, said: said["cause"] == "released"),
     ),
 )  # fmt: skip
@@ -297,9 +297,9 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
             raise over(found)
         procedure = PLAYBOOKS.get(found.playbook)
         if procedure is None:
-            step_ = "Use its own commands: `byokeep incident vault status`." if found.object_kind == "vault" else (
+            advice = "Use its own commands: `byokeep incident vault status`." if found.object_kind == "vault" else (
                 "It has no playbook. Deal with it, then `byokeep incident close`.")  # fmt: skip
-            raise Conflict("no_playbook", next_step=step_, incident=found.id)
+            raise Conflict("no_playbook", next_step=advice, incident=found.id)
         names = [one.name for one in procedure.steps]
         if name not in names:
             raise Rejected("unknown_step", next_step="Its steps are: " + ", ".join(names) + ".")
@@ -311,10 +311,10 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
             if ticket and name == TICKET and await _ticket_added(tx, actor, found, run, ticket):
                 return await state_of(tx, app, await tx.one(Incident, "incident_get", id=found.id))
             if due is None or due.name != name:
-                step_ = f"Nothing to do: it is complete. {look_at(found.id)}."
+                advice = f"Nothing to do: it is complete. {look_at(found.id)}."
                 if due is not None:
-                    step_ = f"Next: `byokeep incident step {found.id} {due.name}`."
-                raise Conflict("step_out_of_order", next_step=step_, incident=found.id)
+                    advice = f"Next: `byokeep incident step {found.id} {due.name}`."
+                raise Conflict("step_out_of_order", next_step=advice, incident=found.id)
             if ticket:
                 await tx.one(UUID, "incident_ticket", id=found.id, ticket=ticket)
             if accept_gaps and name in _ACCEPTED:
@@ -339,7 +339,7 @@ async def _begun(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: In
     run = await tx.maybe(Run, "procedure_get", id=found.id)
     if run is not None:
         return run
-    return await procedures.started(
+    return await procedures.start_on_record(
         tx, app, actor, procedure, client_id=found.client_id, object_id=found.id, run_id=found.id
     )
 

@@ -82,7 +82,7 @@ class RunStatus:
     may_end: bool
 
 
-async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None, object_id: UUID) -> RunStatus:
+async def begin_named(app: App, actor: Actor, name: str, *, client_id: ClientId | None, object_id: UUID) -> RunStatus:
     """Start a run and do what can be done at once.
 
     Raises:
@@ -100,16 +100,16 @@ async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None
         if client_id is None and actor.clients is not None:
             raise NotFound("not_found")
         may_ask(actor, procedure)
-        run: Run = await started(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
+        run: Run = await start_on_record(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
     return await resume(app, actor, run.id)
 
 
-async def start(
+async def insert_run(
     tx: Tx, app: App, actor: Actor, procedure: Procedure, *, client_id: ClientId | None, object_id: UUID,
     run_id: UUID | None = None, facts: Mapping[str, Any] | None = None, evidence: Mapping[str, int] | None = None,
     shape: type[R] = Run,  # type: ignore[assignment]
 ) -> R:  # fmt: skip
-    """Insert a run at its beginning; whoever calls puts the start on record. :func:`started` does it here."""
+    """Insert a run at its beginning; whoever calls puts the start on record. :func:`start_on_record` does it here."""
     return await tx.one(
         shape, "procedure_start", id=run_id or app.ids.uuid(), client_id=client_id, procedure=procedure.name,
         object_id=object_id, facts=as_json(facts or {}), evidence=as_json(evidence or {}), by=actor.id,
@@ -117,12 +117,12 @@ async def start(
     )  # fmt: skip
 
 
-async def started(
+async def start_on_record(
     tx: Tx, app: App, actor: Actor, procedure: Procedure, *, client_id: ClientId | None, object_id: UUID,
     run_id: UUID | None = None, facts: Mapping[str, Any] | None = None, shape: type[R] = Run,  # type: ignore[assignment]
 ) -> R:  # fmt: skip
     """Insert a run at its beginning, on record."""
-    run = await start(
+    run = await insert_run(
         tx, app, actor, procedure, client_id=client_id, object_id=object_id, run_id=run_id, facts=facts, shape=shape
     )
     await _say(tx, EventName.PROCEDURE_STARTED, actor, run, procedure=procedure.name)
@@ -138,7 +138,7 @@ async def asked_for(
     same = {"procedure": procedure.name, "object_id": object_id, "facts": as_json(facts)}
     if (waits := await tx.maybe(Run, "procedure_asked", **same)) is not None:
         return waits
-    return await started(tx, app, actor, procedure, client_id=client_id, object_id=object_id, facts=facts)
+    return await start_on_record(tx, app, actor, procedure, client_id=client_id, object_id=object_id, facts=facts)
 
 
 async def passed(

@@ -28,7 +28,7 @@ from byokeep.core.procedure import Procedure, Run, Step
 from byokeep.kernel.app import App
 from byokeep.kernel.command import find
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.procedures import StepRecord, as_json, proved_steps, start
+from byokeep.kernel.procedures import StepRecord, as_json, insert_run, proved_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ async def begin_sop(
     facts: dict[str, Any] = {"provider": provider.value, "version": version}
     if after is not None:
         facts["store_request"] = after.store_request
-    return await start(
+    return await insert_run(
         tx, app, actor, SOPS[name], client_id=client_id, object_id=object_id, facts=facts, shape=SopRun,
         evidence={} if after is None else {WRITE: after.evidence[WRITE]},
     )  # fmt: skip

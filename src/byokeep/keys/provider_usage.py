@@ -65,7 +65,7 @@ async def ask(
         if admin is None:
             return None
         span = {"since": rotation.stamp(since), "until": rotation.stamp(until)}
-        run: Run = await procedures.started(
+        run: Run = await procedures.start_on_record(
             tx, app, actor, PROVIDER_USAGE, client_id=client_id, object_id=admin.id,
             facts={"provider": provider.value, **span},
         )  # fmt: skip

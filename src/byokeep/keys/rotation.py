@@ -306,7 +306,7 @@ async def end_unused(
     if known is not None:
         return known
     mode = app.limits.rotation_modes.get(provider, "manual")
-    begun: Run = await procedures.start(
+    begun: Run = await procedures.insert_run(
         tx, app, actor, app.procedures[UNUSED], client_id=client_id, object_id=ref_id, run_id=about,
         facts={"provider": provider, "mode": mode, "from_version": version, **facts},
     )  # fmt: skip
@@ -454,7 +454,7 @@ async def _begin(
         "was_risk": ref.risk.value, "was_due_at": stamp(ref.rotation_due_at), "was_created_at": stamp(ref.created_at),
         "was_created_by": str(ref.created_by), "was_expires_at": stamp(ref.expires_at) if ref.expires_at else "",
     }  # fmt: skip
-    return await procedures.started(
+    return await procedures.start_on_record(
         tx, app, actor, app.procedures[name], client_id=ref.client_id, object_id=ref.id, facts=known, shape=KeyRotation
     )
 

@@ -91,7 +91,7 @@ async def rotate(app: HostApp, starter: App, *, public_keys: bool) -> procedures
         about = app.installation_id
         async with starter.db.begin(every_client=True) as tx:
             facts = {"public_keys": int(public_keys)}
-            run = await procedures.started(
+            run = await procedures.start_on_record(
                 tx, starter, host, ROTATE_INTERNAL, client_id=None, object_id=about, facts=facts
             )
         run_id = run.id

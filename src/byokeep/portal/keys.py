@@ -33,7 +33,7 @@ from byokeep.jobs import switches
 from byokeep.kernel import sops
 from byokeep.keys import onboard, refs, rotation, rotation_view, usage
 from byokeep.tenancy import clients
-from byokeep.tenancy.login_brake import LoginBrake
+from byokeep.tenancy.attempt_brake import AttemptBrake
 
 SESSION: Final = "__Host-byokeep-portal"
 MOST_USES: Final = 50  # the newest
@@ -83,9 +83,9 @@ def provider_name(provider: str) -> str:
 def add(console: Console) -> None:
     """Add the pages."""
     _first(console)
-    brake, entered = LoginBrake(console.app.clock), deque[UUID](maxlen=MOST_ENTERED)
-    _entering(console, brake, entered)
-    _one(console, brake, entered)
+    brake, checks = AttemptBrake(console.app.clock), deque[UUID](maxlen=MOST_ENTERED)
+    _entering(console, brake, checks)
+    _one(console, brake, checks)
     _ending(console)
 
 
@@ -118,7 +118,7 @@ def is_shown(ref: CredentialRef) -> bool:
     return ref.kind is SecretKind.PROVIDER_API_KEY and ref.provider in API_PROVIDERS
 
 
-def _entering(console: Console, brake: LoginBrake, waits: deque[UUID]) -> None:
+def _entering(console: Console, brake: AttemptBrake, checks: deque[UUID]) -> None:
     names = sorted(API_PROVIDERS)
 
     def of(text: str) -> str:
@@ -153,7 +153,7 @@ def _entering(console: Console, brake: LoginBrake, waits: deque[UUID]) -> None:
             )  # fmt: skip
         except (Rejected, Conflict, RateLimited) as error:
             return await asked_for(request, who, provider, error)
-        waits.append(done.sop_id)
+        checks.append(done.sop_id)
         return RedirectResponse(f"/portal/keys/{done.ref_id}?run={done.sop_id}", 303, HEADERS)
 
     console.asking("/keys/new", question, "provider")
@@ -171,7 +171,7 @@ async def _beside(console: Console, who: Visitor, provider: str) -> dict[str, An
     return {"serves": any(one.state == KeyState.ACTIVE for one in known), "held": shown}
 
 
-def _one(console: Console, brake: LoginBrake, waits: deque[UUID]) -> None:
+def _one(console: Console, brake: AttemptBrake, checks: deque[UUID]) -> None:
     async def key(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         app, actor = console.app, who.actor
         ref = await _own(console, request, who)
@@ -184,8 +184,8 @@ def _one(console: Console, brake: LoginBrake, waits: deque[UUID]) -> None:
             await asyncio.sleep(LOOK_EACH_S)
             run = await sops.sop_status(app, actor, run.run.id)
             ref = await _own(console, request, who)  # its state after the check
-        if run is not None and run.state == "complete" and run.run.id in waits:  # looking again is no success
-            waits.remove(run.run.id)
+        if run is not None and run.state == "complete" and run.run.id in checks:  # looking again is no success
+            checks.remove(run.run.id)
             brake.succeeded(str(ref.client_id), "keys")
         found = await usage.key_usage(
             app, actor, ref.id, since=app.clock.now() - USED_WITHIN, until=None, limit=MOST_USES

@@ -46,7 +46,7 @@ from byokeep.kernel import incidents
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command, find, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.procedures import StepRecord, passed, start, status_of
+from byokeep.kernel.procedures import StepRecord, insert_run, passed, status_of
 from byokeep.kernel.record import record
 from byokeep.profiles import kek, openings, profiles
 from byokeep.profiles.profiles import Profile
@@ -195,7 +195,7 @@ async def open_incident(
                 raise Conflict("incident_open", next_step=f"Continue with that one: {look_at(other[0].id)}.",
                                incident=other[0].id)  # fmt: skip
             made_id = app.ids.uuid()
-            await start(tx, app, actor, PROCEDURE, client_id=client_id, object_id=made_id, run_id=made_id)
+            await insert_run(tx, app, actor, PROCEDURE, client_id=client_id, object_id=made_id, run_id=made_id)
             made = await tx.one(VaultIncident, "vault_open", id=made_id, client_id=client_id, cause=cause, since=begin)
             covered = await tx.all(ClientId, "vault_cover", incident_id=made.id, client_id=client_id)
             if not covered:  # with nothing to check, every step would pass

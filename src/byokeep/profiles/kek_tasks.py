@@ -480,7 +480,7 @@ def _states(rows: list[Kek]) -> dict[int, KeyState]:
 async def _pin(app: KekApp, status: KekStatus, rows: list[Kek]) -> None:
     shown = {one.number: one.identity for one in status.versions if one.fault is None}
     for row in rows:
-        if row.version in shown and not row.identity and row.state in rules.OPENS:
+        if row.version in shown and not row.identity and row.state in rules.STILL_THERE:
             async with app.db.begin(client_id=row.client_id) as tx:
                 await kek.pin(tx, row, shown[row.version])
 

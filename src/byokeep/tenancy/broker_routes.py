@@ -18,7 +18,7 @@ from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, bear
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy import logins, operators, passkeys, sso, tokens, transfers
-from byokeep.tenancy.login_brake import LoginBrake
+from byokeep.tenancy.attempt_brake import AttemptBrake
 from byokeep.tenancy.logins import PasswordCheck
 from byokeep.tenancy.passkeys import Challenges, PasskeyCheck
 from byokeep.tenancy.schemas import (
@@ -239,7 +239,7 @@ def sessions(
         console: Whether to include the console's routes.
     """
     routes = Routes("sessions", auth)
-    brake = LoginBrake(app.clock)
+    brake = AttemptBrake(app.clock)
 
     async def with_password(request: Request, name: str, password: str, kind: str) -> dict[str, Any]:
         source = source_of(request)

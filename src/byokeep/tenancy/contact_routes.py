@@ -24,10 +24,10 @@ from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Budget, PathId, Strict, bearer, request_id
 from byokeep.kernel.app import BrokerApp
 from byokeep.tenancy import contacts, logins, passkeys
+from byokeep.tenancy.attempt_brake import AttemptBrake
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.tenancy.broker_routes import Said, let_in, on, passkey_routes, source_of
 from byokeep.tenancy.contacts import Contact, Invitation, Mail
-from byokeep.tenancy.login_brake import LoginBrake
 from byokeep.tenancy.passkeys import Challenges, PasskeyCheck
 from byokeep.tenancy.schemas import IssuedReply
 from byokeep.tenancy.tokens import Issued
@@ -162,7 +162,7 @@ class _Door:
     def __init__(self, app: BrokerApp, mail: Mail, mails_now: Callable[[], bool]) -> None:
         self.mail, self.mails_now = mail, mails_now
         self.tries = Budget(app.clock, per_minute=INVITATIONS_PER_MINUTE)
-        self.codes, self.asks = LoginBrake(app.clock), LoginBrake(app.clock)
+        self.codes, self.asks = AttemptBrake(app.clock), AttemptBrake(app.clock)
         self._mails: set[asyncio.Task[None]] = set()
 
     def has_room(self) -> None:

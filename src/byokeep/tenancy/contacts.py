@@ -12,7 +12,7 @@ Rules
   for one is answered the same whether or not the address is anybody's, before anything is looked up.
 - Whoever has a passkey can sign in only with it: they are mailed no code, and no code signs them in. Whoever lost
   theirs is ended and invited again.
-- :mod:`.login_brake` slows down guesses, and requests for codes as well.
+- :mod:`.attempt_brake` slows down guesses, and requests for codes as well.
 
 It may not decide what a contact person may do: that is :mod:`byokeep.core.policy`.
 """

@@ -31,7 +31,7 @@ from byokeep.operations import routes as operations
 from byokeep.portal import routes as portal
 from byokeep.profiles import routes as profiles
 from byokeep.tenancy import routes as tenancy
-from byokeep.web import forward, overview, vault
+from byokeep.web import forward, inventory, vault
 
 _NOBODY = ClientId(UUID(int=0))
 
@@ -100,7 +100,7 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency, writes: Budge
         tenancy.sessions(app, auth),
         tenancy.people(app, auth),
         tenancy.clients_router(app, auth, writes),
-        overview.export(app, auth),
+        inventory.export(app, auth),
         accounts.state_router(app, auth, writes),
         accounts.acts(app, auth, writes),
         accounts.app_routes(app, auth),
@@ -110,7 +110,7 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency, writes: Budge
         keys.keyless_routes(app, auth, writes),
         keys.router(app, auth, writes, emergency),
         keys.rotations(app, auth),
-        overview.inventory(app, auth),
+        inventory.inventory(app, auth),
         audit.router(app, auth),
         tenancy.names(app, auth),
         keys.leaks(app, auth),

@@ -1,4 +1,4 @@
-"""The brake on guessing passwords, per name and address, per name, and per address.
+"""The brake on guessing passwords, mailed codes and keys, per name and address, per name, and per address.
 
 Rules
 - One name from one address is braked strictly. One name from all addresses is braked by growing waits. One address,
@@ -33,8 +33,8 @@ K = TypeVar("K")
 _Failures = OrderedDict[K, tuple[int, float]]  # how many, and when the next attempt is allowed
 
 
-class LoginBrake:
-    """Waits that double with each failed login: for one name from one address, and for one name from all addresses.
+class AttemptBrake:
+    """Waits that double with each failed attempt: for one name from one address, and for one name from all addresses.
 
     NIST SP 800-63B asks for at most 100 failures in a row on one account, for growing waits, and that a success forgets
     the failures from its own address. Here the waits for a name grow to 15 minutes, and from 100 failures on it can be
@@ -49,7 +49,7 @@ class LoginBrake:
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def attempt(self, name: str, source: str) -> None:
-        """Allow a login attempt. It counts as failed until :meth:`succeeded`, so parallel attempts are no way around.
+        """Allow an attempt. It counts as failed until :meth:`succeeded`, so parallel attempts are no way around.
 
         Raises:
             RateLimited: ``too_many_requests``.
