@@ -28,7 +28,7 @@ from byokeep.accounts.model import PlatformAccount
 from byokeep.core import evidence
 from byokeep.core import profile as life
 from byokeep.core.canonical import parse_canonical
-from byokeep.core.errors import Conflict, NotFound, Rejected
+from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import PROFILE, Actor, ClientId, Provider
@@ -519,15 +519,17 @@ async def approve_shred(app: App, actor: Actor, found: Profile) -> Work:
     """Approve, as a second person, that a profile is destroyed for good; a worker then does it.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
-        Conflict: ``nothing_to_confirm``: nobody else asked; ``incident_needs_profile``.
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``; ``same_person``.
+        Conflict: ``nothing_to_confirm``; ``incident_needs_profile``.
     """
     shred = ProfileTask.SHRED.value
     async with _decided(app, actor, Verb.PROFILE_SHRED, found, EventName.PROFILE_WORK_ASKED, kind=shred) as tx:
         await tx.all(None, "profile_lock", profile_id=found.id)
         work = await tx.maybe(Work, "work_open", **found.at)
-        if work is None or work.kind is not ProfileTask.SHRED or work.state != "waiting" or work.asked_by == actor.id:
+        if work is None or work.kind is not ProfileTask.SHRED or work.state != "waiting":
             raise Conflict("nothing_to_confirm", next_step="An operator must ask first: `byokeep profile shred`.")
+        if work.asked_by == actor.id:
+            raise Denied("same_person", next_step="Another approver must confirm.")
         if work.incident_id is None:  # an incident may have been opened since it was asked for
             await _not_needed(tx, found, named=None)
         done = await agree(tx, actor, found, work)
