@@ -189,7 +189,7 @@ async def test_a_backup_that_hangs_keeps_no_token_from_its_renewal(
     monkeypatch.setattr(supervisor, "backup_if_due", hangs)
     monkeypatch.setattr(supervisor, "renew_machines", renewed)
     monkeypatch.setattr(supervisor, "rotate_if_due", renewed)
-    monkeypatch.setattr(supervisor, "RENEW_EVERY_S", 0.0)
+    monkeypatch.setattr(supervisor, "AN_HOUR_S", 0.0)
     async with watched(stack):
         await until(lambda: came.count("tokens") > 4)
     assert came.count("backup") == 1
