@@ -1,14 +1,17 @@
-"""The names of the social platforms in the code, made from their data files.
+"""The names of the API providers and social platforms in the code, made from their data files.
 
-``python -m tools.names --write`` reads `platforms/data/*.toml` and writes the blocks between the lines
-``made from the catalog: begin`` and ``end`` of `core/model.py` and `cli/choices.py`. Without ``--write`` it says what
-differs. A name that stands there already keeps its place; a new one comes last.
+``python -m tools.names --write`` reads `adapters/providers/data/*.toml` and `platforms/data/*.toml` and writes the
+blocks between the lines ``made from the catalog: begin`` and ``end`` of `core/model.py` and `cli/choices.py`. Without
+``--write`` it says what differs. A name that stands there already keeps its place; a new one comes last. People call a
+platform what the file of its own name says: its ``title``, or its published name up to a bracket.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -18,16 +21,22 @@ BLOCK = re.compile(
 )
 
 
-def platforms_of(source: Path) -> dict[str, bool]:
-    """The platforms that the data files below ``source`` (`src/byokeep`) describe, and whether one has an API."""
-    found: dict[str, bool] = {}
-    for file in sorted((source / "platforms/data").glob("*.toml")):
+def described(source: Path) -> tuple[dict[str, str], set[str], set[str]]:
+    """What the data files below ``source`` (`src/byokeep`) describe: titles by name; who has keys; who has OAuth."""
+    titles: dict[str, str] = {}
+    keyed, oauth = set(), set()
+    for file in (*sorted(source.glob("adapters/providers/data/*.toml")), *sorted(source.glob("platforms/data/*.toml"))):
         document = tomllib.loads(file.read_text(encoding="utf-8"))
-        name = str(document["provider"])
+        name = str(document.get("provider", file.stem))
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
             raise SystemExit(f"{file.name}: `provider` must be a word of small letters")
-        found[name] = found.get(name, False) or "oauth" in document
-    return found
+        if name == file.stem or name not in titles:
+            titles[name] = document.get("title") or document["published_name"].partition(" (")[0]
+        if file.parent.parent.name == "providers":
+            keyed.add(name)
+        elif "oauth" in document:
+            oauth.add(name)
+    return titles, keyed, oauth
 
 
 def written(text: str, bodies: list[str]) -> str:
@@ -38,22 +47,34 @@ def written(text: str, bodies: list[str]) -> str:
 
 def names(source: Path) -> dict[Path, str]:
     """Each file below ``source`` that has blocks, and what should stand in it."""
-    described = platforms_of(source)
+    titles, keyed, oauth = described(source)
     model, choices = source / "core/model.py", source / "cli/choices.py"
     text = model.read_text(encoding="utf-8")
     first = BLOCK.search(text)
     known = re.findall(r'= "([a-z0-9_]+)"', first["body"]) if first else []
-    order = [name for name in known if name in described] + [name for name in described if name not in known]
-    listed = ", ".join(f"Provider.{name.upper()}" for name in order if described[name])
+    order = [name for name in known if name in titles] + [name for name in titles if name not in known]
     members = "".join(f'    {name.upper()} = "{name}"\n' for name in order)
-    oauth = f"OAUTH_PLATFORMS: Final = ({listed})  # fmt: skip\n"
-    every, apis = sorted(described), sorted(name for name in described if described[name])
-    words = [", ".join(f'"{name}"' for name in chosen) for chosen in (every, apis)]
-    literals = f"Platform = Literal[{words[0]}]\nOAuthPlatform = Literal[{words[1]}]\n"
+    said = [f'"{name}": {json.dumps(titles[name])}' for name in order]
+    listed = [[f"Provider.{name.upper()}" for name in order if name in chosen] for chosen in (keyed, oauth)]
+    sets = (
+        f"TITLES: Final[Mapping[str, str]] = {{\n{_lines(said)}\n}}  # fmt: skip\n"
+        f"API_PROVIDERS: Final = frozenset({{\n{_lines(listed[0])}\n}})  # fmt: skip\n"
+        f"OAUTH_PLATFORMS: Final = (\n{_lines(listed[1])}\n)  # fmt: skip\n"
+    )
+    literals = "".join(
+        f"{kind} = Literal[{', '.join(json.dumps(name) for name in sorted(chosen))}]\n"
+        for kind, chosen in (("ApiProvider", keyed), ("Platform", titles.keys() - keyed), ("OAuthPlatform", oauth))
+    )
     return {
-        model: written(text, [members, oauth]),
+        model: written(text, [members, sets]),
         choices: written(choices.read_text(encoding="utf-8"), [literals]),
     }
+
+
+def _lines(pieces: list[str]) -> str:
+    """The pieces as lines; none is broken."""
+    joined = " ".join(f"{piece},".replace(" ", "\xa0") for piece in pieces)
+    return textwrap.fill(joined, 116, initial_indent="    ", subsequent_indent="    ").replace("\xa0", " ")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -205,6 +205,15 @@ def test_a_platform_is_its_data_file(package: Path, postgres: FreshDatabase) -> 
     assert "plaza" in helped.stdout, helped.stderr
 
 
+def test_a_provider_of_keys_is_named_by_its_data_file(package: Path) -> None:
+    """The file of a provider gives its name, what people call it, and the word of the command line."""
+    (package / "byokeep/adapters/providers/data/nova.toml").write_text('title = "Nova AI"')
+    assert names.main(["--write", "--source", str(package / "byokeep")]) == 0
+    say = "from byokeep.core import model as m; from byokeep.cli import choices as c; print(m.TITLES['nova'],"
+    ran = python(package, "-c", say + " 'nova' in m.API_PROVIDERS, 'nova' in c.ApiProvider.__args__)")
+    assert ran.stdout == "Nova AI True True\n", ran.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [

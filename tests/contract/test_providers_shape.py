@@ -13,12 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byokeep import demo
+from byokeep.adapters.providers import identify
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format, load
 from byokeep.adapters.providers.identify import ProviderReply, classify, reflects
 from byokeep.core.errors import Rejected
 from byokeep.core.model import API_PROVIDERS
 from byokeep.core.next_steps import of_outcome
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
+from byokeep_redact import canary
 
 PROVIDERS = sorted(DESCRIPTORS)
 GOOD = {
@@ -144,12 +147,13 @@ def test_any_bytes_are_accepted_or_refused(provider: str, value: bytes) -> None:
 
 
 def test_descriptors_are_the_closed_set_of_the_model() -> None:
-    """Every API provider has one descriptor, under its published name, with a rotation policy within bounds."""
+    """Every API provider has one descriptor by its published name, a reader of replies, made-up keys, the demo."""
     assert set(DESCRIPTORS) == {str(p) for p in API_PROVIDERS}
     assert {d.published_name: d.provider for d in DESCRIPTORS.values()} == {
         "anthropic_api_key": "anthropic", "openai_api_key": "openai", "google_gemini_api_key": "google",
         "openrouter_api_key": "openrouter", "kie_api_key": "kie", "heygen_api_key": "heygen",
     }  # fmt: skip
+    assert set(identify._SUCCESSES) == set(canary.PROVIDERS) == set(demo.PROVIDERS) == set(DESCRIPTORS)
     for descriptor in DESCRIPTORS.values():
         assert re.fullmatch(r"https://[a-z.]+", descriptor.base_url)
         assert 30 <= descriptor.rotation_days <= 90

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from shlex import quote
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from byokeep.cli import transfer, way_back, webhook
 from byokeep.cli.api import ask_until, call, run, segment, tell
-from byokeep.cli.choices import LanePolicy, Platform
+from byokeep.cli.choices import LanePolicy, OAuthPlatform, Platform
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.redirect import Listener, is_local, need_free, open_browser, pasted_form
@@ -264,7 +264,7 @@ def add(client: Client, platform: Platform, account: str, *, username: str, disp
     """
     body = {"platform": platform, "account": account, "username": username, "display_name": display_name}
     step = f"account lane {client} {platform} {quote(account)} api"
-    if platform == "skool":  # it has no API: a browser profile comes first
+    if platform not in get_args(OAuthPlatform):  # it has no API: a browser profile comes first
         step = f"profile create {client} {platform}/{quote(account)}"
     tell(run(call("POST", f"/v1/clients/{client}/accounts", body=body)), title="Account", note="Next: " + again(step))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-ApiProvider = Literal["anthropic", "google", "heygen", "kie", "openai", "openrouter"]
 AdminProvider = Literal["anthropic", "google", "openai", "openrouter"]
 KeylessProvider = Literal["anthropic", "openai", "openrouter"]
 # made from the catalog: begin
+ApiProvider = Literal["anthropic", "google", "heygen", "kie", "openai", "openrouter"]
 Platform = Literal["linkedin", "meta", "skool", "tiktok", "x", "youtube"]
 OAuthPlatform = Literal["linkedin", "meta", "tiktok", "x", "youtube"]
 # made from the catalog: end

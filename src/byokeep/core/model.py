@@ -35,13 +35,13 @@ class Environment(StrEnum):
 class Provider(StrEnum):
     """Who issues the secret (runbook 3.2; ``openrouter`` added, see ADR 0010)."""
 
+    # made from the catalog: begin
     GOOGLE = "google"
     ANTHROPIC = "anthropic"
     OPENAI = "openai"
     OPENROUTER = "openrouter"
     HEYGEN = "heygen"
     KIE = "kie"
-    # made from the catalog: begin
     META = "meta"
     TIKTOK = "tiktok"
     LINKEDIN = "linkedin"
@@ -51,14 +51,21 @@ class Provider(StrEnum):
     # made from the catalog: end
 
 
-API_PROVIDERS: Final = frozenset(
-    {Provider.ANTHROPIC, Provider.OPENAI, Provider.GOOGLE, Provider.OPENROUTER, Provider.KIE, Provider.HEYGEN}
-)
-PLATFORMS: Final = frozenset(Provider) - API_PROVIDERS
-# Those with an API, in the order of their names above.
+# What people call them; providers of API keys; platforms with an API, in the order of their names above.
 # made from the catalog: begin
-OAUTH_PLATFORMS: Final = (Provider.META, Provider.TIKTOK, Provider.LINKEDIN, Provider.YOUTUBE, Provider.X)  # fmt: skip
+TITLES: Final[Mapping[str, str]] = {
+    "google": "Google", "anthropic": "Anthropic", "openai": "OpenAI", "openrouter": "OpenRouter",
+    "heygen": "HeyGen", "kie": "Kie", "meta": "Meta", "tiktok": "TikTok", "linkedin": "LinkedIn",
+    "youtube": "YouTube", "x": "X", "skool": "Skool",
+}  # fmt: skip
+API_PROVIDERS: Final = frozenset({
+    Provider.GOOGLE, Provider.ANTHROPIC, Provider.OPENAI, Provider.OPENROUTER, Provider.HEYGEN, Provider.KIE,
+})  # fmt: skip
+OAUTH_PLATFORMS: Final = (
+    Provider.META, Provider.TIKTOK, Provider.LINKEDIN, Provider.YOUTUBE, Provider.X,
+)  # fmt: skip
 # made from the catalog: end
+PLATFORMS: Final = frozenset(Provider) - API_PROVIDERS
 SEAL: Final = "seal"  # what the lease says of a job that seals its profile; no job declares it
 PROFILE: Final = "profile"  # what a job declares as a secret to get its accounts' sealed browser profiles
 

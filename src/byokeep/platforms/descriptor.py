@@ -340,6 +340,7 @@ class PlatformDescriptor:
     id: str
     provider: Provider
     published_name: str
+    title: str = ""
     lanes: tuple[Lane, ...]
     oauth: OAuth | None
     why_no_oauth: str = ""

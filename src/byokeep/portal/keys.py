@@ -27,7 +27,7 @@ from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.visit import Visitor, secret_form_of
 from byokeep.core.errors import Conflict, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import API_PROVIDERS, ClientId, CredentialRef, SecretKind
+from byokeep.core.model import API_PROVIDERS, TITLES, ClientId, CredentialRef, SecretKind
 from byokeep.core.ref import given_id
 from byokeep.jobs import switches
 from byokeep.kernel import sops
@@ -41,11 +41,6 @@ MOST_ENTERED: Final = 1000  # keys whose check may be over, and nobody looked
 LOOKS: Final = 8
 LOOK_EACH_S: Final = 0.25
 USED_WITHIN: Final = timedelta(days=7)
-NAMES: Final[Mapping[str, str]] = {
-    "anthropic": "Anthropic", "google": "Google", "heygen": "HeyGen", "kie": "Kie", "openai": "OpenAI",
-    "openrouter": "OpenRouter", "meta": "Meta", "tiktok": "TikTok", "linkedin": "LinkedIn", "youtube": "YouTube",
-    "x": "X", "skool": "Skool",
-}  # fmt: skip
 _ENDED: Final = frozenset({KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED})
 # What a check found, as far as the client can do something about it; the rest is the agency's.
 _FOUND: Final[Mapping[str, str]] = {
@@ -77,7 +72,7 @@ def client_of(who: Visitor) -> ClientId:
 
 def provider_name(provider: str) -> str:
     """Return what people call a provider or platform."""
-    return NAMES.get(provider, provider)
+    return TITLES.get(provider, provider)
 
 
 def add(console: Console) -> None:

@@ -126,9 +126,10 @@ class RotationShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderDescriptor:
-    """One provider. ``endpoint`` is the name under which the identity call appears in evidence."""
+    """One provider. ``title``: what people call it; ``endpoint``: the name of the identity call in evidence."""
 
     provider: str
+    title: str
     published_name: str
     base_url: str
     endpoint: str
