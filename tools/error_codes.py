@@ -1,7 +1,8 @@
 """Error codes that a caller of web or broker can see, from where they are raised; :mod:`tools.openapi` writes the page.
 
 A code is the first argument of an error class. Where that is a variable, its values are looked for in the function, at
-the places that call the function, or in what the name means in the module; one that cannot be found is a fault.
+the places that call the function, or in what the name means in the module; one that cannot be found is a fault. The
+next step is told of a code where the two come together: at the call that brings both, after the last assignment before.
 """
 
 from __future__ import annotations
@@ -89,16 +90,50 @@ def codes(read: list[Source]) -> tuple[dict[str, Code], list[Fault]]:
                 continue
             step = next((one.value for one in call.keywords if one.arg == "next_step"), None)
             said = dict(_by_code(step, around, source))
-            named = set(_values(call.args[0], around, source, read)) or set(said)
-            if not named:
+            told = [
+                (code, [said[code]] if code in said else _values(then, within, other, read) if then else ())
+                for first, then, within, other in _brought(call.args[0], step, around, source, read)
+                for code in set(_values(first, within, other, read)) or set(said)
+            ]
+            if not told:
                 faults.append(Fault(source.path, call.lineno, "nobody can tell which code this error has"))
-            for code in named:
+            for code, steps in told:
                 kept = found.setdefault(code, Code())
                 kept.classes.add(kind)
                 kept.fields |= {one.arg for one in call.keywords if one.arg not in (None, "next_step", "on")}
-                steps = [said[code]] if code in said else _values(step, around, source, read) if step else ()
                 kept.steps += [one for one in steps if one and one not in kept.steps]
     return found, faults
+
+
+def _brought(
+    code: ast.expr, step: ast.expr | None, around: ast.AST | None, source: Source, read: list[Source]
+) -> Iterator[tuple[ast.expr, ast.expr | None, ast.AST | None, Source]]:
+    """A code and its step where they stand together: at each call that brings both, else where the error is raised."""
+    if isinstance(around, ast.FunctionDef | ast.AsyncFunctionDef) and isinstance(step, ast.Name):
+        given = _parameters(around)
+        if isinstance(code, ast.Name) and {code.id, step.id} <= set(given):
+            first, then = given.index(code.id), given.index(step.id)
+            least = dict(zip(reversed(given), reversed(around.args.defaults), strict=False))
+            for call, within, other in _callers(around, read):
+                if len(call.args) > first:
+                    brought = call.args[then] if len(call.args) > then else least.get(step.id)
+                    yield call.args[first], brought, within, other
+            return
+    yield code, step, around, source
+
+
+def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    return [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+
+
+def _callers(
+    function: ast.FunctionDef | ast.AsyncFunctionDef, read: list[Source]
+) -> Iterator[tuple[ast.Call, ast.AST | None, Source]]:
+    for other in read:
+        for call, within in other.calls:
+            called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            if called == function.name and within is not function:
+                yield call, within, other
 
 
 def _refused(call: ast.Call) -> str:
@@ -145,27 +180,44 @@ def _values(node: ast.expr, around: ast.AST | None, source: Source, read: list[S
         for argument in node.args[1:]:
             yield from _values(argument, around, source, read)
     elif isinstance(node, ast.Name) and isinstance(around, ast.FunctionDef | ast.AsyncFunctionDef):
-        yield from _of_name(node.id, around, source, read)
+        yield from _of_name(node, around, source, read)
     else:
         yield from _meant(node, around, source)
 
 
 def _of_name(
-    name: str, around: ast.FunctionDef | ast.AsyncFunctionDef, source: Source, read: list[Source]
+    name: ast.Name, around: ast.FunctionDef | ast.AsyncFunctionDef, source: Source, read: list[Source]
 ) -> Iterator[str]:
-    parameters = [one.arg for one in (*around.args.posonlyargs, *around.args.args)]
-    for node in ast.walk(around):
-        if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name) and one.id == name for one in node.targets):
-            yield from _values(node.value, around, source, read)
-    if name in parameters:
-        for other in read:
-            for call, within in other.calls:
-                called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-                place = parameters.index(name)
-                if called == around.name and len(call.args) > place and within is not around:
-                    yield from _values(call.args[place], within, other, read)
+    parameters = _parameters(around)
+    for value in _assigned(name, around):
+        yield from _values(value, around, source, read)
+    if name.id in parameters:
+        place = parameters.index(name.id)
+        for call, within, other in _callers(around, read):
+            if len(call.args) > place:
+                yield from _values(call.args[place], within, other, read)
     else:
-        yield from _meant(ast.Name(name), around, source)
+        yield from _meant(ast.Name(name.id), around, source)
+
+
+def _assigned(name: ast.Name, around: ast.AST) -> list[ast.expr]:
+    """What was assigned to a name where it is read: by the last assignment before it that no branch can pass by."""
+    found: list[ast.expr] = []
+    block = around
+    while block is not name:
+        inner = next(node for node in ast.iter_child_nodes(block) if any(one is name for one in ast.walk(node)))
+        for body in (getattr(block, part, None) for part in ("body", "orelse", "finalbody")):
+            before = body[: body.index(inner)] if isinstance(body, list) and inner in body else ()
+            for statement in before:
+                values = [
+                    node.value
+                    for node in ast.walk(statement)
+                    if isinstance(node, ast.Assign)
+                    and any(isinstance(one, ast.Name) and one.id == name.id for one in node.targets)
+                ]
+                found = values if values and isinstance(statement, ast.Assign) else found + values
+        block = inner
+    return found
 
 
 def _meant(node: ast.expr, around: ast.AST | None, source: Source) -> Iterator[str]:

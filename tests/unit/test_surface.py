@@ -73,7 +73,7 @@ def test_answers_that_are_not_described_are_noticed(status: int, media: str, bod
 
 
 def test_codes_are_found_where_they_are_raised() -> None:
-    """Constants, choices, local names and parameters are read, with fields and steps; an unknown one is a fault."""
+    """Constants, choices, local names and parameters are read, with fields and a code's own steps; no guess is made."""
     text = """
 def one(name, late):
     step = "Wait."
@@ -84,9 +84,18 @@ def three():
     two("taken")
 def four():
     raise Rejected(made_up())
+def five(code, what):
+    raise Conflict(code, next_step=what)
+def six(early):
+    step = "Come later."
+    if early:
+        five("closed", step)
+    step = "Come tomorrow."
+    five("over", step)
 """
     found, faults = codes([Source("byokeep.core.errors", "a.py", list(_calls(ast.parse(text))))])
-    assert set(found) == {"too_late", "too_early", "taken"}
+    assert set(found) == {"too_late", "too_early", "taken", "closed", "over"}
+    assert (found["closed"].steps, found["over"].steps) == (["Come later."], ["Come tomorrow."])
     assert (found["too_late"].steps, found["too_late"].fields, found["taken"].classes) == (
         ["Wait."],
         {"count"},

@@ -374,8 +374,8 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
         at = {"client_id": client_id, "id": permit_id, "state": outcome, "from_states": from_states}
         closed = await tx.last(lambda row: row["id"], "permit_close", **at, **record_params(event))
     if not closed:  # it was in another state; nothing was written
-        code = "outcome_unknown" if row["state"] == "unknown" else f"already_{row['state']}"
-        raise Conflict(code, permit=permit_id)
+        other = "already_done" if outcome == "failed" else "already_failed"
+        raise Conflict("outcome_unknown" if row["state"] == "unknown" else other, permit=permit_id)
     return outcome
 
 
