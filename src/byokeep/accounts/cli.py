@@ -384,8 +384,8 @@ def confirm_name(client: Client, where: str, account: str, *, username: str, dis
 
     Args:
         where: The platform, or the login.
-        username: The `said username` that you saw; `-` for none.
-        display_name: The `said display name` that you saw; `-` for none.
+        username: The user name that `account show` prints as said; `-` for none.
+        display_name: The display name that it prints as said; `-` for none.
     """
     body = {"username": username, "display_name": display_name}
     tell(run(call("POST", _path(client, where, account, "confirm-name"), body=body)), title="Account")

@@ -134,6 +134,9 @@ def hash(*, fd: int | None = None) -> None:  # noqa: A001 - the command's publis
     The value is read from standard input, --fd or a prompt; it is not stored.
 
     Example: byokeep audit hash < suspected-key.txt
+
+    Args:
+        fd: Read the value from this descriptor.
     """
     with read_secret(prompt="Value", fd=fd) as value:
         reply: Any = run(call("POST", "/v1/audit/hash", raw=value))

@@ -61,7 +61,7 @@ def run_(
     Example: byokeep job run --client $CLIENT --secret x/acme -- python post.py --token-file {x/acme}
 
     Args:
-        client: Client id.
+        client: Name or id.
         secret: What the command may read: a provider's key, or PLATFORM/ACCOUNT for the access token of a connected
             account (in BYOKEEP_SECRET_X_ACME_FILE).
         platform: Platforms it may act on.

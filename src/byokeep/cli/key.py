@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from byokeep.cli.api import Listing, ask_until, call, names, run, tell, tell_all
-from byokeep.cli.choices import AdminProvider, ApiProvider, KeylessProvider, KeyStateChange, Risk, WebhookSender
+from byokeep.cli.choices import AdminProvider, ApiProvider, KeylessProvider, KeyStateChange, OAuthPlatform, Risk
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key, said_of
 from byokeep.cli.rotate import OldEnds
@@ -412,7 +412,7 @@ def inventory(*, fresh: bool = True) -> int:
 
 
 @app.command
-def purge(client: Client, provider: ApiProvider | WebhookSender) -> None:
+def purge(client: Client, provider: ApiProvider | OAuthPlatform) -> None:
     """Ask to destroy what the store holds without a record, for a client at a provider. An approver must approve.
 
     This covers keys, signing secrets of webhooks and administrator keys. After a restore none of it is removed by

@@ -273,6 +273,7 @@ def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
 
     Args:
         paths: Files and directories to search.
+        fd: Read the value from this descriptor.
         processes: Also search the command lines and environments of processes.
     """
     if not paths and not processes:

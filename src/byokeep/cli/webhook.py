@@ -30,7 +30,7 @@ def set_(client: Client, sender: WebhookSender, *, keep_previous: str = "0s", fd
     Example: byokeep account webhook set $CLIENT meta --keep-previous 24h < secret.txt
 
     Args:
-        client: Client id.
+        client: Name or id.
         sender: The sender that signs.
         keep_previous: How long the previous secret stays valid as well: a number with s, m, h or d; at most 30d.
         fd: Read the secret from this descriptor.
