@@ -1,14 +1,15 @@
-"""What the documents promise is there: ``python -m tools.docs_drift``.
+"""What the documents promise is there: ``python -m tools.docs_drift``; ``--write`` writes docs/adr/README.md.
 
 - README.md's first code block is the two commands that a newcomer types, and nothing else;
 - every relative link of README.md and docs/ leads somewhere;
-- the decision records in docs/adr/ are numbered without gaps or doubles;
+- the decision records in docs/adr/ are numbered without gaps or doubles, and its README.md lists them;
 - every format described in docs/spec/ names at least one vector file, and all it names exist.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from tools.tree import ROOT, Fault, files, report
@@ -18,6 +19,16 @@ FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]*`")
 LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
 ELSEWHERE = re.compile(r"^([a-z][a-z0-9+.-]*:|//)")
+LIST = "docs/adr/README.md"
+RECORD = re.compile(r"# (\d{4}): (.+)\n\nStatus: ((?:.+\n)+)")
+RECORDS = """\
+# Decision records
+
+Written by `python -m tools.docs_drift --write`; the check fails when they differ.
+
+| number | decision | status |
+|---|---|---|
+"""
 VECTOR = re.compile(r"[\w./-]*vectors?[\w./-]*\.(?:jsonl?|toml|txt)\b")
 
 
@@ -64,6 +75,18 @@ def adr_faults(root: Path) -> list[Fault]:
     return faults
 
 
+def adr_list(root: Path) -> tuple[str, list[Fault]]:
+    """The list of all decision records, and those that do not begin with a title and a status."""
+    lines, faults = [], []
+    for path in sorted((root / "docs" / "adr").glob("[0-9]*.md")):
+        found = RECORD.match(path.read_text())
+        if found is None:
+            faults.append(Fault(f"docs/adr/{path.name}", 0, "a record begins `# NNNN: title`, then `Status: ...`"))
+        else:
+            lines.append(f"| [{found[1]}]({path.name}) | {found[2]} | {' '.join(found[3].split())} |\n")
+    return RECORDS + "".join(lines), faults
+
+
 def spec_faults(root: Path) -> list[Fault]:
     """Format descriptions whose test vectors are not named or not there."""
     faults = []
@@ -86,6 +109,12 @@ def main() -> int:
         if path.suffix == ".md" and (path.parent == ROOT or path.relative_to(ROOT).parts[0] == "docs")
     ]
     faults = readme_faults(ROOT) + adr_faults(ROOT) + spec_faults(ROOT)
+    listed, wrong = adr_list(ROOT)
+    if "--write" in sys.argv:
+        (ROOT / LIST).write_text(listed)
+    elif (ROOT / LIST).read_text() != listed:
+        wrong.append(Fault(LIST, 0, "differs from the records: python -m tools.docs_drift --write"))
+    faults += wrong
     for path in documents:
         faults += link_faults(ROOT, path)
     return report("docs_drift", faults, len(documents))

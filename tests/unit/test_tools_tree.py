@@ -171,6 +171,15 @@ def test_decision_records_are_numbered_in_a_row(tmp_path: Path, names: list[str]
     assert (docs_drift.adr_faults(tmp_path) == []) is good
 
 
+def test_decision_records_are_listed_with_their_status(tmp_path: Path) -> None:
+    """The list has number, title and the whole status; a record without one is a fault."""
+    put(tmp_path, "docs/adr/0001-a.md", "# 0001: A\n\nStatus: accepted; replaced\nby 0002\n\n## Context\n")
+    put(tmp_path, "docs/adr/0002-b.md", "# 0002: B\n\n## Context\n")
+    text, faults = docs_drift.adr_list(tmp_path)
+    assert text.endswith("|---|\n| [0001](0001-a.md) | A | accepted; replaced by 0002 |\n")
+    assert [fault.path for fault in faults] == ["docs/adr/0002-b.md"]
+
+
 def test_a_format_names_vectors_that_exist(tmp_path: Path) -> None:
     """A format description without a vector file, or with a missing one, is a fault."""
     put(tmp_path, "docs/spec/a.md", "no file")

@@ -35,7 +35,10 @@ LATE_S: Final = 120  # how long a provider may still take a key that it has ende
 
 
 async def revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
-    """Revoke the old key where the provider has a call for it and the client gave an administrator's key."""
+    """Revoke the old key by the provider's call, if it has one and the client gave an administrator's key.
+
+    Waits (None) while a job is open that was given the old version, unless that leaked.
+    """
     about = {"client_id": run.client_id, "provider": run.provider.value}
     async with app.db.begin(client_id=run.client_id) as tx:
         since = await rotation.pinned_at(tx, run)
