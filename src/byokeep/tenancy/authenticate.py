@@ -52,7 +52,7 @@ async def _found(app: WebApp | KillApp, token: str) -> Row | None:
     """Return the one row of a token, ended or not. Raises Unavailable if the database could not be asked."""
     shown = token[:MAX_TOKEN].encode("utf-8", "replace")
     hashes = [app.token_key(shown)]
-    if isinstance(app, KillApp):  # machines' tokens of earlier releases use the other key until they end
+    if isinstance(app, KillApp):  # broker and kill process take machines' tokens: old ones are hashed by the other key
         hashes.append(app.machine_key(shown))
     rows = await app.db.read(dict, "auth_token", {"hashes": hashes}, every_client=True)
     return rows[0] if len(rows) == 1 else None
