@@ -67,7 +67,7 @@ postgres: $(STAMP) ## Install a PostgreSQL that lacks no known fix if there is n
 pictures: chromium ## Take the pictures of docs/images anew, from the running product
 	@BYOKEEP_PICTURES=docs/images $(PY) -m pytest -q -m campaign tests/flows/test_pictures.py
 
-names: $(STAMP) ## Take the names of the social platforms from their data files into the code
+names: $(STAMP) ## Take the names of the providers and platforms from their data files into the code
 	@$(PY) -m tools.names --write
 
 lock: $(STAMP) ## Pin the dependencies anew (needs the network)
