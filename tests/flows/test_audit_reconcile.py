@@ -26,8 +26,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.jobs import switches
 from byokeep.jobs.lease import claims
-from byokeep.kernel.alarm import raise_alert, state_over
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import open_alert, raise_alert, state_over
 from byokeep.kernel.ports import HASHED_NAME, StoreEntry
 from byokeep.reconciliation import explain
 from byokeep.reconciliation import reconcile as module

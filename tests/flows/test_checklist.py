@@ -24,8 +24,8 @@ from byokeep.adapters.openbao.ports import ProbedStoreHealth
 from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import EventName, Outcome
+from byokeep.kernel.command import record
 from byokeep.kernel.ports import DeviceHealth, StoreLook
-from byokeep.kernel.record import record
 from byokeep.keys.usage import watch_usage
 from byokeep.operations import checklist, checks
 from byokeep.operations.checklist import watch_checklists

@@ -28,8 +28,7 @@ from byokeep.core.events import EventName, FieldValue
 from byokeep.core.model import ClientId
 from byokeep.jobs.jobs import MAX_JOBS
 from byokeep.kernel import procedures
-from byokeep.kernel.alarm import raise_alert
-from byokeep.kernel.record import record
+from byokeep.kernel.command import raise_alert, record
 from byokeep.kernel.views import MOST_OF_TOKEN
 from byokeep.tenancy import authenticate, clients
 from byokeep.web import forward

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from byokeep.core.errors import Unavailable
-from byokeep.kernel.alarm import raise_alert
+from byokeep.kernel.command import raise_alert
 from tests.support.console import hostile
 from tests.support.screen import Screen
 

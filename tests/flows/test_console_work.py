@@ -23,9 +23,8 @@ from byokeep.core.next_steps import of_alert
 from byokeep.core.reenable import Event, IdentityChecked, Reauthorised, ScopesChecked
 from byokeep.jobs import reenabling
 from byokeep.kernel import procedures
-from byokeep.kernel.alarm import raise_alert
+from byokeep.kernel.command import raise_alert, record
 from byokeep.kernel.probes import ProbeOutcome, ok
-from byokeep.kernel.record import record
 from byokeep.operations import checklist, checks
 from byokeep.operations.checks import Checklist
 from tests.flows.test_incidents import asked, stepped

@@ -20,7 +20,7 @@ import pytest
 from playwright.async_api import Error
 
 from byokeep.core.events import EventName, Outcome
-from byokeep.kernel.record import record
+from byokeep.kernel.command import record
 from byokeep_redact.canary import Canary, new_canary
 from byokeep_redact.search import Sweep
 from tests.flows.test_console import proved

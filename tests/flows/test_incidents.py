@@ -27,9 +27,8 @@ from byokeep.core.ref import SecretRef
 from byokeep.jobs import reenabling
 from byokeep.jobs.jobs import in_custody
 from byokeep.kernel import incidents
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import open_alert, record
 from byokeep.kernel.incidents import MOST_A_DAY
-from byokeep.kernel.record import record
 from byokeep.keys import usage
 from byokeep.operations.notify import NotifyApp, deliver
 from byokeep_sim import SimKeyState

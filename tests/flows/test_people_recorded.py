@@ -16,7 +16,7 @@ from byokeep.adapters.passwords import Passwords
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.kernel.record import record_params
+from byokeep.kernel.command import record_params
 from byokeep.reconciliation.reconcile import reconcile
 from byokeep.tenancy.tokens import Subject
 from tests.support.audit_broker import RealClock

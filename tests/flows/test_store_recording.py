@@ -19,8 +19,8 @@ from byokeep.core.errors import Denied
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
-from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import APPENDED_FOR_S, RECORDED_FOR_S
+from byokeep.kernel.command import raise_alert
 from byokeep.kernel.restored import watch_store_age
 from byokeep.kernel.worker_rounds import late_rounds, watch_worker
 from byokeep.processes.doctor import _rounds

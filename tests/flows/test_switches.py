@@ -29,9 +29,8 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.jobs import switches
-from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import ServiceLimits
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import open_alert, raise_alert
 from byokeep.tenancy.scopes import parse_scope
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from tests.support.broker import Stand, broker_ports, standing

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
-from byokeep.kernel.record import record_params
+from byokeep.kernel.command import record_params
 from byokeep.tenancy.tokens import Subject, subject_event
 
 

@@ -33,9 +33,8 @@ from byokeep.core.plain_text import check_name, check_reason, refuse_secret
 from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_provider
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import command
+from byokeep.kernel.command import Said, command, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import require_proof
 from byokeep.keys import refs
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS

@@ -38,9 +38,8 @@ from byokeep.core.ref import AppRef, SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import open_custody
 from byokeep.kernel.app import WebApp
-from byokeep.kernel.command import command, permit, recorded
+from byokeep.kernel.command import Said, command, permit, record, recorded
 from byokeep.kernel.ports import Tx, Written
-from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import begin_sop
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import CUSTODY_S, make_room_for

@@ -48,8 +48,8 @@ from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.jobs import reenabling
 from byokeep.kernel import sops
 from byokeep.kernel.app import App
+from byokeep.kernel.command import Said
 from byokeep.kernel.ports import Receipt, Tx, ValueCustody, Written
-from byokeep.kernel.record import Said
 from byokeep.kernel.sops import SopRun
 from byokeep.platforms.client import PlatformClient, Posts
 from byokeep.platforms.descriptor import OAuth, ScopePurpose

@@ -47,8 +47,8 @@ from byokeep.core.refresh import ROTATING, Phase
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs import reenabling
+from byokeep.kernel.command import Said
 from byokeep.kernel.ports import Tx, ValueCustody
-from byokeep.kernel.record import Said
 from byokeep.platforms.client import Ending, PlatformClient, RevocationResult
 from byokeep.platforms.descriptor import OAuth
 

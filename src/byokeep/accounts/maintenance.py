@@ -43,8 +43,8 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.reenable import RecoveryCause as Lost
 from byokeep.core.ref import SecretPart
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
+from byokeep.kernel.command import Said
 from byokeep.kernel.ports import Tx, ValueCustody
-from byokeep.kernel.record import Said
 from byokeep.kernel.restored import restored_at, was_before
 from byokeep.keys import refs
 from byokeep.platforms.client import Ending

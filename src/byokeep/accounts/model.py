@@ -18,9 +18,8 @@ from byokeep.core.identity import Fingerprint
 from byokeep.core.model import Actor, ClientId, Provider, SopId
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.kernel.app import App
-from byokeep.kernel.command import Severity, open_alert
+from byokeep.kernel.command import Said, Severity, open_alert, record
 from byokeep.kernel.ports import Receipt, Tx
-from byokeep.kernel.record import Said, record
 from byokeep.kernel.rows import NO_COLUMN
 from byokeep.kernel.sops import SopRun
 

@@ -37,10 +37,8 @@ from byokeep.jobs.switches import DECISIONS_END_S
 from byokeep.kernel import approvals
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
-from byokeep.kernel.command import command, permit, recorded
-from byokeep.kernel.locate import authorise_for, client_for
+from byokeep.kernel.command import authorise_for, client_for, command, permit, record, recorded
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import client_scopes, hold_open, parse_scope, require_working, scope_from_name
 

@@ -38,8 +38,7 @@ from byokeep.core.ref import SecretPart
 from byokeep.core.refresh import Decision, Do, LandingStep, Phase, RenewalAct
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
-from byokeep.kernel.command import Severity, open_alert
-from byokeep.kernel.record import Said
+from byokeep.kernel.command import Said, Severity, open_alert
 from byokeep.kernel.rows import Row
 from byokeep.platforms.descriptor import ScopePurpose
 

@@ -31,8 +31,8 @@ from byokeep.core.refresh import ENDS, Journal, Phase, alarm_at, due_at, reauth_
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.jobs.reenabling import lose
+from byokeep.kernel.command import Said
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import Said
 from byokeep.kernel.rows import Row
 from byokeep.platforms.descriptor import OAuth
 from byokeep.tenancy.scopes import client_scopes, hold_open, require_open

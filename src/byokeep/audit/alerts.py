@@ -20,9 +20,8 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
-from byokeep.kernel.command import command
+from byokeep.kernel.command import command, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import reader
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 

@@ -19,9 +19,8 @@ from byokeep.http.openapi import Routes, answers, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict, read_bytes
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import permit
+from byokeep.kernel.command import permit, record
 from byokeep.kernel.ports import DeviceHealth
-from byokeep.kernel.record import record
 from byokeep.reconciliation import reconcile
 from byokeep.reconciliation.explain import LogFinding
 from byokeep.reconciliation.reconcile import Reconciliation

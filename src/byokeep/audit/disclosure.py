@@ -33,11 +33,9 @@ from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profi
 from byokeep.core.policy import Verb, authorise, require_proof
 from byokeep.core.procedure import Run
 from byokeep.kernel import procedures
-from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import command
+from byokeep.kernel.command import command, raise_alert, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SOPS, SopRun, SopStatus, status_of
 from byokeep.tenancy.clients import names_of

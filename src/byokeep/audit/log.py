@@ -48,10 +48,9 @@ from byokeep.core.errors import Conflict, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise_every_client
-from byokeep.kernel.alarm import raise_alert, unblocked
 from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.command import raise_alert, record, unblocked
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row, Shape, reader
 
 T = TypeVar("T")

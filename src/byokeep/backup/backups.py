@@ -26,11 +26,9 @@ from byokeep.core.errors import ByokeepError, Integrity
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise_every_client
-from byokeep.kernel.alarm import raise_alert, state_over, tell_state
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import command
+from byokeep.kernel.command import command, raise_alert, record, state_over, tell_state
 from byokeep.kernel.ports import Database
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
 PURPOSE: Final = "evidence"  # the key that signs manifests

@@ -33,11 +33,20 @@ from byokeep.core.ref import parse_provider
 from byokeep.core.secret import Secret
 from byokeep.jobs.lease import claims
 from byokeep.kernel import approvals, procedures
-from byokeep.kernel.alarm import state_over, tell_state
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import Trail, command, open_alert, permit, recorded
+from byokeep.kernel.command import (
+    Said,
+    Trail,
+    command,
+    open_alert,
+    permit,
+    record,
+    recorded,
+    stamp,
+    state_over,
+    tell_state,
+)
 from byokeep.kernel.ports import Tx, WrappedToken
-from byokeep.kernel.record import Said, record, stamp
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import require_open
 

@@ -33,9 +33,8 @@ from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import Said, open_alert, record
 from byokeep.kernel.ports import TORN, StoreEntry, Tx, node_of
-from byokeep.kernel.record import Said, record
 from byokeep.tenancy.scopes import switches_open
 
 _BEFORE: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order, and clocks differ

@@ -29,8 +29,8 @@ from byokeep.jobs.gatekeep import closing
 from byokeep.jobs.jobs import expire
 from byokeep.jobs.scheduled import move_scheduled
 from byokeep.jobs.switches import cut_off_again
-from byokeep.kernel.alarm import raise_alert, state_over, tell_state
 from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import raise_alert, state_over, tell_state
 from byokeep.kernel.restored import watch_store_age
 from byokeep.kernel.store_recording import probe
 from byokeep.kernel.worker_rounds import LATE_S, watch_worker

@@ -42,9 +42,8 @@ from byokeep.core.policy import Verb
 from byokeep.jobs.lease import told
 from byokeep.kernel import incidents
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import command, find, permit, recorded
+from byokeep.kernel.command import command, find, permit, record, recorded, stamp
 from byokeep.kernel.ports import TORN, StoreEntry, Tx, node_of
-from byokeep.kernel.record import record, stamp
 from byokeep.keys import provider_usage, usage
 from byokeep.keys.refs import get_ref
 from byokeep.profiles.profiles import Profile

@@ -34,11 +34,10 @@ from byokeep.core.policy import Verb
 from byokeep.core.procedure import Run
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App
-from byokeep.kernel.command import command, find, permit, recorded
+from byokeep.kernel.command import Said, command, find, permit, record, recorded
 from byokeep.kernel.incidents import Incident
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus, status_of
-from byokeep.kernel.record import Said, record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 

@@ -43,10 +43,9 @@ from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.core.ref import parse_provider
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, WebApp, WorkerApp
-from byokeep.kernel.command import command, open_alert, permit
+from byokeep.kernel.command import Said, command, open_alert, permit, record
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus
-from byokeep.kernel.record import Said, record
 from byokeep.keys import administration, old_version, rotation
 from byokeep.keys.rotation import KeyRotation
 from byokeep.tenancy.clients import scope_of

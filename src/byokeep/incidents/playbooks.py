@@ -37,11 +37,10 @@ from byokeep.core.reenable import Stage
 from byokeep.incidents.incidents import IncidentState, changing, find_incident, look, noted, over, severity_of, state_of
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import recorded
+from byokeep.kernel.command import hold_chain, recorded
 from byokeep.kernel.incidents import UNPROVED, Incident
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus
-from byokeep.kernel.record import hold_chain
 from byokeep.keys import rotation, unused_key
 from byokeep.keys.rotation import RotationRequest
 

@@ -22,9 +22,7 @@ from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.core.usage import CallResult, check_tool
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import recorded
-from byokeep.kernel.locate import client_for
-from byokeep.kernel.record import record
+from byokeep.kernel.command import client_for, record, recorded
 
 MOST_CALLS: Final = 100_000  # of one lease
 OLDEST_MS: Final = 86_400_000  # a job lives no longer

@@ -25,9 +25,7 @@ from byokeep.core.model import API_PROVIDERS, Actor, ClientId, DeclaredJob, Leas
 from byokeep.core.policy import Verb
 from byokeep.jobs.jobs import JobSpec, check_spec, open_job
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import command
-from byokeep.kernel.locate import remember
-from byokeep.kernel.record import record
+from byokeep.kernel.command import command, record, remember
 from byokeep.tenancy.scopes import client_scopes, hold_open
 
 MOST: Final = 3  # for one version

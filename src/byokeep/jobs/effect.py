@@ -34,9 +34,7 @@ from byokeep.core.reenable import EffectResult, Stage
 from byokeep.jobs.reenabling import ended, state_of, take
 from byokeep.jobs.scheduled import ACCOUNT_NAME, well_formed
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import open_alert, permit, record_refusal
-from byokeep.kernel.locate import client_for, remember
-from byokeep.kernel.record import record, record_params
+from byokeep.kernel.command import client_for, open_alert, permit, record, record_params, record_refusal, remember
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import effect_scopes, hold_open, switch_refusal, switches_open
 

@@ -28,11 +28,9 @@ from byokeep.core.errors import Integrity, NotFound, Pending
 from byokeep.core.events import EventName
 from byokeep.jobs import switches
 from byokeep.jobs.switches import COPIED
-from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import open_alert, raise_alert, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import reader
 from byokeep.tenancy.scopes import GLOBAL, scope_from_name
 

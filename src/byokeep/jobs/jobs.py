@@ -38,10 +38,8 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.reenable import EffectResult
 from byokeep.jobs.reenabling import ended as canary_ended
 from byokeep.kernel.app import App
-from byokeep.kernel.command import open_alert
-from byokeep.kernel.locate import authorise_for, client_for, remember
+from byokeep.kernel.command import authorise_for, client_for, open_alert, record, remember
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
 

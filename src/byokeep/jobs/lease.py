@@ -34,10 +34,8 @@ from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseI
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import permit, record_refusal
-from byokeep.kernel.locate import client_for, remember
+from byokeep.kernel.command import client_for, permit, record, record_params, record_refusal, remember
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record, record_params
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import client_scopes, hold_open, require_open, switches_open
 

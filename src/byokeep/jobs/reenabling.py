@@ -25,9 +25,8 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.reenable import EffectResult, Event, RecoveryCause, Reenable, Stage
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import open_alert, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
 # Losses that open an incident (runbook 6.3): not those that a check or a canary on the way back found.

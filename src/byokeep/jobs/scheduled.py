@@ -24,10 +24,8 @@ from byokeep.core.events import EventName, FieldValue
 from byokeep.core.model import MACHINE_ROLES, PLATFORMS, Actor, ClientId, EffectKind, Lane
 from byokeep.core.policy import Verb, authorise
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import open_alert
-from byokeep.kernel.locate import authorise_for
+from byokeep.kernel.command import authorise_for, open_alert, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
 MAX_LISTED: Final = 500

@@ -33,15 +33,23 @@ from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
 from byokeep.kernel import approvals
-from byokeep.kernel.alarm import raise_alert, state_over, tell_later
 from byokeep.kernel.app import App, BrokerApp, KillApp
 from byokeep.kernel.approvals import Approval
 from byokeep.kernel.blockers import Ended, ending_blockers
-from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.command import (
+    authorise_for,
+    command,
+    open_alert,
+    permit,
+    raise_alert,
+    record,
+    record_params,
+    recorded,
+    state_over,
+    tell_later,
+)
 from byokeep.kernel.incidents import require_let_go
-from byokeep.kernel.locate import authorise_for
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record, record_params
 from byokeep.kernel.rows import NO_COLUMN, Row
 from byokeep.tenancy.clients import scope_of
 from byokeep.tenancy.scopes import (

@@ -93,7 +93,7 @@ class App:
 
     Attributes:
         recorded: Bounds how many refusals of one actor are recorded (S-OWASP-16).
-        owners: Of ids whose client never changes; see :mod:`byokeep.kernel.locate`.
+        owners: Of ids whose client never changes; see :mod:`byokeep.kernel.command`.
         procedures: What can be run here, by name; see :mod:`byokeep.kernel.procedures`.
         marks: Of tokens whose rows were seen to say what their records say; see :mod:`byokeep.tenancy.authenticate`.
     """
@@ -143,7 +143,7 @@ class KillApp(App):
     """``byokeep killswitch``: engages kill switches, ends jobs and cuts clients off at the store; releases nothing.
 
     Attributes:
-        telling: Alerts of kills that were answered already; :func:`byokeep.kernel.alarm.tell_later`.
+        telling: Alerts of kills that were answered already; :func:`byokeep.kernel.command.tell_later`.
     """
 
     cutoff: ports.Cutoff

@@ -21,9 +21,8 @@ from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Integrity
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Role
-from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App
-from byokeep.kernel.record import Said, plain
+from byokeep.kernel.command import Said, plain, raise_alert
 
 
 def digest_of(task: str, ids: Mapping[str, str]) -> str:

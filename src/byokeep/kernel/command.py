@@ -1,4 +1,4 @@
-"""A command: permission, one transaction, and a record of what was done or refused.
+"""A command: permission, one transaction, and a record of what was done or refused; alerts, which people look at.
 
 Rules
 - ``async with command(app, actor, verb, ...) as tx`` checks the permission, opens the transaction and puts every
@@ -13,26 +13,42 @@ Rules
   up to a rate and beyond it counted on an alert, so that no flood fills the log (S-OWASP-16). Callers without a valid
   token share one rate.
 - A refusal that no command has recorded gets its one record as it leaves over HTTP: :func:`record_refused_call`.
+- A record is appended in a transaction, or is the parameters of a statement that also writes its row. That form is for
+  leases and permits, where every round trip counts. The statement appends through the same database function as
+  :meth:`byokeep.kernel.ports.Tx.append`, in the same transaction, and accepts only what the event allows.
+- The client of a job, lease or permit never changes, so it is cached. What may change is never cached here. The caller
+  is authorised for the verb before the id is looked up, and for its client afterwards. So to every role, an id of
+  another client looks like an id that does not exist (S-VAULT-7).
+- An alert has one open row per key, whose count rises when the same thing happens again. It names a reason and ids,
+  never a value. It is put on record, unless the open row that it counts up already is.
+- :func:`raise_alert` has its own transaction, because the one that failed has usually been rolled back. It replaces no
+  error: the caller still raises.
+- An alert about a state, such as an outage, has a key that starts with ``state/``. The round that sees the state end
+  closes it, on record. An alert about an event stays open until a person has looked.
+- Nothing may block an alert of the broker: a session that holds the platform's chain, or the alert, is ended (ADR
+  0034).
 
 It may not decide anything: the policy says who may, the block says what is possible.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime
-from typing import Final, Literal, Protocol, TypedDict, TypeVar, Unpack
+from typing import Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
+from byokeep.core import canonical
+from byokeep.core.audit import canonical_payload
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected, Unauthenticated
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.model import Actor
+from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb, authorise
-from byokeep.kernel.app import App
-from byokeep.kernel.locate import authorise_for
-from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
+from byokeep.kernel.app import App, BrokerApp, KillApp
+from byokeep.kernel.blockers import Ended, ending_blockers, how_many
+from byokeep.kernel.ports import Receipt, Tx
 from byokeep.kernel.rows import Shape
 
 
@@ -280,3 +296,178 @@ def _outcome(error: ByokeepError) -> Outcome:
     if isinstance(error, Denied):
         return Outcome.DENIED
     return Outcome.REJECTED if isinstance(error, Rejected) else Outcome.FAILED
+
+
+Said: TypeAlias = FieldValue | UUID | datetime | bytes | None
+stamp = canonical.stamp  # a time as a record carries it
+
+
+def record_params(event: Event) -> dict[str, object]:
+    """Return the parameters ``event, actor, object, request, outcome, payload``; the chain is the row's client."""
+    who = {"actor": event.actor.id, "request": event.actor.request_id, "object": event.object_id}
+    return {**who, "event": event.name.value, "outcome": event.outcome.value, "payload": canonical_payload(event)}
+
+
+def plain(fields: Mapping[str, Said]) -> dict[str, FieldValue]:
+    """Return fields as a record carries them: ids and times as text, digests in hex; what is None is left out."""
+    return {name: _plain(value) for name, value in fields.items() if value is not None}
+
+
+def _plain(value: FieldValue | UUID | datetime | bytes) -> FieldValue:
+    if isinstance(value, datetime):
+        return stamp(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value) if isinstance(value, UUID) else value
+
+
+async def record(
+    tx: Tx, actor: Actor, name: EventName, said: Mapping[str, Said] = {}, *, outcome: Outcome = Outcome.OK,
+    client_id: UUID | None = None, object_id: UUID | None = None, commit: bool = False, **fields: Said,
+) -> Receipt:  # fmt: skip
+    """Append a record to the chain of ``client_id``, or to the platform's.
+
+    Args:
+        said: Fields of the event's vocabulary, as :func:`plain` takes them; ``fields`` are more of them.
+        object_id: What it is about.
+        commit: As :meth:`byokeep.kernel.ports.Tx.last`.
+    """
+    told = plain({**said, **fields})
+    event = Event(name=name, actor=actor, outcome=outcome, client_id=client_id, object_id=object_id, fields=told)
+    return await tx.append(event, commit=commit)
+
+
+async def hold_chain(tx: Tx, client_id: UUID | None) -> None:
+    """Hold a chain as whoever appends to it does, before a row that others touch after their record of it."""
+    await tx.all(None, "audit_hold", client_id=client_id)
+
+
+Kind = Literal["client", "job", "lease", "permit"]
+_MAX: Final = 20_000  # ids remembered by one process
+
+
+def remember(app: App, object_id: UUID, client_id: ClientId) -> None:
+    """Keep what was just written, so that the next call need not ask."""
+    app.owners[object_id] = client_id
+    if len(app.owners) > _MAX:
+        app.owners.popitem(last=False)
+
+
+async def authorise_for(app: App, actor: Actor, verb: Verb, client_id: UUID) -> None:
+    """Let a verb pass for a client that there is; who is assigned to all clients may name one that there is not.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``: no such client, or not the actor's.
+    """
+    authorise(actor, verb, client_id=client_id)
+    if actor.clients is None:
+        await _client_of(app, "client", client_id)
+
+
+async def client_for(app: App, actor: Actor, verb: Verb, kind: Kind, object_id: UUID) -> ClientId:
+    """Return the client an object belongs to, if the actor may do ``verb`` there.
+
+    Raises:
+        Denied: ``not_permitted``, whether there is such an object or not.
+        NotFound: ``not_found``; another client's object is none either.
+    """
+    authorise(actor, verb)
+    client_id = await _client_of(app, kind, object_id)
+    authorise(actor, verb, client_id=client_id)
+    return client_id
+
+
+async def _client_of(app: App, kind: Kind, object_id: UUID) -> ClientId:
+    if (known := app.owners.get(object_id)) is not None:
+        return known
+    found = await app.db.read(ClientId, f"auth_client_of_{kind}", {"id": object_id}, every_client=True)
+    if not found:
+        raise NotFound("not_found")
+    remember(app, object_id, found[0])
+    return found[0]
+
+
+async def raise_alert(
+    app: App, *, reason: str, key: str, severity: Severity, client_id: UUID | None = None, object_id: UUID | None = None
+) -> None:
+    """Open an alert, or count up the open one with the same ``key``.
+
+    Raises:
+        Unavailable: The database did not take it.
+    """
+    async with unblocked(app) as tx:
+        await open_alert(
+            tx, app, None, reason=reason, key=key, severity=severity, client_id=client_id, object_id=object_id
+        )
+
+
+@asynccontextmanager
+async def unblocked(app: App) -> AsyncIterator[Tx]:
+    """A transaction for every client that nothing blocks for long; a session that does is ended, and reported in it.
+
+    Only the broker and the kill process may end sessions. For any other process it is an ordinary transaction.
+    """
+    ended: Ended = []
+    async with app.db.begin(every_client=True) as tx:
+        if not isinstance(app, KillApp):
+            yield tx
+            return
+        async with ending_blockers(app, tx, ended):
+            yield tx
+        if await how_many(ended):
+            async with ending_blockers(app, tx, ended):
+                await open_alert(tx, app, None, reason="audit_chain_held", key="audit/chain")
+
+
+def tell_later(app: KillApp, scope: str, ended: Ended) -> None:
+    """Raise the alert ``switch_lock_held`` if sessions were ended for this scope; a kill's answer does not wait for it.
+
+    The app keeps the task, and its lifespan awaits it.
+    """
+    if ended:
+        task = asyncio.create_task(_tell(app, scope, ended))
+        app.telling.add(task)
+        task.add_done_callback(app.telling.discard)
+
+
+async def _tell(app: KillApp, scope: str, ended: Ended) -> None:
+    if await how_many(ended):
+        with suppress(ByokeepError):  # the switch holds, whoever keeps the alert out
+            await raise_alert(app, reason="switch_lock_held", key=f"switch/{scope}", severity="critical")
+
+
+async def tell_state(
+    app: BrokerApp, lasts: object, *, reason: str, key: str, severity: Severity = "critical",
+    object_id: UUID | None = None,
+) -> None:  # fmt: skip
+    """Raise the alert about a state while it lasts, and close it once it is over. Raises as these do."""
+    if lasts:
+        await raise_alert(app, reason=reason, key=key, severity=severity, object_id=object_id)
+    else:
+        await state_over(app, key)
+
+
+async def state_over(app: BrokerApp, key: str) -> None:
+    """Close the alert about a state that has ended.
+
+    Args:
+        app: The broker.
+        key: As it was raised; it begins with ``state/``.
+
+    Raises:
+        Unavailable: The database did not take it.
+    """
+    if not await app.db.read(UUID, "alert_open_of", {"key": key}, every_client=True):
+        return
+    async with unblocked(app) as tx:
+        await close_over(tx, app, "alert_over", key=key, by=app.installation_id)
+
+
+async def close_over(tx: Tx, app: App, statement: str, **asked: object) -> None:
+    """Close the alerts whose cause is gone, by the statement that finds them; each is on record."""
+    for row in await tx.all(dict, statement, **asked):
+        await record(
+            tx, app.system(), EventName.ALERT_CLOSED, object_id=row["object_id"] or row["client_id"],
+            alert=str(row["id"]), reason=row["reason"],
+        )  # fmt: skip

@@ -31,10 +31,9 @@ from byokeep.core.model import Actor, ClientId, Lane
 from byokeep.core.procedure import Run
 from byokeep.core.vault_incident import window
 from byokeep.kernel.app import App
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import hold_chain, open_alert, record
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import status_of
-from byokeep.kernel.record import hold_chain, record
 
 MOST_A_DAY: Final = 20  # incidents of one client that open by themselves
 UNPROVED: Final = "key_unproved"  # what a person takes upon themselves where no call can tell that a key is dead

@@ -37,9 +37,8 @@ from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Proof, Run, Step
 from byokeep.kernel import approvals
 from byokeep.kernel.app import App
-from byokeep.kernel.command import command, open_alert, permit
+from byokeep.kernel.command import command, open_alert, permit, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import reader
 
 R = TypeVar("R", bound=Run)

@@ -17,8 +17,8 @@ from typing import cast
 from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef, SecretRef, parse
-from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.command import raise_alert
 
 
 async def restored_at(app: App) -> datetime | None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from byokeep.kernel.alarm import tell_state
 from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import tell_state
 from byokeep.kernel.ports import Database
 from byokeep.kernel.rows import Row
 

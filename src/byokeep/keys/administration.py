@@ -24,9 +24,8 @@ from byokeep.core.ref import SecretPart
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import in_custody
 from byokeep.kernel.app import App, WorkerApp
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import Said, open_alert, record
 from byokeep.kernel.ports import Tx, ValueCustody
-from byokeep.kernel.record import Said, record
 
 if TYPE_CHECKING:
     from byokeep.keys.rotation import KeyRotation

@@ -24,8 +24,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretRef, parse_provider
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import command, permit, recorded
-from byokeep.kernel.record import record
+from byokeep.kernel.command import command, permit, record, recorded
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import DEFAULT_DAYS, Onboarded, OnboardRequest, onboard, verify_again
 from byokeep.keys.refs import ref_from, rotation_due

@@ -29,8 +29,8 @@ from byokeep.core.procedure import Fields
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import open_custody
 from byokeep.kernel.app import WorkerApp
+from byokeep.kernel.command import hold_chain, record
 from byokeep.kernel.ports import MintedKey, Tx, ValueCustody
-from byokeep.kernel.record import hold_chain, record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.keys import administration, old_version, rotation, rotation_steps
 from byokeep.keys.administration import AdminKey, administering, called

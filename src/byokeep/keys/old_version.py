@@ -25,8 +25,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor
 from byokeep.core.procedure import Fields
 from byokeep.kernel.app import App, WorkerApp
-from byokeep.kernel.command import open_alert
-from byokeep.kernel.record import Said, record
+from byokeep.kernel.command import Said, open_alert, record
 from byokeep.keys import administration, rotation, rotation_steps
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import KeyRotation

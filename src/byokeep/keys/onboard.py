@@ -43,9 +43,8 @@ from byokeep.core.sealed_record import KEPT, MOST_KEPT
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import in_custody, open_custody
 from byokeep.kernel.app import App, WebApp, WorkerApp
-from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.command import Said, command, hold_chain, open_alert, permit, record, recorded
 from byokeep.kernel.ports import Tx, Written
-from byokeep.kernel.record import Said, hold_chain, record
 from byokeep.kernel.restored import restored_at, was_before
 from byokeep.kernel.sops import SopRun, SopStatus, begin_sop, proved, status_of
 from byokeep.kernel.store_recording import require_recorded

@@ -25,9 +25,8 @@ from byokeep.core.ref import SecretPart, SecretRef, parse_provider
 from byokeep.jobs.jobs import in_custody
 from byokeep.kernel import procedures
 from byokeep.kernel.app import WebApp, WorkerApp
-from byokeep.kernel.command import command
+from byokeep.kernel.command import command, record
 from byokeep.kernel.procedures import RunStatus
-from byokeep.kernel.record import record
 from byokeep.keys.refs import orphan_of
 
 _NAME: Final = "purge_orphans"

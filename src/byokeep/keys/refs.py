@@ -41,9 +41,8 @@ from byokeep.core.procedure import Run
 from byokeep.core.ref import AppRef, SecretRef, parse
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, ServiceLimits, WebApp
-from byokeep.kernel.command import command, find, open_alert
+from byokeep.kernel.command import command, find, open_alert, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row, Shape, reader
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 from byokeep_redact.fingerprint import VERSION

@@ -42,10 +42,9 @@ from byokeep.core.procedure import Run
 from byokeep.core.ref import SecretRef
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.command import command, open_alert, permit, record, recorded
 from byokeep.kernel.ports import OutcomeStatus, Tx
 from byokeep.kernel.procedures import RunStatus
-from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun
 from byokeep.keys.administration import REFUSED, admin_of, say
 from byokeep.keys.refs import LEAK_SUSPECTED, end_jobs, get_ref, move, ref_from

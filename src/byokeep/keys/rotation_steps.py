@@ -21,8 +21,8 @@ from byokeep.core.model import Actor, CredentialRef
 from byokeep.core.procedure import Fields
 from byokeep.jobs.dry_runs import MOST
 from byokeep.kernel.app import App, WorkerApp
+from byokeep.kernel.command import Said, record
 from byokeep.kernel.ports import CheckOutcome, Tx
-from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
 from byokeep.keys import rotation
 from byokeep.keys.administration import custody_of, say, tell

@@ -28,9 +28,8 @@ from byokeep.core.usage import DAYS, LEAST_ABOVE, HourCompared
 from byokeep.jobs.lease import told
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App, WorkerApp
-from byokeep.kernel.command import command, open_alert
+from byokeep.kernel.command import command, open_alert, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import NO_COLUMN, Row
 from byokeep.keys.refs import get_ref
 from byokeep.keys.usage_parts import Parts, ToldCalls, parts

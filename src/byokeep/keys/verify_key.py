@@ -38,9 +38,8 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel import incidents
 from byokeep.kernel.app import LeakCount, WorkerApp
-from byokeep.kernel.command import Severity, open_alert
+from byokeep.kernel.command import Said, Severity, hold_chain, open_alert, record
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx
-from byokeep.kernel.record import Said, hold_chain, record
 from byokeep.kernel.sops import SopRun, proved, ready
 from byokeep.keys import refs, rotation
 from byokeep.keys.refs import ref_from

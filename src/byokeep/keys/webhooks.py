@@ -35,9 +35,8 @@ from byokeep.core.secret import Secret
 from byokeep.core.webhook import MIN_KEY, SCHEMES
 from byokeep.jobs.jobs import in_custody
 from byokeep.kernel.app import App, WebApp, WorkerApp
-from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.command import command, open_alert, permit, record, recorded
 from byokeep.kernel.ports import Tx, ValueCustody
-from byokeep.kernel.record import record
 from byokeep.kernel.restored import restored_at, was_before
 from byokeep.kernel.rows import Row
 from byokeep.kernel.store_recording import require_recorded

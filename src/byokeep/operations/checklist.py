@@ -27,12 +27,10 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor
 from byokeep.core.plain_text import check_ticket
 from byokeep.core.policy import Verb, authorise_every_client
-from byokeep.kernel.alarm import tell_state
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import Trail, command, open_alert, permit
+from byokeep.kernel.command import Trail, command, open_alert, permit, record, tell_state
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.probes import ProbeOutcome, all_ok, ask
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.operations.checks import CHECKS, Check, Checklist, ChecklistLook, NewAccess, UnusedGrant, newest, object_of
 from byokeep.operations.due import DueItem

@@ -31,9 +31,8 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb, require_proof
 from byokeep.kernel.app import App, BrokerApp, ServiceLimits
-from byokeep.kernel.command import command, open_alert
+from byokeep.kernel.command import command, open_alert, record, stamp
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record, stamp
 from byokeep.kernel.rows import reader
 from byokeep.keys.rotation import ASKS, DUAL_PERIOD
 from byokeep.operations.internal import EVERY_DAYS

@@ -40,10 +40,9 @@ from byokeep.incidents import incidents
 from byokeep.jobs import jobs, switches
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import command
+from byokeep.kernel.command import command, record, stamp
 from byokeep.kernel.incidents import Incident
 from byokeep.kernel.procedures import RunFilter, RunStatus
-from byokeep.kernel.record import record, stamp
 from byokeep.keys import refs, usage, usage_parts
 from byokeep.operations import due
 from byokeep.tenancy import clients, operators

@@ -30,11 +30,9 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
-from byokeep.kernel.alarm import close_over
 from byokeep.kernel.app import App
-from byokeep.kernel.command import command, open_alert
+from byokeep.kernel.command import close_over, command, open_alert, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.operations.due import AHEAD, DueItem, DueKind, read_due
 from byokeep.operations.starts import needs_nobody
 from byokeep.tenancy.clients import scope_of

@@ -25,8 +25,8 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import ClientId
 from byokeep.core.profile import ProfileTask
 from byokeep.kernel.app import App
+from byokeep.kernel.command import record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.operations.due import DueItem, DueKind, read_due
 from byokeep.profiles import kek_requests, profiles
 from byokeep.profiles.profiles import Profile

@@ -35,8 +35,8 @@ from byokeep.core.backup import BackupRefused
 from byokeep.core.drill import FAILED, NOT_RUN, PASSED, VERIFY, DrillReport, DrillStep
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import EventName, FieldValue, Outcome
-from byokeep.kernel.alarm import tell_state
 from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import tell_state
 from byokeep.kernel.durable_write import durable_write
 from byokeep.process import alone, to_its_end
 from byokeep.processes import wiring

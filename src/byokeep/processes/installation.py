@@ -38,9 +38,9 @@ from byokeep.core.model import Environment, Role
 from byokeep.core.secret import Secret
 from byokeep.jobs import switches
 from byokeep.jobs.gatekeep import close_copy
-from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
+from byokeep.kernel.command import raise_alert, state_over
 from byokeep.kernel.durable_write import durable_write
 from byokeep.kernel.ports import ArtifactStore, Database
 from byokeep.processes import wiring

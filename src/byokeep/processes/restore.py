@@ -49,8 +49,8 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.jobs import gatekeep
-from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import raise_alert
 from byokeep.kernel.durable_write import draft, durable_write, sync_directory
 from byokeep.process import alone, descriptor, is_held, to_its_end
 from byokeep.processes import wiring

@@ -32,8 +32,8 @@ from byokeep.adapters.passwords import Passwords
 from byokeep.browser.ephemeral import Rooms, swept
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.jobs.gatekeep import at_start
-from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App
+from byokeep.kernel.command import raise_alert
 from byokeep.kernel.store_recording import probe
 from byokeep.process import WORKER_READY, come_first, say_ready
 from byokeep.processes import wiring

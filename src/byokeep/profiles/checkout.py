@@ -43,11 +43,9 @@ from byokeep.core.profile import ProfileState, Purpose
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import ArtifactKey, SealedRecord, StoredArtifact, blob_key, check_seal, parse_record
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import open_alert
-from byokeep.kernel.locate import client_for
+from byokeep.kernel.command import client_for, open_alert, stamp
+from byokeep.kernel.command import record as noted
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record as noted
-from byokeep.kernel.record import stamp
 from byokeep.kernel.rows import Row
 from byokeep.profiles import openings, profiles
 from byokeep.profiles.openings import stored

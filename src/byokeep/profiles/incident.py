@@ -44,10 +44,9 @@ from byokeep.core.profile import ProfileState, ProfileTask, living
 from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentCause, IncidentStep, SessionEnd, look_at
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App
-from byokeep.kernel.command import command, find, open_alert, permit, recorded
+from byokeep.kernel.command import command, find, open_alert, permit, record, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import StepRecord, insert_run, passed, status_of
-from byokeep.kernel.record import record
 from byokeep.profiles import kek, openings, profiles
 from byokeep.profiles.profiles import Profile
 from byokeep.sealing.generation import Generation

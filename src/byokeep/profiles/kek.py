@@ -32,8 +32,8 @@ from byokeep.core.model import PROFILE, Actor, ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.jobs.jobs import in_custody
 from byokeep.kernel.app import App
+from byokeep.kernel.command import record
 from byokeep.kernel.ports import ArtifactStore, Custody, Tx
-from byokeep.kernel.record import record
 from byokeep.sealing.generation import Generation
 
 if TYPE_CHECKING:

@@ -24,9 +24,8 @@ from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
 from byokeep.kernel.asking import digest_of
-from byokeep.kernel.command import command, open_alert
+from byokeep.kernel.command import command, open_alert, record
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.profiles import kek, profiles
 from byokeep.profiles.kek import Dependent, Kek, KekMove, Rotation

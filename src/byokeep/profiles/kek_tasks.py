@@ -48,9 +48,8 @@ from byokeep.core.sealed_record import FULL, check_seal, parse_record
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import EVERY_MINUTE, App
 from byokeep.kernel.asking import digest_of, require_asked
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import open_alert, record
 from byokeep.kernel.ports import Tx, Written
-from byokeep.kernel.record import record
 from byokeep.profiles import kek
 from byokeep.profiles.kek import Kek, KekApp, ProfileCustody, Rotation, check_protect, custody_of
 from byokeep.profiles.kek_requests import hand_rotation

@@ -42,10 +42,9 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import FULL, SealedRecord, check_seal, is_low
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import Said, open_alert, stamp
+from byokeep.kernel.command import record as noted
 from byokeep.kernel.ports import ProfileRecords, Tx, Written
-from byokeep.kernel.record import Said, stamp
-from byokeep.kernel.record import record as noted
 from byokeep.kernel.sops import SopRun
 from byokeep.profiles import kek, profiles
 from byokeep.profiles.kek import ProfileCustody, check_protect

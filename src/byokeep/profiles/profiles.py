@@ -36,9 +36,8 @@ from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileAct, ProfileState, ProfileTask
 from byokeep.jobs.jobs import open_custody
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import command, permit
+from byokeep.kernel.command import command, permit, record
 from byokeep.kernel.ports import Receipt, Tx
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun, begin_sop
 from byokeep.sealing.generation import Generation

@@ -22,9 +22,8 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import ArtifactKey, parse_record
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import open_alert, record
 from byokeep.kernel.ports import ArtifactStore, Database
-from byokeep.kernel.record import record
 from byokeep.profiles import kek
 from byokeep.profiles.kek import KekApp, custody_of
 from byokeep.sealing.generation import Generation

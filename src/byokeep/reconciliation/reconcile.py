@@ -42,11 +42,9 @@ from byokeep.core.policy import Verb, authorise_every_client
 from byokeep.core.secret import Secret
 from byokeep.jobs.lease import claims, told
 from byokeep.jobs.switches import engage
-from byokeep.kernel.alarm import raise_alert, unblocked
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import open_alert
+from byokeep.kernel.command import open_alert, raise_alert, record, unblocked
 from byokeep.kernel.ports import HASHED_NAME, StoreEntry, Tx, node_of
-from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row, reader
 from byokeep.reconciliation import explain as rules
 from byokeep.reconciliation.explain import TOLD_WITHIN, LogFinding, merge

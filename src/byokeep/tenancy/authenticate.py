@@ -29,8 +29,8 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Unauthenticated
 from byokeep.core.model import HUMAN_ROLES, Actor, Role
-from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp, KillApp, WebApp
+from byokeep.kernel.command import raise_alert
 from byokeep.kernel.rows import Row
 
 _ENTRY: Final = (

@@ -19,8 +19,8 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.command import record
 from byokeep.kernel.ports import Database, Ids
-from byokeep.kernel.record import record
 from byokeep.tenancy.tokens import Subject, new_token, put, revoke_all
 
 LOCAL_TOKEN_S: Final = 30 * 24 * 3600  # runbook 6.1

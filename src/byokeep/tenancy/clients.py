@@ -28,11 +28,9 @@ from byokeep.core.identity import reads_alike
 from byokeep.core.model import Actor, Client, ClientId, ClientState, Risk, Role
 from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb
-from byokeep.kernel.alarm import unblocked
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import command, permit
+from byokeep.kernel.command import command, permit, record, unblocked
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.tenancy.scopes import hold_alone, parse_scope
 
 MAX_ROWS: Final = 1000

@@ -28,10 +28,8 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb, require_proof
 from byokeep.core.secret import Secret
-from byokeep.kernel.alarm import unblocked
 from byokeep.kernel.app import BrokerApp, WebApp
-from byokeep.kernel.command import open_alert, recorded, refuse_login
-from byokeep.kernel.record import record_params
+from byokeep.kernel.command import open_alert, record_params, recorded, refuse_login, unblocked
 from byokeep.kernel.rows import reader
 from byokeep.tenancy import tokens
 from byokeep.tenancy.tokens import Issued, Subject, SubjectToken

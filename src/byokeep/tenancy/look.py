@@ -18,8 +18,7 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.kernel.app import WebApp
-from byokeep.kernel.command import command
-from byokeep.kernel.record import record
+from byokeep.kernel.command import command, record
 
 LEAST_CONTRAST: Final = 4.5
 USUAL: Final = "#1f3a8a"  # portal/style.css

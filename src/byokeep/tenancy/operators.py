@@ -28,10 +28,9 @@ from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb, authorise_every_client, check_roles
 from byokeep.core.secret import Secret
 from byokeep.kernel import approvals
-from byokeep.kernel.alarm import unblocked
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.approvals import Approval
-from byokeep.kernel.command import command, open_alert
+from byokeep.kernel.command import command, open_alert, unblocked
 from byokeep.kernel.ports import Tx
 from byokeep.tenancy import tokens
 from byokeep.tenancy.clients import refuse_twin

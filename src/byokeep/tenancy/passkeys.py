@@ -24,11 +24,9 @@ from byokeep.core.errors import Denied, Rejected, Unauthenticated
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb, require_proof
-from byokeep.kernel.alarm import raise_alert, unblocked
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import open_alert, recorded, refuse_login
+from byokeep.kernel.command import open_alert, raise_alert, record_params, recorded, refuse_login, unblocked
 from byokeep.kernel.ports import Clock
-from byokeep.kernel.record import record_params
 from byokeep.tenancy import tokens
 from byokeep.tenancy.tokens import PASSKEYS_CHANGED, Issued, Passkey, Subject, SubjectToken
 

@@ -34,11 +34,9 @@ from byokeep.core.errors import Conflict, Denied, NotFound, Rejected, Unavailabl
 from byokeep.core.events import EventName
 from byokeep.core.model import HUMAN_ROLES, Actor, Role
 from byokeep.core.policy import Verb
-from byokeep.kernel.alarm import unblocked
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import open_alert, permit, recorded, refuse_login
+from byokeep.kernel.command import open_alert, permit, record_params, recorded, refuse_login, unblocked
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record_params
 from byokeep.tenancy import tokens
 from byokeep.tenancy.operators import follow, staying
 from byokeep.tenancy.passkeys import Challenges

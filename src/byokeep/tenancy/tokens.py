@@ -38,12 +38,10 @@ from byokeep.core.model import HUMAN_ROLES, Actor, Role
 from byokeep.core.policy import Verb, require_proof
 from byokeep.core.secret import Secret
 from byokeep.kernel import approvals
-from byokeep.kernel.alarm import state_over, unblocked
 from byokeep.kernel.app import App, BrokerApp, WebApp
 from byokeep.kernel.approvals import Approval
-from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.command import command, open_alert, permit, record_params, recorded, state_over, unblocked
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record_params
 
 PASSKEYS_CHANGED: Final = "passkeys_changed"  # why sessions ended; sql/auth.sql knows it
 LOGGED_OUT: Final = "logged_out_there"  # and this
