@@ -12,8 +12,7 @@ from byokeep.accounts.recovery import PlatformState
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.reenable import RecoveryCause, Reenable, Stage
 from byokeep.http.emergency import Emergency
-from byokeep.http.openapi import Routes, refusals
-from byokeep.http.reply import AtOffset, Reply
+from byokeep.http.openapi import AtOffset, Reply, Routes, refusals
 from byokeep.http.request import Authenticator, Id, PathId, Strict, caller
 from byokeep.jobs.kill_routes import OpenRequestReply, Word
 from byokeep.kernel.app import BrokerApp

@@ -22,8 +22,7 @@ from byokeep.core.identity import shown, spelt
 from byokeep.core.model import Actor, ClientId, Lane, LanePolicy, Provider
 from byokeep.core.plain_text import is_session
 from byokeep.core.secret import Secret
-from byokeep.http.openapi import TEXT, Routes, describe, parameters, raw_body, refusals
-from byokeep.http.reply import Reply
+from byokeep.http.openapi import TEXT, Reply, Routes, describe, parameters, raw_body, refusals
 from byokeep.http.request import (
     MAX_BODY,
     Authenticator,

@@ -15,8 +15,7 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
-from byokeep.http.openapi import Routes, answers, raw_body, refusals
-from byokeep.http.reply import AtOffset, Reply
+from byokeep.http.openapi import AtOffset, Reply, Routes, answers, raw_body, refusals
 from byokeep.http.request import Authenticator, Id, PathId, Strict, read_bytes
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import permit, record

@@ -21,8 +21,7 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_client_id, parse_provider
-from byokeep.http.openapi import ID, INSTANT, NUMBER, TEXT, Routes, parameters, refusals
-from byokeep.http.reply import Reply, at_out
+from byokeep.http.openapi import ID, INSTANT, NUMBER, TEXT, Reply, Routes, at_out, parameters, refusals
 from byokeep.http.request import Authenticator, Id, PathId, Strict, canonical_id, query_of, time_of, whole_number
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs, usage

@@ -19,8 +19,7 @@ from byokeep.breakglass.model import DRILL, WRAPPED, Grant
 from byokeep.breakglass.watch import GlassUse
 from byokeep.core.model import Actor
 from byokeep.http.emergency import Emergency
-from byokeep.http.openapi import Routes, refusals
-from byokeep.http.reply import Reply
+from byokeep.http.openapi import Reply, Routes, refusals
 from byokeep.http.request import Authenticator, Id, PathId, Strict
 from byokeep.kernel.app import BrokerApp
 

@@ -15,8 +15,7 @@ from pydantic import Field
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.procedure import Run
 from byokeep.core.ref import parse_client_id
-from byokeep.http.openapi import ID, Routes, parameters, refusals
-from byokeep.http.reply import Reply
+from byokeep.http.openapi import ID, Reply, Routes, parameters, refusals
 from byokeep.http.request import Authenticator, Id, PathId, Strict, query_of
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App

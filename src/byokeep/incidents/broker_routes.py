@@ -10,8 +10,7 @@ from pydantic import Field
 
 from byokeep.core.errors import Unavailable
 from byokeep.core.model import Actor
-from byokeep.http.openapi import Routes, refusals
-from byokeep.http.reply import Reply
+from byokeep.http.openapi import Reply, Routes, refusals
 from byokeep.http.request import Authenticator, Id, Strict, time_of
 from byokeep.incidents import exposure
 from byokeep.incidents.exposure import ExposureRequest, ProviderFigure

@@ -8,9 +8,8 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from byokeep.core.model import Actor
-from byokeep.http.openapi import Routes, refusals
+from byokeep.http.openapi import Reply, Routes, refusals
 from byokeep.http.procedures import ProcedureReply, run_out
-from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict, time_of
 from byokeep.incidents import mass_revoke
 from byokeep.incidents.mass_revoke import (

@@ -14,9 +14,8 @@ from byokeep.core.errors import Rejected
 from byokeep.core.incident import MUST_TELL
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
-from byokeep.http.openapi import ID, NUMBER, TEXT, Routes, parameters, refusals
+from byokeep.http.openapi import ID, NUMBER, TEXT, Reply, Routes, at_out, parameters, refusals
 from byokeep.http.procedures import StepReply
-from byokeep.http.reply import Reply, at_out
 from byokeep.http.request import Authenticator, Id, PathId, Strict, canonical_id, instant, query_of, whole_number
 from byokeep.incidents import incidents, playbooks
 from byokeep.incidents.incidents import After, IncidentState, OpenRequest, TimelineEntry

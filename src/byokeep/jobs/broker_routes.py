@@ -22,8 +22,7 @@ from byokeep.core.gate import gate_schema
 from byokeep.core.model import Actor, Client, ClientId, DeclaredJob, Lane, LeaseKind
 from byokeep.core.usage import CallResult
 from byokeep.http.emergency import Emergency
-from byokeep.http.openapi import Routes, describe, refusals
-from byokeep.http.reply import AtOffset, Reply
+from byokeep.http.openapi import AtOffset, Reply, Routes, describe, refusals
 from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, instant, json_body
 from byokeep.jobs import calls, dry_runs, effect, jobs, lease, scheduled, switches
 from byokeep.jobs.dry_runs import JobTemplate

@@ -18,8 +18,7 @@ from byokeep.core.model import Actor, DeclaredJob
 from byokeep.core.policy import Verb, authorise
 from byokeep.http.emergency import Emergency
 from byokeep.http.events import EVENTS, Events
-from byokeep.http.openapi import Routes, answers, refusals
-from byokeep.http.reply import AtOffset, Reply
+from byokeep.http.openapi import AtOffset, Reply, Routes, answers, refusals
 from byokeep.http.request import Authenticator, Id, Strict, caller
 from byokeep.jobs import switches
 from byokeep.jobs.switches import Killed, Preview, Switch

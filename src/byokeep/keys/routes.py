@@ -18,9 +18,8 @@ from byokeep.core.model import Actor, ClientId, CredentialRef, Risk
 from byokeep.core.ref import SecretPart
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
-from byokeep.http.openapi import NUMBER, Routes, parameters, raw_body, refusals
+from byokeep.http.openapi import NUMBER, At, Reply, Routes, parameters, raw_body, refusals
 from byokeep.http.procedures import ProcedureReply, StepReply, run_out
-from byokeep.http.reply import At, Reply
 from byokeep.http.request import (
     Authenticator,
     Budget,

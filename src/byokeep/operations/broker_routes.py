@@ -10,8 +10,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from byokeep.core.model import Actor, ClientId
-from byokeep.http.openapi import Routes, answers, refusals
-from byokeep.http.reply import Reply
+from byokeep.http.openapi import Reply, Routes, answers, refusals
 from byokeep.http.request import Authenticator, Id, Strict, time_of
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.probes import ProbeOutcome

@@ -11,8 +11,7 @@ from pydantic import Field
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
-from byokeep.http.openapi import ID, INSTANT, Routes, parameters, refusals
-from byokeep.http.reply import Reply
+from byokeep.http.openapi import ID, INSTANT, Reply, Routes, parameters, refusals
 from byokeep.http.request import Authenticator, Strict, query_of, time_of
 from byokeep.kernel.app import WebApp
 from byokeep.operations import checklist, due, notify

@@ -17,8 +17,7 @@ from pydantic import Field
 from byokeep.core.model import Actor
 from byokeep.core.sealed_record import StoredArtifact
 from byokeep.http.emergency import Emergency
-from byokeep.http.openapi import BYTES, Routes, answers, raw_body
-from byokeep.http.reply import AtOffset, Reply
+from byokeep.http.openapi import BYTES, AtOffset, Reply, Routes, answers, raw_body
 from byokeep.http.request import Authenticator, Id, PathId, Strict, json_body, stream_bytes
 from byokeep.jobs.broker_routes import StatusReply, ValidForReply
 from byokeep.kernel.app import BrokerApp

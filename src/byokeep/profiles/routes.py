@@ -20,8 +20,7 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileTask
-from byokeep.http.openapi import NUMBER, Routes, describe, parameters, refusals
-from byokeep.http.reply import At, Reply
+from byokeep.http.openapi import NUMBER, At, Reply, Routes, describe, parameters, refusals
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, json_body, query_of, spend, whole_number
 from byokeep.kernel.app import WebApp
 from byokeep.profiles import kek_requests, profiles

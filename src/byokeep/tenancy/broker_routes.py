@@ -12,8 +12,7 @@ from pydantic import Field
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.secret import Secret
-from byokeep.http.openapi import PUBLIC, Routes, raw_body, refusals
-from byokeep.http.reply import AtOffset, Reply
+from byokeep.http.openapi import PUBLIC, AtOffset, Reply, Routes, raw_body, refusals
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, bearer, read_bytes, request_id
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval

@@ -19,8 +19,7 @@ from pydantic import Field
 
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited
 from byokeep.core.model import Actor, ClientId
-from byokeep.http.openapi import PUBLIC, Routes, refusals
-from byokeep.http.reply import Reply
+from byokeep.http.openapi import PUBLIC, Reply, Routes, refusals
 from byokeep.http.request import Authenticator, Budget, PathId, Strict, bearer, request_id
 from byokeep.kernel.app import BrokerApp
 from byokeep.tenancy import contacts, logins, passkeys

@@ -10,8 +10,7 @@ from pydantic import Field
 
 from byokeep.core import png
 from byokeep.core.model import Actor, Client, ClientId, Risk
-from byokeep.http.openapi import Routes, raw_body, refusals
-from byokeep.http.reply import At, Reply
+from byokeep.http.openapi import At, Reply, Routes, raw_body, refusals
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, read_bytes, spend
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import clients, look, operators, sso, tokens

@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.requests import Request
 
 from byokeep.core.model import Client, Role
-from byokeep.http.reply import Reply
+from byokeep.http.openapi import Reply
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy.tokens import Issued, Subject, SubjectToken
 

@@ -12,8 +12,7 @@ from byokeep.accounts import accounts, connect
 from byokeep.accounts.connect import AppSecret
 from byokeep.accounts.routes import AccountReply
 from byokeep.core.model import Actor, ClientId
-from byokeep.http.openapi import Routes, refusals
-from byokeep.http.reply import At, Reply
+from byokeep.http.openapi import At, Reply, Routes, refusals
 from byokeep.http.request import Authenticator, PathId
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs

@@ -12,9 +12,8 @@ from pydantic import Field
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.vault_incident import BY_HAND, ENDED
-from byokeep.http.openapi import Routes, refusals
+from byokeep.http.openapi import Reply, Routes, refusals
 from byokeep.http.procedures import StepReply
-from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict, instant
 from byokeep.kernel.app import App, WebApp
 from byokeep.profiles import incident
