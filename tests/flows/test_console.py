@@ -21,7 +21,7 @@ from byokeep.accounts import accounts
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.backup import backups
 from byokeep.breakglass import watch
-from byokeep.console import profiles
+from byokeep.console.accounts import MOST_JOBS
 from byokeep.console.pages import ENDED, Console
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import EventName, FieldValue
@@ -949,7 +949,7 @@ async def test_lists_are_paged_and_filtered_by_their_address(desk: Desk, monkeyp
         for place in (accounts, clients):
             few.setattr(place, "MAX_ROWS", 2)
         assert "There may be more than these 2" in (await visit.get(page)).text, "a list that was cut says so"
-    assert profiles.MOST_JOBS == MAX_JOBS
+    assert MOST_JOBS == MAX_JOBS
     admin = Visit(desk)
     await admin.sign_in("admin")
     await admin.get("/console/new-client")

@@ -1,17 +1,26 @@
-"""Incidents: the list, opening one by hand, and an incident's page with its playbook, report, postmortem and end.
+"""Incidents: the list, opening one by hand, and an incident's page with its playbook, report, postmortem and end; an
+incident of the vault of browser profiles (runbook 7.3); and mass revocation: what it would cut off, by name, the
+cut, and how far ending each at its provider is, with its proof.
 
 Rules
 - A playbook is shown step by step with the record that proves each. Only the next step has a form. A step that stops
   something sends the stop first, as the command does.
 - The broker makes, records and signs an exposure report; the page shows it, or saves it as it was signed.
 - What takes two people has two places, one of which is for whoever asked.
+- Before anything is cut off by a mass revocation, a person sees what it is and sends the form of that page. The form is
+  bound to what was shown: if another set matches by then, nothing is cut off and the person looks again.
+- An item that has not ended stays a person's task until somebody says, on record, that it was ended by hand.
+- An incident of the vault is opened for one client, or explicitly for everybody: neither is preselected. Each step does
+  what can be done now, and what is left of it is listed below.
+- If two people are needed, the second one's button is shown only to the second one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -20,24 +29,28 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts
-from byokeep.console import vault
 from byokeep.console.lists import attached, exported_as, hours_ago, paged
 from byokeep.console.pages import HEADERS, Console, Refusal
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor
-from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.incident import MUST_TELL, IncidentKind, Severity
-from byokeep.core.model import ClientId
+from byokeep.core.model import ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.ref import given_id, parse_client_id
-from byokeep.core.vault_incident import IncidentCause
-from byokeep.incidents import incidents, playbooks
+from byokeep.core.vault_incident import BY_HAND, IncidentCause
+from byokeep.http.procedures import run_out
+from byokeep.http.request import instant
+from byokeep.incidents import incidents, mass_revoke, playbooks
 from byokeep.incidents.incidents import IncidentState, OpenRequest
+from byokeep.incidents.mass_revoke import RevocationItem, RevocationRequest
 from byokeep.kernel import procedures
+from byokeep.kernel.app import App
 from byokeep.kernel.incidents import Incident
 from byokeep.keys import refs, rotation_view
 from byokeep.keys.rotation import LEAKED
 from byokeep.operations import lists
+from byokeep.profiles import incident as flows
 from byokeep.profiles.profiles import list_profiles
 from byokeep.tenancy import clients
 
@@ -87,6 +100,8 @@ def add(console: Console) -> None:
     _opening(console)
     console.asking("/incidents/{incident_id}", incident, "records")
     _acts(console)
+    _vault(console)
+    _revocations(console)
 
 
 def _opening(console: Console) -> None:
@@ -239,7 +254,7 @@ async def _shown(
     ids |= {run.run.asked_by for run in waits}
     ids |= {UUID(asked["requested_by"]) for asked in platforms["requests"]}
     return console.page(
-        request, "incident.html", who=who, vault=await vault.of_incident(console, who, one) if of_vault else None,
+        request, "incident.html", who=who, vault=await of_incident(console, who, one) if of_vault else None,
         one=one, state=state, missing=_missing(state),
         rows=steps, uuid=UUID, rotation=rotation,
         waits=waits, entries=entries, records=records, made=made, unknown=unknown, grave=one.severity in MUST_TELL,
@@ -274,3 +289,151 @@ async def _steps(console: Console, who: Visitor, state: IncidentState, *, runs: 
 
 def _to(about: UUID) -> Response:
     return RedirectResponse(f"/console/incidents/{about}", 303, HEADERS)
+
+
+AT: Final = "/console/revocations"
+_PARTS: Final = ("provider", "client", "runner", "reason", "incident")
+
+
+def _revocations(console: Console) -> None:
+    """Add the pages."""
+
+    async def revocations(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
+        seen, since = None, hours_ago(console, asked["hours"]) if "hours" in asked else None
+        if "look" in asked:
+            asked |= {"runner": await _runner(console, who, asked["runner"])} if "runner" in asked else {}
+            seen = await mass_revoke.preview(console.app, who.actor, _wanted(asked, since))
+        runs, left = await procedures.found_runs(
+            console.app, who.actor, procedures.RunFilter(names=[mass_revoke.MASS_REVOKE.name])
+        )
+        more = paged(runs, {} if "look" in asked else asked, AT, more=left)
+        names = await clients.names_of(console.app, who.actor, {run.started_by for run in more["rows"]})
+        return console.page(
+            request, "revocations.html", who=who, asked=asked, seen=seen, since=since, providers=list(Provider),
+            clients=await clients.list_clients(console.app, who.actor), names=names, every=who.actor.clients is None,
+            may=who.may(Verb.KEY_STATE), **more,
+        )  # fmt: skip
+
+    async def revoked(_: Request, who: Visitor, given: dict[str, str]) -> Response:
+        since = instant(given["since"], Rejected("bad_time", next_step="Look again.")) if given["since"] else None
+        if not given["shown"]:
+            raise Rejected("bad_request", next_step="Look first at what it would revoke, then send that page's form.")
+        wanted = replace(_wanted(given, since), shown=given["shown"])
+        begun = await mass_revoke.begin(console.app, who.actor, wanted)
+        return RedirectResponse(f"{AT}/{begun.status.run.id}", 303, HEADERS)
+
+    async def revocation(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
+        found = await mass_revoke.status(console.app, who.actor, given_id(request.path_params["run_id"]))
+        wanted = [one for one in found.items if asked.get("state", _stands(one)) == _stands(one)]
+        more = paged(wanted, asked, f"{AT}/{found.status.run.id}")
+        ids = {it for one in more["rows"] for it in (one.settled_by,) if it} | {found.status.run.started_by}
+        return console.page(
+            request, "revocation.html", who=who, asked=asked, found=found, run=run_out(found.status), stands=_stands,
+            states=sorted({_stands(one) for one in found.items}), may=who.may(Verb.KEY_STATE),
+            names=await clients.names_of(console.app, who.actor, ids), **more,
+        )  # fmt: skip
+
+    async def settled(request: Request, who: Visitor, given: dict[str, str]) -> Response:
+        about = given_id(request.path_params["run_id"])
+        await mass_revoke.settle(console.app, who.actor, about, given_id(given["object"]))
+        return RedirectResponse(f"{AT}/{about}", 303, HEADERS)
+
+    console.asking("/revocations", revocations, *_PARTS, "hours", "look", "page")
+    console.post("/revocations", revoked, *_PARTS, "since", "shown")
+    console.asking("/revocations/{run_id}", revocation, "state", "page")
+    console.post("/revocations/{run_id}", settled, "object")
+
+
+async def _runner(console: Console, who: Visitor, text: str) -> str:
+    """Return the id of the machine that a text names.
+
+    Raises:
+        Rejected: ``unknown_name``.
+    """
+    with suppress(Rejected):
+        return str(given_id(text))
+    found, _ = await clients.find_named(console.app, who.actor, ["machine"], text.strip())
+    if len(found) != 1:
+        raise Rejected("unknown_name", next_step="No one machine is called that: search it by name, and use its id.")
+    return str(found[0].id)
+
+
+def _wanted(given: Any, since: datetime | None) -> RevocationRequest:
+    def named(part: str) -> UUID | None:
+        return given_id(given[part]) if given.get(part) else None
+
+    return RevocationRequest(
+        reason=given.get("reason", ""), provider=given.get("provider", ""), runner_id=named("runner"), since=since,
+        client_id=named("client"), incident_id=named("incident"),
+    )  # fmt: skip
+
+
+def _stands(one: RevocationItem) -> str:
+    return "ended by hand" if one.settled_by is not None else one.state
+
+
+EVERYBODY: Final = "everybody"
+Flow = Callable[[App, Any, Any], Awaitable[object]]
+_STEPS: Final[Mapping[str, tuple[str, str, str, Flow]]] = {  # the title, what it needs, the text of the button
+    "lane_off": ("The browser lane is off", "Stop the browser lane of the scope. Then no job may have a browser "
+                 "open.",
+                 "See that it is off", flows.lane_off),
+    "sessions_ended": ("Every session is ended", "Workers log out of every platform. What they cannot end, a person "
+                       "ends at the platform and says so below.", "End the sessions", flows.sessions),
+    "recreated": ("New profiles stand in their place", "Each profile is retired and a new one made. People log in "
+                  "afresh, on the page of each new profile.", "Make the new profiles", flows.recreate),
+    "rekeyed": ("The old keys are destroyed", "They are marked compromised; a second person then approves that they "
+                "are destroyed, with the old profiles.", "Mark the old keys compromised", flows.rekey),
+    "validated": ("Every new profile is proved", "Workers prove the account of each, and that a wrong one would be "
+                  "noticed.", "Prove them", flows.validate),
+    "closed": ("Closed by another person", "An approver who did not open it closes it. The browser lane is released "
+               "on the page of the kill switch, by two people.", "Close it", flows.close),
+}  # fmt: skip
+
+
+async def of_incident(console: Console, who: Visitor, one: Incident) -> dict[str, Any]:
+    """Return what ``incident.html`` shows about an incident of the vault: its steps, and each profile with what to do.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
+    """
+    state = await flows.look(console.app, who.actor, one.id)
+    rows = (await timeline(console, who, await procedures.status(console.app, who.actor, one.id)))["steps"]
+    words = {name: {"name": said[0], "needs": said[1], "button": said[2]} for name, said in _STEPS.items()}
+    return {
+        "steps": [row | words[row["code"]] if row["state"] != "done" else row | {"name": words[row["code"]]["name"]}
+                  for row in rows],
+        "items": state.items, "by_hand": BY_HAND, "cause": state.incident.cause,
+        "names": await clients.names_of(console.app, who.actor, {it.client_id for it in state.items}),
+        "leads": who.may(Verb.VAULT_STEP), "ends": who.may(Verb.VAULT_CLOSE),
+        "destroys": who.may(Verb.VAULT_CLOSE) and any(it.shred_state == "waiting" for it in state.items),
+    }  # fmt: skip
+
+
+def _vault(console: Console) -> None:
+    """Add the forms."""
+    app = console.app
+
+    async def vault_opened(_: Request, who: Visitor, given: dict[str, str]) -> Response:
+        every = given["client"] == EVERYBODY
+        if not given["client"] or given["cause"] not in set(IncidentCause):
+            raise Rejected("bad_request", next_step="Choose whose profiles, everybody's if so, and why.")
+        about = None if every else ClientId(given_id(given["client"]))
+        cause = IncidentCause(given["cause"])
+        made = await flows.open_incident(app, who.actor, client_id=about, everybody=every, cause=cause, since=None)
+        return RedirectResponse(f"/console/incidents/{made.incident.id}", 303, HEADERS)
+
+    async def vault_stepped(request: Request, who: Visitor, given: dict[str, str]) -> Response:
+        one, act = given_id(request.path_params["incident_id"]), given["act"]
+        if act == "by_hand":
+            await flows.end_by_hand(app, who.actor, one, given_id(given["profile"]), given["platform"])
+        elif act == "destroy":
+            await flows.approve_destruction(app, who.actor, one)
+        elif act in _STEPS:
+            await _STEPS[act][3](app, who.actor, one)
+        else:
+            raise Rejected("bad_request", next_step="Send the form as the page does.")
+        return RedirectResponse(f"/console/incidents/{one}", 303, HEADERS)
+
+    console.post("/incidents/vault", vault_opened, "client", "cause")
+    console.post("/incidents/{incident_id}/vault", vault_stepped, "act", "profile", "platform")

@@ -21,23 +21,16 @@ from byokeep.console import (
     accounts,
     attention,
     clients,
-    contacts,
     explore,
-    glass,
     incidents,
     keys,
     lists,
     live,
-    onboarding,
     operations,
     people,
-    profiles,
-    revocations,
-    rotations,
     stops,
     timeline,
     usage,
-    vault,
 )
 from byokeep.console.pages import HEADERS, SIGN_IN, Console, Send
 from byokeep.console.passkeys import add as add_passkeys
@@ -59,8 +52,7 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergen
     _sso(console)
     add_passkeys(console)
     for part in (
-        attention, clients, contacts, onboarding, keys, rotations, accounts, profiles, stops, lists, live, timeline,
-        explore, people, incidents, glass, operations, revocations, usage, vault,
+        attention, clients, keys, accounts, stops, lists, live, timeline, explore, people, incidents, operations, usage,
     ):  # fmt: skip
         part.add(console)
     console.file("style.css", "text/css")
