@@ -53,10 +53,9 @@ from byokeep.kernel.ports import Receipt, Tx, ValueCustody, Written
 from byokeep.kernel.sops import SopRun
 from byokeep.platforms.client import PlatformClient, Posts
 from byokeep.platforms.descriptor import OAuth, ScopePurpose
-from byokeep.tenancy import transfers
-from byokeep.tenancy.clients import require_active
+from byokeep.tenancy import clients
+from byokeep.tenancy.clients import TransferRequest, require_active
 from byokeep.tenancy.scopes import hold_open
-from byokeep.tenancy.transfers import TransferRequest
 
 MOST: Final = 16  # consents that are finished in parallel
 SHARE: Final = MOST // 2  # of these, for one login
@@ -561,7 +560,7 @@ async def _transferred(tx: Tx, case: ConsentCase, wish: TransferRequest | None) 
     if not used:
         raise Conflict("account_was_elsewhere")
     for approval in used:
-        await tx.append(transfers.event(case.actor, wish.client_id, wish.login, approval, Outcome.OK))
+        await tx.append(clients.event(case.actor, wish.client_id, wish.login, approval, Outcome.OK))
 
 
 async def _stored(tx: Tx, case: ConsentCase, placed: PlacedTokens, ends: dict[str, Any]) -> int:

@@ -18,7 +18,7 @@ Rules
   rotation in flight. Where a new key ends the old one at once, it is paused while there is none, and the gap is on
   record. Paused is the key's state: a kill switch would stop our own look at it too, and takes two people to release.
 - What its steps do in a worker stands apart (:mod:`byokeep.keys.rotation_steps`), and what takes one back
-  (:mod:`byokeep.keys.rollback`).
+  (:mod:`byokeep.keys.rotation_steps`).
 
 It may not see a value: the worker's custody does, for the length of one call.
 """

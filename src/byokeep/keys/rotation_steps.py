@@ -1,33 +1,40 @@
 """What each step of a rotation looks at and does in a worker, from the new value to its service; the noun, and what
-people decide of it, are in :mod:`byokeep.keys.rotation`.
+people decide of it, are in :mod:`byokeep.keys.rotation`. And its rollback: the old version is pinned, or served,
+again.
 
 Rules
 - A step passes by what is on record, never by what a run's row says. It waits, or stops with the reason a person reads.
 - Not measured is not passed.
+- Before a rollback the provider is asked, and only a key that it reports as live serves again. A leaked key, or one
+  whose revocation has begun, never does. The new one goes on serving then, and unless the provider says that the old
+  key is dead a run of its own ends it: whether it is alive nobody knows.
+- The provider is asked a few times; then the run waits for a person, with an alert.
 
-It may not begin or end a rotation.
+It may not begin or end a rotation, or withdraw the new version: :mod:`byokeep.keys.old_version` does.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
-from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import VERIFICATION
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, CredentialRef
 from byokeep.core.procedure import Fields
 from byokeep.jobs.dry_runs import MOST
+from byokeep.kernel import procedures
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.command import Said, record
-from byokeep.kernel.ports import CheckOutcome, Tx
+from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx
 from byokeep.kernel.sops import SopRun
-from byokeep.keys import rotation
+from byokeep.keys import administration, rotation
 from byokeep.keys.administration import custody_of, say, tell
 from byokeep.keys.refs import end_jobs, move, ref_from
-from byokeep.keys.rotation import KeyRotation, accepted, is_leaked, note_pin, pinned_at, rehearsal_needed
+from byokeep.keys.rotation import ALIVE, DEAD, KeyRotation, accepted, is_leaked, note_pin, pinned_at, rehearsal_needed
 
 ERROR_BUDGET: Final = 0.02  # of the calls that runners told
 
@@ -221,3 +228,92 @@ async def serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutco
         if ref.state == KeyState.SUSPENDED:
             await move(tx, app, actor, ref, to=KeyState.ACTIVE, reason="rotated")
     return True
+
+
+_DEAD: Final = "old_key_dead"
+_REFUSED: Final = DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # such a key serves nobody again
+_ASKED_AGAIN: Final = {
+    Unavailable: "This is retried automatically.",
+    Conflict: "The provider could not be asked. Resume the run when it answers.",
+}
+
+
+async def unpin(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
+    """Pin the old version again, if the provider says that it is alive."""
+    if "pinned_at" not in run.facts:
+        return {"cause": "not_cut_over"}
+    note = await _asked(app, actor, run)
+    if note is None or note.status not in ALIVE:
+        if (cause := _ended(note)) != _DEAD:
+            await _end_old(app, actor, run, leaked=note is not None and note.status is OutcomeStatus.LEAKED)
+        return {"cause": cause, "version": run.version}
+    facts = run.facts
+    was = {"risk": facts["was_risk"], "created_by": UUID(facts["was_created_by"]),
+           "rotation_due_at": datetime.fromisoformat(facts["was_due_at"]),
+           "created_at": datetime.fromisoformat(facts["was_created_at"]),
+           "expires_at": datetime.fromisoformat(at) if (at := facts.get("was_expires_at")) else None}  # fmt: skip
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_lock_row", **run.at)
+        await rotation.require_open(tx, run)
+        over = ref.state in rotation.OVER
+        back = None if over else await tx.maybe(
+            ref_from, "ref_pin_back", **run.at, version=run.from_version, from_version=run.version,
+            verified=note.verified, **was,
+        )  # fmt: skip
+        if back is not None:
+            await say_alive(tx, actor, run, note)
+            await rotation.note_pin(tx, actor, run, run.from_version, run.version)
+    if over:
+        await _end_old(app, actor, run)
+        return {"version": run.version, "cause": "reference_ended"}
+    return {"version": run.from_version, "cause": "pinned_again"}
+
+
+def _ended(note: CheckOutcome | None) -> str:
+    """Return why an old version does not serve again."""
+    return _DEAD if note is not None and note.status in DEAD else "old_key_not_proved"
+
+
+async def _end_old(app: WorkerApp, actor: Actor, run: KeyRotation, *, leaked: bool = False) -> None:
+    """Begin the end of an old version that serves nobody again; one that leaked nobody may keep alive."""
+    at = run.client_id, run.object_id, run.provider.value, run.from_version
+    async with app.db.begin(client_id=run.client_id) as tx:
+        facts = {"pinned_at": rotation.stamp(await rotation.pinned_at(tx, run))}
+        facts |= {} if leaked else {"rotation": str(run.id)}
+        begun = await rotation.end_unused(tx, app, actor, run.id, *at, facts=facts)
+    await procedures.wake(app, begun)
+
+
+async def _asked(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome | None:
+    """Ask the provider whether the old version may serve again; None: it is not asked, for that was begun to be ended
+    or is gone. People are told unless it is alive.
+
+    Raises:
+        Unavailable: ``old_key_not_proved``: nobody can tell now.
+        Conflict: The same, asked :data:`byokeep.keys.administration.CALLS` times: a person is told, and it is asked
+            again when they resume.
+    """
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ended = await rotation.is_leaked(tx, run) or await rotation.revocation_begun(tx, run)
+    note = None if ended else await asked(app, run, run.from_version)
+    if note is not None and note.status in ALIVE:
+        return note
+    unknown = note is not None and note.status not in _REFUSED
+    if note is None or not note.again:
+        await administration.tell(app, actor, run, "old_key_not_proved" if unknown else "rollback_impossible")
+    if note is not None and unknown:
+        tries = await administration.not_answered(
+            app, actor, run, "ask", "old_key_not_proved", version=run.from_version
+        )
+        error = Unavailable if tries < administration.CALLS else Conflict
+        raise error("old_key_not_proved", next_step=_ASKED_AGAIN[error], status=note.status.value)
+    return note
+
+
+async def serve_old(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
+    """Serve the old version again, if its provider says that it is alive."""
+    note = await _asked(app, actor, run)
+    if note is None or note.status not in ALIVE:
+        return {"cause": _ended(note), "version": run.from_version}
+    serves = await serve(app, actor, run, note)
+    return {"cause": "serves_again" if serves else "reference_ended", "version": run.from_version}

@@ -32,7 +32,7 @@ from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.ports import Tx
-from byokeep.keys import mint, old_version, rollback, rotation, rotation_steps
+from byokeep.keys import mint, old_version, rotation, rotation_steps
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import DEAD, STAYS_ALIVE, KeyRotation
 
@@ -150,11 +150,11 @@ _CREATE: Final = _step(
 )
 _VERIFY: Final = _step(name="verify", act=rotation_steps.verified)
 _CUT: Final = _step(
-    name="cutover", act=rotation_steps.cutting, apply=rotation_steps.pin, undo=rollback.unpin, proves=_of_versions
+    name="cutover", act=rotation_steps.cutting, apply=rotation_steps.pin, undo=rotation_steps.unpin, proves=_of_versions
 )
 _REVOKE: Final = _step(name="revoke", act=old_version.revoked, proves=_of_versions)
 _END: Final = (_step(name="prove_dead", act=old_version.dead), _step(name="destroy", act=old_version.destroyed))
-_STOP: Final = _step(name="stop", act=rotation_steps.stopped, undo=rollback.serve_old, verb=Verb.KEY_WRITE)
+_STOP: Final = _step(name="stop", act=rotation_steps.stopped, undo=rotation_steps.serve_old, verb=Verb.KEY_WRITE)
 _SERVE: Final = _step(name="serve", act=rotation_steps.served)
 ROTATE_KEY: Final = Procedure(
     name=rotation.ROTATE, shape=KeyRotation, verb=Verb.KEY_WRITE, abortable=lambda run: not run.facts.get("leaked"),

@@ -16,8 +16,9 @@ from byokeep.http.openapi import PUBLIC, AtOffset, Reply, Routes, raw_body, refu
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, bearer, read_bytes, request_id
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
-from byokeep.tenancy import logins, operators, passkeys, sso, tokens, transfers
+from byokeep.tenancy import clients, logins, operators, passkeys, sso, tokens
 from byokeep.tenancy.attempt_brake import AttemptBrake
+from byokeep.tenancy.clients import TransferRequest
 from byokeep.tenancy.logins import PasswordCheck
 from byokeep.tenancy.passkeys import Challenges, PasskeyCheck
 from byokeep.tenancy.schemas import (
@@ -31,7 +32,6 @@ from byokeep.tenancy.schemas import (
 )
 from byokeep.tenancy.sso import SsoCheck
 from byokeep.tenancy.tokens import Issued, Passkey, Subject, SubjectToken
-from byokeep.tenancy.transfers import TransferRequest
 
 CODES_PER_MINUTE: Final = 60  # tried from one address; a code has 256 random bits
 CHALLENGES_PER_MINUTE: Final = 600  # from one address, which may be the reverse proxy's, and so everybody's
@@ -485,13 +485,13 @@ def transfers_router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     )  # fmt: skip
     async def ask(actor: Actor, body: TransferBody) -> Response:
         """Ask for an account to go to a client; an admin must approve. 200 with the request that waits, if one does."""
-        made = await transfers.request_transfer(app, actor, _transfer(body), body.reason)
+        made = await clients.request_transfer(app, actor, _transfer(body), body.reason)
         return TransferReply.answer(made, 200 if made.repeated else 201)
 
     @routes.post("/transfers/{request_id}/approve", response_model=TransferReply)
     async def approve(request_id: PathId, actor: Actor, body: TransferOfBody) -> Response:
         """Let it go, as the second person; client, login and account must be those that were asked for."""
-        return TransferReply.answer(await transfers.approve_transfer(app, actor, request_id, _transfer(body)), 200)
+        return TransferReply.answer(await clients.approve_transfer(app, actor, request_id, _transfer(body)), 200)
 
     return routes
 

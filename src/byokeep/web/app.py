@@ -23,7 +23,6 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.guard import Guard
 from byokeep.http.openapi import Document, publish, server, take
 from byokeep.http.request import Authenticator, Budget, caller, ready
-from byokeep.incidents import mass_revoke_routes
 from byokeep.incidents import routes as incidents
 from byokeep.kernel.app import WebApp
 from byokeep.keys import routes as keys
@@ -126,7 +125,7 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency, writes: Budge
         procedures.router(app, auth),
         incidents.router(app, auth),
         operations.router(app, auth),
-        mass_revoke_routes.router(app, auth),
+        incidents.revocations_router(app, auth),
     )
 
 
