@@ -13,18 +13,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from aiohttp import web
 
-MAX_KEYS: Final = 10_000
-MAX_LOG: Final = 10_000
-MAX_EFFECT_IDS: Final = 10_000
-MAX_COUNTERS: Final = 10_000
-MAX_ACCOUNTS: Final = 10_000
+MOST: Final = 10_000  # of anything that calls add to
 _CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie")
 _CREDENTIAL_QUERY: Final = frozenset({"key", "api_key", "apikey", "access_token", "token"})
 # Fields of OAuth calls that only the platform may see.
@@ -53,6 +49,19 @@ class SimKeyState(StrEnum):
 
 class BookFullError(Exception):
     """A bound was reached; the message names it."""
+
+
+def must_fit(table: Collection[Any], key: object, what: str, most: int = MOST) -> None:
+    """Refuse another one when there are as many as there may be. Raises BookFullError."""
+    if key not in table and len(table) >= most:
+        raise BookFullError(f"at most {most} {what}")
+
+
+def keep_newest(table: OrderedDict[Any, Any], key: object, value: object) -> None:
+    """Put another one in the place of the oldest when there are as many as there may be."""
+    table[key] = value
+    while len(table) > MOST:
+        table.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +93,7 @@ class KeyBook:
         """Register a key or change its state; the account stays when none is given."""
         digest = self.digest(key)
         before = self._known.get((vendor, digest))
-        if before is None and len(self._known) >= MAX_KEYS:
-            raise BookFullError(f"at most {MAX_KEYS} keys")
+        must_fit(self._known, (vendor, digest), "keys")
         owner = account or (before.account if before else f"{vendor}-account-{digest[:8]}")
         known = KnownKey(
             state=state, account=owner, id=id_ or (before.id if before else f"key-{digest[:16]}"),
@@ -123,7 +131,7 @@ class KeyBook:
 class RequestLog:
     """The newest requests, oldest first."""
 
-    entries: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_LOG))
+    entries: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=MOST))
     seen: int = 0
 
     def add(self, entry: Mapping[str, Any]) -> None:
@@ -159,28 +167,21 @@ class Effects:
     def add(self, platform: str, account: str, kind: str, idempotency_key: str = "") -> Effect:
         """Count a new effect. Raises BookFullError."""
         where = (platform, account, kind)
-        if where not in self.counts and len(self.counts) >= MAX_COUNTERS:
-            raise BookFullError(f"at most {MAX_COUNTERS} counters")
+        must_fit(self.counts, where, "counters")
         self.total += 1
         self.counts[where] += 1
         effect = Effect(id=f"{kind}-{self.total}", platform=platform, account=account, kind=kind)
-        _push(self.recent, effect.id, effect)
+        keep_newest(self.recent, effect.id, effect)
         if kind == "publish":
-            _push(self.posts, effect.id, effect)
+            keep_newest(self.posts, effect.id, effect)
         if idempotency_key:
-            _push(self._once, (*where, idempotency_key), effect)
+            keep_newest(self._once, (*where, idempotency_key), effect)
         return effect
 
     def report(self) -> dict[str, Any]:
         """Return totals per platform, account and kind, and the newest ids."""
         ids = [asdict(effect) for effect in self.recent.values()]
         return {"total": self.total, "by_platform": tree_of(self.counts), "ids": ids}
-
-
-def _push(where: OrderedDict[Any, Effect], key: Any, effect: Effect) -> None:
-    where[key] = effect
-    while len(where) > MAX_EFFECT_IDS:
-        where.popitem(last=False)
 
 
 def tree_of(counts: Mapping[tuple[str, str, str], int]) -> dict[str, dict[str, dict[str, int]]]:
@@ -199,8 +200,7 @@ class Accounts:
 
     def put(self, platform: str, account: str, identity: dict[str, str]) -> None:
         """Set the identity. Raises BookFullError."""
-        if (platform, account) not in self._set and len(self._set) >= MAX_ACCOUNTS:
-            raise BookFullError(f"at most {MAX_ACCOUNTS} accounts")
+        must_fit(self._set, (platform, account), "accounts")
         self._set[(platform, account)] = identity
 
     def get(self, platform: str, account: str) -> dict[str, str]:

@@ -30,7 +30,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from byokeep_sim.book import Book, BookFullError
+from byokeep_sim.book import MOST, Book, BookFullError
 from byokeep_sim.faults import LONGEST_SECRET, Spec, changing
 from byokeep_sim.platforms import PLATFORMS as APIS
 from byokeep_sim.platforms.model import STRANGER
@@ -38,8 +38,6 @@ from byokeep_sim.reply import filled
 
 PLATFORMS: Final = (*sorted(APIS), "skool")
 LASTING, PASSING = "auth_token", "client_id"
-MOST_SESSIONS: Final = 10_000
-MOST_ACCOUNTS: Final = 10_000
 MESSAGE, EMAIL, DRAFT = "Private: the offer is 40,000", "owner@acme.example", "a draft that nobody may see"
 _MONTH_S: Final = 30 * 86_400
 _TWINS: Final = str.maketrans({"a": "\u0430", "e": "\u0435", "o": "\u043e"})
@@ -82,8 +80,8 @@ class SiteMemory:
 
     def put_account(self, platform: str, account: str, password: str) -> None:
         """Let an account log in with a password. Raises BookFullError."""
-        if len(self._passwords) >= MOST_ACCOUNTS:
-            raise BookFullError(f"at most {MOST_ACCOUNTS} accounts")
+        if len(self._passwords) >= MOST:
+            raise BookFullError(f"at most {MOST} accounts")
         self._passwords[platform, account] = self.book.keys.digest(password)
 
     def _issued(self) -> tuple[str, str]:
@@ -98,7 +96,7 @@ class SiteMemory:
             return None
         issued = self._issued()
         self._sessions.append(SiteSession(platform=platform, account=account, cookies=self._hashes(*issued)))
-        del self._sessions[:-MOST_SESSIONS]
+        del self._sessions[:-MOST]
         self.logins += 1
         return issued
 

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 import byokeep_sim as simulator
-from byokeep_sim.book import MAX_EFFECT_IDS, MAX_LOG, Effects, RequestLog
+from byokeep_sim.book import MOST, Effects, RequestLog
 from byokeep_sim.vendors import VENDORS
 
 KEY = "made-up-key-0123456789"
@@ -289,16 +289,11 @@ async def test_the_number_of_faults_is_bounded(desk: Desk) -> None:
 def test_log_and_effect_ids_are_bounded() -> None:
     """Old entries go, totals stay exact."""
     log, effects = RequestLog(), Effects()
-    for _ in range(MAX_LOG + 5):
+    for _ in range(MOST + 5):
         log.add({})
-    for _ in range(MAX_EFFECT_IDS + 5):
         effects.add("x", "a", "publish", "")
-    assert (len(log.entries), log.seen, log.entries[0]["seq"]) == (MAX_LOG, MAX_LOG + 5, 6)
-    assert (len(effects.recent), len(effects.posts), effects.total) == (
-        MAX_EFFECT_IDS,
-        MAX_EFFECT_IDS,
-        MAX_EFFECT_IDS + 5,
-    )
+    assert (len(log.entries), log.seen, log.entries[0]["seq"]) == (MOST, MOST + 5, 6)
+    assert (len(effects.recent), len(effects.posts), effects.total) == (MOST, MOST, MOST + 5)
 
 
 async def test_unknown_paths_and_vendors_are_404(desk: Desk) -> None:

@@ -25,15 +25,12 @@ from email.utils import formatdate
 from enum import StrEnum
 from typing import Any, Final
 
-from byokeep_sim.book import Book, BookFullError, tree_of
+from byokeep_sim.book import MOST, Book, keep_newest, must_fit, tree_of
 from byokeep_sim.faults import BadControlError
 from byokeep_sim.platforms.model import DAY, Consent, SimAccount, SimApp, SimCase, SimPlatform, SimRefusal
 
-MAX_FAMILIES: Final = 10_000
 MAX_FAMILY_TOKENS: Final = 1_000
 MAX_APPS: Final = 1_000
-MAX_ACCOUNTS: Final = 10_000
-MAX_CODES: Final = 10_000
 _MAX_RULE: Final = 100 * 366 * DAY
 _RANDOM: Final = re.compile(r"<(text|letters) (\d+)>")
 
@@ -253,21 +250,17 @@ class World:
 
     def put_app(self, app: SimApp) -> None:
         """Register a client app. Raises BookFullError."""
-        if app.client_id not in self.apps and len(self.apps) >= MAX_APPS:
-            raise BookFullError(f"at most {MAX_APPS} apps of a platform")
+        must_fit(self.apps, app.client_id, "apps of a platform", MAX_APPS)
         self.apps[app.client_id] = app
 
     def put_account(self, account: SimAccount) -> None:
         """Seed an account or change one. Raises BookFullError."""
-        if account.name not in self.accounts and len(self.accounts) >= MAX_ACCOUNTS:
-            raise BookFullError(f"at most {MAX_ACCOUNTS} accounts of a platform")
+        must_fit(self.accounts, account.name, "accounts of a platform")
         self.accounts[account.name] = account
 
     def put_code(self, value: str, code: Code) -> None:
         """Remember a code; the oldest one goes when there are too many."""
-        self.codes[self.book.keys.digest(value)] = code
-        while len(self.codes) > MAX_CODES:
-            self.codes.popitem(last=False)
+        keep_newest(self.codes, self.book.keys.digest(value), code)
 
     def find_code(self, value: str) -> Code | None:
         """Return what is known about a code."""
@@ -364,8 +357,7 @@ class World:
 
     def open(self, code: Code) -> Family:
         """Start the family of a redeemed code. Raises BookFullError."""
-        if len(self.ledger.families) >= MAX_FAMILIES:
-            raise BookFullError(f"at most {MAX_FAMILIES} families of tokens")
+        must_fit(self.ledger.families, None, "families of tokens")
         agreed = {one.name: getattr(code, one.name) for one in fields(Consented)}
         family = Family(**agreed, id=f"family-{len(self.ledger.families) + 1}", created_at=self.now)
         self.ledger.families.append(family)
@@ -374,7 +366,7 @@ class World:
     def pay(self, who: str, resource: str, price: int) -> None:
         """Charge for a resource, in thousandths of a dollar; within one UTC day the same one is charged once."""
         day = int(self.now // DAY)
-        if (day, resource) not in self.paid and len(self.paid) < MAX_CODES:
+        if (day, resource) not in self.paid and len(self.paid) < MOST:
             self.paid.add((day, resource))
             self.money[who] = self.money.get(who, 0) + price
 
