@@ -543,7 +543,7 @@ def test_a_mass_revocation_that_waits_for_people_did_not_fail(
 ) -> None:
     """It says what it waits for; one that failed says so."""
     found = {"run": {"id": ID, "state": state, "reason": reason}, "items": [], "left": left}
-    answers(monkeypatch, "cli.mass_revoke", one=found)
+    answers(monkeypatch, "cli.exposure", one=found)
     assert run(["incident", "revoke", "show", ID]) == 4
     lines = dict(
         line.split(maxsplit=1)

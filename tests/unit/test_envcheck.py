@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from byokeep.adapters.providers.descriptor import DESCRIPTORS
-from byokeep.cli import env_vercel as api
+from byokeep.cli import env as api
 from byokeep.cli.main import run
 from byokeep.core.errors import Denied, Rejected
 from byokeep.envcheck.bootstrap import is_on, refuse_foreign_role, refused

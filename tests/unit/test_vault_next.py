@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.cli import terminal, vault_next
+from byokeep.cli import terminal, vault
 from byokeep.cli.main import run
 from byokeep.core import profile as life
 from byokeep.settings import Settings
@@ -27,7 +27,7 @@ def _flags(tmp_path: Path) -> Any:
 def told(step: str, *to_do: str, left: int = 0) -> list[str]:
     items = [{"to_do": one, "profile": OLD, "platform": f"p{at}", "new_profile": NEW} for at, one in enumerate(to_do)]
     found = {"incident": INCIDENT, "client_id": CLIENT, "step": step, "items": items, "left": {"validated": left}}
-    return vault_next.lines(found).splitlines()
+    return vault.lines(found).splitlines()
 
 
 ME = " --token-file me.token"
@@ -75,11 +75,11 @@ def test_each_step_names_what_is_left_of_it(step: str, to_do: str, wanted: list[
 def test_an_approver_is_not_told_to_do_an_operator_s_part_with_his_own_token() -> None:
     """What follows an approval is the operator's; what is the approver's keeps the token that was named."""
     found = {"incident": INCIDENT, "client_id": CLIENT, "items": [], "left": {}}
-    rekey = vault_next.lines(found | {"step": "recreated"}, approver=True)
+    rekey = vault.lines(found | {"step": "recreated"}, approver=True)
     assert rekey == f"Next: {VAULT} rekey {INCIDENT}  (an operator)"
-    close = vault_next.lines(found | {"step": "validated"}, approver=True)
+    close = vault.lines(found | {"step": "validated"}, approver=True)
     assert close == f"Next: {VAULT} close {INCIDENT}{ME}  (an approver)"
-    off, on = vault_next.lines(found | {"step": "closed"}, approver=True).splitlines()
+    off, on = vault.lines(found | {"step": "closed"}, approver=True).splitlines()
     assert off.endswith("incident_over  (an operator)")
     assert on == f"Then: byokeep kill approve REQUEST{ME}  (an approver)"
 

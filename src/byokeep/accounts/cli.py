@@ -1,4 +1,6 @@
-"""``byokeep account``: our apps at platforms, consents (SOP 5.2), accounts and their lanes, the machines that renew."""
+"""``byokeep account``: our apps at platforms, consents (SOP 5.2), accounts and their lanes, the machines that renew,
+an account's transfer to another client, and the secrets with which senders sign what they send to a client's server.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from uuid import UUID
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from byokeep.cli import transfer, way_back, webhook
-from byokeep.cli.api import ask_until, call, run, segment, tell
-from byokeep.cli.choices import LanePolicy, OAuthPlatform, Platform
+from byokeep.cli import way_back
+from byokeep.cli.api import ask_until, call, requested, run, segment, tell
+from byokeep.cli.choices import LanePolicy, OAuthPlatform, Platform, WebhookSender
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.redirect import Listener, is_local, need_free, open_browser, pasted_form
@@ -24,6 +26,7 @@ from byokeep.cli.terminal import again, busy, clean, err, say, session, show
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.core.times import seconds
 
 apps: Final = App(name="app", help="Our own apps at the platforms: their public ids and their secrets.")
 _LIFE_S: Final = 600
@@ -241,9 +244,6 @@ account: Final = App(name="account")
 account.command(apps)
 account.command(logins)
 account.command(connect)
-account.command(transfer.transfer)
-account.command(transfer.transfer_approve)
-account.command(webhook.app)
 account.command(refreshers)
 account.command(refresher_gone)
 _COLUMNS: Final = ("platform", "login", "account", "state", "policy", "identity", "username", "reauth_at", "next")
@@ -438,3 +438,97 @@ def _next(client: UUID, where: str, found: Mapping[str, Any]) -> str:
         names = (found["said_username"] or "-", found["said_display_name"] or "-")
         words += f" --username {quote(names[0])} --display-name {quote(names[1])}"
     return "Next: " + again(words)
+
+
+@account.command
+def transfer(client: Client, login: str, account_id: str, *, reason: str = "account_moved") -> None:
+    """Ask to transfer an account from another client to this one. An admin must approve within a day.
+
+    The present client disconnects the account first. The next consent for it then connects it here, once.
+
+    Example: byokeep account transfer $CLIENT x 2244994945 --reason account_was_sold
+
+    Args:
+        client: The client that gets the account.
+        login: The login, as `byokeep account logins` lists it.
+        account_id: The account's id at the platform.
+        reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
+    """
+    body = {"client_id": str(client), "login": login, "account": account_id, "reason": reason}
+    asked: Any = run(call("POST", "/v1/accounts/transfers", body=body))
+    words = f"account transfer-approve {asked['id']} {client} {quote(login)} {quote(account_id)}"
+    requested(asked, words, by="an admin")
+
+
+@account.command
+def transfer_approve(request: UUID, client: Client, login: str, account_id: str) -> None:
+    """Approve the transfer of an account to a client, as the second person. Name what you approve.
+
+    Example: byokeep account transfer-approve $REQUEST $CLIENT x 2244994945
+
+    Args:
+        request: Id of the request, as `byokeep account transfer` printed it.
+        client: The client that gets the account.
+        login: The login in the request.
+        account_id: The account id in the request.
+    """
+    body = {"client_id": str(client), "login": login, "account": account_id}
+    done: Any = run(call("POST", f"/v1/accounts/transfers/{request}/approve", body=body))
+    tell({name: value for name, value in done.items() if name != "repeated"}, title="Transfer")
+
+
+webhook: Final = App(name="webhook", help="Signing secrets of webhooks, for each client and sender.")
+account.command(webhook)
+_WEBHOOK: Final = (
+    "provider", "version", "state", "verification", "previous_version", "previous_until", "rotation_due_at",
+)  # fmt: skip
+
+
+@webhook.command(name="set")
+def webhook_set(client: Client, sender: WebhookSender, *, keep_previous: str = "0s", fd: int | None = None) -> None:
+    """Store a signing secret. Jobs that declare the sender verify with it at once.
+
+    The secret is read from standard input, from --fd, or from a prompt that does not show it.
+
+    Example: byokeep account webhook set $CLIENT tiktok < secret.txt
+
+    Example: byokeep account webhook set $CLIENT meta --keep-previous 24h < secret.txt
+
+    Args:
+        client: Name or id.
+        sender: The sender that signs.
+        keep_previous: How long the previous secret stays valid as well: a number with s, m, h or d; at most 30d.
+        fd: Read the secret from this descriptor.
+    """
+    params = {"keep_previous_s": str(seconds(keep_previous))}
+    with read_secret(prompt=f"{sender} webhook secret", fd=fd, what="signing secret") as value, busy("Storing ..."):
+        stored = run(call("PUT", f"/v1/clients/{client}/providers/{sender}/webhook", raw=value, params=params))
+    say(f"Stored as version {stored['version']}.")
+    tell({name: stored[name] for name in _WEBHOOK}, title="Webhook secret")
+
+
+@webhook.command(name="list")
+def webhook_list(client: Client) -> None:
+    """List a client's signing secrets: where each one is, its state, and older ones still valid. Never a value.
+
+    The state is `active` from the start. The verification stays `pending`, because there is nobody to ask.
+
+    Example: byokeep account webhook list $CLIENT
+    """
+    tell(run(call("GET", f"/v1/clients/{client}/webhooks"))["webhooks"], title="Webhook secrets", columns=_WEBHOOK)
+
+
+@webhook.command
+def retire(client: Client, sender: WebhookSender, *, reason: str, previous_only: bool = False) -> None:
+    """Retire a signing secret: deliveries signed with it are refused.
+
+    Example: byokeep account webhook retire $CLIENT tiktok --reason not_used
+
+    Args:
+        reason: A code of 2 to 63 characters: small letters, digits and _, a letter first; such as `not_used`.
+        previous_only: End only the secret before the current one.
+    """
+    body = {"reason": reason, "previous_only": previous_only}
+    found = run(call("POST", f"/v1/clients/{client}/providers/{sender}/webhook/retire", body=body))
+    tell({name: found[name] for name in _WEBHOOK}, title="Webhook secret")
+    said_of(f"Ended: {sender} of", client)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from byokeep.cli import alert, exposure, mass_revoke, vault, way_back
+from byokeep.cli import alert, exposure, vault, way_back
 from byokeep.cli.api import Listing, call, call_kill, requested, run, steps_of, tell, tell_all, waiting
 from byokeep.cli.choices import IncidentKind, OAuthPlatform, Severity
 from byokeep.cli.intake import admin_token
@@ -33,7 +33,7 @@ platform: Final = App(name="platform", help="Close, look at and bring back one p
 app.command(platform)
 app.command(vault.app)
 app.command(exposure.report)
-app.command(mass_revoke.app)
+app.command(exposure.app)
 _ALERTS: Final = frozenset(
     {"account_reuse_suspected", "account_superseded", "platform_closed", "reenabling_failed", "tokens_maybe_superseded"}
 )

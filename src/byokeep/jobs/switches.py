@@ -35,10 +35,11 @@ from byokeep.core.vault_incident import look_at
 from byokeep.kernel import approvals
 from byokeep.kernel.app import App, BrokerApp, KillApp
 from byokeep.kernel.approvals import Approval
-from byokeep.kernel.blockers import Ended, ending_blockers
 from byokeep.kernel.command import (
+    Ended,
     authorise_for,
     command,
+    ending_blockers,
     open_alert,
     permit,
     raise_alert,

@@ -1,4 +1,5 @@
-"""A command: permission, one transaction, and a record of what was done or refused; alerts, which people look at.
+"""A command: permission, one transaction, and a record of what was done or refused; alerts, which people look at; and
+the end of database sessions that block a kill, a withdrawal or the broker's watch.
 
 Rules
 - ``async with command(app, actor, verb, ...) as tx`` checks the permission, opens the transaction and puts every
@@ -27,6 +28,11 @@ Rules
   closes it, on record. An alert about an event stays open until a person has looked.
 - Nothing may block an alert of the broker: a session that holds the platform's chain, or the alert, is ended (ADR
   0034).
+- Whoever starts something waits like everybody else; only to stop and to watch are blocking sessions ended. Only those
+  that hold, or queue for, what this very transaction waits for are ended, and only after a second: an ordinary
+  transaction has ended by then. A kill waits a few hundredths of a second: it would have refused the sessions that it
+  ends. The database's function enforces both.
+- People are notified afterwards, which holds nothing up.
 
 It may not decide anything: the policy says who may, the block says what is possible.
 """
@@ -47,7 +53,6 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb, authorise
 from byokeep.kernel.app import App, BrokerApp, KillApp
-from byokeep.kernel.blockers import Ended, ending_blockers, how_many
 from byokeep.kernel.ports import Receipt, Tx
 from byokeep.kernel.rows import Shape
 
@@ -471,3 +476,44 @@ async def close_over(tx: Tx, app: App, statement: str, **asked: object) -> None:
             tx, app.system(), EventName.ALERT_CLOSED, object_id=row["object_id"] or row["client_id"],
             alert=str(row["id"]), reason=row["reason"],
         )  # fmt: skip
+
+
+PATIENCE_S: Final = 1.0  # the lock timeout is three times as long
+_AGAIN_S: Final = 0.4
+Ended = list[asyncio.Task[int]]  # of each watch, how many sessions it ended
+
+
+@asynccontextmanager
+async def ending_blockers(app: App, tx: Tx, ended: Ended, *, patience_s: float = PATIENCE_S) -> AsyncIterator[None]:
+    """End the sessions that keep ``tx`` waiting in the block.
+
+    Args:
+        app: Its database lends another connection.
+        tx: The transaction that must not wait.
+        ended: Takes the watch; :func:`how_many` awaits it. The block does not, for what it stops is stopped by then.
+        patience_s: How long it waits first. The database makes sure that the broker waits for half a second at least.
+    """
+    over = asyncio.Event()
+    ended.append(asyncio.create_task(_watch(app, tx, over, patience_s)))
+    try:
+        yield
+    finally:
+        over.set()
+
+
+async def how_many(ended: Ended) -> int:
+    """Return how many sessions were ended, once every watch is over."""
+    return sum(await asyncio.gather(*ended))
+
+
+async def _watch(app: App, waits: Tx, over: asyncio.Event, pause_s: float) -> int:
+    count = 0
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await over.wait()
+                return count
+        with suppress(ByokeepError):
+            async with app.db.begin() as tx:
+                count += sum(await tx.all(int, "end_blockers", waiting=waits.pid))
+        pause_s = min(pause_s, _AGAIN_S)
