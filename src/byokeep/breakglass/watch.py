@@ -264,23 +264,23 @@ async def _watch_open(app: BrokerApp, grant: Grant, seen: Seen | None) -> None:
     over = grant.expires_at is not None and grant.expires_at <= grant.looked_at
     async with app.db.begin(every_client=True) as tx:
         known = switches_open(await grants.switches(tx, app, grant))
-    killed = known is not True
+    stopped = "" if known else "switch_unknown" if known is None else "switch_closed"
     told = grant.misused  # and not ended: who told of it was cut off
-    if killed or told or not grant.holder_able:
+    if stopped or told or not grant.holder_able:
         await app.glass.revoke(grant.accessor, grant.wrap_accessor)  # at once, whatever the log says
     looked = None
     try:
         looked = await look(app, grant, seen)
         grant = looked.grant
     except Unavailable:
-        if not (over or killed or told) and grant.holder_able:
+        if not (over or stopped or told) and grant.holder_able:
             raise
     wrapped = looked is None or not (looked.unwrapped or looked.unread)
     void = wrapped and grant.issued_at is not None and grant.looked_at - grant.issued_at > model.WRAPPED
-    if killed or told or not grant.holder_able or (looked is not None and looked.misused):
-        cause = "misused" if grant.holder_able else "holder_gone"
-        if killed:
-            cause = "switch_closed" if known is False else "switch_unknown"
+    cause = stopped or ("" if grant.holder_able else "holder_gone")
+    if not cause and (told or (looked is not None and looked.misused)):
+        cause = "misused"
+    if cause:
         await grants.end(app, app.system(), grant, EventName.GLASS_REVOKED, cause=cause)
     elif over or void:
         cause = "time_over" if over else "not_unwrapped"

@@ -131,22 +131,21 @@ async def _rotate(app: App, actor: Actor, run: Run) -> Fields | None:
         return {"rotation": str(answer.rotation_id)}
     if not answer.live and not answer.over:
         step = f"It serves nobody. Mark it: `byokeep key state {found.object_id} compromised --reason CODE`."
-        raise _not_yet("key_not_replaced", step, run)
-    if answer.live and not answer.provable:
+    elif answer.live and not answer.provable:
         step = (
             "No call can revoke it. End it where it was made, then "
             f"`byokeep key state {found.object_id} compromised --reason CODE`."
         )
-        raise _not_yet("key_not_replaced", step, run)
-    if answer.successor_id is None:
+    elif answer.successor_id is None:
         step = f"Add another key: `byokeep key add {run.client_id} {answer.provider}`. It serves once it is verified."
-        raise _not_yet("key_not_replaced", step, run)
-    if ending is None and not word:
+    elif ending is None and not word:
         step = (
-            "No call can tell whether it is dead. End it where it was made, then confirm that in your name, on record:"
+            "No call can tell whether it is dead. End it where it was made, then confirm that in your name, on record: "
+            f"`byokeep incident step {run.object_id} rotate --accept-gaps`."
         )
-        raise _not_yet("key_not_replaced", f"{step} `byokeep incident step {run.object_id} rotate --accept-gaps`.", run)
-    return {"rotation": str(answer.successor_id if ending is None else ending.id)}
+    else:
+        return {"rotation": str(answer.successor_id if ending is None else ending.id)}
+    raise _not_yet("key_not_replaced", step, run)
 
 
 async def _without_value(app: App, actor: Actor, run: Run, rotation_id: UUID) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -132,7 +132,7 @@ async def close(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Killed
     """Stop a scope. Returns when no act can start; closing again renews the state and voids requests.
 
     Args:
-        app: The broker.
+        app: The kill process or the broker.
         actor: One operator, approver or admin.
         scope: What to stop.
         reason: A code, ``[a-z][a-z0-9_]*``.
@@ -190,8 +190,10 @@ async def tell_panic(app: KillApp, client_id: UUID | None) -> None:
 
 async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Killed:
     """:func:`close` without a person, for what the broker stops automatically. Raises the same."""
-    locked, ended = True, Ended()
-    try:
+    ended = Ended()
+    async with AsyncExitStack() as last:
+        last.callback(tell_later, app, scope.name, ended)
+        last.callback(app.views.due.set)  # whoever follows the switches is told now
         try:
             killed, cutting = await _closed_row(app, actor, scope, reason, ended)
         except Unavailable as error:
@@ -199,18 +201,11 @@ async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Kille
                 raise
             # Whoever holds the scope's lock must not block a kill: the row is closed without it, the store refuses, and
             # the answer waits until any decision that still read the row as open has ended.
-            locked = False
             killed, cutting = await _close_row(app, actor, scope, reason, ended, locked=False)
+            last.push_async_callback(asyncio.sleep, DECISIONS_END_S)
         switch: Switch = killed
-        try:
-            if scope.cuts_store:
-                switch = await _cut_off(app, actor, scope, killed, cutting, len(killed.entities), ended)
-        finally:
-            if not locked:
-                await asyncio.sleep(DECISIONS_END_S)
-    finally:
-        app.views.due.set()  # whoever follows the switches is told now
-        tell_later(app, scope.name, ended)
+        if scope.cuts_store:
+            switch = await _cut_off(app, actor, scope, killed, cutting, len(killed.entities), ended)
     return _outliving(app, scope, replace(killed, **{one.name: getattr(switch, one.name) for one in fields(Switch)}))
 
 

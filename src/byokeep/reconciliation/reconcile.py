@@ -318,7 +318,7 @@ async def _part(
 ) -> Reconciliation:
     first = since - timedelta(seconds=app.limits.lease_token_ttl_s) - BEFORE
     log = await _read(app, first, since, end)
-    until, unread = log.until, tuple(log.unread)
+    until, ours = log.until, actor.id == app.installation_id
     requests, found = await asyncio.to_thread(_joined, log.entries, log.read, since, until)
     judged = [request for request in requests if request.at >= since]
     logins = [request for request in requests if request.path in rules.LOGINS and not request.refused]
@@ -336,9 +336,8 @@ async def _part(
     # What came before the log is in another file, or nowhere. The broker's rounds leave nothing out, so that is a
     # finding; whoever asks about a time that the log does not reach is told that it was not read.
     late = {name: at for name, at in log.begins.items() if at > since + SETTLE and not rules.restored(at, known)}
-    if actor.id == app.installation_id and late:
+    if ours and late:
         found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=max(late.values())))
-        late = {}
     told_off = rules.put_out(judged)
     known.stops = frozenset(by for by, _ in told_off if by)
     matcher = Matcher(app, known, await _rekeyed(app, log))
@@ -348,16 +347,17 @@ async def _part(
             found.append(missing)
     found += matcher.not_compared(since)
     found += [*moved, *await asyncio.to_thread(_unexplained, judged, known)]
-    if actor.id == app.installation_id:
+    if ours:
         await _follow_store(app, found, known, told_off)
     found += await asyncio.to_thread(rules.surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
-    late = {node: at for node, at in late.items() if at > created + rules.SETUP_FOR}
-    unseen, behind = bool(unread) or not requests, [name for name in log.read if node_of(name) in late]
-    unknown, unread = unseen or bool(behind), (*unread, *behind)
+    missed = set() if ours else {node for node, at in late.items() if at > created + rules.SETUP_FOR}
+    unseen, behind = bool(log.unread) or not requests, [name for name in log.read if node_of(name) in missed]
+    unknown = unseen or bool(behind)
     again = not log.read or (unknown and until - since < GIVE_UP)
     result = Reconciliation(
-        state="unknown" if unknown else "findings" if found else "clean", findings=tuple(found), unread=unread,
-        requests=len(judged), logins=sum(login.at >= since for login in logins), until=since if again else until,
+        state="unknown" if unknown else "findings" if found else "clean", findings=tuple(found),
+        unread=(*log.unread, *behind), requests=len(judged), logins=sum(login.at >= since for login in logins),
+        until=since if again else until,
     )  # fmt: skip
     await _record(app, actor, result, rules.probing(judged), since, rules.logins_refused(judged), own, unseen=unseen)
     return result
