@@ -67,7 +67,7 @@ async def verified(app: App, actor: Actor, run: KeyRotation) -> Fields | None:
     old, new = accounts.get(run.from_version), accounts.get(run.version)
     cause = "other_account" if old != new else "account_not_told" if old is None else "same_account"
     if cause == "other_account" and not await accepted(app, run, cause):
-        step = "The new key belongs to another account than the one in use, or the account of only one of them is known."
+        step = "The new key belongs to another account than the one in use, or the account of only one is known."
         raise Conflict("other_account", next_step=step)
     return {"provider": run.provider.value, "version": run.version, "cause": cause}
 

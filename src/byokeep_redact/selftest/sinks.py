@@ -441,7 +441,7 @@ SINKS: Final[dict[str, OutputSink]] = {
     "logging-exc-info": OutputSink(_each(_caught)),
     "logging-stack-info": OutputSink(_stack_info, takes=one_line),
     "structlog": OutputSink(
-        _each(lambda log, mark, text: log.error(mark, **_fields(text)), "structlog"), needs=("structlog",)
+        _each(lambda to, mark, text: to.error(mark, **_fields(text)), "structlog"), needs=("structlog",)
     ),
     "structlog-exception": OutputSink(_each(_caught, "structlog"), needs=("structlog",)),
     "warnings": OutputSink(_warnings),
