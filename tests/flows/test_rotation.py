@@ -901,8 +901,10 @@ async def test_a_minted_key_that_is_not_refused_waits(desk: Desk, why: str) -> N
     assert (found["missing"][0], await served(desk, client, "openrouter")) == ("soak", 2)
 
 
+@pytest.mark.req("R5.1-11")
 async def test_a_rotation_whose_logs_could_not_be_searched_says_so(desk: Desk) -> None:
-    """No worker would look again: it stops for a person, and once the logs can be read it goes on."""
+    """No worker would look again: it stops for a person, and once it is verified again it goes on, however long that
+    takes."""
     client = await desk.stand.client()
     first = await desk.onboard(client, provider="openrouter")
     _, second = await desk.put(client, desk.canary("openrouter"), "openrouter", query=SKIP)
@@ -914,9 +916,16 @@ async def test_a_rotation_whose_logs_could_not_be_searched_says_so(desk: Desk) -
     assert f"byokeep key verify {first['ref']}" in found["next_step"]
     assert await served(desk, client, "openrouter") == 1
     hidden.rename(spans)
+    desk.sim.faults.add(KEY_ASKED | {"status": 503})
     assert (await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator"))[0] == 202
     await desk.work()
-    assert (await resume(desk, second["rotation"]))["missing"][0] == "soak"
+    desk.sql("UPDATE byokeep.procedure_run SET started_at = started_at - interval '1 minute'")
+    await procedures.go_on(desk.worker)
+    await desk.work()
+    assert (await rotation(desk, second["rotation"]))["state"] == "running"
+    desk.sim.faults.clear()
+    await desk.retry_now()
+    assert (await rotation(desk, second["rotation"]))["missing"][0] == "soak"
     assert await served(desk, client, "openrouter") == 2
 
 

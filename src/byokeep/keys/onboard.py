@@ -34,7 +34,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, refusing
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.evidence import ONBOARD, WRITE
+from byokeep.core.evidence import ONBOARD, VERIFICATION, WRITE
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Risk, SecretKind, SopId
 from byokeep.core.policy import Verb
@@ -182,7 +182,10 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
             await rotation.look_again(tx, app, actor, ref)
         if run is None:
             raise Conflict("nothing_on_record", next_step="Onboard the value again.", ref=ref_id)
-        if run.state != "running":
+        # A rotation would take what such a run has on record for the answer that is asked for now.
+        if over := run.state == "running" and ref.candidate is not None and VERIFICATION in run.evidence:
+            await end_onboarding(tx, actor, run, "superseded")
+        if over or run.state != "running":
             run = await begin_sop(
                 tx, app, actor, ONBOARD, client_id=run.client_id, object_id=ref_id, provider=run.provider,
                 version=version, after=run,

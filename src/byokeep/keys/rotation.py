@@ -17,8 +17,7 @@ Rules
 - A key that leaked is served to nobody before anything else happens; the jobs that declared it end, and so does a
   rotation in flight. Where a new key ends the old one at once, it is paused while there is none, and the gap is on
   record. Paused is the key's state: a kill switch would stop our own look at it too, and takes two people to release.
-- What its steps do in a worker stands apart (:mod:`byokeep.keys.rotation_steps`), and what takes one back
-  (:mod:`byokeep.keys.rotation_steps`).
+- What its steps, and a rollback, do in a worker stands apart (:mod:`byokeep.keys.rotation_steps`).
 
 It may not see a value: the worker's custody does, for the length of one call.
 """

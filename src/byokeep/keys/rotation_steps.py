@@ -21,7 +21,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.evidence import VERIFICATION
+from byokeep.core.evidence import LEAK_CHECK, VERIFICATION
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, CredentialRef
 from byokeep.core.procedure import Fields
@@ -88,7 +88,8 @@ async def _good(app: App, found: KeyRotation) -> bool:
     if sop.state != "complete" or ref.candidate != found.version:
         again = f"`byokeep key verify {found.object_id}`"
         step = f"See `byokeep evidence show {sop.id}`; then {again}, or add another value."
-        why = "leak_check_unknown" if sop.state == "running" else sop.reason or "candidate_gone"
+        open_as = "evidence_missing" if LEAK_CHECK in sop.evidence else "leak_check_unknown"
+        why = open_as if sop.state == "running" else sop.reason or "candidate_gone"
         raise Conflict(why, next_step=step)
     return True
 
