@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import HASHED_NAME, StoreEntry
-from byokeep.wire.bao_http import lease_login, read_secret
+from byokeep.wire.bao_http import BaoReply, lease_login, read_secret
 from tests.support.hang import hung
 from tests.support.openbao import Bao, running_openbao
 
@@ -145,6 +146,43 @@ async def test_no_credential_of_ours_stands_in_the_trail(bao: Bao) -> None:
     for text in (wrapped.wrap["token"], wrapped.wrap["accessor"], found["secret_id"], found["role_id"]):
         assert text.encode() not in trail
     assert b"thisisnotatoken" not in trail
+
+
+async def test_a_wrapped_answer_stands_in_the_trail_and_its_copy_can_be_ended(bao: Bao) -> None:
+    """A value and a data key that a lease had wrapped for ten years, one wrapped anew: no more; other tokens live."""
+    client, since, life = uuid.uuid4(), datetime.now(UTC), 10 * 365 * 86400
+    await BaoIntake(bao.web).put(SecretRef(ClientId(client), Provider.OPENAI), Secret("v"), cas=0)
+    value, key = f"kv/data/clients/{client}/providers/openai", f"development-{client}"
+    custody = await bao.lease(client, "custody", "profile")
+    send = partial(bao.http.request, "POST", token=custody)
+    await send(f"tenant/keys/{key}", body={"type": "aes256-gcm96", "derived": True})
+    sealed = await send(f"tenant/encrypt/{key}", body={"plaintext": "aGk=", "context": "aGk="})
+    body = {"ciphertext": sealed.data["ciphertext"], "context": "aGk="}
+    opened = await send(f"tenant/decrypt/{key}", body=body, wrap_ttl_s=life)
+    token = await bao.lease(client, "use", "openai")
+    taken, left, again = [await bao.http.request("GET", value, token=token, wrap_ttl_s=life) for _ in range(3)]
+    await bao.http.request("GET", value, token=token)
+
+    async def unwrap(reply: BaoReply, wrap_ttl_s: int | None = None) -> BaoReply:
+        token = Secret(reply.wrap["token"])
+        return await bao.http.request("POST", "sys/wrapping/unwrap", token=token, wrap_ttl_s=wrap_ttl_s)
+
+    assert (await unwrap(taken)).data["data"] == {"value": "v"}
+    copies = [opened, left, await unwrap(again, life)]
+    cutoff, other = EntityCutoff(bao.broker), await bao.web.token()
+    for path in (value, f"tenant/decrypt/{key}", "sys/wrapping/unwrap"):
+        await cutoff.end_copies(path)
+    for copy in copies:
+        with pytest.raises((Denied, Rejected)):
+            await unwrap(copy)
+    await bao.http.request("GET", "kv/data/platform/scan-key", token=other)
+    for path in ("auth/approle/login", "auth/lease", "kv/metadata"):
+        with pytest.raises(Denied):
+            await cutoff.end_copies(path)
+    entries = await _entries(FileStoreAudit(bao.broker, bao.audit_files), "a", since)
+    done = [one for one in entries if one.kind == "response" and not one.status_error]
+    assert [one.wrapped for one in done if one.path == value] == [False, True, True, True, False]
+    assert {one.path for one in done if one.wrapped} == {value, f"tenant/decrypt/{key}", "sys/wrapping/unwrap"}
 
 
 async def test_both_devices_tell_the_same_story_and_name_the_lease(bao: Bao) -> None:

@@ -224,6 +224,18 @@ async def test_what_honest_runners_do_is_explained(scene: Scene) -> None:
     assert outcome == "ok"
 
 
+@pytest.mark.parametrize("refused", [None, Denied("store_denied"), Unavailable("store_timeout")])
+async def test_what_a_wrapped_answer_left_at_the_store_is_ended(scene: Scene, refused: Exception | None) -> None:
+    """The read is a finding and its copy is ended; if the store refuses or is away, that is a finding, too."""
+    scene.broker.app = replace(scene.broker.app, cutoff=AsyncMock())
+    scene.broker.app.cutoff.end_copies.side_effect = refused
+    place = {"entity": scene.entity[scene.alice], "lease": str(scene.lease[scene.alice])}
+    scene.broker.store.write(str(uuid4()), scene.after(2), "read", scene.path(scene.alice), wrapped=True, **place)
+    assert await scene.reasons() == ["answer_wrapped", *(["wrapped_copy_kept"] if refused else [])]
+    scene.broker.app.cutoff.end_copies.assert_awaited_once_with(scene.path(scene.alice))
+    assert await scene.broker.alerts() == await scene.reasons()
+
+
 _BACKUP = (("read", "sys/storage/raft/snapshot"), ("list", "tenant/keys/"),
            ("read", f"tenant/keys/production-{UUID(int=7)}"),
            ("update", f"tenant/encrypt/production-{UUID(int=7)}"))  # fmt: skip

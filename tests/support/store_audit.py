@@ -51,7 +51,8 @@ class SimulatedStoreAudit:
 
     def write(self, request_id: str, at: datetime, operation: str, path: str, *, entity: str = "", lease: str = "",
               hashes: dict[str, str] | None = None, error: bool = False, lets_in: bool = False,
-              only: tuple[str, ...] = (), names: dict[str, str] | None = None, machine: str = "") -> None:  # fmt: skip
+              only: tuple[str, ...] = (), names: dict[str, str] | None = None, machine: str = "",
+              wrapped: bool = False) -> None:  # fmt: skip
         """Record a request and its response on all devices, or on ``only`` these."""
         for name in only or self.names:
             for kind in ("request", "response"):
@@ -59,7 +60,7 @@ class SimulatedStoreAudit:
                     StoreEntry(
                         device=name, request_id=request_id, at=at, kind=kind, operation=operation, path=path,
                         entity_id=entity, lease_header=lease, login_jwt_hash=(hashes or {}).get(name, ""),
-                        status_error=error and kind == "response", lets_in=lets_in, machine=machine,
+                        status_error=error and kind == "response", lets_in=lets_in, machine=machine, wrapped=wrapped,
                         name_hash=(names or {}).get(name, "") if kind == "response" else "",
                     )
                 )  # fmt: skip

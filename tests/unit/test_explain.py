@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.openbao.provisioning import MACHINES
-from byokeep.reconciliation.explain import KnownToUs, LeaseRow, Request, explain
+from byokeep.reconciliation.explain import KnownToUs, LeaseRow, Request, copied, explain
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 APP = "kv/data/platform/apps/x/x"
@@ -85,3 +85,30 @@ def test_web_alone_has_the_store_keep_more_versions_of_what_it_writes() -> None:
         one = request("update", f"kv/metadata/clients/{uuid4()}/providers/x{below}", machine="web")
         assert reason(known, one) == ("write_unexplained" if "accounts" in below else "")
         assert reason(known, replace(one, machine="broker")) == "write_unexplained"
+
+
+def test_an_answer_that_is_wrapped_or_unwrapped_is_a_finding_whatever_else_explains_it() -> None:
+    """A read under a lease, for its client; an unwrapped value; and the broker alone ends what was left."""
+    entity, client = str(uuid4()), uuid4()
+    lease = LeaseRow(id=uuid4(), client_id=client, job_id=uuid4(), kind="use", secrets=("x",), jwt_iat=0, jwt_exp=3,
+                     issued_at=NOW)  # fmt: skip
+    known = KnownToUs(
+        leases={lease.id: lease}, token_ttl=timedelta(seconds=2), logins={(lease.id, entity): [NOW]}, setups=[NOW]
+    )
+    path = f"kv/data/clients/{client}/providers/x"
+    read = request("read", path, entity_id=entity, lease_header=str(lease.id))
+    assert reason(known, read) == ""
+    found = explain(replace(read, wrapped=True), known)
+    assert found is not None
+    assert (found.reason, found.client_id, found.severity) == ("answer_wrapped", client, "critical")
+    kept = [replace(read, wrapped=True), request("update", f"tenant/decrypt/production-{client}", wrapped=True),
+            request("update", "sys/wrapping/unwrap", wrapped=True)]  # fmt: skip
+    assert {reason(known, one) for one in kept} == {"answer_wrapped"}
+    others = [request("update", "sys/wrapping/wrap", wrapped=True), request("update", "sys/wrapping/unwrap"),
+              replace(read, wrapped=True, refused=True)]  # fmt: skip
+    assert [reason(known, one) for one in others] == ["", "", ""]
+    login = request("update", "auth/approle/login", wrapped=True)  # ended by its path all machines' tokens would be
+    assert copied([*kept, *others, read, login]) == sorted(one.path for one in kept)
+    for one in kept:
+        ends = request("update", f"sys/leases/revoke-prefix/{one.path}", machine="broker")
+        assert [reason(known, ends), reason(known, replace(ends, machine="web"))] == ["", "unlisted_request"]

@@ -373,6 +373,9 @@ class Cutoff(Protocol):
     async def disabled(self, entity_id: str) -> bool | None:
         """Return whether the entity is disabled; None where we may not look. Raises Unavailable."""
 
+    async def end_copies(self, path: str) -> None:
+        """End what wrapped answers of a path left at the store. Raises Denied, Rejected, Unavailable."""
+
 
 LEAST_FREE_BYTES: Final = 256 << 20  # on the disk of an audit device: with less it is `disk_low`
 
@@ -415,6 +418,7 @@ class StoreEntry:
     value, which version it was; 0 = the entry does not say. ``machine``: the AppRole whose login gave the token that
     asks; a token that was made in another way has none. ``accessor_hash`` is that of the
     token that asks; ``wrapped_hash``, of an unwrapping or a wrapping anew, that of the wrapping token which was shown.
+    ``wrapped``: the answer was kept at the store for whoever has a wrapping token, or such a copy was taken out.
     """
 
     device: str
@@ -433,6 +437,7 @@ class StoreEntry:
     machine: str = ""
     accessor_hash: str = ""
     wrapped_hash: str = ""
+    wrapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

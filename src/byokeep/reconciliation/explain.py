@@ -23,6 +23,8 @@ Rules
 - A signature, a keyed fingerprint, the read of a key of ours and how identity tokens are made are explained by a
   machine whose policy allows it.
 - The secret of our own app at a platform is read under a custody lease for that platform.
+- Nobody of ours has an answer wrapped but that of a login for break glass: a copy of a value at the store, for whoever
+  has its wrapping token, is ended by no kill and no destruction. It is a finding whatever else explains the request.
 - Everything else must be on the list below. What is on no list is a finding.
 
 It may not excuse a request because it cannot explain it.
@@ -70,11 +72,13 @@ _DRILL: Final = re.compile(r"kv/data/platform/breakglass-drill\Z")  # what a dri
 _IDENTITY: Final = re.compile(rf"identity/oidc/token/({_UUID})-([a-z]+)\Z")  # of a client, under its own lease
 IDENTITY: Final = "/identity"  # the place of an identity token, among those of a provider's values
 _APP: Final = re.compile(r"kv/data/platform/apps/([a-z]+)/[a-z0-9_]+\Z")
+_COPIES: Final = re.compile(r"(kv/data|tenant|identity/oidc/token|sys/wrapping)/.+\Z")  # here no other token is made
 # Of what only our machines do, as their policies allow: which of them, operation and path.
 _OURS: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
     (frozenset(machines.split()), re.compile(what + r"\Z"))
     for machines, what in (
         ("broker", r"update transit/sign/(leases|checkpoints|evidence)"),  # a signed lease shows as a login
+        ("broker", rf"update sys/leases/revoke-prefix/{_COPIES.pattern}"),  # ends wrapped copies of answers
         ("web", r"update transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of an incoming value
         ("web", r"update kv/metadata/platform/apps/[a-z]+/[a-z0-9_]+"),  # has the store keep more versions
         ("web", rf"(create|update) identity/oidc/(key/{_UUID}|role/{_UUID}-[a-z]+)"),  # how a client's tokens are made
@@ -105,6 +109,7 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("read", r"sys/(health|seal-status|leader|internal/ui/mounts(/.*)?)"),  # health probes
     )
 )
+_WRAP: Final = "sys/wrapping/wrap"  # keeps what the caller sends, and no answer
 _BACKUP: Final = re.compile(
     r"(read sys/storage/raft/snapshot|list tenant/keys/?|read tenant/keys/[^/]+|update tenant/encrypt/[^/]+)\Z"
 )
@@ -164,6 +169,7 @@ class Request:
     version: int = 0
     machine: str = ""
     accessor_hash: str = ""
+    wrapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +273,7 @@ def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
         lease_header=best.lease_header, refused=bool(responses) and all(e.status_error for e in responses),
         login_hashes={e.device: e.login_jwt_hash for e in said if e.login_jwt_hash}, lets_in=best.lets_in,
         version=max(entry.version for entry in said), machine=best.machine,
-        accessor_hash=best.accessor_hash,
+        accessor_hash=best.accessor_hash, wrapped=any(entry.wrapped for entry in said),
     )  # fmt: skip
 
 
@@ -332,7 +338,16 @@ def logins_refused(requests: Iterable[Request]) -> int:
 def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     """Return why nothing explains a request other than a login; None if something does. A refused request did nothing.
     """
-    if request.refused or _of_backup(request, known) or _of_restore(request, known):
+    if request.refused:
+        return None
+    if request.wrapped and request.path != _WRAP:
+        of = VALUE.match(request.path) or _RECORD.match(request.path) or _KEK.match(request.path)
+        return finding("answer_wrapped", request, UUID(of[2]) if of else None)
+    return _explain_done(request, known)
+
+
+def _explain_done(request: Request, known: KnownToUs) -> LogFinding | None:
+    if _of_backup(request, known) or _of_restore(request, known):
         return None
     if app := _APP.match(request.path):
         return _explain_app(request, known, app.group(1))
@@ -384,6 +399,12 @@ def _of_restore(request: Request, known: KnownToUs) -> bool:
 def restored(at: datetime, known: KnownToUs) -> bool:
     """Whether a restore was in progress."""
     return any(done - RESTORE_FOR <= at <= done + SLACK for done in known.restores)
+
+
+def copied(requests: Iterable[Request]) -> list[str]:
+    """Return the paths whose answers were wrapped: copies that outlive lease, kill and destruction lie at the store."""
+    paths = {one.path for one in requests if one.wrapped and not one.refused and one.path != _WRAP}
+    return sorted(path for path in paths if _COPIES.match(path))
 
 
 def probing(requests: Iterable[Request]) -> list[UUID]:

@@ -19,6 +19,7 @@ Rules
   other.
 - So does a client that the store was told to refuse without a switch (`byokeep kill panic`, while the database could
   not be reached).
+- What a wrapped answer left at the store is ended at once.
 
 It may not act on any other finding, or mend a row: people do.
 """
@@ -349,6 +350,7 @@ async def _part(
     found += [*moved, *await asyncio.to_thread(_unexplained, judged, known)]
     if ours:
         await _follow_store(app, found, known, told_off)
+    found += await _end_copies(app, judged)
     found += await asyncio.to_thread(rules.surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
     missed = set() if ours else {node for node, at in late.items() if at > created + rules.SETUP_FOR}
     unseen, behind = bool(log.unread) or not requests, [name for name in log.read if node_of(name) in missed]
@@ -361,6 +363,20 @@ async def _part(
     )  # fmt: skip
     await _record(app, actor, result, rules.probing(judged), since, rules.logins_refused(judged), own, unseen=unseen)
     return result
+
+
+async def _end_copies(app: BrokerApp, judged: Sequence[rules.Request]) -> list[LogFinding]:
+    """End the copies that wrapped answers left at the store; return a finding for each path where some may be left.
+
+    Nothing is raised: what was found is told all the same. A person's run over the same time tries again.
+    """
+    kept = []
+    for path in rules.copied(judged):
+        try:
+            await app.cutoff.end_copies(path)
+        except ByokeepError:
+            kept.append(LogFinding(reason="wrapped_copy_kept", at=judged[-1].at))
+    return kept
 
 
 def _joined(

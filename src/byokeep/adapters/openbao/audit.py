@@ -142,11 +142,10 @@ def _entries(device: str, line: bytes, last: datetime | None) -> list[StoreEntry
 
 def _entry(device: str, line: bytes) -> StoreEntry:
     document = json.loads(line)
-    request, auth = document["request"], document.get("auth") or {}
-    answered = (document.get("response") or {}).get("auth") or {}
+    request, auth, response = document["request"], document.get("auth") or {}, document.get("response") or {}
+    answered, said = response.get("auth") or {}, response.get("data") or {}
     headers, data = request.get("headers") or {}, request.get("data") or {}
     path, operation = _text(request.get("path")), _text(request.get("operation"))
-    said = (document.get("response") or {}).get("data") or {}
     at = datetime.fromisoformat(document["time"])
     if at.tzinfo is None or document["type"] not in ("request", "response"):
         raise ValueError
@@ -161,6 +160,7 @@ def _entry(device: str, line: bytes) -> StoreEntry:
         version=_version(said.get("metadata")) if path.startswith("kv/data/") else 0,
         machine=_machine(auth), accessor_hash=_text(auth.get("accessor")),
         wrapped_hash=_text(data.get("token") or auth.get("client_token")) if path in UNWRAPS else "",
+        wrapped=bool(request.get("wrap_ttl") or response.get("wrap_info") or (path in UNWRAPS and said)),
     )  # fmt: skip
 
 

@@ -59,6 +59,19 @@ path "sys/storage/raft/configuration" {
 path "sys/audit-hash/+" {
   capabilities = ["update"]
 }
+# Ends what a wrapped answer leaves at the store: no lease that is ended and no kill does. No other token is made below these.
+path "sys/leases/revoke-prefix/kv/data/*" {
+  capabilities = ["update", "sudo"]
+}
+path "sys/leases/revoke-prefix/tenant/*" {
+  capabilities = ["update", "sudo"]
+}
+path "sys/leases/revoke-prefix/identity/oidc/token/*" {
+  capabilities = ["update", "sudo"]
+}
+path "sys/leases/revoke-prefix/sys/wrapping/*" {
+  capabilities = ["update", "sudo"]
+}
 # Break glass: sees that there is one role for it, and ends what that gave. It is given no token, only a wrapped one.
 path "auth/lease/cel/role" {
   capabilities = ["list"]
