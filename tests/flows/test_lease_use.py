@@ -19,7 +19,8 @@ from byokeep.client import lease as held
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.exchange import identity_path
-from byokeep.core.model import Actor, Role
+from byokeep.core.model import Actor, ClientId, Provider, Role
+from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.jobs import lease as leases
 from byokeep.jobs.lease import claims
@@ -45,10 +46,10 @@ class Later:
         return 0.0
 
 
-async def found(app: BrokerApp) -> list[str]:
+async def found(app: BrokerApp, begins: str = "lease_use") -> list[str]:
     later = replace(app, clock=Later())
     result = await reconcile(later, later.system(), since=datetime.now(UTC) - timedelta(minutes=1))
-    return sorted(one.reason for one in result.findings if one.reason.startswith("lease_use"))
+    return sorted(one.reason for one in result.findings if one.reason.startswith(begins))
 
 
 def told(stand: Stand) -> list[list[object]]:
@@ -92,6 +93,25 @@ async def test_a_lease_signed_again_shows_in_the_counts(stand: Stand, steals: bo
                 await read_secret(store, token, path, 1, job.lease.id)
     assert told(stand) == [[1, "1"]]
     assert await found(stand.app) == (["lease_use_surplus"] if steals else [])
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_read_of_a_version_that_the_lease_did_not_pin_is_found(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """The store gives a job's lease the key that nobody has verified, too; only the pinned one is explained."""
+    client = await stand.client("openai", "heygen")
+    await stand.intake.put(SecretRef(ClientId(client), Provider.OPENAI), Secret("not-verified"), cas=1)
+
+    async def read(store: BaoHttp, token: Secret, path: str, pinned: int, lease_id: str) -> Secret:
+        assert pinned == 1
+        return await read_secret(store, token, path, version, lease_id)
+
+    monkeypatch.setattr(held, "read_secret", read)
+    keep = stand.keep()
+    async with keep, keep.attach(await stand.job(client, secrets=["heygen", "openai"])) as job:
+        await job.secret("openai")
+    assert await found(stand.app, "version") == (["version_not_pinned"] if version == 2 else [])
 
 
 @pytest.mark.parametrize("taken", [1, 2])

@@ -112,3 +112,20 @@ def test_an_answer_that_is_wrapped_or_unwrapped_is_a_finding_whatever_else_expla
     for one in kept:
         ends = request("update", f"sys/leases/revoke-prefix/{one.path}", machine="broker")
         assert [reason(known, ends), reason(known, replace(ends, machine="web"))] == ["", "unlisted_request"]
+
+
+def test_a_job_reads_the_version_that_its_lease_pinned() -> None:
+    """Another one is a finding; not in custody, of a lease whose record names none, or where the log names none."""
+    entity, client = str(uuid4()), uuid4()
+    lease = LeaseRow(id=uuid4(), client_id=client, job_id=uuid4(), kind="use", secrets=("x",), jwt_iat=0, jwt_exp=3,
+                     issued_at=NOW, versions={"x": 1})  # fmt: skip
+
+    def read(version: int, below: str = "", **changed: object) -> str:
+        leases = {lease.id: replace(lease, **changed)}  # type: ignore[arg-type]
+        known = KnownToUs(leases=leases, token_ttl=timedelta(seconds=2), logins={(lease.id, entity): [NOW]})
+        path = f"kv/data/clients/{client}/providers/x{below}"
+        one = request("read", path, entity_id=entity, lease_header=str(lease.id), version=version)
+        return reason(known, one)
+
+    assert [read(version) for version in (0, 1, 2)] == ["", "", "version_not_pinned"]
+    assert [read(2, kind="custody"), read(2, versions={}), read(2, "/webhook")] == ["", "", ""]

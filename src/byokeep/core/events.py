@@ -189,7 +189,7 @@ class EventName(StrEnum):
     JOB_SEALING = "job.sealing", "kind runner profile"
     JOB_CLOSED = "job.closed", "kind runner"
     JOB_EXPIRED = "job.expired", "kind runner"
-    LEASE_ISSUED = "lease.issued", "job lease kind secrets jwt_iat jwt_exp"
+    LEASE_ISSUED = "lease.issued", "job lease kind secrets versions jwt_iat jwt_exp"
     LEASE_USE_TOLD = "lease.use_told", "logins reads"
     CALLS_TOLD = "lease.calls_told", "job count"
     PERMIT_ISSUED = "permit.issued", "job lease effect platform account lane idempotency"

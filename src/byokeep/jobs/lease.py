@@ -191,6 +191,7 @@ async def _record(
         event = Event(
             name=EventName.LEASE_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id, object_id=lease_id,
             fields={"job": str(job_id), "kind": _kind(row).value, "secrets": ",".join(_secrets(row)), "jwt_iat": iat,
+                    "versions": ",".join(str(pins[one].version if one in pins else 0) for one in _secrets(row)),
                     "jwt_exp": exp},
         )  # fmt: skip
         await tx.last(
@@ -441,6 +442,12 @@ def told(row: Row) -> tuple[int | None, Mapping[str, int]]:
         {secret: min((_count(*said[place : place + 1]) for said in reads), default=0)
          for place, secret in enumerate(row["secrets"])},
     )  # fmt: skip
+
+
+def pinned(row: Row) -> Mapping[str, int]:
+    """Return the version that a lease pinned of each key, as its record says; none of an earlier release's lease."""
+    versions = map(_count, (row["versions"] or "").split(","))
+    return {secret: version for secret, version in zip(row["secrets"], versions, strict=False) if version}
 
 
 def _count(said: object = None) -> int:

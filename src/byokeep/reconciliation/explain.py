@@ -3,6 +3,7 @@
 Rules
 - Only the lease whose signed token it showed explains a login; a header is a hint, not proof.
 - A login of the lease that a read names explains the read, by the same entity, for this client and provider, in time.
+- A job's lease explains the read of the version of a key that it pinned, as its record says: in a dry run, the new one.
 - A client's identity token is explained like a read of the client's key at that provider.
 - A write is explained by the record that has the store's own request id, or by a custody lease.
 - If a write of a profile's record has no such record, but a seal of that profile was announced and not yet recorded, it
@@ -131,7 +132,10 @@ _SETUP: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseRow:
-    """A lease as issued, enough to sign its token again; and what its holder told of its use (None: nothing yet)."""
+    """A lease as issued, enough to sign its token again; and what its holder told of its use (None: nothing yet).
+
+    ``versions``: of each key, which it pinned; without one nothing is known of it.
+    """
 
     id: UUID
     client_id: UUID
@@ -143,6 +147,7 @@ class LeaseRow:
     issued_at: datetime
     used_logins: int | None = None
     used_reads: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,7 +450,16 @@ def _explain_value(request: Request, known: KnownToUs, client_id: UUID, provider
         if known.writes.get(request.id) == (client_id, f"kv/clients/{client_id}/providers/{provider}{below}"):
             return None
         return finding("write_unexplained", request, client_id)
-    return _explain_lease(request, known, client_id, provider, reads=reads)
+    found = _explain_lease(request, known, client_id, provider, reads=reads)
+    return found or (_explain_version(request, known, client_id, provider) if reads and not below else None)
+
+
+def _explain_version(request: Request, known: KnownToUs, client_id: UUID, provider: str) -> LogFinding | None:
+    """A job's lease is for the version of a key that it pins; the store cannot refuse another. Custody reads any."""
+    lease = known.leases[UUID(request.lease_header)]
+    if lease.kind != "use" or 0 in (request.version, pinned := lease.versions.get(provider, 0)):
+        return None
+    return None if request.version == pinned else finding("version_not_pinned", request, client_id, lease.id)
 
 
 def _granted(request: Request, known: KnownToUs) -> GrantRow | None:

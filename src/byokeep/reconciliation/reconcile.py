@@ -41,7 +41,7 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise_every_client
 from byokeep.core.secret import Secret
-from byokeep.jobs.lease import claims, told
+from byokeep.jobs.lease import claims, pinned, told
 from byokeep.jobs.switches import engage
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert, raise_alert, record, unblocked
@@ -274,7 +274,8 @@ class _Log:
 
 def _lease(row: Row) -> rules.LeaseRow:
     used_logins, used_reads = told(row)
-    return reader(rules.LeaseRow)({**row, "used_logins": used_logins, "used_reads": used_reads})
+    known = {"used_logins": used_logins, "used_reads": used_reads, "versions": pinned(row)}
+    return reader(rules.LeaseRow)({**row, **known})
 
 
 # Kinds of rows besides those that close the gate (:mod:`byokeep.reconciliation.reconcile`).

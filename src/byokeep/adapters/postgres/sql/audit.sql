@@ -121,7 +121,10 @@ SELECT r.seq, encode(r.hash, 'hex') AS hash_hex, r.at,
 -- speaks of, or whose token would live longer than any of ours, was not made by us and explains nothing.
 SELECT l.id, l.client_id, l.job_id, l.kind, l.secrets, l.jwt_iat, l.jwt_exp, l.issued_at, l.expires_at,
        (SELECT jsonb_agg(convert_from(r.payload, 'UTF8')::jsonb -> 'fields') FROM byokeep.audit_record r
-         WHERE r.chain = l.client_id AND r.object_id = l.id AND r.event = 'lease.use_told') AS told
+         WHERE r.chain = l.client_id AND r.object_id = l.id AND r.event = 'lease.use_told') AS told,
+       (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' ->> 'versions' FROM byokeep.audit_record r
+         WHERE r.chain = l.client_id AND r.object_id = l.id AND r.event = 'lease.issued' AND r.outcome = 'intended'
+         ORDER BY r.seq LIMIT 1) AS versions
   FROM byokeep.lease l
  WHERE l.issued_at BETWEEN :first AND :last AND l.jwt_exp - l.jwt_iat BETWEEN 1 AND 30
    -- Apart, so that each is looked up by its object: joined by an OR the whole chain is read for each lease.
