@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Error
 
 from byokeep import process
 from byokeep.browser import launch, rooms
@@ -308,6 +310,29 @@ async def test_the_browser_calls_nobody_by_itself(place: Path) -> None:
         for switches in told if "--remote-debugging-pipe" in switches
     )  # fmt: skip
     assert playwrights < ours
+
+
+async def test_no_setting_leads_the_browser_to_a_proxy(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even one that lies in the directory at the start counts for nothing: only what a start names is asked."""
+    asked: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.close()
+
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as proxy:
+        server = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        planted = {"proxy": {"mode": "fixed_servers", "server": server, "bypass_list": "<-loopback>"}}
+
+        def plant(directory: Path) -> None:
+            (directory / "Default").mkdir()
+            (directory / launch.PREFERENCES).write_text(json.dumps(planted))
+
+        monkeypatch.setattr("byokeep.browser.launch.settle", plant)
+        async with running(start_in(place)) as browser:
+            with pytest.raises(Error):
+                await browser.page.goto("http://a.invalid/")
+    assert asked == []
 
 
 def switches_of(pid: int) -> list[str]:

@@ -2,9 +2,9 @@
 
 Rules
 - Always the same switches and settings (``chromium.toml``), written before each start, so that the login and every run
-  are one browser: no keyring, no crash reports, no updates, no calls of its own, no downloads, no extensions. A profile
-  cannot bring settings of its own for these. The tabs of the last run are forgotten: a browser that opens pages by
-  itself would act before identity was looked at.
+  are one browser: no keyring, no crash reports, no updates, no calls of its own, no downloads, no extensions. No
+  setting of a profile counts: whoever sealed it could have named a proxy, or a certificate to trust. The tabs of the
+  last run are forgotten: a browser that opens pages by itself would act before identity was looked at.
 - Playwright's driver gets a short environment; otherwise it would inherit ours, credentials included. Other users of
   Playwright in this process get what they always got.
 - Nothing is recorded: no trace, HAR or video can be asked for here.
@@ -12,7 +12,7 @@ Rules
   caller's and is in memory as well.
 - The sandbox is off for root only, for whom Chromium has none.
 - Only a close that was asked for and that the browser confirms gives a complete profile; all others are told apart.
-  ``exit_type`` is removed before a start: Chromium writes it late, so after a kill the value from the run before would
+  ``exit_type`` goes with the old settings: Chromium writes it late, so after a kill the value from the run before would
   still be there and pass for a clean end.
 - A process belongs to a browser if the directory is in its arguments, or if such a process is its ancestor. Ended
   means: no process left, seen by looking again. SIGKILL, because a browser that was asked has had its chance.
@@ -94,7 +94,10 @@ class _Environment:
 _CHROMIUM: Final = tomllib.loads(resource("chromium.toml"))
 PREFERENCES: Final = "Default/Preferences"
 SINGLETONS: Final = ("SingletonLock", "SingletonCookie", "SingletonSocket")
-_FORGOTTEN: Final = ("Default/Sessions", "Default/Sessions_Encrypted", "Default/Session Storage", "DevToolsActivePort")
+_FORGOTTEN: Final = (
+    "Default/Sessions", "Default/Sessions_Encrypted", "Default/Session Storage", "DevToolsActivePort",
+    "Default/Secure Preferences",
+)  # fmt: skip
 _MOST: Final = 4 * 1024 * 1024
 
 
@@ -105,11 +108,10 @@ def new_directory(directory: Path) -> None:
 
 
 def settle(directory: Path) -> None:
-    """Make a directory fit for a start: ours and closed to others, without locks and open tabs, with our settings.
+    """Make a directory fit for a start: ours and closed to others, without locks, open tabs and settings of others.
 
     Raises:
         Rejected: ``profile_directory_open``: it is a link, another user's, or others may look into it.
-        Integrity: ``profile_damaged``: its settings cannot be read.
     """
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
@@ -117,10 +119,7 @@ def settle(directory: Path) -> None:
     for name in (*SINGLETONS, *_FORGOTTEN):
         _remove(directory / name)
     (directory / "Default").mkdir(mode=0o700, exist_ok=True)
-    settings = _read(directory)
-    _lay_over(settings, _CHROMIUM["preferences"])
-    settings.get("profile", {}).pop("exit_type", None)
-    _write(directory / PREFERENCES, json.dumps(settings).encode())
+    _write(directory / PREFERENCES, json.dumps(_CHROMIUM["preferences"]).encode())
 
 
 def ended_cleanly(directory: Path) -> bool:
@@ -145,16 +144,6 @@ def _read(directory: Path) -> dict[str, Any]:
         if not isinstance(settings, dict):
             raise ValueError
     return settings
-
-
-def _lay_over(settings: dict[str, Any], ours: dict[str, Any]) -> None:
-    for name, value in ours.items():
-        if isinstance(value, dict):
-            if not isinstance(settings.get(name), dict):
-                settings[name] = {}
-            _lay_over(settings[name], value)
-        else:
-            settings[name] = value
 
 
 def _remove(place: Path) -> None:
@@ -315,7 +304,6 @@ async def running(start: Start) -> AsyncIterator[Running]:
     Raises:
         Conflict: ``profile_in_use``: a browser runs on this directory.
         Rejected: ``profile_directory_open``, ``profile_path_too_long``.
-        Integrity: ``profile_damaged``.
         Unavailable: ``chromium_missing``, ``browser_not_started``, ``browser_not_ended``.
     """
     if len(os.fsencode(start.scratch)) > MOST_PATH:
@@ -352,7 +340,11 @@ async def _launched(playwright: Playwright, start: Start) -> BrowserContext:
         executable_path=find_chromium(),
         headless=True,
         chromium_sandbox=sandboxed(),
-        args=[*_CHROMIUM["switches"], "--disable-features=" + ",".join(_CHROMIUM["off"])],
+        args=[
+            *_CHROMIUM["switches"],
+            "--disable-features=" + ",".join(_CHROMIUM["off"]),
+            *([] if start.proxy else ["--no-proxy-server"]),
+        ],
         ignore_default_args=_CHROMIUM["left_out"],
         env=dict(environment(start)),
         accept_downloads=False,
