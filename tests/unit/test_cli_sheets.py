@@ -26,6 +26,13 @@ def test_no_cell_is_a_formula() -> None:
     assert {line[1] for line in lines[1:]} == {"-3"}
     split = sheet(("name",), [{"name": one} for one in ("x;=cmd|' /C calc'!A0", "x; @SUM(A1);y", "x;y-1")]).decode()
     assert split.splitlines()[1:] == ["x;'=cmd|' /C calc'!A0", "x;' @SUM(A1);y", "x;y-1"]  # `;` may part cells
+    names = ['x;"=1', 'x;""=1', 'x;" "" +1', 'x,;"=1', '"=1', '"x;\t=1', 'x;"y"=1', 'a"b']
+    table = sheet(("id", "name"), [{"id": "1", "name": one} for one in names]).decode()
+    for parting in ",;\t":  # quotes count only at the start of a cell: where another mark parts them, ours open none
+        cells = [cell for row in csv.reader(io.StringIO(table), delimiter=parting) for cell in row]
+        assert [cell for cell in cells if cell.strip(' "')[:1] in set("=+-@")] == []
+    back = [row["name"] for row in csv.DictReader(io.StringIO(table))]
+    assert [one.replace("'", "") for one in back] == [one.replace("\t", "?") for one in names]
 
 
 def test_usage_is_written_with_what_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 _FORMULAS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # the full-width ones, too, start a formula
-_BEGINS = re.compile(rf"(^|;)(?=\s*[{_FORMULAS}])")  # a cell ends at `;` where that is the system's list separator
+# Where the system's list separator is `;`, a cell begins there even inside our quotes; quotes at its start go.
+_BEGINS = re.compile(rf"(^|;)(?=[\s\"]*[{_FORMULAS}])")
 
 
 def sheet(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
