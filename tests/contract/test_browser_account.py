@@ -365,7 +365,7 @@ async def test_a_logout_counts_when_the_old_session_is_refused(
     session = await taken(browser)
     await site.lie(logout=logout, platform=platform)
     try:
-        assert await logged_out(browser, site_of(platform), site.place(platform), session) is ended
+        assert await logged_out(browser, site_of(platform), site.place(platform), session, ACME["id"]) is ended
     finally:
         await site.lie(platform=platform)
     assert await browser.context.cookies() == []

@@ -123,7 +123,7 @@ async def test_revoked_takes_a_copy_that_was_let_in(
     """A copy that is incomplete, or worn out by being shown, is refused too: that proves no end of the session."""
     server.kept, server.ends, server.uses_left = kept, ends, uses
     session = await logged_in(browser, server)
-    assert await logged_out(browser, site_of(), server.place, session) is ended
+    assert await logged_out(browser, site_of(), server.place, session, "104") is ended
     assert await taken(browser, also=session.visited()) == PortableState((), ())
     if ended is SessionEnd.REVOKED or (not ends and uses == 100 and kept != "cache"):
         browser.visited.clear()  # the look at what is left was a visit
@@ -137,7 +137,7 @@ async def test_a_page_that_says_nothing_after_a_logout_proves_no_end(browser: Ru
     """The copy is neither let in nor plainly refused: the session may live on."""
     server.kept, server.ends, server.falls_silent = "localStorage", False, True
     session = await logged_in(browser, server)
-    assert await logged_out(browser, site_of(), server.place, session) is SessionEnd.FAILED
+    assert await logged_out(browser, site_of(), server.place, session, "104") is SessionEnd.FAILED
     server.silent = False
     browser.visited.clear()
     await restored(browser, session)
@@ -148,6 +148,16 @@ async def test_a_page_that_says_nothing_after_a_logout_proves_no_end(browser: Ru
 async def test_a_second_platform_is_logged_out_in_the_same_browser(browser: Running, server: Server) -> None:
     """After one was ended the browser is as empty as a new one, and the next one is proven in it as well."""
     session = await logged_in(browser, server)
-    assert await logged_out(browser, site_of("meta"), server.place, session) is SessionEnd.UNSUPPORTED
-    assert await logged_out(browser, site_of(), server.place, session) is SessionEnd.REVOKED
+    assert await logged_out(browser, site_of("meta"), server.place, session, "104") is SessionEnd.UNSUPPORTED
+    assert await logged_out(browser, site_of(), server.place, session, "104") is SessionEnd.REVOKED
     assert server.uses_left == 0
+
+
+@pytest.mark.req("R7.3-3")
+async def test_a_session_of_another_account_is_not_ended_for_this_one(browser: Running, server: Server) -> None:
+    """Whoever sealed it may have put another account there: that its session ended says nothing of the right one."""
+    server.kept = "localStorage"
+    session = await logged_in(browser, server)
+    assert await logged_out(browser, site_of(), server.place, session, "105") is SessionEnd.FAILED
+    assert server.uses_left == 98  # the login's look and ours: nobody was logged out
+    await _cleared(browser, session)

@@ -166,8 +166,9 @@ class ScriptedBrowser:
             raise self.script.proof
         return Shot(picture=PICTURE, sha256=hashlib.sha256(PICTURE).hexdigest())
 
-    async def log_out(self, platform: Provider) -> SessionEnd:
-        ended = self.script.ends.get(platform.value, "revoked")
+    async def log_out(self, expected: ExpectedAccount) -> SessionEnd:
+        assert expected.account_id  # a session is ended for somebody
+        ended = self.script.ends.get(expected.platform.value, "revoked")
         if ended == "raises":
             raise Unavailable("browser_not_cleared")
         return SessionEnd(ended)

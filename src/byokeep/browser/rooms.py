@@ -322,15 +322,15 @@ class RoomBrowser:
                 await identify(page, site.website, site.place)
                 return await photographed(page, site.website, site.place, told(site.website, expected))
 
-    async def log_out(self, platform: Provider) -> SessionEnd:
-        """End the session at a platform and show it once more. It is taken out once and put back for each platform.
+    async def log_out(self, expected: ExpectedAccount) -> SessionEnd:
+        """End an account's session and show it once more. It is taken out once and put back for each platform.
 
         The browser holds no session afterwards. Raises Unavailable, Rejected.
         """
-        site = self._site(platform)
+        site = self._site(expected.platform)
         if self._session is None:
             self._session = await session.taken(self.running, also=self._origins)
-        return await logged_out(self.running, site.website, site.place, self._session)
+        return await logged_out(self.running, site.website, site.place, self._session, expected.account_id)
 
     async def pack(self) -> bool:
         """Take the session out, as the last act, and close; it becomes the room's content. Returns whether it changed.

@@ -15,7 +15,8 @@ Rules
   origin and one of our own words, never what was found.
 - A session goes only into a clean browser, and into one tab: sessionStorage belongs to :attr:`Running.page`.
 - A session is ended at the platform, and that is proved by use. It is called `revoked` only if the old session, put
-  back, is refused, and was let in just before, put back in the same way. It is shown twice beforehand: one that was
+  back, is refused, and was let in just before, put back in the same way, as the account that it must be: another's
+  could have been sealed in its place. It is shown twice beforehand: one that was
   restored in part, or wears out by being shown, is refused although it lives on. If a platform has no logout that we
   know, or the end cannot be proved, the result says so. Whatever the result, nothing of the session stays in this
   browser.
@@ -39,7 +40,7 @@ from typing import Any, Final, cast
 
 from playwright.async_api import Error, Page, Route, StorageState
 
-from byokeep.browser.identify import IdentityOutcome, from_network, identify, look
+from byokeep.browser.identify import IdentityOutcome, PageIdentity, from_network, identify, look
 from byokeep.browser.launch import Running, resource, same_site
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable, refusing
@@ -368,10 +369,13 @@ _TAKEN_S: Final = 5.0
 _SHOWN_BEFORE: Final = 2
 
 
-async def logged_out(running: Running, website: Website, place: SitePlace, session: PortableState) -> SessionEnd:
+async def logged_out(
+    running: Running, website: Website, place: SitePlace, session: PortableState, account_id: str
+) -> SessionEnd:
     """End `session`, which was taken out of this browser, and clear the browser.
 
-    Returns ``revoked`` if it was refused when shown again; ``unsupported``: no way to end it; ``failed``: not proved.
+    Returns ``revoked`` if it was the account's and was refused when shown again; ``unsupported``: no way to end it;
+    ``failed``: not proved. One of another account is not ended.
 
     Raises:
         Unavailable: ``browser_not_cleared``: something may be left; close it and wipe its directory.
@@ -380,33 +384,34 @@ async def logged_out(running: Running, website: Website, place: SitePlace, sessi
     try:
         if website.logout is None:
             ended = SessionEnd.UNSUPPORTED
-        elif await _ended(running, website, place, session):
+        elif await _ended(running, website, place, session, account_id):
             ended = SessionEnd.REVOKED
     finally:
         await _cleared(running, session)
     return ended
 
 
-async def _ended(running: Running, website: Website, place: SitePlace, session: PortableState) -> bool:
-    """Whether the session was let in before the logout, and is refused after it."""
+async def _ended(running: Running, website: Website, place: SitePlace, session: PortableState, account_id: str) -> bool:
+    """Whether the session was let in as the account before the logout, and is refused after it."""
     try:
         for _ in range(_SHOWN_BEFORE):
-            if await _shown(running, website, place, session) is not IdentityOutcome.IDENTIFIED:
+            face = (await _shown(running, website, place, session)).face
+            if face is None or face.account_id != account_id:
                 return False
         # Only a plain "log in" is a refusal.
         return (
             await _left(running.page, website, place)
-            and await _shown(running, website, place, session) is IdentityOutcome.LOGGED_OUT
+            and (await _shown(running, website, place, session)).outcome is IdentityOutcome.LOGGED_OUT
         )
     except (Error, Conflict, Unavailable):
         return False
 
 
-async def _shown(running: Running, website: Website, place: SitePlace, session: PortableState) -> IdentityOutcome:
+async def _shown(running: Running, website: Website, place: SitePlace, session: PortableState) -> PageIdentity:
     """Put the session into the browser as an opening does, and say what the platform makes of it."""
     await _cleared(running, session)
     await restored(running, session)
-    return (await identify(running.page, website, place)).outcome
+    return await identify(running.page, website, place)
 
 
 async def _left(page: Page, website: Website, place: SitePlace) -> bool:

@@ -16,8 +16,8 @@ Rules
   nothing from the next round on. The last few generations stay restorable; older keys and blobs are destroyed.
 - A seal that was announced and never recorded is fenced first, so that its late end cannot be recorded any more. Then
   what it wrote is destroyed, on record.
-- A session is revoked only if the platform refused its old cookie afterwards (R7.3-3). The outcome for each platform is
-  kept at once, so that a cut loses no answer.
+- A session is revoked only if it was the profile's account's and the platform refused its old cookie afterwards
+  (R7.3-3). The outcome for each platform is kept at once, so that a cut loses no answer.
 - A profile that cannot be opened ends no session: a person does.
 - The probe asks the platform's page for another account under the same names. If that passes, no proof counts.
 
@@ -260,7 +260,7 @@ async def log_out(bench: Bench) -> str:
         async with room.browser() as browser:
             for one in bench.profile.accounts:
                 try:
-                    ended = await browser.log_out(one.platform)
+                    ended = await browser.log_out(profiles.expected_account(one))
                 except ByokeepError:
                     ended = SessionEnd.FAILED
                 ends.append(ended)
