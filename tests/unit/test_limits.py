@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from byokeep.core.errors import RateLimited
+from byokeep.core.errors import RateLimited, Rejected
 from byokeep.tenancy.attempt_brake import (
     LOGINS_PER_MINUTE,
     MAX_FAILURES,
@@ -17,6 +17,7 @@ from byokeep.tenancy.attempt_brake import (
     NAME_MAX_WAIT_S,
     AttemptBrake,
 )
+from byokeep.tenancy.contacts import checked_address, mailbox
 
 DAY_S = 86_400
 
@@ -106,3 +107,17 @@ def test_one_address_stands_for_many_people() -> None:
     brake.attempt("bob", "proxy")
     clock.at += 60
     assert tried(brake, "dan", ["proxy"]) == 1
+
+
+@pytest.mark.parametrize("mark", [*",;<>\"()[]:\\@'", " ", "\n", "\xa0", "\u0435"])
+def test_an_address_is_one_mailbox(mark: str) -> None:
+    """What could end an address, or hide another one in it, is refused wherever it stands before the host."""
+    for address in (f"1{mark}b@x.example", f"1{mark}@x.example"):
+        with pytest.raises(Rejected):
+            checked_address(address)
+    assert checked_address(" O_brien+tag@X.example ") == "o_brien+tag@x.example"
+
+
+def test_tags_of_an_address_share_its_brake() -> None:
+    """`name+1@` and `name+2@` reach the same person."""
+    assert {mailbox(one) for one in ("b@x.example", "b+1@x.example", "b+1+2@x.example")} == {"b@x.example"}

@@ -122,3 +122,16 @@ async def test_plain_addresses_and_open_files_are_refused(receiver: Receiver, to
     assert await to(address, production=True) == "scheme_not_allowed"
     assert await to(address, mode=0o644) == "credentials_unsafe"
     assert receiver.got == []
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [("o+tag_1@x.example", "not_delivered"), ("1,b@x.example", "bad_target"), ("a;b@x.example", "bad_target"),
+     ("o'b@x.example", "bad_target"), ("<b@x.example", "bad_target"), ('x"b@x.example', "bad_target")],
+)  # fmt: skip
+async def test_a_mail_goes_to_the_one_mailbox_that_was_named(tmp_path: Path, address: str, code: str) -> None:
+    """What the mail program takes for several addresses, or another one, is not sent; there is no server here."""
+    file = tmp_path / "portal.url"
+    file.touch(mode=0o600)
+    file.write_text("mailto://127.0.0.1:1?from=us@x.example")
+    assert await AppriseTargets(tmp_path, read=read_private, production=False).mail(address, "title", "body") == code

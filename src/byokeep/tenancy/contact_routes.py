@@ -177,8 +177,8 @@ class _Door:
 
     def let_in(self, request: Request, issued: Issued, address: str) -> dict[str, Any]:
         """Return a new session; forget the failed attempts for the address."""
-        for brake in (self.codes, self.asks):
-            brake.succeeded(address, source_of(request))
+        for brake, name in ((self.codes, address), (self.asks, contacts.mailbox(address))):
+            brake.succeeded(name, source_of(request))
         return let_in(request, issued)
 
 
@@ -200,7 +200,7 @@ def _invitations(routes: Routes, app: BrokerApp, door: _Door) -> None:
         if not door.mails_now():
             raise Conflict("no_mail_server", next_step="No code can be mailed here. Tell the agency that invited you.")
         door.has_room()  # before a code is made and the try counted
-        door.asks.attempt(address, source_of(request))
+        door.asks.attempt(contacts.mailbox(address), source_of(request))
         letter = await contacts.prove(app, shown=body.invitation, address=address, request_id=request_id(request))
         door.later(partial(contacts.send, app, door.mail, letter))
         return {"address": address, "mails": True}
@@ -225,7 +225,7 @@ def _sessions(
         """Ask for a code; the answer is the same for an address that is nobody's."""
         address = contacts.checked_address(body.address)
         door.has_room()  # before the try is counted
-        door.asks.attempt(address, source_of(request))
+        door.asks.attempt(contacts.mailbox(address), source_of(request))
         door.later(partial(contacts.mail_code, app, door.mail, address=address, request_id=request_id(request)))
         return {"address": address, "mails": door.mails_now()}
 

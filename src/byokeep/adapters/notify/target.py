@@ -78,7 +78,7 @@ class AppriseTargets:
             plain = self._plain(address)
             if to:
                 address = _to(address, to)
-            return await _in_a_child(address, [title, body, weight], plain=plain)
+            return await _in_a_child(address, [title, body, weight], plain=plain, to=to)
         except ValueError:
             return "scheme_not_allowed"
         finally:
@@ -102,7 +102,7 @@ def _to(address: Secret, to: str) -> Secret:
     return Secret(f"{text}{'&' if parts.query else '?'}to={quote(to, safe='@')}")
 
 
-async def _in_a_child(address: Secret, message: list[str], *, plain: bool) -> str:
+async def _in_a_child(address: Secret, message: list[str], *, plain: bool, to: str) -> str:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", child.__file__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL, env=clean_environment(), cwd="/", start_new_session=True,
@@ -110,7 +110,7 @@ async def _in_a_child(address: Secret, message: list[str], *, plain: bool) -> st
     )  # fmt: skip
     try:
         async with asyncio.timeout(WITHIN_S):
-            await process.communicate(json.dumps([address.reveal().decode(), *message, plain]).encode())
+            await process.communicate(json.dumps([address.reveal().decode(), *message, plain, to]).encode())
     except TimeoutError:
         return "target_timeout"
     finally:
