@@ -194,7 +194,7 @@ async def test_blob_and_record_lie_apart_and_say_what_they_must(vault: Vault) ->
 
 @pytest.mark.req("R5.3-12")
 async def test_a_connected_account_is_expected_by_the_id_that_its_platform_told(vault: Vault) -> None:
-    """What the platform said at the consent stands in the manifest, not our name for the account."""
+    """What the platform said at the consent stands in the manifest, not our name for the account, and is held to."""
     client = await vault.client()
     account = await connect(vault.desk.stand, client)
     body = {"accounts": [{"platform": "x", "account": "acme"}]}
@@ -204,6 +204,8 @@ async def test_a_connected_account_is_expected_by_the_id_that_its_platform_told(
     assert await vault.log_in(UUID(made["profile"])) == "sealed"
     (one,) = parse_record(await vault.record(client, UUID(made["profile"]))).manifest.accounts
     assert (one.account, one.account_id) == ("acme", account.external_id)
+    vault.sql("UPDATE byokeep.account_grant SET state = 'revoked'")  # the website's login stays
+    assert await vault.done(UUID(made["profile"]), "validate") == "valid"
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ async def _opened(vault: Vault, profile: UUID) -> None:
         (("mismatch", "logged_out", None), "logged_out"),
         (("mismatch", "challenge", None), "challenge"),
         (("mismatch", "ambiguous", None), "ambiguous"),
+        (("match", "same", "evil"), "other_id"),  # the record expects another account than is registered
     ],
 )
 async def test_whoever_is_not_the_account_takes_the_lane_with_him(
@@ -215,10 +216,10 @@ async def test_a_wrapped_key_that_came_back_damaged_is_seen_before_its_first_use
 
 @pytest.mark.req("R5.3-14")
 async def test_a_row_that_was_edited_to_fit_does_not_help(vault: Vault) -> None:
-    """The database's copies follow an edited manifest: the binding is in the blob itself. One that was edited alone is
-    not what the profile must show."""
+    """The database's copies follow an edited manifest: the binding is in the blob itself. A name that was edited alone
+    is not what the profile must show."""
     client, profile = await vault.sealed()
-    vault.sql("UPDATE byokeep.platform_account SET account = 'evil', username = 'evil'")
+    vault.sql("UPDATE byokeep.platform_account SET username = 'evil'")
     assert await vault.done(profile, "validate") == "valid"
     assert {(one.account_id, one.username) for one in vault.script.looks} == {("acme", "acme")}
     seen = len(vault.rooms.visible)
@@ -229,6 +230,7 @@ async def test_a_row_that_was_edited_to_fit_does_not_help(vault: Vault) -> None:
     await vault.put_record(client, profile, canonical_json(said))
     forged = parse_record(canonical_json(said)).manifest.hash.hex()
     vault.sql(f"UPDATE byokeep.profile_generation SET manifest_hash = '\\x{forged}' WHERE profile_id = '{profile}'")
+    vault.sql("UPDATE byokeep.platform_account SET account = 'evil'")
     assert await vault.done(profile, "validate") == "sealed_profile_altered"
     assert len(vault.rooms.visible) == seen
 

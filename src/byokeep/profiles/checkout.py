@@ -545,7 +545,7 @@ def _require_planned(
     app: BrokerApp, found: SealedRecord, plan: openings.GenerationPlan, at: datetime, opened: Generation
 ) -> None:
     """Let pass the record of exactly what was announced: place, generation, key, maker, time, and the accounts of what
-    was opened. If its row does not say which, only their names are compared, with the profile's (ADR 0101).
+    was opened (ADR 0101). If its row does not say which, their ids are the profile's as they now stand (ADR 0105).
     """
     said, profile = found.manifest, plan.profile
     place = RecordPlace(
@@ -554,8 +554,9 @@ def _require_planned(
     )  # fmt: skip
     if said.place != place or found.dek_id != plan.dek_id or (said.created_by, said.created_at) != (plan.sealed_by, at):
         raise _bad_seal()
-    if [(one.platform, one.account) for one in said.accounts] != sorted(
-        (one.platform, one.account) for one in profile.accounts
+    undigested = opened.accounts_hash is None
+    if [(one.platform, one.account, undigested and one.account_id) for one in said.accounts] != sorted(
+        (one.platform, one.account, undigested and one.external_id) for one in profile.accounts
     ):
         raise _bad_seal()
     if opened.accounts_hash not in (None, said.accounts_hash) or said.packing.value != profile.packing.value:

@@ -11,7 +11,8 @@ Rules
   another account, none, or one that cannot be told, nothing is sealed, and the profile is out of use.
 - Only what a clean close left is sealed: a browser that was killed has lost cookies.
 - To prove the newest generation is to open it read-only, identify it and take a picture; blob and record stay as they
-  are (R5.3-16). Every account must show itself as expected, and one picture of each is kept with its digest. Another
+  are (R5.3-16). Every account must show itself as the record expects, with the id that it has in the database
+  (ADR 0105), and one picture of each is kept with its digest. Another
   account, a logged-out page, a challenge or an unclear page means: not proved, lane off, out of use (R5.3-17). A page
   that could not be reached says nothing and changes nothing. The SOP's run follows the newest generation (R5.3-20).
 
@@ -23,7 +24,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from uuid import UUID
@@ -367,6 +368,9 @@ async def _proved(
     bench: Bench, browser: RoomBrowser, one: Expected, expected: ExpectedAccount
 ) -> tuple[Expected, Look, Shot]:
     seen = await browser.look(expected)
+    # A runner may have written the record that says whom to expect, and the page agrees with it.
+    if seen.verdict == "match" and (seen.face is None or seen.face.account_id != one.external_id):
+        seen = replace(seen, verdict="mismatch", cause="other_id")
     try:
         if seen.verdict != "match":
             await _not_proved(bench, one, seen, seen.cause)

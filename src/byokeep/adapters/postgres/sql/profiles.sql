@@ -20,7 +20,7 @@ SELECT profile_id AS id FROM byokeep.profile_account
  WHERE client_id = :client_id AND account_id = :account_id AND retired_at IS NULL;
 
 -- name: profile_get
--- Of a client (none: whoever's it is), with its accounts, whose expected ids are the platform's own where one was connected, and the newest seal's time.
+-- Of a client (none: whoever's it is), with its accounts, whose expected ids are the platform's own where one was ever connected (as the gate has it), and the newest seal's time.
 SELECT p.*,
        (SELECT g.sealed_at FROM byokeep.profile_generation g
          WHERE g.client_id = p.client_id AND g.profile_id = p.id AND g.generation = p.generation) AS sealed_at,
@@ -38,8 +38,7 @@ SELECT p.*,
                    'retired', pa.retired_at IS NOT NULL) ORDER BY a.platform), '[]')
           FROM byokeep.profile_account pa
           JOIN byokeep.platform_account a ON a.client_id = pa.client_id AND a.id = pa.account_id
-          LEFT JOIN byokeep.account_grant t
-            ON t.client_id = a.client_id AND t.account_id = a.id AND t.state <> 'revoked'
+          LEFT JOIN byokeep.account_grant t ON t.client_id = a.client_id AND t.account_id = a.id
          WHERE pa.client_id = p.client_id AND pa.profile_id = p.id) AS accounts
   FROM byokeep.profile p
  WHERE (CAST(:client_id AS uuid) IS NULL OR p.client_id = CAST(:client_id AS uuid)) AND p.id = :id;
