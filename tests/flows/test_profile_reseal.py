@@ -409,6 +409,16 @@ async def test_a_job_learns_in_time_that_cut_off_seals_fill_the_history(stand: S
     assert len(stand.events("profile.seal")) == intended
 
 
+async def test_an_opening_announces_few_seals(stand: Stand) -> None:
+    """Each announced one may bring a blob of its own: a fourth is refused, one that is announced again is not."""
+    run, epoch = await closed(stand)
+    assert (await run.at(f"/{epoch}/sealing"))[0] == 200
+    deks = [uuid4() for _ in range(checkout.MOST_SEALS + 1)]
+    replies = [await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)}) for dek in (*deks, deks[0])]
+    assert [reply.get("code") for _, reply in replies] == [None] * checkout.MOST_SEALS + ["too_many_seals", None]
+    assert (await put(run, epoch, deks[-1], NEW))[1]["code"] == "seal_not_announced"
+
+
 async def test_a_broker_that_dies_before_its_commit_left_a_seal_that_was_cut_off(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:

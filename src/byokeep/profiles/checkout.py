@@ -61,6 +61,7 @@ _QUARANTINE: Final = {  # cause -> alert
 }  # fmt: skip
 CAUSES: Final = frozenset({"closed", "crashed", "killed", "stopped", "failed", "not_identified", *_QUARANTINE})
 _ALERTS: Final = {"not_identified": "profile_not_identified", "killed": "browser_killed"}
+MOST_SEALS: Final = 3  # that an opening may announce, each with a blob; the sweep takes away what is not recorded
 FRESH_S: Final = 30  # seconds from the opening in which its record is handed out; a holder asks for it at once
 
 
@@ -408,7 +409,8 @@ async def announce(
     Raises:
         NotFound: No such job or profile for this runner.
         Denied: ``job_not_sealing``, and as :func:`require_working`.
-        Conflict: ``opening_lost``, ``generation_moved``, ``record_history_full``.
+        Conflict: ``opening_lost``, ``generation_moved``, ``record_history_full``; ``too_many_seals``: announced and not
+            recorded, each with another key.
         Integrity: ``duplicate_key_material``.
         Unavailable: The store.
     """
@@ -417,6 +419,9 @@ async def announce(
         async with holder.begin() as tx:
             profile, opening = await holder.sealing(tx)
             _require_base(opening, base)
+            others = {"said": _said(epoch), "dek": _said(epoch, dek_id)}
+            if await tx.one(int, "profile_use_unrecorded", **holder.at, **others) >= MOST_SEALS:
+                raise Conflict("too_many_seals", next_step="End this job, find out what fails, and use another job.")
             async with while_held():
                 newest = await app.records.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
             plan = await openings.announce(tx, app, actor, profile, opening, dek_id=dek_id, newest=newest)
@@ -520,8 +525,8 @@ async def _announced(tx: Tx, holder: _Holder, dek_id: UUID) -> datetime:
     return at
 
 
-def _said(epoch: int, dek_id: UUID) -> str:
-    return json.dumps({"fields": {"epoch": epoch, "dek": str(dek_id)}})
+def _said(epoch: int, dek_id: UUID | None = None) -> str:
+    return json.dumps({"fields": {"epoch": epoch} | ({} if dek_id is None else {"dek": str(dek_id)})})
 
 
 def _require_base(opening: Opening, base: int) -> None:

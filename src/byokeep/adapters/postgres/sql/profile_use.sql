@@ -61,3 +61,11 @@ SELECT (SELECT date_trunc('second', max(r.at)) FROM byokeep.audit_record r
            AND convert_from(r.payload, 'UTF8')::jsonb @> CAST(:said AS jsonb)) AS announced_at,
        EXISTS (SELECT FROM byokeep.profile_generation g
                 WHERE g.client_id = :client_id AND g.profile_id = :profile_id AND g.dek_id = :dek_id) AS sealed;
+
+-- name: profile_use_unrecorded
+-- How many other keys this opening announced a seal with: recording one ends it.
+SELECT count(DISTINCT r.said -> 'fields' ->> 'dek')
+  FROM (SELECT convert_from(o.payload, 'UTF8')::jsonb AS said FROM byokeep.audit_record o
+         WHERE o.chain = :client_id AND o.object_id = :profile_id AND o.event = 'profile.seal'
+           AND o.outcome = 'intended') r
+ WHERE r.said @> CAST(:said AS jsonb) AND NOT r.said @> CAST(:dek AS jsonb);
