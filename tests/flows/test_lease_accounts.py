@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from byokeep.accounts import recovery
 from byokeep.cli import job as cli_job
 from byokeep.client import lease as client_lease
 from byokeep.core.errors import Denied, Rejected, Unavailable
@@ -136,6 +137,24 @@ async def test_who_may_ask_for_a_renewal_and_when_it_becomes_due(stand: Stand) -
     assert await ask() == (403, "grant_not_live")
     await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
     assert await ask() == (403, "job_not_open")
+
+
+async def test_renewals_are_had_a_few_times_an_hour(stand: Stand) -> None:
+    """Whoever calls each new token expired has it renewed a few times; then people are told, and it comes in its own
+    time."""
+    client = await stand.client()
+    account = await connect(stand, client)
+    path, asked = f"/v1/jobs/{await stand.job(client, secrets=['x'])}/renewals", []
+    for version in range(1, recovery.ASKED_MOST + 3):
+        stand.db.sql(
+            f"UPDATE byokeep.account_grant SET access_version = {version}, due_at = now() + interval '1 hour'"
+            f" {account.where}"
+        )
+        reply = await stand.call("POST", path, "runner", {"secret": "x/acme", "version": version})
+        asked.append(reply[1]["asked"])
+    assert asked == [True] * recovery.ASKED_MOST + [False] * 2
+    assert "renewals_asked_often" in stand.alerts()
+    assert len(stand.events("tokens.refresh_asked")) == recovery.ASKED_MOST
 
 
 @pytest.mark.parametrize("name", ["x/acme", "openai"])

@@ -37,13 +37,14 @@ from byokeep.jobs.switches import DECISIONS_END_S
 from byokeep.kernel import approvals
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
-from byokeep.kernel.command import authorise_for, client_for, command, permit, record, recorded
+from byokeep.kernel.command import authorise_for, client_for, command, open_alert, permit, record, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import client_scopes, hold_open, parse_scope, require_working, scope_from_name
 
 OF_EVERY_ACCOUNT: Final = frozenset({RecoveryCause.COMPROMISED, RecoveryCause.REVOKED, RecoveryCause.IDENTITY_MISMATCH})
 REASON: Final = "closed_by_person"
+ASKED_MOST: Final = 6  # renewals an hour of one account, for jobs that say that its token has expired
 
 
 async def hold(tx: Tx, client_id: UUID, platform: str, *, locked: bool) -> None:
@@ -237,6 +238,9 @@ def _check_platform(platform: str) -> None:
 async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, version: int) -> bool:
     """Make a renewal due; False if there is a newer token than the one that was seen, or a renewal is already due.
 
+    That a token has expired is the runner's word, and each renewal may spend a one-time token. After ``ASKED_MOST`` of
+    an account within an hour people are told, and its renewals come in their own time.
+
     Args:
         secret: ``platform/account``.
         version: Version of the access token that had expired.
@@ -265,12 +269,14 @@ async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, v
             raise deny(DenyReason.PLATFORM_NOT_DECLARED)
         if row["live"] is not True:
             raise deny(DenyReason.GRANT_NOT_LIVE)
-        if (
-            await tx.maybe(UUID, "renewal_due", client_id=client_id, account_id=row["account_id"], version=version)
-            is None
-        ):
+        about = {"client_id": client_id, "object_id": row["account_id"]}
+        at = {"client_id": client_id, "account_id": row["account_id"]}
+        if await tx.one(int, "renewals_asked", **at) >= ASKED_MOST:
+            await open_alert(tx, app, actor, reason="renewals_asked_often", severity="warning", **about)
+            return False
+        if await tx.maybe(UUID, "renewal_due", **at, version=version) is None:
             return False
         said = {"platform": platform, "account": row["account_id"], "job": job_id, "version": version}
         asked = EventName.REFRESH_ASKED
-        await record(tx, actor, asked, said, client_id=client_id, object_id=row["account_id"])
+        await record(tx, actor, asked, said, **about)
     return True

@@ -25,3 +25,9 @@ UPDATE byokeep.account_grant SET due_at = clock_timestamp()
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND access_version = :version
    AND due_at > clock_timestamp() AND tries = 0
 RETURNING account_id;
+
+-- name: renewals_asked
+-- How often jobs had one made due within the last hour.
+SELECT count(*) FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :account_id AND r.event = 'tokens.refresh_asked'
+   AND r.at > clock_timestamp() - interval '1 hour';
