@@ -253,7 +253,10 @@ async def test_postgres_a_login_that_owns_something_ends_all_the_same(settings: 
     role, web = "byokeep_web", stolen(settings, "byokeep_web")
     with as_thief(settings, role, web) as session, as_thief(settings, role, web) as holding:
         session.execute("SET ROLE NONE")
-        session.execute("SELECT lo_create(0)")
+        for makes in ("lo_create(0)", "lo_creat(-1)", "lo_from_bytea(0, 'x')", "lo_put(1, 0, 'x')"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):  # they would fill the disk, outside any table
+                session.execute(f"SELECT {makes}")
+        session.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO byokeep_web")
         holding.execute("SET idle_in_transaction_session_timeout = 0")
         for statement in ("BEGIN", "SET LOCAL ROLE NONE", f"ALTER ROLE {web['user']} PASSWORD 'x'"):
             holding.execute(statement)

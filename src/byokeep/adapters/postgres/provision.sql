@@ -37,3 +37,21 @@ SELECT 'CREATE DATABASE byokeep OWNER byokeep_owner'
 REVOKE ALL ON DATABASE byokeep, postgres, template1 FROM PUBLIC;
 GRANT CONNECT ON DATABASE byokeep
     TO byokeep_owner, byokeep_web, byokeep_broker, byokeep_killswitch, byokeep_worker, byokeep_auditor;
+
+-- A large object lies outside every table, so whoever may make or change one can fill the disk whatever else it may not do.
+-- The owner keeps the right, without which it could not load a dump that says so too.
+SELECT current_database() AS here \gset
+\connect byokeep
+DO $large$
+DECLARE
+    makes regprocedure;
+BEGIN
+    FOR makes IN SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+        AND proname ~ '^(lo_(creat|create|from_bytea|open|put|truncate|truncate64)|lowrite)$'
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', makes);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO byokeep_owner', makes);
+    END LOOP;
+END
+$large$;
+\connect :here
