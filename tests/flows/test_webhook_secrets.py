@@ -234,6 +234,21 @@ async def test_a_lease_pins_both_versions_for_its_client_alone(desk: Desk) -> No
     assert (status, reply["code"]) == (403, "missing_credential")
 
 
+async def test_a_senders_secret_is_enough_where_the_client_never_had_a_key_of_it(desk: Desk) -> None:
+    """A job that only receives deliveries needs no key of that provider; where one was retired it is refused."""
+    client = await desk.stand.client()
+    assert (await put(desk, client, "heygen", made_up()))[0] == 201
+    spec: dict[str, Any] = {"secrets": ["heygen"], "effects": [], "platforms": [], "lanes": []}
+    lease = await desk.stand.lease(await desk.stand.job(client, **spec))
+    assert list(lease["secrets"]) == ["heygen/webhook"]
+    key = await desk.onboard(client, desk.canary("heygen"), "heygen")
+    lease = await desk.stand.lease(await desk.stand.job(client, **spec))
+    assert sorted(lease["secrets"]) == ["heygen", "heygen/webhook"]
+    await desk.call("POST", f"/v1/refs/{key['ref']}/state", "operator", {"to": "deactivated", "reason": "not_used"})
+    status, reply = await desk.stand.call("POST", f"/v1/jobs/{await desk.stand.job(client, **spec)}/leases", "runner")
+    assert (status, reply["code"]) == (403, "credential_not_usable")
+
+
 async def test_what_can_not_be_a_signing_secret_is_stored_nowhere(desk: Desk) -> None:
     """Wrong senders, forms and spans are refused by a code, and nothing is written."""
     client = await desk.stand.client()

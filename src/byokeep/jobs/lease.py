@@ -30,7 +30,7 @@ from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLi
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.exchange import Exchange, identity_path
 from byokeep.core.gate import NEXT_STEPS, DenyReason, deny
-from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
+from byokeep.core.model import PROFILE, SEAL, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
 from byokeep.kernel.app import BrokerApp
@@ -244,8 +244,8 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
         if provider in (PROFILE, SEAL):
             continue
         connected = [account for account in row["accounts"] if account["platform"] == provider]
-        # A platform has no key of its own, so its signing secret alone is enough for a lease.
-        alone = provider in PLATFORMS and f"{provider}/webhook" in pins and provider not in refs
+        # Where the client has no key of a sender and never had one, its signing secret alone is enough for a lease.
+        alone = f"{provider}/webhook" in pins and provider not in refs and provider not in row["ended"]
         if connected and not (alone and not any(account["usable"] is True for account in connected)):
             pins |= _account_pins(client_id, provider, connected)
         elif not alone:
