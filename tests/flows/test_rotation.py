@@ -393,6 +393,24 @@ async def test_where_keys_are_holds_no_key_and_a_leaked_admin_key_is_named_as_on
 
 def keys_of(desk: Desk, provider: str) -> list[str]:
     """The states of the account's keys at the vendor."""
+async def test_what_cannot_be_an_accounts_administrator_key_takes_no_place(desk: Desk) -> None:
+    """Another provider's key, a slip and a first key without its place are refused; a later one keeps the place."""
+    client = await desk.stand.client()
+    path = f"/v1/clients/{client}/providers/{{}}/admin"
+    for provider, value, code in (
+        ("openrouter", desk.canary("openai"), "format_mismatch"), ("openrouter", b"hello", "bad_admin_key"),
+        ("openai", b"admin-key-of-the-client", "bad_provider_place"),
+    ):  # fmt: skip
+        status, refused = await desk.call("PUT", path.format(provider), "operator", raw=value)
+        assert (status, refused["code"]) == (422, code), refused
+        assert code != "bad_admin_key" or "administrator key" in refused["next_step"]
+    await administered(desk, client, "openai")
+    assert (await desk.call("PUT", path.format("openai"), "operator", raw=desk.canary("openrouter")))[0] == 422
+    assert (await desk.call("PUT", path.format("openai"), "operator", raw=b"next-key-of-the-client"))[0] == 201
+    kept = desk.sql("SELECT version, provider_place FROM byokeep.credential_ref WHERE purpose = 'admin'").strip()
+    assert kept == f"2|{PLACES['openai']}"
+
+
     return sorted(str(one.state) for one in desk.sim.book.keys.of_account(provider, "acme"))
 
 

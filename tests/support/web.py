@@ -30,7 +30,7 @@ from psycopg_pool import AsyncConnectionPool
 from byokeep.adapters.openbao.ports import BaoScanKey
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_secret, exchanges, place_names
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_admin, check_secret, exchanges, place_names
 from byokeep.adapters.providers.identify import identify
 from byokeep.adapters.providers.issuer import ProviderIssuer
 from byokeep.client import ClientSettings
@@ -267,7 +267,7 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
             procedures=stand.app.procedures,
             intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),
-            check_format=check_secret, platform_urls=places or {}, settings=shown(Settings()),
+            check_format=check_secret, check_admin=check_admin, platform_urls=places or {}, settings=shown(Settings()),
         )  # fmt: skip
         web = replace(web, **changed)
         api = create_app(web, partial(authenticate, web), broker_address=stand.url)

@@ -120,7 +120,8 @@ def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd:
     Args:
         client: Name or id.
         provider: The provider of the key.
-        at: Where the client's keys are in the account: openai and google take project and account.
+        at: Where the client's keys are in the account: openai and google need project and account. Without it, that of
+            the administrator key before stays.
         fd: Read the key from this descriptor.
     """
     _refuse_key_in(at or "")
@@ -128,8 +129,8 @@ def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd:
     with read_secret(prompt=f"{provider} administrator key", fd=fd, what="key") as value, busy("Storing ..."):
         stored = run(call("PUT", path, raw=value, params={"at": at}))
     shown = {name: stored[name] for name in ("id", "provider", "version", "state", "rotation_due_at")}
-    note = f"Next, once `{again(f'key add {client} {provider}')}` has stored its first key: "
-    tell(shown, title="Administrator key", note=note + again(f"rotate start {client}/{provider} --mint"))
+    note = f"Next: {again(f'rotate start {client}/{provider} --mint')}. Before the client's first key: "
+    tell(shown, title="Administrator key", note=note + again(f"key add {client} {provider}"))
 
 
 @app.command

@@ -133,6 +133,7 @@ class WebApp(App):
     scan_key: ports.ScanKey
     token_key: Callable[[bytes], bytes]
     check_format: Callable[[str, Secret], None]
+    check_admin: Callable[[str, Secret], None]
     platform_urls: Mapping[str, str]
     settings: Mapping[str, Sequence[tuple[str, str, str]]] = field(default_factory=dict, repr=False)
     views: Views = field(default_factory=Views, repr=False)

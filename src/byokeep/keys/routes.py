@@ -451,7 +451,7 @@ def webhook_values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
         """Store the key that administers a client's account at a provider; the whole body is the key."""
         spend(request, writes, actor, ClientId(client_id))
         where = query_of(request, "at").get("at") or ""
-        value, problem = await submitted(request, webhooks.check_form)
+        value, problem = await submitted(request, webhooks.check_admin_form)
         done = await webhooks.store_secret(
             app, actor, client_id=ClientId(client_id), provider=provider, value=value, problem=problem,
             part=SecretPart.ADMIN, provider_place=where,

@@ -19,6 +19,7 @@ It may not read a value back.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -87,9 +88,7 @@ def check_form(value: bytes) -> None:
     Raises:
         Rejected: ``bad_webhook_secret``, ``use_profile_vault``.
     """
-    if is_session(value):
-        raise Rejected("use_profile_vault", next_step=SESSION_STEP)
-    if not MIN_KEY <= len(value) <= MAX_LENGTH or not _PLAIN.match(value):
+    if not _plain(value):
         raise Rejected(
             "bad_webhook_secret",
             next_step=f"Give a signing secret of {MIN_KEY} to {MAX_LENGTH} printable characters, without spaces.",
@@ -97,6 +96,21 @@ def check_form(value: bytes) -> None:
 
 
 async def store_secret(
+def check_admin_form(value: bytes) -> None:
+    """Do as :func:`check_form` does, of an administrator's key. Raises Rejected(``bad_admin_key``) in its place."""
+    if not _plain(value):
+        raise Rejected(
+            "bad_admin_key",
+            next_step=f"Give an administrator key of {MIN_KEY} to {MAX_LENGTH} printable characters, without spaces.",
+        )
+
+
+def _plain(value: bytes) -> bool:
+    if is_session(value):
+        raise Rejected("use_profile_vault", next_step=SESSION_STEP)
+    return MIN_KEY <= len(value) <= MAX_LENGTH and _PLAIN.match(value) is not None
+
+
     app: WebApp, actor: Actor, *, client_id: ClientId, provider: str, value: Secret, problem: Rejected | None = None,
     keep_previous_s: int = 0, part: SecretPart = SecretPart.WEBHOOK, provider_place: str = "",
 ) -> WebhookSecret:  # fmt: skip
@@ -107,12 +121,14 @@ async def store_secret(
         problem: What was refused of the value before, as by :func:`check_form`; it is raised, on record.
         keep_previous_s: For how many seconds the one before it holds as well, 0 to :data:`MAX_KEEP_S`.
         part: ``ADMIN``: it is a key that administers the account.
-        provider_place: Of such a key: where in the account the client's keys are, ``project=ID,account=ID``.
+        provider_place: Of such a key: where in the account the client's keys are, ``project=ID,account=ID``; empty
+            keeps that of the key before it.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_provider``, ``no_webhooks``, ``no_admin_keys``, ``bad_provider_place``,
-            ``admin_key_serves``, ``keep_previous_out_of_range``, ``client_not_active``, ``problem``.
+            ``format_mismatch``: it is a key of another provider; ``admin_key_serves``,
+            ``keep_previous_out_of_range``, ``client_not_active``, ``problem``.
         Conflict: ``stale_version``, ``superseded``: somebody stored another one meanwhile; theirs holds;
             ``key_history_full``.
         Unavailable: Store or database. Repeating the same call is safe.
@@ -129,7 +145,9 @@ async def store_secret(
                                maximum_s=MAX_KEEP_S)  # fmt: skip
             if problem is not None:
                 raise problem
-            plan = await _announce(app, actor, place, value)
+            if part is SecretPart.ADMIN:
+                app.check_admin(provider, value)
+            plan = await _announce(app, actor, place, value, provider_place)
             written = await app.intake.put(place, value, cas=plan.version - 1)
             return await _record(app, actor, plan, written.request_id, keep_previous_s, provider_place)
 
@@ -139,9 +157,13 @@ def _check_where(app: App, provider: Provider, said: str) -> None:
     takes = app.limits.rotation_places.get(provider.value, ())
     given = sorted(pair.partition("=")[0] for pair in said.split(",")) if said else []
     if not _PLACE.match(said) or holds_secret(said) or given not in ([], sorted(takes)):
-        how = ",".join(f"{name}=ID" for name in takes)
-        step = f"Write it as {how}: ids, not a key, and of an address only what is before the @."
-        raise Rejected("bad_provider_place", next_step=step if takes else "Leave it out: this provider has none.")
+        raise _bad_place(takes)
+
+
+def _bad_place(takes: Sequence[str]) -> Rejected:
+    how = ",".join(f"{name}=ID" for name in takes)
+    step = f"Write it as {how}: ids, not a key, and of an address only what is before the @."
+    return Rejected("bad_provider_place", next_step=step if takes else "Leave it out: this provider has none.")
 
 
 def _part(place: SecretRef) -> SecretPart:
@@ -201,7 +223,7 @@ def _place(app: App, client_id: ClientId, provider: str, part: SecretPart = Secr
     return SecretRef(client_id, known, part)
 
 
-async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) -> _WebhookPlan:
+async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret, where: str) -> _WebhookPlan:
     fingerprint = await app.intake.value_fingerprint(value)
     digests = await app.scan_key.digests(value)
     version = await app.intake.current_version(place) + 1
@@ -214,6 +236,9 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
             step = "A later secret is valid. See `byokeep account webhook list`."
             raise Conflict("stale_version", next_step=step, version=live.ref.version)
         plan = _WebhookPlan(
+        takes = app.limits.rotation_places.get(place.provider.value, ()) if _part(place) is SecretPart.ADMIN else ()
+        if takes and not (where or (live is not None and live.ref.provider_place)):
+            raise _bad_place(takes)
             place=place, ref_id=live.ref.id if live else app.ids.uuid(), version=version, risk=client.risk,
             fingerprint=fingerprint, digests=digests,
         )  # fmt: skip

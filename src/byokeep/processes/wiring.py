@@ -44,7 +44,7 @@ from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres, require_release
 from byokeep.adapters.postgres.fit import must_fit
-from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_secret, exchanges, place_names
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_admin, check_secret, exchanges, place_names
 from byokeep.adapters.providers.identify import identify, resolve
 from byokeep.adapters.providers.issuer import ProviderIssuer
 from byokeep.adapters.system import SystemClock, SystemIds
@@ -268,6 +268,7 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
             scan_key=ports.BaoScanKey(login),
             token_key=await _token_key(login),
             check_format=check_secret,
+            check_admin=check_admin,
             platform_urls=settings.platform_urls,
             settings=shown(settings),
         )

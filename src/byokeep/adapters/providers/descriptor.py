@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from types import MappingProxyType
@@ -283,22 +283,39 @@ def check_format(provider: str, value: bytes, *, accept_shape_mismatch: bool = F
     if accept_shape_mismatch:
         return
     text = value.decode("ascii")
-    if other := _of_another(text, provider):
-        step = f"It has the form of a key of {other}. Choose that provider, or give a key of this one."
-        raise Rejected("format_mismatch", next_step=step, provider=provider)
+    _refuse_other(text, provider)
     if not any(pattern.fullmatch(text) for pattern in descriptor.shape.accept):
         _refuse("format_mismatch", provider)
 
 
 def check_secret(provider: str, value: Secret) -> None:
     """Do as :func:`check_format` does with a wrapped value; no frame of a refusal holds it in the clear."""
+    _unseen(check_format, provider, value)
+
+
+def check_admin(provider: str, value: Secret) -> None:
+    """Refuse a wrapped administrator's key, of printable characters, that is a key of another provider.
+
+    Raises:
+        Rejected: ``format_mismatch``.
+    """
+    _unseen(lambda name, text: _refuse_other(text.decode("ascii"), name), provider, value)
+
+
+def _unseen(check: Callable[[str, bytes], None], provider: str, value: Secret) -> None:
     refused = None
     try:
-        check_format(provider, value.reveal())
+        check(provider, value.reveal())
     except Rejected as error:
         refused = error.with_traceback(None)
     if refused is not None:
         raise refused
+
+
+def _refuse_other(text: str, provider: str) -> None:
+    if other := _of_another(text, provider):
+        step = f"It has the form of a key of {other}. Choose that provider, or give a key of this one."
+        raise Rejected("format_mismatch", next_step=step, provider=provider)
 
 
 def _refuse(code: str, provider: str) -> NoReturn:

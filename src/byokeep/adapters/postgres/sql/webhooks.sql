@@ -20,10 +20,11 @@ VALUES (:id, :client_id, :provider, :kind, :purpose, :environment, :secret_ref, 
 RETURNING *, previous_until > clock_timestamp() AS previous_holds;
 
 -- name: webhook_renew
--- A value stored earlier never replaces a later one. The one before it stays named until it is destroyed.
+-- A value stored earlier never replaces a later one. The one before it stays named until it is destroyed. A place that
+-- is not said anew stays.
 UPDATE byokeep.credential_ref
    SET version = :version, risk = :risk, rotation_due_at = :rotation_due_at, created_at = :created_at,
-       created_by = :created_by, provider_place = :provider_place,
+       created_by = :created_by, provider_place = coalesce(nullif(:provider_place, ''), provider_place),
        previous_version = version, previous_until = clock_timestamp() + make_interval(secs => :keep_s)
  WHERE client_id = :client_id AND id = :id AND version < :version AND state IN ('pre_activation', 'active', 'suspended')
 RETURNING *, previous_until > clock_timestamp() AS previous_holds;
