@@ -1198,7 +1198,9 @@ async def test_a_key_that_another_client_has_is_not_revoked_under_it(desk: Desk)
     told = "SELECT sum(count), count(client_id) FROM byokeep.alert WHERE reason = 'shared_value'"
     before = int(desk.sql(told).split("|")[0])
     await desk.work()
-    assert (await rotation(desk, second["rotation"]))["reason"] == "revoke_by_hand"
+    found = await rotation(desk, second["rotation"])
+    assert (found["state"], found["reason"]) == ("waiting", "revoke_by_hand")
+    assert ("may serve elsewhere" in found["next_step"], "revoke_by_hand" in found["next_step"]) == (True, False)
     assert keys_of(desk, "openrouter") == ["valid", "valid"]
     assert desk.sql(told) == f"{before + 1}|0"
 

@@ -539,8 +539,9 @@ async def _stop(app: App, actor: Actor, procedure: Procedure, run: Run, step: St
         said = {"stage": step.name, "reason": error.code}
         await _say(tx, EventName.PROCEDURE_STEPPED, actor, run, Outcome.FAILED, **said)
         state = _UNDOING if undoing else _FAILED
-        if "version" in error.fields:  # which one it is about: the reason is a code
-            run = replace(run, facts={**run.facts, "refused_version": error.fields["version"]})
+        # Which one it is about, and why it is so: the reason is a code.
+        told = {f"refused_{name}": error.fields[name] for name in ("version", "cause") if name in error.fields}
+        run = replace(run, facts={**run.facts, **told})
         await _move(tx, procedure, run, actor, evidence=run.evidence, state=state, reason=error.code)
         if undoing:
             await open_alert(tx, app, actor, reason="undo_refused", client_id=client_id, object_id=run.object_id)

@@ -13,7 +13,7 @@ It may not decide which version serves: :mod:`byokeep.keys.rotation` does.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Final
@@ -52,7 +52,8 @@ async def revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | No
         return {"cause": "by_api", "from_version": run.from_version}
     if leaked and ended is not None:
         await administration.tell(app, actor, run, "revocation_refused")
-    raise Conflict("revoke_by_hand", next_step="A person revokes the old key on the provider's page.")
+    step = "A person revokes the old key on the provider's page."
+    raise Conflict("revoke_by_hand", next_step=step, cause=await _why_by_hand(app, run, [run.from_version]))
 
 
 async def revoked_at_once(app: WorkerApp, actor: Actor, run: KeyRotation) -> dict[str, str | int]:
@@ -68,7 +69,8 @@ async def revoked_at_once(app: WorkerApp, actor: Actor, run: KeyRotation) -> dic
         return {"cause": "dead_already", **said}
     if None not in ended.values():
         await administration.tell(app, actor, run, "revocation_refused")
-    raise Conflict("revoke_by_hand", next_step="A person ends the leaked key on the provider's page, at once.")
+    step = "A person ends the leaked key on the provider's page, at once."
+    raise Conflict("revoke_by_hand", next_step=step, cause=await _why_by_hand(app, run, run.old))
 
 
 async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool | None:
@@ -141,6 +143,13 @@ async def _serves_elsewhere(app: WorkerApp, actor: Actor, run: KeyRotation, vers
         if found:
             await open_alert(tx, app, actor, reason="shared_value", object_id=run.object_id)
     return bool(found)
+
+
+async def _why_by_hand(app: WorkerApp, run: KeyRotation, versions: Iterable[int]) -> str:
+    """Return ``shared`` if no call was made because a value may serve elsewhere: there it would end by hand, too."""
+    async with app.db.begin(every_client=True) as tx:
+        found = [await tx.all(UUID, "fingerprint_serves", ref_id=run.object_id, version=one) for one in versions]
+    return "shared" if any(found) else ""
 
 
 async def dead(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:

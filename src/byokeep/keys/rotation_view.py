@@ -98,9 +98,10 @@ def told(app: App, status: RunStatus, *, held: int = 0) -> dict[str, str]:
     """
     found = of(status.run)
     asks = found.state == "failed" and found.reason in ASKS
+    shared = found.reason == "revoke_by_hand" and found.facts.get("refused_cause") == "shared"
     step = next_steps.of_rotation(
-        found.state, found.reason, status.missing, unused=found.procedure == UNUSED, held=held > 0,
-        leaked=found.procedure == LEAKED, minted=found.procedure == MINTED,
+        found.state, "shared_key" if shared else found.reason, status.missing, unused=found.procedure == UNUSED,
+        held=held > 0, leaked=found.procedure == LEAKED, minted=found.procedure == MINTED,
     ).format(
         held=held, id=found.id, ref=found.object_id, client=found.client_id, provider=found.provider.value,
         old=old_name(found), page=app.limits.provider_pages.get(found.provider.value, "the provider's page"),
