@@ -465,6 +465,8 @@ async def test_a_key_is_made_and_ended_at_its_provider(desk: Desk, provider: str
     assert await served(desk, client, provider) == 2
     assert (await desk.ref(first["ref"]))["id"] == first["ref"]
     ends = (await desk.ref(first["ref"]))["expires_at"]
+    _, prints = await desk.call("GET", "/v1/leaks/fingerprints", desk.stand.subject("auditor"))
+    assert [(one["version"], one["reason"]) for one in prints["unknown"]] == [(2, "minted")]
     assert (ends is not None) == (provider == "openai")
     if ends is not None:
         assert timedelta(days=119) < datetime.fromisoformat(ends) - datetime.now(UTC) <= timedelta(days=120)

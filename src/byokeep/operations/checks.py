@@ -230,9 +230,9 @@ async def _leak_scan(look: ChecklistLook) -> ProbeOutcome:
         then = f"Remove and rotate what it found, {again} Runbook section 7.1."
         return failed("leak_scan", "leak_scan_found", then, **figures)
     if standing:
-        return unknown(
-            "leak_scan", "scan_not_whole", f"Make readable what it could not read, {again} {step}", **figures
-        )
+        then = "Make readable what it could not read, replace live keys without fingerprints (`byokeep key add`),"
+        then = f"{then} {again}"
+        return unknown("leak_scan", "scan_not_whole", f"{then} {step}", **figures)
     if not whole:
         return unknown("leak_scan", "scan_without_live_values", step, **figures)
     return ok("leak_scan", **figures)
