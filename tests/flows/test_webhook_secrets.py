@@ -497,3 +497,13 @@ async def test_a_write_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch: 
     assert await sweep_webhooks(desk.worker, older_than_s=0) == 1
     assert (await held(desk, client, "x"), desk.stand.alerts()) == ([5], [])
     assert await sweep_webhooks(desk.worker, older_than_s=0) == 0
+
+
+async def test_a_kill_switch_is_no_reason_to_say_that_a_secret_was_not_destroyed(desk: Desk) -> None:
+    """While it is engaged nobody has custody; once it is released the next round destroys what holds no more."""
+    client = await client_with(desk, "tiktok", made_up(), made_up(), keep_s=0)
+    scope = {"client_id": str(client), "reason": "incident"}
+    assert (await desk.stand.call("POST", "/v1/switches/close", "operator", scope))[0] == 200
+    assert await sweep_webhooks(desk.worker, older_than_s=0) == 0
+    assert "webhook_secret_not_destroyed" not in desk.stand.alerts()
+    assert await held(desk, client, "tiktok") == [1, 2]

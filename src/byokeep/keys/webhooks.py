@@ -27,6 +27,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
 from byokeep.core.events import EventName, Outcome
+from byokeep.core.gate import DenyReason
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
 from byokeep.core.plain_text import SESSION_STEP, check_reason, holds_secret, is_session
@@ -95,7 +96,6 @@ def check_form(value: bytes) -> None:
         )
 
 
-async def store_secret(
 def check_admin_form(value: bytes) -> None:
     """Do as :func:`check_form` does, of an administrator's key. Raises Rejected(``bad_admin_key``) in its place."""
     if not _plain(value):
@@ -111,6 +111,7 @@ def _plain(value: bytes) -> bool:
     return MIN_KEY <= len(value) <= MAX_LENGTH and _PLAIN.match(value) is not None
 
 
+async def store_secret(
     app: WebApp, actor: Actor, *, client_id: ClientId, provider: str, value: Secret, problem: Rejected | None = None,
     keep_previous_s: int = 0, part: SecretPart = SecretPart.WEBHOOK, provider_place: str = "",
 ) -> WebhookSecret:  # fmt: skip
@@ -235,10 +236,10 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret, 
         if live is not None and live.ref.version >= version:  # one came meanwhile
             step = "A later secret is valid. See `byokeep account webhook list`."
             raise Conflict("stale_version", next_step=step, version=live.ref.version)
-        plan = _WebhookPlan(
         takes = app.limits.rotation_places.get(place.provider.value, ()) if _part(place) is SecretPart.ADMIN else ()
         if takes and not (where or (live is not None and live.ref.provider_place)):
             raise _bad_place(takes)
+        plan = _WebhookPlan(
             place=place, ref_id=live.ref.id if live else app.ids.uuid(), version=version, risk=client.risk,
             fingerprint=fingerprint, digests=digests,
         )  # fmt: skip
@@ -335,7 +336,9 @@ async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> in
         lost = [one for at, one in orphans if at == place]
         try:
             destroyed += await _clean(app, place, lost, older_than_s, restored)
-        except ByokeepError:
+        except ByokeepError as error:
+            if error.code == DenyReason.SWITCH_CLOSED:  # then nobody has custody, and a later round does it
+                continue
             async with app.db.begin(client_id=place.client_id) as tx:
                 reason, key = "webhook_secret_not_destroyed", f"webhook_secret_not_destroyed:{place.path}"
                 await open_alert(tx, app, app.system(), reason=reason, client_id=place.client_id, key=key)
