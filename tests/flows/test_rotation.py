@@ -346,6 +346,8 @@ async def test_the_old_ends_after_the_jobs_that_hold_it_and_only_by_a_refusal(de
     await desk.retry_now()
     found = await rotation(desk, run)
     assert (found["reason"], found["missing"][0]) == ("old_key_not_proved", "prove_dead")
+    shown = (await desk.call("GET", f"/v1/procedures/{run}", "operator"))[1]["next_step"]
+    assert shown == f"It stopped: old_key_not_proved. How to continue: `byokeep rotate status {run}`."
     desk.sim.faults.clear()
     desk.sim.book.keys.put("openai", old.decode(), SimKeyState.REVOKED, None)
     assert (await resume(desk, run))["state"] == "complete"
@@ -391,8 +393,6 @@ async def test_where_keys_are_holds_no_key_and_a_leaked_admin_key_is_named_as_on
     assert {row["label"].partition(" ref=")[0] for row in found["fingerprints"]["digests"]} == {"openai/admin v1"}
 
 
-def keys_of(desk: Desk, provider: str) -> list[str]:
-    """The states of the account's keys at the vendor."""
 async def test_what_cannot_be_an_accounts_administrator_key_takes_no_place(desk: Desk) -> None:
     """Another provider's key, a slip and a first key without its place are refused; a later one keeps the place."""
     client = await desk.stand.client()
@@ -411,6 +411,8 @@ async def test_what_cannot_be_an_accounts_administrator_key_takes_no_place(desk:
     assert kept == f"2|{PLACES['openai']}"
 
 
+def keys_of(desk: Desk, provider: str) -> list[str]:
+    """The states of the account's keys at the vendor."""
     return sorted(str(one.state) for one in desk.sim.book.keys.of_account(provider, "acme"))
 
 
@@ -463,10 +465,10 @@ async def test_a_key_is_made_and_ended_at_its_provider(desk: Desk, provider: str
     if provider == "openai":  # it ends by itself, some weeks after it is due
         assert list(desk.sim.book.lives_s.values()) == [120 * 86_400]
     assert await served(desk, client, provider) == 2
-    assert (await desk.ref(first["ref"]))["id"] == first["ref"]
-    ends = (await desk.ref(first["ref"]))["expires_at"]
     _, prints = await desk.call("GET", "/v1/leaks/fingerprints", desk.stand.subject("auditor"))
     assert [(one["version"], one["reason"]) for one in prints["unknown"]] == [(2, "minted")]
+    assert (await desk.ref(first["ref"]))["id"] == first["ref"]
+    ends = (await desk.ref(first["ref"]))["expires_at"]
     assert (ends is not None) == (provider == "openai")
     if ends is not None:
         assert timedelta(days=119) < datetime.fromisoformat(ends) - datetime.now(UTC) <= timedelta(days=120)
@@ -1205,6 +1207,8 @@ async def test_a_key_that_another_client_has_is_not_revoked_under_it(desk: Desk)
     assert ("may serve elsewhere" in found["next_step"], "revoke_by_hand" in found["next_step"]) == (True, False)
     assert keys_of(desk, "openrouter") == ["valid", "valid"]
     assert desk.sql(told) == f"{before + 1}|0"
+    about = set(desk.sql("SELECT object_id FROM byokeep.alert WHERE reason = 'shared_value'").split())
+    assert about == set(desk.sql("SELECT id FROM byokeep.credential_ref WHERE purpose = 'default'").split())
 
 
 async def test_a_rollback_waits_for_a_provider_that_cannot_be_asked(desk: Desk) -> None:

@@ -118,8 +118,12 @@ def run_out(status: RunStatus) -> dict[str, Any]:
     state = "incomplete" if run.state == "complete" and status.missing else run.state
     next_step = _NEXT.get(status.waits_for, "").format(id=run.id)
     if run.state == "failed" and run.closed_at is None:
-        next_step = f"It stopped: {run.reason}. Fix that, then `byokeep procedure resume {run.id}`."
-        if status.may_end:
+        next_step = f"It stopped: {run.reason}. "
+        if status.look.startswith("`byokeep rotate "):  # which also names what a person may have to accept
+            next_step += f"How to continue: {status.look}."
+        else:
+            next_step += f"Fix that, then `byokeep procedure resume {run.id}`."
+        if status.may_end and "procedure resume" in next_step:
             next_step += f" To end it instead: `byokeep procedure abort {run.id}`."
         if run.reason == "revoke_by_hand" and run.procedure == "mass_revoke":
             next_step = f"End what is left at its provider, then: `byokeep incident revoke settle {run.id} ITEM`. "
