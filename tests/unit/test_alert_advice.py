@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 from byokeep.core import kek
-from byokeep.core.next_steps import of_alert
+from byokeep.core.next_steps import of_alert, of_rotation
 from byokeep.profiles.kek import FINDINGS
 
 SRC = Path(__file__).parents[2] / "src" / "byokeep"
@@ -67,3 +67,11 @@ def test_each_reason_of_an_alert_has_advice() -> None:
     more |= set(FINDINGS)
     without = {one: reasons.get(one, "") for one in (*reasons, *more) if not of_alert(one)}
     assert not without
+
+
+def test_a_rotation_that_stopped_says_why_in_a_sentence_of_its_own() -> None:
+    """In words where there are some; a code without words ends in a full stop, too."""
+    said = of_rotation("failed", "admin_key_refused", ("create",), minted=True)
+    assert "admin_key_refused" not in said
+    assert "stores another one. Then `byokeep rotate resume {id}`" in said
+    assert of_rotation("failed", "some_code", ("cutover",)).startswith("It stopped: some_code. Then `byokeep rotate")

@@ -88,7 +88,7 @@ def of_rotation(
     said = {**_words()["rotation"], **_words()["unused_key" if unused else "leaked_key" if leaked else "rotation"]}
     if state == "failed":
         then = said["not_verified" if missing[:1] == ("verify",) else "failed"]
-        why = of_outcome().get(reason) or said.get(f"why_{reason}") or reason
+        why = of_outcome().get(reason) or said.get(f"why_{reason}") or f"{reason}."
         return said.get(reason) or f"It stopped: {why} {then}"
     if state == "undoing" and reason:
         return f"{of_outcome().get(reason) or reason}: {said['undo_refused']}"
