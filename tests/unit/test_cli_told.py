@@ -513,8 +513,25 @@ def test_who_kills_by_name_without_web_is_told_to_give_the_id(
     monkeypatch.setattr("byokeep.cli.names.call", call)
     for command, advised in ((["kill", "on", "--client", "Acme"], True), (["client", "suspend", "Acme"], False)):
         assert run(command) == 4
-        assert ("client's id, or --everything" in " ".join(capsys.readouterr().err.split())) is advised
+        said = " ".join(capsys.readouterr().err.split())
+        assert [words in said for words in ("client's id, or --everything", "kill panic --client ID")] == [advised] * 2
     assert max(asked) <= 5
+
+
+@pytest.mark.parametrize(("error", "code", "advised"), [
+    (Unavailable("database_unavailable"), 4, True), (Pending("store_cut_off_pending"), 7, False),
+])  # fmt: skip
+def test_a_kill_that_was_not_taken_names_the_one_that_needs_no_database(
+    error: Unavailable, code: int, advised: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that holds, and that only the store has still to confirm, does not."""
+
+    async def kill(*_: str, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("byokeep.cli.kill.call_kill", kill)
+    assert run(["kill", "on", "--client", ID]) == code
+    assert ("`byokeep kill panic --client ID`" in " ".join(capsys.readouterr().err.split())) is advised
 
 
 @pytest.mark.parametrize("slow", [False, True])

@@ -10,10 +10,10 @@ from cyclopts import App
 
 from byokeep.cli.api import Listing, call, call_kill, ids_of, names, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import Lane, Platform
-from byokeep.cli.names import Client, said_of
+from byokeep.cli.names import WITHOUT_DATABASE, Client, said_of
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, clean, say, session, show
-from byokeep.core.errors import Pending, Rejected
+from byokeep.core.errors import Pending, Rejected, Unavailable
 from byokeep.process import harden
 
 app: Final = App(name="kill")
@@ -38,7 +38,7 @@ def on(
 
     Exit codes: 0 it holds everywhere; 7 engaged, but the store has still to confirm: no lease or permit passes, but the
     store did not confirm within 3 s and is tried every second; 2, 3 it was not engaged; 4 it was not, or that is
-    unknown: look at `byokeep kill status`, then try again.
+    unknown: look at `byokeep kill status`, then try again. `byokeep kill panic` stops a client without the database.
 
     Example: byokeep kill on --client $CLIENT --reason suspected_leak
 
@@ -62,7 +62,12 @@ def on(
         found, now = run(call_kill("POST", "/v1/switches/preview", body=scope)), run(call_kill("GET", "/v1/switches"))
         _would_stop(found, words, [one["scope"] for one in now["switches"] if one["closed"]])
         return
-    closed: Any = run(call_kill("POST", "/v1/switches/close", body=scope | {"reason": reason}))
+    try:
+        closed: Any = run(call_kill("POST", "/v1/switches/close", body=scope | {"reason": reason}))
+    except Unavailable as error:
+        if not isinstance(error, Pending):  # it holds
+            error.next_step += f" {WITHOUT_DATABASE}"
+        raise
     step = again(f"kill off {words} --reason CODE", own_token=False)
     say(f"Kill switch engaged: {closed['scope']}.")  # before names are asked for: `web` may hang
     known = {} if session().as_json else names(ids_of([closed]))
