@@ -145,8 +145,8 @@ async def test_a_job_compares_with_what_the_consent_said(stand: Stand) -> None:
         ({}, "match", ""),
         ({"username": "acme_new"}, "drift", "identity_unproven"),
         ({"id": None}, "unknown", "identity_unproven"),
-        ({"username": "a\u0441me"}, "mismatch", "lane_not_enabled"),
-        ({"id": "other"}, "mismatch", "lane_not_enabled"),
+        ({"username": "a\u0441me"}, "mismatch", "identity_mismatch"),
+        ({"id": "other"}, "mismatch", "identity_mismatch"),
     ):
         assert await seen(**changed) == verdict, changed
         status, reply = await stand.permit(lease)
@@ -174,7 +174,7 @@ async def test_no_job_takes_a_mismatch_back(stand: Stand) -> None:
     for changed, verdict in (({}, "match"), ({"username": "new"}, "drift"), ({"id": None}, "unknown")):
         assert await seen(**changed) == verdict
         assert stand.db.sql(face) == then
-        assert await denied(stand, lease) == "lane_not_enabled"
+        assert await denied(stand, lease) == "identity_mismatch"
     lanes = f"SELECT lanes FROM byokeep.platform_account WHERE id = '{account.id}'"
     assert stand.db.sql(lanes) == "{}"
     stand.db.sql(f"UPDATE byokeep.platform_account SET lanes = '{{api}}' WHERE id = '{account.id}'")

@@ -199,6 +199,8 @@ def _reasons(gate: GateInput) -> Iterator[tuple[bool, DenyReason]]:
     yield gate.platform_stage not in {NEVER_LOST, *Stage}, DenyReason.PLATFORM_UNKNOWN
     yield gate.platform_stage not in (NEVER_LOST, Stage.OPEN, Stage.CANARY), DenyReason.PLATFORM_CLOSED
     yield not set(gate.enabled_lanes) <= set(Lane), DenyReason.LANE_POLICY_UNKNOWN
+    # A mismatch turned the lane off: nobody is told to turn it on again unseen.
+    yield gate.lane not in gate.enabled_lanes and gate.identity == "mismatch", DenyReason.IDENTITY_MISMATCH
     yield gate.lane not in gate.enabled_lanes, DenyReason.LANE_NOT_ENABLED
     if gate.connected is not False:
         recorded = gate.connected is not None and gate.connection_recorded is True
