@@ -162,6 +162,14 @@ async def test_only_a_proven_identity_lets_an_effect_pass(
         assert (await stand.permit(lease))[0] == 201
 
 
+async def test_an_account_that_is_not_registered_is_named_as_the_reason(stand: Stand) -> None:
+    """With the command that registers it."""
+    client, lease = await ready(stand)
+    path = f"/v1/accounts/{client}/x/other/identity"
+    status, reply = await stand.call("POST", path, "runner", {"lease_id": lease} | MATCH)
+    assert (status, reply["code"], "`byokeep account add`" in reply["next_step"]) == (404, "not_found", True)
+
+
 async def test_an_identity_is_compared_composed(stand: Stand) -> None:
     """The same name in composed and decomposed Unicode is one name."""
     client, lease = await ready(stand)

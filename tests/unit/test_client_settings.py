@@ -77,3 +77,11 @@ async def test_what_could_not_be_entered_is_not_open(tmp_path: Path) -> None:
         await keep.__aenter__()
     with pytest.raises(Unavailable, match="keep_not_open"):
         await keep.attach(uuid4()).__aenter__()
+
+
+async def test_a_client_is_named_by_its_id(tmp_path: Path) -> None:
+    """A name is refused before anybody is asked, with where the id is shown."""
+    keep = Keep(ClientSettings(broker_url="http://127.0.0.1:9", runner_token_file=tmp_path / "none", attempts=1))
+    with pytest.raises(Rejected, match="bad_client_id") as refused:
+        await keep.job(client="Acme Bakery").__aenter__()
+    assert "`byokeep client list`" in refused.value.next_step

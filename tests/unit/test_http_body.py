@@ -12,7 +12,8 @@ from starlette.types import Message
 
 from byokeep.console.visit import SESSION, browser_of
 from byokeep.core.errors import NotFound, Rejected
-from byokeep.http.request import parse_object, read_bytes, stream_bytes, unserved
+from byokeep.http.request import parse_object, read_bytes, shape, stream_bytes, unserved
+from byokeep.tenancy.routes import ClientBody
 
 BYTES = "application/octet-stream"
 
@@ -70,3 +71,12 @@ def test_a_cookie_of_another_name_is_none_of_ours(other: bytes) -> None:
     ours = SESSION.encode() + b"=ours"
     assert whose(ours, other + b"=theirs") == whose(other + b"=theirs", ours) == whose(ours)
     assert whose(other + b"=theirs") == whose(ours, SESSION.encode() + b"=theirs") == whose()
+
+
+@pytest.mark.parametrize(("name", "said"), [("x" * 5000, "It is longer than 200 characters; "), (7, "Check names and ")])
+def test_a_text_that_is_too_long_is_told_its_limit(name: object, said: str) -> None:
+    """What is wrong otherwise is not told a length."""
+    with pytest.raises(Rejected) as refused:
+        shape(ClientBody, {"name": name})
+    assert refused.value.fields == {"field": "name"}
+    assert refused.value.next_step.startswith(said)

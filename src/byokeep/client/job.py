@@ -33,6 +33,7 @@ from byokeep.client.settings import ClientSettings, from_environment, read_token
 from byokeep.client.webhooks import JobWebhooks
 from byokeep.core.act_key import check_key
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable, refusing
+from byokeep.core.ref import parse_client_id
 from byokeep.core.secret import Secret
 from byokeep.core.usage import CallResult, check_tool, result_of
 
@@ -455,7 +456,7 @@ class Keep:
         """Open a job as the dispatcher, do it as the runner, close it.
 
         Args:
-            client: The tenant.
+            client: The tenant's id.
             secrets: Providers whose secret may be read. Anything not declared is refused.
             platforms, effects: Where the job may act, and what it may do.
             lanes: How it may act; default ``api`` if effects are declared.
@@ -468,7 +469,7 @@ class Keep:
             Unavailable: The broker cannot be reached.
         """
         body: dict[str, Any] = {
-            "client_id": str(client), "runner_id": str(runner_id or await self._whoami()), "kind": "use",
+            "client_id": _tenant(client), "runner_id": str(runner_id or await self._whoami()), "kind": "use",
             "secrets": list(secrets), "platforms": list(platforms), "effects": list(effects),
             "lanes": list(lanes) or (["api"] if effects else []), "ttl_s": ttl_s,
         }  # fmt: skip
@@ -491,7 +492,7 @@ class Keep:
             Conflict: ``not_verified``, ``not_to_rehearse``, ``too_many_dry_runs``.
             Denied, NotFound, Rejected, Unavailable: As :meth:`job`; ``template_without_key``.
         """
-        body = {"client_id": str(client), "template": template, "rotation": str(rotation)}
+        body = {"client_id": _tenant(client), "template": template, "rotation": str(rotation)}
         async with self._opened("/v1/jobs/dry-runs", body) as job:
             yield job
 
@@ -537,7 +538,7 @@ class Keep:
         """
         check_key(key)
         body = {
-            "client_id": str(client), "platform": platform, "account": account, "lane": lane, "effect": effect,
+            "client_id": _tenant(client), "platform": platform, "account": account, "lane": lane, "effect": effect,
             "idempotency_key": key, "due_at": due_at.isoformat(),
         }  # fmt: skip
         return _id(await self._broker.persist(lambda: dispatched(self._broker, "POST", "/v1/effects/scheduled", body)))
@@ -587,6 +588,10 @@ async def dispatched(
         raise Denied("no_dispatcher_token", next_step="Name the file of a dispatcher's token: `dispatcher_token_file`.")
     with read_token(file) as token:
         return await broker.call(method, path, token, body)
+
+
+def _tenant(client: UUID | str) -> str:
+    return str(parse_client_id(str(client)))
 
 
 def _id(reply: dict[str, Any], name: str = "id") -> UUID:

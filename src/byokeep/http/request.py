@@ -167,10 +167,12 @@ def shape(model: type[M], value: dict[str, Any]) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
-        name = str(first[0]) if first else ""
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
         known = {"field": name} if name in model.model_fields else {}
-    raise Rejected("bad_request", next_step="Check names and types; see /openapi.json.", **known)
+        most = first["ctx"]["max_length"] if first["type"] == "string_too_long" else 0
+    said = f"It is longer than {most} characters" if most else "Check names and types"
+    raise Rejected("bad_request", next_step=f"{said}; see /openapi.json.", **known)
 
 
 def json_body(model: type[M], *, limit: int = MAX_BODY, optional: bool = False) -> Callable[[Request], Awaitable[M]]:

@@ -418,11 +418,12 @@ async def report_identity(
     if platform not in PLATFORMS or not ACCOUNT_NAME.match(account):
         raise Rejected("bad_account", next_step="Give the platform and account as they were registered.")
     async with app.db.begin(client_id=client_id) as tx:
-        row = await tx.one(
+        row = await tx.maybe(
             dict, "account_facts", client_id=client_id, platform=platform, account=account, lease_id=lease_id
         )
-        if row["runner_id"] != actor.id:
-            raise NotFound("not_found")
+        if row is None or row["runner_id"] != actor.id:
+            step = "There is no such account or lease. An operator registers an account: `byokeep account add`."
+            raise NotFound("not_found", next_step=step)
         if row["kind"] != "use":
             raise deny(DenyReason.LEASE_KIND)
         if row["job_open"] is not True or row["lease_unexpired"] is not True:
