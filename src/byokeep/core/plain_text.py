@@ -88,7 +88,7 @@ def check_name(field: str, text: str) -> str:
     ):
         raise Rejected(
             "bad_name",
-            next_step="Use 1 to 80 letters, digits, spaces and . _ & ' ( ) -, starting with a letter.",
+            next_step="Use 1 to 80 letters, digits, spaces and . _ & ' ( ) -, starting with a letter or digit.",
             field=field,
         )
     scripts = {unicodedata.name(char, "UNKNOWN").partition(" ")[0] for char in text if char.isalpha()}
