@@ -197,6 +197,8 @@ async def closed_by_others(stand: Stand, grant: str) -> None:
     status, review = await do(stand, grant, "review", "approver")
     assert (status, review["status"], review["gaps_accepted"]) == (200, "to_close", False)
     assert [one["path"] for one in review["uses"] if one["outcome"] == "ok"][-1].endswith("/providers/openai")
+    again = (await do(stand, grant, "review", "approver"))[1]
+    assert (again["code"], f"breakglass close {grant}" in again["next_step"]) == ("not_to_review", True)
     assert (await do(stand, grant, "close", "operator"))[0] == 403
     assert (await do(stand, grant, "close", "approver"))[1]["code"] == "same_person"
     with pytest.raises(Denied, match="same_person"):  # who held it has become an approver

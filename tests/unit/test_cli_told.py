@@ -779,3 +779,16 @@ def test_a_dry_kill_counts_one_job_as_one(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr("byokeep.cli.kill.call_kill", kill)
     assert run(["kill", "on", "--everything", "--dry-run"]) == 0
     assert "Open jobs that would end for good: 1. To stop them: " in capsys.readouterr().err
+
+
+def test_an_approver_is_told_where_the_rest_waits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What two admins decide is listed for admins and auditors only."""
+
+    async def call(*_: str, **__: Any) -> Any:
+        raise Denied("not_permitted", next_step="This needs one of these roles: admin, auditor.")
+
+    monkeypatch.setattr("byokeep.cli.approve.call", call)
+    assert run(["approve"]) == 3
+    assert "`byokeep kill status`, `byokeep breakglass list`" in " ".join(capsys.readouterr().err.split())

@@ -360,7 +360,8 @@ async def review(
     grant = await grants.find(app, actor, Verb.GLASS_REVIEW, grant_id)
     async with grants.on_grant(app, actor, Verb.GLASS_REVIEW, grant, EventName.GLASS_REVIEWED):
         if grant.status != "to_review":
-            step = "Nothing to do." if grant.status in ("to_close", "closed") else "End it first: `breakglass revoke`."
+            step = {"to_close": f"An approver who did not review it closes it: `byokeep breakglass close {grant.id}`.",
+                    "closed": "Nothing to do."}.get(grant.status, "End it first: `breakglass revoke`.")  # fmt: skip
             raise Conflict("not_to_review", next_step=f"It is {grant.status}. {step}")
     looked = await look(app, grant)
     grant = looked.grant

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.cli.api import call, run, tell
 from byokeep.cli.terminal import again, session
+from byokeep.core.errors import Denied
+
+_OF_APPROVERS: Final = (
+    "What waits for an approver: `byokeep kill status`, `byokeep breakglass list`, `byokeep procedure list`, `byokeep"
+    " incident platform status CLIENT`."
+)
 
 
 def approve(request: UUID | None = None) -> None:
@@ -23,7 +29,12 @@ def approve(request: UUID | None = None) -> None:
         done = run(call("POST", f"/v1/approvals/{request}/approve"))
         tell(done, title="Approved", note=missing_token(done))
         return
-    found = run(call("GET", "/v1/approvals"))["approvals"]
+    try:
+        found = run(call("GET", "/v1/approvals"))["approvals"]
+    except Denied as error:
+        if error.code == "not_permitted":
+            error.next_step += f" {_OF_APPROVERS}"
+        raise
     if not session().as_json:
         found = [
             {"id": one["id"], "what": one["what"], "by": one["requested_by"], "expires_at": one["expires_at"],

@@ -131,7 +131,7 @@ class BrokerDoor:
         except TooLarge:
             raise Unavailable("broker_reply_too_large", next_step=_FEWER) from None
         except _BROKEN:
-            raise _unreachable() from None
+            raise _unreachable(method) from None
 
     async def stream(self, method: str, path: str, headers: dict[str, str], body: Secret) -> Response:
         """Forward one call and return the broker's answer as it comes; if that breaks off, so does the answer.
@@ -145,7 +145,7 @@ class BrokerDoor:
                 method, self._base + path, headers=headers, within=within, data=body.reveal() or None
             )
         except _BROKEN:
-            raise _unreachable() from None
+            raise _unreachable(method) from None
         said = {name: reply.headers[name] for name in _PASSED_BACK if name in reply.headers}
         return StreamingResponse(_pieces(reply), reply.status, said)
 
@@ -156,8 +156,10 @@ async def _pieces(reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             yield piece
 
 
-def _unreachable() -> Unavailable:
-    step = "The broker did not answer, so this may or may not be done. Look first, then try again."
+def _unreachable(method: str) -> Unavailable:
+    step = "The broker did not answer. Try again. If it persists, run `byokeep doctor` on the server's host."
+    if method != "GET":
+        step = "The broker did not answer, so this may or may not be done. Look first, then try again."
     return Unavailable("broker_unreachable", next_step=step)
 
 
