@@ -21,7 +21,11 @@ step() { echo "byokeep is getting ready, step $1 of 4: $2" >&2; }
 installed() { find .venv/lib/python*/site-packages -maxdepth 1 -name '*.dist-info' 2>/dev/null | wc -l; }
 # Downloads may take a minute: whoever waits sees that it goes on.
 count() {
-    while sleep 2 >/dev/null 2>&1; do echo "    $(installed) of $total packages installed after $((SECONDS - began)) s" >&2; done
+    local pause=2
+    while sleep $pause >/dev/null 2>&1; do
+        [ -t 2 ] || pause=15 # a log keeps every line
+        echo "    $(installed) of $total packages installed after $((SECONDS - began)) s" >&2
+    done
 }
 
 step 1 ".venv of $("$PYTHON" --version)"

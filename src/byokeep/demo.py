@@ -48,6 +48,7 @@ from byokeep_sim import Sim, start
 
 PROVIDERS: Final = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")
 CLIENTS: Final = ("Acme Bakery", "Bolt Cycles")
+_BUSY: Final = frozenset({"database_busy", "no_connection_free"})
 
 
 @dataclass(slots=True)
@@ -71,7 +72,14 @@ class Scene:
     sops: list[str] = field(default_factory=list)
 
     async def api(self, who: str, method: str, path: str, **sent: Any) -> Any:
-        """Call the operator API as a person."""
+        """Call the operator API as a person; what a busy machine refused was not done, so it is asked for again."""
+        for pause_s in (1, 2, 4, 8):
+            try:
+                return await call(method, path, token=self.tokens[who], **sent)
+            except Unavailable as error:
+                if error.code not in _BUSY:
+                    raise
+            await asyncio.sleep(pause_s)
         return await call(method, path, token=self.tokens[who], **sent)
 
     def keep(self) -> Keep:

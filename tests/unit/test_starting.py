@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 
 from byokeep import demo
 from byokeep.cli.terminal import TerminalSession, current
 from byokeep.core.errors import Unavailable
+from byokeep.core.secret import Secret
 from byokeep.demo import Broken
 from byokeep.process import Progress
 from byokeep.processes import supervisor, wiring
@@ -50,7 +53,7 @@ async def test_a_slow_part_is_waited_for_while_it_gets_somewhere(tmp_path: Path)
     await part.started(tmp_path)
     assert part.looks == 401
     assert part.said[0] == "web is still starting (5 s)"
-    assert len(part.said) == 79
+    assert len(part.said) == 27  # into a pipe: one in 15 s
 
 
 async def test_a_growing_log_is_progress(tmp_path: Path) -> None:
@@ -117,6 +120,18 @@ async def test_the_demo_tells_a_slow_machine_from_a_broken_claim(
     monkeypatch.setattr(demo, "STEPS", {step: "a claim"})
     monkeypatch.setattr(demo, "scene", lambda *_, **__: Stage())
     assert await demo.run(as_json=True) == code
+
+
+@pytest.mark.parametrize(("code", "calls"), [("database_busy", 2), ("database_unavailable", 1)])
+async def test_the_demo_asks_a_busy_machine_again(monkeypatch: pytest.MonkeyPatch, code: str, calls: int) -> None:
+    """What was refused because it was busy was not done; anything else ends the demo."""
+    asked = AsyncMock(side_effect=[Unavailable(code), {"id": "x"}])
+    monkeypatch.setattr(demo, "call", asked)
+    monkeypatch.setattr(demo.asyncio, "sleep", AsyncMock())
+    stage = demo.Scene(Path(), *[AsyncMock()] * 3, tokens={"admin": Secret(b"x")})
+    with nullcontext() if calls > 1 else pytest.raises(Unavailable):
+        assert await stage.api("admin", "GET", "/v1/self") == {"id": "x"}
+    assert asked.await_count == calls
 
 
 @pytest.mark.parametrize("where", ["log", "start"])

@@ -55,6 +55,7 @@ from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 AN_HOUR_S: Final = 3600.0
 CUT_OFF_S: Final = 15.0  # well before a new key of leases is signed with
 SAY_EVERY_S: Final = 5.0
+SAY_EVERY_PIPED_S: Final = 15.0  # a log keeps every line
 STOP_WITHIN_S: Final = 10.0
 # The refresher lets renewals finish: a one-time token may be spent with nobody left to take the new one.
 _DRAINS_S: Final = {"refresher": 95.0}
@@ -480,7 +481,7 @@ async def started(
             raise not_ready(log_dir, name, f"made no progress for {progress.stall_s:.0f} s")
         if progress.took_s >= said_at:
             say(f"{name} is still starting ({progress.took_s:.0f} s)")
-            said_at += SAY_EVERY_S
+            said_at += SAY_EVERY_S if sys.stderr.isatty() else SAY_EVERY_PIPED_S
         await sleep(0.05)
 
 
