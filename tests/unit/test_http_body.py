@@ -73,7 +73,7 @@ def test_a_cookie_of_another_name_is_none_of_ours(other: bytes) -> None:
     assert whose(other + b"=theirs") == whose(ours, SESSION.encode() + b"=theirs") == whose()
 
 
-@pytest.mark.parametrize(("name", "said"), [("x" * 5000, "It is longer than 200 characters; "), (7, "Check names and ")])
+@pytest.mark.parametrize(("name", "said"), [("x" * 5000, "It is longer than 200 characters; "), (7, "Check names")])
 def test_a_text_that_is_too_long_is_told_its_limit(name: object, said: str) -> None:
     """What is wrong otherwise is not told a length."""
     with pytest.raises(Rejected) as refused:
