@@ -26,7 +26,7 @@ from byokeep.core.errors import ByokeepError, Integrity, Pending, Rejected, Unav
 from byokeep.core.plain_text import holds_secret
 
 app: Final = App(name="key")
-_COLUMNS: Final = ("id", "provider", "version", "candidate", "state", "verification", "risk", "rotation_due_at")
+_COLUMNS: Final = ("id", "provider", "kind", "version", "candidate", "state", "verification", "risk", "rotation_due_at")
 _COMPARED_S: Final = 60.0
 _INVENTORY: Final = ("client", "provider", "version", "state", "verification", "rotation_due_at", "store", "id")
 _PURGE: Final = ("id", "state", "waits_for", "next_step")
