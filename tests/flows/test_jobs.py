@@ -48,6 +48,17 @@ async def test_jobs_are_listed_to_whom_they_concern(stand: Stand) -> None:
     assert await seen("operator", uuid4()) == (404, "not_found")
 
 
+async def test_our_own_custody_crowds_no_job_out(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is as long for each kind."""
+    client = await stand.client("openai")
+    older, newer = await stand.job(client), await stand.job(client)
+    custody = "kind = 'custody', effects = '{}', platforms = '{}', lanes = '{}'"
+    stand.db.sql(f"UPDATE byokeep.job SET {custody} WHERE id = '{newer}'")
+    monkeypatch.setattr("byokeep.jobs.jobs.MAX_JOBS", 1)
+    found = (await stand.call("GET", f"/v1/clients/{client}/jobs", "operator"))[1]["jobs"]
+    assert [(one["id"], one["kind"]) for one in found] == [(str(newer), "custody"), (str(older), "use")]
+
+
 @pytest.mark.parametrize(
     ("spec", "code"),
     [

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from cyclopts import App
@@ -246,12 +246,16 @@ def show_(job: RunningJob) -> None:
 
 
 @app.command(name="list")
-def list_(client: Client) -> None:
+def list_(client: Client, *, kind: Literal["use", "custody"] = "use") -> None:
     """List a client's newest jobs.
 
     Example: byokeep job list $CLIENT
+
+    Args:
+        kind: Jobs of runners (use), or what our own workers do with stored values (custody).
     """
-    tell(run(call("GET", f"/v1/clients/{client}/jobs"))["jobs"], title="Jobs", columns=_COLUMNS)
+    found = run(call("GET", f"/v1/clients/{client}/jobs"))["jobs"]
+    tell([one for one in found if one["kind"] == kind], title="Jobs", columns=_COLUMNS)
 
 
 _ANNOUNCED = ("id", "state", "due_at", "platform", "account", "lane", "effect", "changed_at")

@@ -259,7 +259,8 @@ def _lists(console: Console) -> None:
 
     async def jobs(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         about = client_of(request)
-        found = (await console.ask(who, "GET", "/v1/clients/{client_id}/jobs", ids={"client_id": about}))["jobs"]
+        every = (await console.ask(who, "GET", "/v1/clients/{client_id}/jobs", ids={"client_id": about}))["jobs"]
+        found = [one for one in every if one["kind"] == asked.get("kind", "use")]
         fits = [one for one in found if asked.get("state") in (None, one["state"])]
         more = paged(fits, asked, f"/console/clients/{about}/jobs", more=-(len(found) == MOST_JOBS))
         names = await clients.names_of(console.app, who.actor, {UUID(one["runner_id"]) for one in more["rows"]})
@@ -271,4 +272,4 @@ def _lists(console: Console) -> None:
         )  # fmt: skip
 
     console.asking("/clients/{client_id}/profiles", gallery, "page")
-    console.asking("/clients/{client_id}/jobs", jobs, "state", "page")
+    console.asking("/clients/{client_id}/jobs", jobs, "kind", "state", "page")

@@ -79,7 +79,8 @@ def add(console: Console) -> None:
         try:
             if sees("jobs", Verb.JOB_READ):
                 path = "/v1/clients/{client_id}/jobs"
-                jobs = (await console.ask(who, "GET", path, ids={"client_id": about}))["jobs"][:MOST_JOBS]
+                every = (await console.ask(who, "GET", path, ids={"client_id": about}))["jobs"]
+                jobs = [one for one in every if one["kind"] == "use"][:MOST_JOBS]
             switches = (await console.ask(who, "GET", "/v1/switches"))["switches"]
             stopped = [it for it in switches if it["closed"] and it["client_id"] in (None, str(about))]
         except Unavailable as error:
@@ -102,7 +103,6 @@ GRACES: Final = {
     "policy": ("As usual, 24 hours after the cutover", "Until then you can go back."),
     "1h": ("One hour after the cutover", "There is an hour to notice that something fails, and to go back."),
     "now": ("At the cutover, once no job holds it", "There is hardly time to go back."),
-    "24h": ("24 hours after the cutover", "Whatever the policy says."),
 }
 _LIVE: Final = ("pre_activation", "active", "suspended")
 _KEY_FIELDS: Final = ("provider", "risk", "rotation_days", "old_ends", "skip_rehearsal")
@@ -171,7 +171,8 @@ def ends_of(console: Console, run: rotation.KeyRotation) -> str:
     steps = {step.name for step in console.app.procedures[run.procedure].steps} - set(run.evidence)
     if run.closed_at is not None or run.state == "undoing" or "soak" not in steps:
         return ""
-    return next((GRACES[code][0] for code, s in rotation.GRACE_S.items() if s == run.facts["grace_s"]), "")
+    known = {s: GRACES["policy" if code == rotation.POLICY else code][0] for code, s in rotation.GRACE_S.items()}
+    return known.get(run.facts["grace_s"], "")
 
 
 async def _take_in(

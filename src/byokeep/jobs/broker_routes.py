@@ -175,7 +175,7 @@ class ValidForReply(Reply):
 
 
 class JobsReply(Reply):
-    """A client's newest jobs."""
+    """A client's newest jobs of each kind."""
 
     jobs: list[JobReply]
 

@@ -213,7 +213,7 @@ async def read_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
 
 
 async def list_jobs(app: App, actor: Actor, client_id: ClientId) -> list[DeclaredJob]:
-    """Return a client's newest jobs, at most ``MAX_JOBS``; for a machine, those that it opened or runs.
+    """Return a client's newest jobs, at most ``MAX_JOBS`` of each kind; for a machine, those that it opened or runs.
 
     Raises:
         Denied: ``not_permitted``.

@@ -274,8 +274,9 @@ async def incidents_of(app: App, actor: Actor, asked: Asked) -> tuple[list[Incid
 
 
 async def jobs_of(app: App, actor: Actor, asked: Asked) -> tuple[list[DeclaredJob], int]:
-    """Return the newest jobs of ``client`` that fit ``state``; -1: there may be more. Raises as the flow."""
-    found = await jobs.list_jobs(app, actor, _client(asked))
+    """Return the newest jobs of ``client`` of a ``kind`` (``use``) that fit ``state``; -1: there may be more. Raises
+    as the flow."""
+    found = [one for one in await jobs.list_jobs(app, actor, _client(asked)) if one.kind == asked.get("kind", "use")]
     return [one for one in found if asked.get("state", one.state) == one.state], _left(found, jobs.MAX_JOBS)
 
 
@@ -390,7 +391,7 @@ LISTS: Final[Mapping[str, tuple[Reader, frozenset[str]]]] = {  # each with the n
                          " postmortem id"),
                   frozenset({"client", "state", "kind", "severity"})),
     "jobs": (_table(jobs_of, "state kind runner~runner_id runner_id dispatcher_id secrets platforms lanes effects"
-                    " opened_at expires_at client_id id"), frozenset({"client", "state"})),
+                    " opened_at expires_at client_id id"), frozenset({"client", "kind", "state"})),
     "keys": (_table(_of_client(_refs), "provider kind purpose state verification version candidate risk"
                     " created_at rotation_due_at expires_at client_id id"), frozenset({"client"})),
     "accounts": (_table(_of_client(accounts.list_accounts), "platform account username display_name lanes identity"

@@ -41,14 +41,18 @@ SELECT id, client_id, dispatcher_id, runner_id, kind, secrets, platforms, lanes,
  WHERE client_id = :client_id AND id = :id;
 
 -- name: jobs_newest
--- :machine is null for people; a machine sees what it opened or runs.
-SELECT id, client_id, dispatcher_id, runner_id, kind, secrets, platforms, lanes, effects,
-       CASE WHEN state = 'open' AND expires_at <= clock_timestamp() THEN 'expired' ELSE state END AS state,
-       opened_at, expires_at
-  FROM byokeep.job
- WHERE client_id = :client_id
-   AND (CAST(:machine AS uuid) IS NULL OR CAST(:machine AS uuid) IN (dispatcher_id, runner_id))
- ORDER BY opened_at DESC, id LIMIT :limit;
+-- :machine is null for people; a machine sees what it opened or runs. Of each kind: our own custody crowds nothing out.
+SELECT newest.*
+  FROM unnest(ARRAY['use', 'custody']) AS of_kind (wanted)
+ CROSS JOIN LATERAL (
+       SELECT id, client_id, dispatcher_id, runner_id, kind, secrets, platforms, lanes, effects,
+              CASE WHEN state = 'open' AND expires_at <= clock_timestamp() THEN 'expired' ELSE state END AS state,
+              opened_at, expires_at
+         FROM byokeep.job
+        WHERE client_id = :client_id AND kind = of_kind.wanted
+          AND (CAST(:machine AS uuid) IS NULL OR CAST(:machine AS uuid) IN (dispatcher_id, runner_id))
+        ORDER BY opened_at DESC, id LIMIT :limit) AS newest
+ ORDER BY newest.opened_at DESC, newest.id;
 
 -- name: job_close
 UPDATE byokeep.job SET state = 'closed', reason = 'closed', closed_at = clock_timestamp()
