@@ -37,6 +37,10 @@ async def test_the_pages_of_a_session(screen: Screen) -> None:
     menu = await page.locator("nav[aria-label=Pages]").bounding_box()
     assert menu is not None
     assert menu["height"] < 60, "on a phone it leaves room for the page"
+    await page.goto(screen.url + str(await page.locator("nav[aria-label=Pages] a").last.get_attribute("href")))
+    current = await page.locator("nav[aria-label=Pages] [aria-current]").bounding_box()
+    assert current is not None
+    assert current["x"] + current["width"] <= 375, "and shows which page this is"
     await page.goto(f"{screen.url}/console/sign-in?next=/console/you")
     faults += await screen.judged("prove")
     await page.goto(f"{screen.url}/console/you")

@@ -196,7 +196,7 @@ def _alerts(console: Console) -> None:
         named = await clients.named_of(console.app, who.actor, ids)
         return console.page(
             request, "alerts.html", who=who, asked=asked, step_of=of_alert, export=exported_as("alerts", asked),
-            names={one.id: one.name for one in named}, keys={one.id for one in named if one.kind == "key"},
+            names={one.id: one.name for one in named}, kinds={one.id: one.kind for one in named},
             acts=bool(who.actor.roles & {Role.ADMIN, Role.OPERATOR}), **more,
         )  # fmt: skip
 

@@ -70,6 +70,12 @@
     open();
   });
 
+  const here = document.querySelector(".top nav [aria-current]");
+  if (here) {  // on a phone the menu is one line that is moved sideways
+    const menu = here.closest("nav");
+    menu.scrollLeft = here.offsetLeft - (menu.clientWidth - here.offsetWidth) / 2;
+  }
+
   const dialog = at("do"), typed = at("do-find");
   const fits = () => [...dialog.querySelectorAll("li:not([hidden]) a")];
   const sift = () => {
