@@ -131,6 +131,9 @@ def test_what_is_no_key_is_refused_with_its_reason_and_without_itself(provider: 
     check_format(provider, GOOD[provider][0].encode())
     found = {name: refusal(provider, value) for name, (value, _) in bad_inputs(provider).items()}
     assert found == {name: code for name, (_, code) in bad_inputs(provider).items()}
+    with pytest.raises(Rejected, match="format_mismatch") as refused:
+        check_format(provider, b"API_KEY=" + GOOD[provider][0].encode())
+    assert refused.value.next_step == "Give the key alone, without NAME= before it."
 
 
 @given(provider=st.sampled_from(PROVIDERS), value=st.binary(max_size=300))

@@ -143,6 +143,9 @@ ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
         (["--home", "x", "nosuch", "-h"], "problem=unknown_command"),
         (["leaks", "scan", "/nonexist"], "Nothing was searched: there is no /nonexist."),
         (["alerts"], "Did you mean alert? Commands: account, "),
+        (["kye"], "Did you mean key? Commands: account, "),
+        (["redact", "nofile"], "Check that nofile exists and is yours."),
+        (["client", "invite", "00000000-0000-4000-8000-000000000000", "--name", ""], "bad_name"),
         (["key", "frob"], "Commands: add, admin, history, interval, inventory, list, purge, show, state, trust, used"),
         (["key", "add"], "argument=CLIENT problem=missing_argument"),
         (["key", "add", "acme!", "openai"], "argument=CLIENT problem=bad_value"),
@@ -325,7 +328,7 @@ def test_a_taken_port_is_told_in_our_words(capsys: pytest.CaptureFixture[str]) -
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert run(["sim", "--port", str(port)]) == 2
-    assert f"port_unusable port={port}" in capsys.readouterr().err
+    assert f"port_not_free port={port}" in capsys.readouterr().err
 
 
 def test_what_stands_in_rows_is_said_in_words(

@@ -75,3 +75,11 @@ def test_one_chains_export_is_told_from_a_log_that_lost_the_others(tmp_path: Pat
     short.write_bytes(b"".join(lines[:-1]))
     with pytest.raises(Integrity):
         verify_export([short], KEYS, epochs=epochs)
+
+
+def test_a_backup_is_named(tmp_path: Path) -> None:
+    """It is not said that we did not write it."""
+    (tmp_path / "backup.age").write_bytes(b"age-encryption.org/v1\n-> X25519 \xff")
+    with pytest.raises(Rejected, match="wrong_file") as caught:
+        READERS["evidence"](tmp_path / "backup.age")
+    assert caught.value.next_step.startswith("This is a backup; ")

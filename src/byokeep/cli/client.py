@@ -100,7 +100,7 @@ _CONTACTS: Final = ("id", "name", "address", "state", "invited_until", "signed_i
 
 
 @app.command
-def invite(client: Client, *, name: str = "", days: int = 7) -> None:
+def invite(client: Client, *, name: str | None = None, days: int = 7) -> None:
     """Invite a client's contact person to the portal, where they enter and end the client's keys. The link works once.
 
     Example: byokeep client invite $CLIENT --name "Ada of Acme"
@@ -110,6 +110,8 @@ def invite(client: Client, *, name: str = "", days: int = 7) -> None:
             in, invite them again under the same name; a number is added to it.
         days: How long the link works, 1 to 30.
     """
+    if name is not None and not name.strip():
+        raise Rejected("bad_name", next_step="Give a name, or leave out --name: then one is made up.", field="name")
     made = run(call("POST", f"/v1/clients/{client}/contacts", body={"name": name, "days": days}))
     made["link"] = f"{made.pop('portal') or web_url()}/portal/invitation#{made.pop('token')}"
     back = again(f"client uninvite {made['id']}", own_token=False)

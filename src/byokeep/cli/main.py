@@ -288,7 +288,7 @@ def _meant(error: cyclopts.UnknownCommandError, known: list[str]) -> str:
     import difflib  # noqa: PLC0415 - a word that is known needs none
 
     word = next(iter(error.unused_tokens or ()), "")
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.66)
     return f"Did you mean {close[0]}? " if close else ""
 
 

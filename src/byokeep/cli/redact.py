@@ -89,7 +89,8 @@ def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_p
         with _interrupts() as interrupted:
             total["bytes"] += stream.pump(0, _write_out, through, lambda: len(interrupted) > 1)
     else:
-        with refusing("cannot_read_file", Rejected, on=OSError, next_step="Check that the file exists and is yours."):
+        step = f"Check that {clean(str(source))} exists and is yours."
+        with refusing("cannot_read_file", Rejected, on=OSError, next_step=step):
             handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if in_place:

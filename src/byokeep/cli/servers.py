@@ -61,7 +61,7 @@ def up() -> None:
         first = stack.settings.path("credentials_dir") / "admin.token"
         home = stack.settings.home
         facts = {"web": stack.web_url, "broker": stack.broker_url, "home": str(home)}
-        words = f"{called()} client list"
+        words = f"{called()} doctor"  # which needs no token
         if first.exists():
             facts["first_admin_invitation"] = str(first)
             facts["it_ends"] = datetime.fromtimestamp(first.stat().st_mtime + 86_400, UTC).isoformat()
@@ -170,6 +170,8 @@ def doctor(*, upgrade: bool = False) -> int:
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("ok", "failed", "unknown"))
     advice = sum(bool(one.ok and one.next_step) for one in outcomes)
     rows = [one.row() for one in outcomes]
+    for row in rows:  # it is running
+        row["detail"] = str(row["detail"]).replace(Unavailable.usual_step, "Try again.")
     show(rows, title="Doctor", columns=("check", "state", "detail"), note=f"{counts}; {advice} of those ok advise.")
     return 0 if all(one.ok for one in outcomes) else Unavailable.exit_code
 
@@ -204,7 +206,7 @@ def sim(*, port: int = 0) -> int:
         serve(["--port", str(port)])
     except (ValueError, OSError, OverflowError):
         raise Rejected(
-            "port_unusable", next_step="The port is taken, or you may not use it. --port 0 takes a free one.", port=port
+            "port_not_free", next_step="The port is taken, or you may not use it. --port 0 takes a free one.", port=port
         ) from None
     return 0
 

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from byokeep.core.errors import Rejected
 
-Kind = Literal["export", "proof", "evidence", "epochs", "keys"]
+Kind = Literal["export", "proof", "evidence", "epochs", "keys", "backup"]
 HEAD: Final = 64 * 1024  # bytes within which a file of lines has its marks
 
 
@@ -33,6 +33,7 @@ _FILES: Final[Mapping[Kind, _File]] = {
                     "`checkpoints/epochs.jsonl` of the home directory", (b'{"heads":',)),
     "export": _File("an export of the audit; check it with `byokeep audit verify`",
                     "the file that `byokeep audit export` writes", (b'"chain"', b'"hash"', b'"payload"')),
+    "backup": _File("a backup; try it with `byokeep drill run`", "a backup", (b"age-encryption.org/v1",)),
     "keys": _File("a file of public keys; give it as --keys", "the file that `byokeep audit keys` writes", ()),
 }  # fmt: skip
 

@@ -315,7 +315,7 @@ async def _framework(request: Request, error: Exception) -> Response:
     """Answer the framework's refusals of routing and protocol: its text is dropped, its status kept."""
     status = error.status_code if isinstance(error, HTTPException) else 400
     if status == 404:
-        return await unserved(request, NotFound("not_found"), status)
+        return await unserved(request, NotFound("not_found", next_step="Nothing is at this address."), status)
     if status >= 500:
         return await _ours(request, INTERNAL)
     codes = {405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}

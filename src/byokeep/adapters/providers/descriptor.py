@@ -285,6 +285,9 @@ def check_format(provider: str, value: bytes, *, accept_shape_mismatch: bool = F
     text = value.decode("ascii")
     _refuse_other(text, provider)
     if not any(pattern.fullmatch(text) for pattern in descriptor.shape.accept):
+        if re.match(r"\w+=[^=]", text):
+            step = "Give the key alone, without NAME= before it."
+            raise Rejected("format_mismatch", next_step=step, provider=provider)
         _refuse("format_mismatch", provider)
 
 
