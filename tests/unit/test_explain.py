@@ -12,6 +12,7 @@ import pytest
 
 from byokeep.adapters.openbao.provisioning import MACHINES
 from byokeep.reconciliation.explain import KnownToUs, LeaseRow, Request, copied, explain
+from byokeep.reconciliation.reconcile import SETTLE, _end_of, _in_time, _RunRecord
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 APP = "kv/data/platform/apps/x/x"
@@ -129,3 +130,17 @@ def test_a_job_reads_the_version_that_its_lease_pinned() -> None:
 
     assert [read(version) for version in (0, 1, 2)] == ["", "", "version_not_pinned"]
     assert [read(2, kind="custody"), read(2, versions={}), read(2, "/webhook")] == ["", "", ""]
+
+
+@pytest.mark.parametrize("back_s", [21, 28, 35, 294, 1_001, 3_599])
+def test_a_start_finds_no_seam_where_a_clock_was_set_back(back_s: int) -> None:
+    """Runs of every 20 seconds, set back once: the next one begins where those end that are over, and so says each
+    start after it."""
+    runs, until, now = list[_RunRecord](), NOW, NOW + SETTLE
+    for seq in range(403):
+        now += timedelta(seconds=20 - back_s * (seq == 400))
+        if seq == 400:
+            until, _ = _end_of(NOW, _in_time(runs, now - SETTLE), whole=True)
+        runs.append(_RunRecord(seq, "", now, until, now - SETTLE, malformed=False))
+        until = now - SETTLE
+        assert seq < 400 or _end_of(NOW, _in_time(runs, now), whole=True) == (until, 0)

@@ -150,13 +150,15 @@ async def _on_record(app: BrokerApp) -> tuple[datetime, list[_RunRecord], bool]:
 
 
 def _in_time(runs: Sequence[_RunRecord], latest: datetime) -> list[_RunRecord]:
-    """Return the runs in order, but for those that ended later than the time of a record behind them, or than now: a
+    """Return the runs in order, but for those that ended later than a run behind them or its record, or than now: a
     clock that ran ahead was set right, and what the store did since has times that they claim.
     """
     stand = []
     for run in sorted(runs, key=lambda run: run.seq, reverse=True):
         if run.malformed or run.until is None or run.until <= latest:
             stand.append(run)
+            if not run.malformed and run.until is not None:  # this one went back past all that ended later
+                latest = min(latest, run.until)
         latest = min(latest, run.at)
     return stand[::-1]
 
