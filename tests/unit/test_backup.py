@@ -447,28 +447,37 @@ async def test_a_backup_that_is_on_no_record_is_nowhere(tmp_path: Path, monkeypa
 
 
 @pytest.mark.asyncio
-async def test_a_backup_that_is_cut_off_is_told_as_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by who ends the stack while the mount of the copies hangs."""
-    said, begun = Mock(side_effect=Unavailable("database_unavailable")), asyncio.Event()
+@pytest.mark.parametrize(("where", "told"), [("_parts", ["cut_off"]), ("_drop_old", [])])
+async def test_a_backup_that_is_cut_off_is_told_as_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, told: list[str]
+) -> None:
+    """As by who ends the stack while the mount of the copies hangs; not one that is on record."""
+    failed, begun = AsyncMock(side_effect=Unavailable("database_unavailable")), asyncio.Event()
 
     @asynccontextmanager
-    async def app(_: Settings) -> AsyncIterator[str]:
-        yield "app"
+    async def app(_: Settings) -> AsyncIterator[Any]:
+        yield SimpleNamespace(signer=SimpleNamespace(sign=AsyncMock(return_value=(b"", "key"))))
 
     async def hangs(*_: object) -> None:
         begun.set()
         await asyncio.Event().wait()
 
+    manifest = Mock(id=INSTALLATION, made_at=datetime(2026, 1, 7, tzinfo=UTC), canonical=lambda: b"{}")
     monkeypatch.setattr(processes_backup.wiring, "broker_app", app)
-    monkeypatch.setattr(processes_backup, "_create", hangs)
-    monkeypatch.setattr(processes_backup.backups, "failed", AsyncMock(side_effect=said))
-    making = asyncio.create_task(processes_backup.create(replace(Settings(), home=tmp_path)))
+    monkeypatch.setattr(processes_backup, "_parts", AsyncMock(return_value=Mock(manifest=manifest)))
+    monkeypatch.setattr(processes_backup, "_write", Mock())
+    monkeypatch.setattr(processes_backup, where, hangs)
+    for name, does in {"failed": failed, "made": AsyncMock(), "told": AsyncMock()}.items():
+        monkeypatch.setattr(processes_backup.backups, name, does)
+    settings = replace(Settings(), home=tmp_path, backup_recipients=str(KEY.to_public()))
+    making = asyncio.create_task(processes_backup.create(settings))
     await begun.wait()
     making.cancel()
     with pytest.raises(asyncio.CancelledError):
         await making
-    ((_, event, error),) = [call.args for call in said.mock_calls]
-    assert (event, error.code) == (EventName.BACKUP_CREATED, "cut_off")
+    assert [(call.args[1], call.args[2].code) for call in failed.mock_calls] == [
+        (EventName.BACKUP_CREATED, code) for code in told
+    ]
 
 
 def test_what_a_killed_backup_left_is_removed_by_the_next(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ async def create(settings: Settings) -> Made:
     """
     async with wiring.broker_app(settings) as app:
         try:
-            return await _create(settings, app)
+            made = await _create(settings, app)
         except ByokeepError as error:
             if error.code != "backup_running":  # the other one reports its own result
                 await backups.failed(app, EventName.BACKUP_CREATED, error)
@@ -111,6 +111,10 @@ async def create(settings: Settings) -> Made:
             failed = _no_room("backup_dir", error)
             await backups.failed(app, EventName.BACKUP_CREATED, failed)
             raise failed from None
+        await backups.told(app, EventName.BACKUP_CREATED, made.manifest)
+        with contextlib.suppress(Unavailable):  # the next one tries again
+            await _drop_old(settings, app)
+        return made
 
 
 async def _create(settings: Settings, app: BrokerApp) -> Made:
@@ -143,8 +147,6 @@ async def _create(settings: Settings, app: BrokerApp) -> Made:
             file.unlink(missing_ok=True)
             raise
     await _on_record(app, made, target)
-    with contextlib.suppress(Unavailable):  # the next one tries again
-        await _drop_old(settings, app)
     return made
 
 
@@ -166,7 +168,6 @@ async def _on_record(app: BrokerApp, made: Made, target: BackupPlace | None) -> 
                 with contextlib.suppress(ByokeepError, OSError):
                     await apart(partial(target.remove, made.file.name))
         raise
-    await backups.told(app, EventName.BACKUP_CREATED, made.manifest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
