@@ -274,9 +274,11 @@ async def test_a_compromise_lists_every_key_and_is_done_at_zero(asked: Asked) ->
 
 
 async def test_who_has_logged_in_afresh_since_is_asked_for_no_other_login(asked: Asked) -> None:
-    """Of profiles whose first key was exposed: what a job sealed anew is due, and what was restored after the login."""
+    """Of profiles whose first key was exposed: what a job sealed anew is due, what was restored after the login, and
+    what that login itself sealed."""
     client = await asked.client()
-    used, again, back = [await asked.profile(client, platform=platform) for platform in ("x", "tiktok", "linkedin")]
+    platforms = "x", "tiktok", "linkedin", "meta"
+    used, again, back, first = [await asked.profile(client, platform=platform) for platform in platforms]
     await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "scheduled"})
     await asked.work()
     sealed = (used, 2, "validate"), (again, 2, "login"), (back, 2, "login"), (back, 3, "restore")
@@ -293,10 +295,15 @@ async def test_who_has_logged_in_afresh_since_is_asked_for_no_other_login(asked:
                 sealed_by, sealed_by, now(), now() FROM byokeep.profile_generation WHERE {of} {generation};
                 UPDATE byokeep.profile SET generation = {generation} WHERE id = '{profile}'"""
         )
+    asked.sql(
+        f"""INSERT INTO byokeep.profile_work (id, client_id, profile_id, job_id, kind, state, asked_by, confirmed_by,
+            confirmed_at, ended_at) SELECT job_id, client_id, profile_id, job_id, 'login', 'done', sealed_by, sealed_by,
+            now(), now() FROM byokeep.profile_generation WHERE profile_id = '{first}'"""
+    )
     path = f"/v1/keks/development-{client}/versions/1/compromise"
     assert (await asked.call("POST", path, "approver", {"reason": "suspected_leak"}))[0] == 200
     due = asked.sql("SELECT id FROM byokeep.profile WHERE due_cause = 'incident'").splitlines()
-    assert set(due) == {str(used), str(back)}
+    assert set(due) == {str(used), str(back), str(first)}
 
 
 async def test_a_rotation_leaves_what_is_compromised_where_it_is(asked: Asked) -> None:
