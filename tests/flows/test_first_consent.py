@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from byokeep.accounts import accounts
 from tests.support.connect import Office
 from tests.support.social import ACCOUNTS
 
@@ -58,6 +59,31 @@ async def test_a_lane_of_before_does_not_outlive_the_first_consent(office: Offic
     assert (await office.act(client, "x", "lane", API, who["id"]))[0] == 200
     await office.connected(client, "x", who["id"])
     assert (await office.state(client, "x", who["id"]))["policy"] == "api"
+
+
+@pytest.mark.req("R5.2-9")
+async def test_a_lane_asked_for_before_the_first_consent_is_not_set_after_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The consent is finished between the look at an account that was registered by hand and the act on it."""
+    client = await office.client()
+    who = ACCOUNTS["x"][0]
+    body = {"platform": "x", "account": who["id"], "username": who["username"], "display_name": who["display_name"]}
+    assert (await office.desk.call("POST", f"/v1/clients/{client}/accounts", "operator", body))[0] == 201
+    await answered(office, client, await office.begin(client, "x", who["id"]))
+    find = accounts._find
+
+    async def beside(*asked: Any) -> accounts.AccountState:
+        found = await find(*asked)
+        await office.finish()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accounts, "_find", beside)
+        status, reply = await office.act(client, "x", "lane", API, who["id"])
+    assert (status, reply.get("code")) == (409, "connected_meanwhile")
+    seen = await office.state(client, "x", who["id"])
+    assert (seen["state"], seen["policy"]) == ("connected", "off")
 
 
 @pytest.mark.req("R5.2-5")
