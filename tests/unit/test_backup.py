@@ -27,7 +27,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byokeep.backup import archive, backups
-from byokeep.backup.places import Directory
+from byokeep.backup.places import PIECE, Directory
 from byokeep.core import backup
 from byokeep.core.audit import ChainHead
 from byokeep.core.backup import BackupManifest, BackupRefused
@@ -282,8 +282,22 @@ def test_a_copy_that_cannot_be_read_back_goes_again(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Directory, "pieces", broken)
     one = processes_backup.Made(manifest=Mock(), file=file, digest="", size=1)
     with pytest.raises(Unavailable, match="backup_target_unavailable"):
-        processes_backup._copy_out(one, Directory(copies))
+        processes_backup._copy_out(one, Directory(copies), threading.Event())
     assert (broken.called, [*copies.iterdir()]) == (True, [])
+
+
+@pytest.mark.parametrize("pieces", range(4))
+def test_a_copy_that_is_cut_off_ends_within_a_piece(tmp_path: Path, pieces: int) -> None:
+    """While it is written and while it is read back: nothing of it stays, though the process ends soon."""
+    file, copies = tmp_path / "one.age", tmp_path / "copies"
+    file.write_bytes(bytes(PIECE + 1))
+    copies.mkdir()
+    cut_off = Mock(is_set=Mock(side_effect=[False] * pieces + [True]))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    one = processes_backup.Made(manifest=Mock(), file=file, digest=digest, size=1)
+    with pytest.raises(Unavailable, match="backup_target_unavailable"):
+        processes_backup._copy_out(one, Directory(copies), cut_off)
+    assert (cut_off.is_set.call_count, [*copies.iterdir()]) == (pieces + 1, [])
 
 
 def test_only_a_file_of_its_size_counts_as_a_backup(tmp_path: Path) -> None:
@@ -428,7 +442,7 @@ async def test_a_backup_that_is_on_no_record_is_nowhere(tmp_path: Path, monkeypa
     # Whoever stops it meanwhile waits for no slow place; what still comes out of it goes again.
     go, remove, begun, gone = threading.Event(), Directory.remove, threading.Event(), threading.Event()
 
-    def put(_: Directory, name: str, file: Path) -> None:
+    def put(_: Directory, name: str, *__: object) -> None:
         if threading.current_thread().daemon:  # else the end of the process would wait for a mount that hangs
             begun.set()
         go.wait(10)
@@ -481,17 +495,22 @@ async def test_a_backup_that_is_cut_off_is_told_as_not_made(
 
 
 def test_what_a_killed_backup_left_is_removed_by_the_next(tmp_path: Path) -> None:
-    """A draft as large as a backup that nobody has written to for a day; one that is being fetched now stays."""
-    settings = replace(Settings(), home=tmp_path)
-    place = settings.path("backup_dir")
-    place.mkdir(mode=0o700)
-    left, now, kept = (place / name for name in (".20260301T120000Z-1.age.aa", ".20260301T120000Z-2.age.bb", "3.age"))
-    for file in (left, now, kept):
-        file.write_bytes(b"x")
-        os.utime(file, (0, 0))
-    os.utime(now)
-    with processes_backup._working(settings):
-        assert sorted(file.name for file in place.iterdir()) == [".20260301T120000Z-2.age.bb", ".work", "3.age", "lock"]
+    """A draft as large as a backup that nobody has written to for a day, here and where copies go; one that is being
+    fetched now stays."""
+    settings, copies = replace(Settings(), home=tmp_path), tmp_path / "copies"
+    for place in (settings.path("backup_dir"), copies):
+        place.mkdir(mode=0o700)
+        for name in (".20260301T120000Z-1.age.aa", ".20260301T120000Z-2.age.bb", "3.age"):
+            (place / name).write_bytes(b"x")
+            os.utime(place / name, None if "-2" in name else (0, 0))
+    made = processes_backup.Made(manifest=Mock(), file=tmp_path / "missing.age", digest="", size=1)
+    with processes_backup._working(settings) as work:
+        assert sorted(file.name for file in work.parent.iterdir()) == [
+            ".20260301T120000Z-2.age.bb", ".work", "3.age", "lock",
+        ]  # fmt: skip
+    with pytest.raises(Unavailable):
+        processes_backup._copy_out(made, Directory(copies), threading.Event())
+    assert sorted(file.name for file in copies.iterdir()) == [".20260301T120000Z-2.age.bb", "3.age"]
 
 
 def test_restored_settings_name_no_place_of_the_old_host_for_what_lies_below_the_new_home(tmp_path: Path) -> None:

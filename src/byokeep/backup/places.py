@@ -12,9 +12,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,8 +25,8 @@ PIECE: Final = 1 << 20
 class BackupPlace(Protocol):
     """Where whole files are kept by name. Every call raises OSError, or a ByokeepError of its adapter."""
 
-    def put(self, name: str, file: Path) -> None:
-        """Write a file that does not exist yet."""
+    def put(self, name: str, file: Path, look: Callable[[], None] = lambda: None) -> None:
+        """Write a file that does not exist yet. ``look`` is called before each piece; if it raises, nothing stays."""
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """Yield the content under a name."""
@@ -54,10 +53,12 @@ class Directory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def put(self, name: str, file: Path) -> None:
+    def put(self, name: str, file: Path, look: Callable[[], None] = lambda: None) -> None:
         """Copy a file. Raises FileExistsError: it already exists."""
         with draft(self.path / name, only_new=True) as out, file.open("rb") as content:
-            shutil.copyfileobj(content, out, PIECE)
+            while piece := content.read(PIECE):
+                look()
+                out.write(piece)
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """Yield a file."""
@@ -96,9 +97,10 @@ class Directory:
             raise OSError
 
 
-def digest_of(place: BackupPlace, name: str) -> str:
-    """Read a file back from a place; return its SHA-256."""
+def digest_of(place: BackupPlace, name: str, look: Callable[[], None]) -> str:
+    """Read a file back from a place; return its SHA-256. ``look`` is called before each piece."""
     digest = hashlib.sha256()
     for piece in place.pieces(name):
+        look()
         digest.update(piece)
     return digest.hexdigest()

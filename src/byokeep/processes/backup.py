@@ -7,6 +7,7 @@ Rules
   counts. A failure is on record and people are told; every earlier backup stays.
 - Shares of the seal, recovery keys and people's tokens are not included; of credentials, only those a restore needs.
 - What asks the place elsewhere is in a thread of its own: a mount that hangs keeps no process from its end.
+  Before each piece a copy looks whether it was cut off, and then takes back what it wrote.
 - While a backup is made, plain parts are in a private directory beside the backups, which the next one empties.
 
 It may not open a backup without a private key, which no host of an installation keeps.
@@ -140,7 +141,7 @@ async def _create(settings: Settings, app: BrokerApp) -> Made:
             write = partial(_write, file, found, signature, key_id, recipients)
             made = await asyncio.to_thread(_unless, cut_off, write, partial(file.unlink, missing_ok=True))
             if target is not None:
-                copy = partial(_copy_out, made, target)
+                copy = partial(_copy_out, made, target, cut_off)
                 await apart(partial(_unless, cut_off, copy, partial(target.remove, file.name)))
         except BaseException:
             cut_off.set()
@@ -281,13 +282,20 @@ def copied_beside(settings: Settings) -> str:
     return f"{settings.backup_target} lies on the disk of {kept}, and would be lost with it"
 
 
-def _copy_out(made: Made, target: BackupPlace) -> None:
-    """Copy a backup elsewhere and read it back. Raises Unavailable(``backup_target_unavailable``)."""
+def _copy_out(made: Made, target: BackupPlace, cut_off: threading.Event) -> None:
+    """Copy a backup elsewhere and read it back. Raises Unavailable(``backup_target_unavailable``), if cut off, too."""
     name = made.file.name
+
+    def look() -> None:  # the end of the process would leave what is under way there
+        if cut_off.is_set():
+            raise Unavailable("cut_off")
+
     try:
+        if isinstance(target, Directory):
+            _sweep(target.path)
         with _at_bucket():
-            target.put(name, made.file)
-            if digest_of(target, name) != made.digest:
+            target.put(name, made.file, look)
+            if digest_of(target, name, look) != made.digest:
                 raise OSError("another content")
     except (OSError, Unavailable) as error:
         with contextlib.suppress(OSError, ByokeepError):  # on no record, it would never be removed
@@ -315,12 +323,18 @@ def _working(settings: Settings) -> Iterator[Path]:
     place = private_dir(settings.path("backup_dir"))
     with alone(place / "lock", Conflict("backup_running", next_step="Another backup is running here: wait for it.")):
         shutil.rmtree(place / _WORK, ignore_errors=True)
-        for left in place.glob(f".*{ENDING}.*"):  # by a kill, each as large as a backup
-            if time.time() - left.stat().st_mtime > 86_400:  # not one that is being fetched
-                left.unlink()
+        _sweep(place)
         with contextlib.ExitStack() as ending:
             ending.callback(shutil.rmtree, place / _WORK, ignore_errors=True)
             yield private_dir(place / _WORK)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what was left by a kill, each as large as a backup. Raises OSError."""
+    for left in place.glob(f".*{ENDING}.*"):
+        with contextlib.suppress(FileNotFoundError):  # another host sweeps there, too
+            if time.time() - left.stat().st_mtime > 86_400:  # not one that is being fetched
+                left.unlink()
 
 
 @contextlib.contextmanager

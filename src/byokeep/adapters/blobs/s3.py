@@ -195,15 +195,17 @@ class S3Files:
     def __init__(self, bucket: S3Artifacts, name: str) -> None:
         self._bucket, self._name = bucket, name
 
-    def put(self, name: str, file: Path) -> None:
+    def put(self, name: str, file: Path, look: Callable[[], None] = lambda: None) -> None:
         """Store a file under a name that is free. Raises Conflict(``artifact_exists``), OSError."""
         upload = _Upload(self._bucket, self._bucket.prefix + name)
         try:
             with file.open("rb") as content:
                 part = content.read(PART)
                 while len(part) == PART and (more := content.read(PART)):
+                    look()
                     upload.part(part)
                     part = more
+            look()
             upload.finish_new(part)
         except BaseException:
             upload.take_back()
