@@ -973,7 +973,8 @@ async def test_nobody_keeps_the_rounds_from_the_platform_s_chain(scene: Scene) -
 
 
 async def test_a_long_span_is_worked_through_in_parts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No part holds more than its bound and the seam; each is on record; nothing is left out or told twice."""
+    """No part holds more than its bound and the seam; each is on record; nothing is left out or told twice, and no
+    device is asked twice about one grant."""
     monkeypatch.setattr(module, "MAX_ENTRIES", 40)
     held: list[int] = []
 
@@ -984,11 +985,20 @@ async def test_a_long_span_is_worked_through_in_parts(scene: Scene, monkeypatch:
     monkeypatch.setattr(module, "merge", merge)
     ended = await ran(scene, timedelta(hours=6))
     scene.broker.store.logs.clear()
+    grant, given = uuid4(), {"scope": "openai", "life_s": 900, "jwt_iat": 1, "jwt_exp": 4}
+    await scene.broker.record(
+        scene.alice, EventName.GLASS_ISSUED, outcome=Outcome.INTENDED, object_id=grant, **given
+    )  # fmt: skip
+    await scene.broker.record(scene.alice, EventName.GLASS_ISSUED, object_id=grant, accessor="s.grant")
+    asked = AsyncMock(wraps=scene.broker.store.hash)
+    monkeypatch.setattr(scene.broker.store, "hash", asked)
     for number in range(200):
         scene.at = ended + timedelta(minutes=number + 1)
         scene.read(scene.alice, lease="")
     await a_round(scene)
     assert await scene.broker.sql("SELECT count FROM byokeep.alert WHERE reason = 'read_without_lease'") == "200"
+    shown = [call.args[0] for call in asked.await_args_list if call.args[1].reveal() == b"grant"]
+    assert sorted(shown) == sorted(scene.broker.store.names)
     assert len(held) >= 200 * 2 // 40
     assert max(held) <= 2 * 40 + 8
     parts = "SELECT count(*) FROM byokeep.audit_record WHERE event = 'audit.reconciled' AND outcome = 'failed'"

@@ -363,7 +363,7 @@ async def _under_glass(
     if by_id:
         with suppress(Unavailable, Rejected):  # a device that cannot be reached explains nothing
             devices = [device.name for device in await app.store_audit.devices()]
-            theirs = await granted(tx, app, span.since, span.until, devices)
+            theirs = await granted(tx, app, span.since, span.until, devices, {})
             holders = {shown: one.id for one in theirs if one.id in by_id for shown in one.accessors}
             shown_by = {one.id: by_id[holders[one.accessor_hash]] for one in requests if one.accessor_hash in holders}
             found = shown_by | found

@@ -298,10 +298,10 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime, own: Recon
         Unavailable: The database could not be read, or the result could not be recorded.
     """
     authorise_every_client(actor, Verb.AUDIT_RUN)
-    end, done = app.clock.now() - SETTLE, None
+    end, done, hashes = app.clock.now() - SETTLE, None, dict[tuple[UUID, str], str]()
     moved = await look_for_unrecorded(app, end)  # first: it needs no store, and closes the gate
     while True:
-        part = await _part(app, actor, since, end, moved, own)
+        part = await _part(app, actor, since, end, moved, own, hashes)
         done = part if done is None else _both(done, part)
         if part.until <= since or part.until >= end:
             return done
@@ -318,8 +318,9 @@ def _both(one: Reconciliation, other: Reconciliation) -> Reconciliation:
 
 
 async def _part(
-    app: BrokerApp, actor: Actor, since: datetime, end: datetime, moved: Sequence[LogFinding], own: Reconciled | None
-) -> Reconciliation:
+    app: BrokerApp, actor: Actor, since: datetime, end: datetime, moved: Sequence[LogFinding], own: Reconciled | None,
+    hashes: dict[tuple[UUID, str], str],
+) -> Reconciliation:  # fmt: skip
     first = since - timedelta(seconds=app.limits.lease_token_ttl_s) - BEFORE
     log = await _read(app, first, since, end)
     until, ours = log.until, actor.id == app.installation_id
@@ -327,7 +328,7 @@ async def _part(
     judged = [request for request in requests if request.at >= since]
     logins = [request for request in requests if request.path in rules.LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
-        known = await _known(tx, app, first, until, log.read)
+        known = await _known(tx, app, first, until, log.read, hashes)
         for kind in _UNRECORDED:
             for row_id in await tx.all(UUID, f"audit_{kind}s_unrecorded"):
                 found.append(LogFinding(reason=f"{kind}_unrecorded", at=until, object_id=row_id))
@@ -426,24 +427,33 @@ async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime)
     return log
 
 
-async def granted(tx: Tx, app: BrokerApp, first: datetime, last: datetime, read: Sequence[str]) -> list[rules.GrantRow]:
-    """Return the break-glass grants whose tokens may have been used in a span, each in the form of a lease."""
+async def granted(
+    tx: Tx, app: BrokerApp, first: datetime, last: datetime, read: Sequence[str], hashes: dict[tuple[UUID, str], str]
+) -> list[rules.GrantRow]:
+    """Return the break-glass grants whose tokens may have been used in a span, each in the form of a lease.
+
+    ``hashes`` keeps those that the store was asked for, by grant and device: for whoever asks again about the same.
+    """
     found = []
     for row in await tx.all(dict, "glass_issued_between", first=first, last=last):
-        shown = Secret(row["accessor"])
-        hashes = [await app.store_audit.hash(device, shown) for device in read] if row["accessor"] else []
+        for device in read if row["accessor"] else ():
+            if (row["id"], device) not in hashes:
+                hashes[row["id"], device] = await app.store_audit.hash(device, Secret(row["accessor"]))
         found.append(rules.GrantRow(
             id=row["id"], client_id=row["client_id"], job_id=row["id"], kind="breakglass",
             secrets=tuple(secrets_of(row["scope"])), jwt_iat=row["jwt_iat"], jwt_exp=row["jwt_exp"],
-            issued_at=row["issued_at"], used_logins=1, life_s=row["life_s"], accessors=frozenset(hashes),
+            issued_at=row["issued_at"], used_logins=1, life_s=row["life_s"],
+            accessors=frozenset(hashes[row["id"], device] for device in read if row["accessor"]),
         ))  # fmt: skip
     return found
 
 
-async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime, read: Sequence[str]) -> rules.KnownToUs:
+async def _known(
+    tx: Tx, app: BrokerApp, since: datetime, until: datetime, read: Sequence[str], hashes: dict[tuple[UUID, str], str]
+) -> rules.KnownToUs:
     first, last = since - NEAR, until + SETTLE + NEAR
     # A grant that a clock which ran ahead dated later than now still gives what is read under it.
-    grants = await granted(tx, app, first, datetime.max.replace(tzinfo=UTC), read)
+    grants = await granted(tx, app, first, datetime.max.replace(tzinfo=UTC), read, hashes)
     leases = [*grants, *await tx.all(_lease, "audit_leases_between", first=first, last=last)]
     writes = await tx.all(dict, "audit_store_requests", first=first, last=last)
     openings: dict[tuple[UUID, UUID], list[datetime]] = {}
