@@ -550,7 +550,7 @@ def _require_planned(
     app: BrokerApp, found: SealedRecord, plan: openings.GenerationPlan, at: datetime, opened: Generation
 ) -> None:
     """Let pass the record of exactly what was announced: place, generation, key, maker, time, and the accounts of what
-    was opened (ADR 0101). If its row does not say which, their ids are the profile's as they now stand (ADR 0105).
+    was opened (ADR 0101). If its row does not say which, their ids are the profile's as they now stand (ADR 0102).
     """
     said, profile = found.manifest, plan.profile
     place = RecordPlace(

@@ -12,7 +12,7 @@ Rules
 - Only what a clean close left is sealed: a browser that was killed has lost cookies.
 - To prove the newest generation is to open it read-only, identify it and take a picture; blob and record stay as they
   are (R5.3-16). Every account must show itself as the record expects, with the id that it has in the database
-  (ADR 0105), and one picture of each is kept with its digest. Another
+  (ADR 0102), and one picture of each is kept with its digest. Another
   account, a logged-out page, a challenge or an unclear page means: not proved, lane off, out of use (R5.3-17). A page
   that could not be reached says nothing and changes nothing. The SOP's run follows the newest generation (R5.3-20).
 
