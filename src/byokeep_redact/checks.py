@@ -182,11 +182,13 @@ _LETTERS: Final = re.compile(rb"[A-Za-z0-9]{12,}")
 _NO_VALUE: Final = (b"$", b"{", b"<", b"%", b"[", b"*")  # what begins a variable, a template, a mask
 _LONG_PIECE: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]{20,}(?![A-Za-z0-9])")
 _PIECE_BITS: Final = 6.0
-_TAKES_USER: Final = (b"curl", b"hurl")  # commands whose -u is followed by user:password
-_LOOK_BACK: Final = 256
+# What the commands are called whose -u is followed by user:password, wherever on the line the name stands.
+_TAKES_USER: Final = (b"curl", b"CURL", b"Curl", b"hurl", b"http ", b'http"', b"http'", b"xh ", b'xh"', b"xh'")
+_LOOK_BACK: Final = 2048
+_OTHER_BACK: Final = 128
 _VARIABLE: Final = re.compile(rb"[${<]|%[A-Za-z({]|\*{3}")
-# Such a command to its end, over continued lines; not a `;` in a header, but one before another command.
-_COMMAND: Final = re.compile(rb"[a-z]+(?:\.exe)?[\s\\\"',](?:\\\r?\n|[;|&](?![ \t]*[\w./-]+[ \t])|[^\r\n;|&])*+\Z")
+# Another command just before an option: words without quotation marks since the last one, or the last line, ended.
+_OTHER: Final = re.compile(rb"(?:[;|&]|(?<!\\)(?<!\\\r)\n)[ \t]*+(?!-)[\w./-]++(?:[ \t]++[\w./=:+@-]++)*[ \t]*+\Z")
 _LEAST_RUN: Final = 32
 _LEAST_CERTAIN: Final = 16
 _CERTAIN: Final = 12.0
@@ -297,10 +299,16 @@ def password(match: re.Match[bytes], group: int) -> bool:
     value, text, (start, end) = match[group], match.string, (match.start(), match.start(group))
     if _VARIABLE.match(value) or text.rfind(b"{", start, end) > text.rfind(b"}", start, end):
         return False
-    at = max(text.rfind(name, max(0, start - _LOOK_BACK), start) for name in _TAKES_USER)
-    if (at >= 0 and _COMMAND.match(text, at, start + 1)) or (b" " in value and b"--" in match[0][:8]):
+    if b" " in value and b"--" in match[0][:8]:
         return present(match, group)
-    return keyed(match, group)
+    return keyed(match, group) or (present(match, group) and _takes_user(text, text.find(b"-", start)))
+
+
+def _takes_user(text: bytes, option: int) -> bool:
+    """Whether a command whose -u is followed by a password stands before an option, and no other one nearer."""
+    other = _OTHER.search(text, max(0, option - _OTHER_BACK), option)
+    least = other.start() if other else max(0, option - _LOOK_BACK)
+    return any(text.find(name, least, option) >= 0 for name in _TAKES_USER)
 
 
 def weakly_keyed(match: re.Match[bytes], group: int) -> bool:
