@@ -523,9 +523,8 @@ _PAIR: Final = re.compile(
 _ENTRY: Final = re.compile(
     rb"\\{0,7}[\"']?([^=;,\s\"'{}()\\:]{1,256}+)\\{0,7}[\"']?\s?[:=]\s?\\{0,7}[\"']?(" + _COOKIE_VALUE + rb"{1,8192})"
 )
-_STORED: Final = re.compile(  # a string, and before it the name of what is stored
-    rb"((?:\"value\"|'value')\s{0,4}:\s{0,4})?(\"(?:[^\"\\]|\\.)*+|'(?:[^'\\]|\\.)*+)[\"']?", re.S
-)
+# A string under a name that ends with `value`: sought for itself, since one odd quotation mark turns all others round.
+_STORED: Final = re.compile(rb"value[\"']\s{0,4}:\s{0,4}(\"(?:[^\"\\]|\\.)*+|'(?:[^'\\]|\\.)*+)", re.S)
 
 
 def _pairs(pattern: re.Pattern[bytes], match: re.Match[bytes], group: int, read: Read) -> Iterator[tuple[int, int]]:
@@ -562,8 +561,8 @@ def cookie_dict(match: re.Match[bytes], group: int, read: Read) -> list[tuple[in
 
 def storage(match: re.Match[bytes], group: int, _read: Read) -> list[tuple[int, int]]:
     """Return what stands under each `value` of a list of cookies or of a page's storage."""
-    values = (found for found in _STORED.finditer(match.string, *match.span(group)) if found[1] and found[2][1:])
-    return [(found.start(2) + 1, found.end(2)) for found in values if not _MASK.fullmatch(found[2], 1)]
+    values = [(found.start(1) + 1, found.end(1)) for found in _STORED.finditer(match.string, *match.span(group))]
+    return [(start, end) for start, end in values if start < end and not _MASK.fullmatch(match.string, start, end)]
 
 
 # --- Proofs -----------------------------------------------------------------------------------------------------------
