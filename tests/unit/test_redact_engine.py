@@ -174,6 +174,8 @@ def test_a_list_of_cookies_ends_where_its_json_says(redactor: Redactor, wraps: i
         for cut in ('{"%s":[{"name":"abc', '"%s":[{"name":"x"}, it\'s', "'%s': [<don't know>]\na\nb", '"%s":[{"a_value":"x'):
             text = cut % name + "\n" + whole
             assert b"dark" not in redactor.data((json.dumps({"body": text}) if wraps else text).encode())
+        for first in ("x", '{"name":"a","value":"dark"}'):
+            assert b"dark" not in redactor.data(json.dumps({name: [first, {"name": "xs", "value": "dark"}]}).encode())
 
 
 def test_a_name_and_its_value_in_colours_are_told(redactor: Redactor) -> None:
