@@ -186,7 +186,9 @@ _PIECE_BITS: Final = 6.0
 _TAKES_USER: Final = (b"curl", b"CURL", b"Curl", b"hurl", b"http ", b'http"', b"http'", b"xh ", b'xh"', b"xh'")
 _LOOK_BACK: Final = 2048
 _OTHER_BACK: Final = 128
-_VARIABLE: Final = re.compile(rb"[${<]|%[A-Za-z({]|\*{3}")
+_VARIABLE: Final = re.compile(
+    rb"\$[A-Za-z_{(]|\{[\w .$!(){-]{1,64}\}|<[\w .-]{1,64}>|%(?:[({]|[A-Za-z](?![A-Za-z0-9])|[A-Za-z_]+%)"
+)
 # Another command just before an option: words without quotation marks since the last one, or the last line, ended.
 _OTHER: Final = re.compile(rb"(?:[;|&]|(?<!\\)(?<!\\\r)\n)[ \t]*+(?!-)[\w./-]++(?:[ \t]++[\w./=:+@-]++)*[ \t]*+\Z")
 _LEAST_RUN: Final = 32
@@ -297,7 +299,9 @@ def password(match: re.Match[bytes], group: int) -> bool:
     What has blanks is one only where curl or the option says so: `-u "INFO:user logged in"` is a title.
     """
     value, text, (start, end) = match[group], match.string, (match.start(), match.start(group))
-    if _VARIABLE.match(value) or text.rfind(b"{", start, end) > text.rfind(b"}", start, end):
+    if not value.strip(b"* ") or _VARIABLE.match(text, end):
+        return False
+    if text.rfind(b"${", start, end) > text.rfind(b"}", start, end):  # `${NAME:-what it is else}`
         return False
     if b" " in value and b"--" in match[0][:8]:
         return present(match, group)
