@@ -216,6 +216,7 @@ async def start(host: str = "127.0.0.1", port: int = 0, *, seed: int = 0) -> Sim
     return Sim(url=url, book=book, faults=faults, social=social, site=site, federation=federation, _runner=runner)
 
 
+# The simulator's own switches, under `/_sim/`.
 _ENDS: Final = ("logged_out", "password_changed", "revoked", "role_lost", "session_invalid", "superseded")
 _LOCKS: Final = ("blocked", "checkpoint", "lockout", "no_channel", "restricted", "unconfirmed")
 _EXPIRES: Final = {

@@ -30,7 +30,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from byokeep_sim.book import MOST, Book, BookFullError
+from byokeep_sim.book import MOST, Book, must_fit
 from byokeep_sim.faults import LONGEST_SECRET, Spec, changing
 from byokeep_sim.platforms import PLATFORMS as APIS
 from byokeep_sim.platforms.model import STRANGER
@@ -80,8 +80,7 @@ class SiteMemory:
 
     def put_account(self, platform: str, account: str, password: str) -> None:
         """Let an account log in with a password. Raises BookFullError."""
-        if len(self._passwords) >= MOST:
-            raise BookFullError(f"at most {MOST} accounts")
+        must_fit(self._passwords, (platform, account), "accounts")
         self._passwords[platform, account] = self.book.keys.digest(password)
 
     def _issued(self) -> tuple[str, str]:

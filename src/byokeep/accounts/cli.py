@@ -246,6 +246,7 @@ account.command(logins)
 account.command(connect)
 account.command(refreshers)
 account.command(refresher_gone)
+# Accounts and their lanes.
 _COLUMNS: Final = ("platform", "login", "account", "state", "policy", "identity", "username", "reauth_at", "next")
 _LOOK_S: Final = 60
 _OVER: Final = frozenset({"needs_reauth", "unverified", "disconnecting", "disconnected"})
@@ -479,6 +480,7 @@ def transfer_approve(request: UUID, client: Client, login: str, account_id: str)
 
 webhook: Final = App(name="webhook", help="Signing secrets of webhooks, for each client and sender.")
 account.command(webhook)
+# The secrets with which senders sign.
 _WEBHOOK: Final = (
     "provider", "version", "state", "verification", "previous_version", "previous_until", "rotation_due_at",
 )  # fmt: skip

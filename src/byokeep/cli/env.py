@@ -174,6 +174,7 @@ def _sarif(found: Sequence[EnvFinding], unread: Sequence[tuple[str, str]]) -> di
     return log(rules, results, [f"{one}: {why}" for one, why in unread], nothing=False)
 
 
+# The variables at Vercel, over its REST API.
 API = "https://api.vercel.com"
 _PAGES: Final = 100
 _DEADLINE_S: Final = 30.0

@@ -137,6 +137,7 @@ def _shown(made: dict[str, Any]) -> None:
 
 
 app: Final = App(name="revoke", help="Revoke many keys and accounts at once: by integration, runner or time.")
+# `byokeep incident revoke`: many keys and accounts at once.
 _COLUMNS: Final = ("state", "cause", "client_id", "provider", "kind", "object_id", "item", "version", "seq")
 
 

@@ -186,6 +186,7 @@ def _told(found: Any, *, approver: bool = False) -> None:
         say("Profiles stay marked as due until they have new keys." + ("\n" + standing if standing else ""))
 
 
+# What comes next: the commands to type.
 _COMMAND: Final = {
     "opened": "lane-off", "lane_off": "sessions", "sessions_ended": "recreate", "recreated": "rekey",
     "rekeyed": "validate", "validated": "close",

@@ -96,7 +96,8 @@ class Cleaned:
             if header is not None and self._credential(header.lower().replace("_", "-")):
                 continue
             kept[name] = self._url(name, value) if name in _URLS or name in _QUERIES else value
-        return dict(self._wall.value(kept))
+        cleaned: dict[str, Any] = self._wall.value(kept)
+        return cleaned
 
     def _credential(self, header: str) -> bool:
         return header not in _HARMLESS and (header.endswith(_ENDINGS) or self._wall.secret_name(header))
