@@ -112,7 +112,7 @@ def main() -> int:
     listed, wrong = adr_list(ROOT)
     if "--write" in sys.argv:
         (ROOT / LIST).write_text(listed)
-    elif (ROOT / LIST).read_text() != listed:
+    elif not (ROOT / LIST).is_file() or (ROOT / LIST).read_text() != listed:
         wrong.append(Fault(LIST, 0, "differs from the records: python -m tools.docs_drift --write"))
     faults += wrong
     for path in documents:

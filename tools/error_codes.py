@@ -169,7 +169,12 @@ def _values(node: ast.expr, around: ast.AST | None, source: Source, read: list[S
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.JoinedStr):
-        yield _text(node)
+        head = node.values[0]  # what a text begins with may have been assigned before, also to the same name
+        begun = isinstance(head, ast.FormattedValue) and isinstance(head.value, ast.Name) and around is not None
+        before = _assigned(head.value, around) if begun else ()
+        starts = [text for value in before for text in _values(value, around, source, read)]
+        rest = _text(ast.JoinedStr(node.values[1:]))
+        yield from [start + rest for start in starts] or [_text(node)]
     elif isinstance(node, ast.IfExp | ast.BoolOp):
         for inner in (node.body, node.orelse) if isinstance(node, ast.IfExp) else node.values:
             yield from _values(inner, around, source, read)
@@ -264,6 +269,7 @@ def page(loaded: Iterable[str]) -> tuple[str, list[Fault]]:
     found, faults = codes(sources(loaded))
     lines = []
     for code, kept in sorted(found.items()):
+        faults += [Fault(PAGE, 0, f"a step of {code} begins nowhere") for one in kept.steps if one.startswith("{step}")]
         named = sorted(kept.classes)
         statuses = sorted({STATUS.get(code, getattr(errors, name).http_status) for name in named})
         steps = " / ".join(" ".join(step.split()).replace("|", "\\|") for step in kept.steps)

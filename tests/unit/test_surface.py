@@ -91,11 +91,15 @@ def six(early):
     if early:
         five("closed", step)
     step = "Come tomorrow."
-    five("over", step)
+    step = f"{step} Or {early}."
+    five("over", f"{step} Not now.")
 """
     found, faults = codes([Source("byokeep.core.errors", "a.py", list(_calls(ast.parse(text))))])
     assert set(found) == {"too_late", "too_early", "taken", "closed", "over"}
-    assert (found["closed"].steps, found["over"].steps) == (["Come later."], ["Come tomorrow."])
+    assert (found["closed"].steps, found["over"].steps) == (
+        ["Come later."],
+        ["Come tomorrow. Or {early}. Not now."],
+    )
     assert (found["too_late"].steps, found["too_late"].fields, found["taken"].classes) == (
         ["Wait."],
         {"count"},

@@ -180,6 +180,18 @@ def test_decision_records_are_listed_with_their_status(tmp_path: Path) -> None:
     assert [fault.path for fault in faults] == ["docs/adr/0002-b.md"]
 
 
+def test_a_list_of_records_that_is_missing_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named with the command that writes it."""
+    put(tmp_path, "README.md", "")
+    monkeypatch.setattr(docs_drift, "ROOT", tmp_path)
+    monkeypatch.setattr(docs_drift, "files", lambda root: [root / "README.md"])
+    monkeypatch.setattr(docs_drift.sys, "argv", ["docs_drift"])
+    assert docs_drift.main() == 1
+    assert "docs/adr/README.md" in "".join(capsys.readouterr())
+
+
 def test_a_format_names_vectors_that_exist(tmp_path: Path) -> None:
     """A format description without a vector file, or with a missing one, is a fault."""
     put(tmp_path, "docs/spec/a.md", "no file")
