@@ -171,7 +171,8 @@ def test_a_list_of_cookies_ends_where_its_json_says(redactor: Redactor, wraps: i
         assert b"dark" not in shown
         assert b"text/html" in shown
         whole = json.dumps({name: [{"name": "xs", "value": "dark"}]})
-        for cut in ('{"%s":[{"name":"abc', '"%s":[{"name":"x"}, it\'s', "'%s': [<don't know>]\na\nb", '"%s":[{"a_value":"x'):
+        cuts = ('{"%s":[{"name":"abc', '"%s":[{"name":"x"}, it\'s', "'%s': [<don't know>]\na\nb", '"%s":[{"a_value":"x')
+        for cut in cuts:
             text = cut % name + "\n" + whole
             assert b"dark" not in redactor.data((json.dumps({"body": text}) if wraps else text).encode())
         for first in ("x", '{"name":"a","value":"dark"}'):
