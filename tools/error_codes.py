@@ -170,8 +170,8 @@ def _values(node: ast.expr, around: ast.AST | None, source: Source, read: list[S
         yield node.value
     elif isinstance(node, ast.JoinedStr):
         head = node.values[0]  # what a text begins with may have been assigned before, also to the same name
-        begun = isinstance(head, ast.FormattedValue) and isinstance(head.value, ast.Name) and around is not None
-        before = _assigned(head.value, around) if begun else ()
+        named = head.value if isinstance(head, ast.FormattedValue) else None
+        before = _assigned(named, around) if isinstance(named, ast.Name) and around else ()
         starts = [text for value in before for text in _values(value, around, source, read)]
         rest = _text(ast.JoinedStr(node.values[1:]))
         yield from [start + rest for start in starts] or [_text(node)]
