@@ -59,6 +59,9 @@ def must_give(database: FreshDatabase) -> set[str]:
     return {f"{table}.{column}" for table, column, needed in rows if needed == "t"}
 
 
+RESERVED = ("service.started", "audit.device_changed", "evidence.read")  # that release knows them and records none
+
+
 def lines(database: FreshDatabase, asked: str) -> set[str]:
     return set(database.sql(asked).splitlines())
 
@@ -79,8 +82,8 @@ def test_postgres_the_release_before_runs_on_this_schema(postgres_server: Embedd
     assert lost(had, able(before, said["statements"])) == set()
     ours = dict(load())  # a statement that asks for more must not leave a role behind that runs it too
     assert {key for key in had if key.split()[1] in ours} - set(able(before, ours)) == set()
-    assert told <= lines(before, VOCABULARY)
-    assert fields <= lines(before, FIELDS)
+    assert {one for one in told if one.split()[0] not in RESERVED} <= lines(before, VOCABULARY)
+    assert {one for one in fields if one.split()[0] not in RESERVED} <= lines(before, FIELDS)
     assert {one for one in must_give(before) - given if one.split(".")[0] in tables} == set()
     some = {name: text for name, text in said["statements"].items() if "byokeep.alert" in text}
     names = {f"byokeep_broker {name}" for name in some}
