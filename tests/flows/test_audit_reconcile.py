@@ -1028,7 +1028,7 @@ async def test_what_no_device_shows_is_not_passed_over(scene: Scene) -> None:
     await a_round(scene)
     assert await reconciled_until(scene) > until
     assert await scene.broker.alerts() == ["login_unexplained", "reconcile_unknown", "store_audit_unread"]
-    until = await ran(scene, timedelta(minutes=4))
+    until = await ran(scene, timedelta(minutes=4), since=until)
     await a_round(scene)
     assert await reconciled_until(scene) == until
 

@@ -119,7 +119,7 @@ def run_out(status: RunStatus) -> dict[str, Any]:
     next_step = _NEXT.get(status.waits_for, "").format(id=run.id)
     if run.state == "failed" and run.closed_at is None:
         next_step = f"It stopped: {run.reason}. "
-        if status.look.startswith("`byokeep rotate "):  # which also names what a person may have to accept
+        if "byokeep rotate " in status.look:  # which also names what a person may have to accept
             next_step += f"How to continue: {status.look}."
         else:
             next_step += f"Fix that, then `byokeep procedure resume {run.id}`."
