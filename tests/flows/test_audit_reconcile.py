@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - statements are put together from made-up values
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -229,11 +230,60 @@ async def test_what_a_wrapped_answer_left_at_the_store_is_ended(scene: Scene, re
     """The read is a finding and its copy is ended; if the store refuses or is away, that is a finding, too."""
     scene.broker.app = replace(scene.broker.app, cutoff=AsyncMock())
     scene.broker.app.cutoff.end_copies.side_effect = refused
-    place = {"entity": scene.entity[scene.alice], "lease": str(scene.lease[scene.alice])}
-    scene.broker.store.write(str(uuid4()), scene.after(2), "read", scene.path(scene.alice), wrapped=True, **place)
+    _wrapped(scene, scene.alice)
     assert await scene.reasons() == ["answer_wrapped", *(["wrapped_copy_kept"] if refused else [])]
     scene.broker.app.cutoff.end_copies.assert_awaited_once_with(scene.path(scene.alice))
     assert await scene.broker.alerts() == await scene.reasons()
+
+
+def _wrapped(scene: Scene, *clients: UUID, provider: str = "openai") -> list[str]:
+    for client in clients:
+        place = {"entity": scene.entity[client], "lease": str(scene.lease[client]), "wrapped": True}
+        scene.broker.store.write(str(uuid4()), scene.after(2), "read", scene.path(client, provider), **place)
+    return [scene.path(client, provider) for client in clients]
+
+
+async def test_a_copy_that_could_not_be_ended_is_tried_in_each_round_until_it_is(scene: Scene) -> None:
+    """Although the log of it was judged, and while no log can be read; then no more."""
+    scene.broker.app = replace(scene.broker.app, cutoff=AsyncMock())
+    end = scene.broker.app.cutoff.end_copies
+    end.side_effect = Unavailable("store_timeout")
+    await ran(scene, timedelta(minutes=2))
+    [path], rounds = _wrapped(scene, scene.alice), Rounds(scene.broker.app, NoReserve())
+    for tries in (1, 2):
+        await rounds._reconcile()
+        assert [call.args for call in end.await_args_list] == [(path,)] * tries
+        scene.broker.clock.ahead += timedelta(seconds=20)
+    end.side_effect, scene.broker.store.names = None, []
+    for _ in range(2):
+        await rounds._reconcile()
+        assert end.await_count == 3
+        scene.broker.clock.ahead += timedelta(seconds=20)
+
+
+async def test_copies_are_ended_together_within_one_deadline(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs keeps neither another nor what was found."""
+    monkeypatch.setattr(module, "_COPIES_S", 0.05)
+    paths, ended = _wrapped(scene, scene.alice, scene.bob), list[str]()
+    slow = min(paths)
+
+    async def end(path: str) -> None:
+        await asyncio.sleep(3600 * (path == slow))
+        ended.append(path)
+
+    scene.broker.app = replace(scene.broker.app, cutoff=AsyncMock(end_copies=end))
+    assert await scene.reasons() == ["answer_wrapped", "answer_wrapped", "wrapped_copy_kept"]
+    assert ended == [max(paths)]
+
+
+async def test_a_store_that_may_not_end_copies_is_asked_no_more(scene: Scene) -> None:
+    """Set up by an earlier release it refuses each: so many refusals would look like a search for a way in."""
+    scene.broker.app = replace(scene.broker.app, cutoff=AsyncMock())
+    scene.broker.app.cutoff.end_copies.side_effect = Denied("store_denied")
+    for letter in "abcdefghij":
+        _wrapped(scene, scene.alice, provider=letter)
+    assert (await scene.reasons()).count("wrapped_copy_kept") == 10
+    assert scene.broker.app.cutoff.end_copies.await_count <= module._COPIES_AT_ONCE
 
 
 _BACKUP = (("read", "sys/storage/raft/snapshot"), ("list", "tenant/keys/"),
@@ -1256,14 +1306,17 @@ async def test_the_switch_follows_a_panic_whoever_was_stopped_before(
     for client in (scene.alice, scene.bob) if every else (scene.alice,):
         path = f"identity/entity/id/{scene.entity[client]}"
         store.write(str(uuid4()), scene.after(1), "update", path, entity=kill)
+    [copy], app = _wrapped(scene, scene.alice), replace(app, cutoff=AsyncMock())
     with monkeypatch.context() as away:  # the log is read once: a part whose switches were not engaged is not over
         away.setattr(module, "engage", busy)
         with pytest.raises(Unavailable, match="database_busy"):
             await reconcile(app, app.system(), since=scene.since)
         parts = "SELECT count(*) FROM byokeep.audit_record WHERE event = 'audit.reconciled'"
         assert await scene.broker.sql(parts) == "0"
+    app.cutoff.end_copies.assert_awaited_once_with(copy)
     found = await reconcile(app, app.system(), since=scene.since)
-    assert [one.reason for one in found.findings if one.client_id == scene.alice] == ["cut_off_unexplained"]
+    reasons = [one.reason for one in found.findings if one.client_id == scene.alice]
+    assert sorted(reasons) == ["answer_wrapped", "cut_off_unexplained"]
     assert "store_setup_changed" not in [one.reason for one in found.findings], "it asked who there is"
     closed = (await scene.broker.sql("SELECT scope FROM byokeep.switch WHERE closed")).split()
     assert ("global" in closed, f"client:{scene.alice}" in closed) == (every is not False, every is False)

@@ -19,7 +19,7 @@ Rules
   other.
 - So does a client that the store was told to refuse without a switch (`byokeep kill panic`, while the database could
   not be reached).
-- What a wrapped answer left at the store is ended at once.
+- What a wrapped answer left at the store is ended at once. A running broker tries again each round until it is.
 
 It may not act on any other finding, or mend a row: people do.
 """
@@ -36,7 +36,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.breakglass.model import secrets_of
-from byokeep.core.errors import ByokeepError, Pending, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, Pending, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise_every_client
@@ -97,6 +97,7 @@ class Reconciled:
         self._until: datetime | None = None
         self._seq = 0  # of the last record that was checked
         self._own: dict[str, datetime | None] = {}  # hashes of our records not yet checked -> the span's end
+        self.copies: list[str] = []  # paths where wrapped answers may have left something
 
     async def look(self, app: BrokerApp) -> datetime:
         """Return where the next run begins, and report records that somebody else wrote.
@@ -203,8 +204,9 @@ async def look_for_unrecorded(app: BrokerApp, at: datetime) -> list[LogFinding]:
 
 async def _follow_store(
     app: BrokerApp, found: Iterable[LogFinding], known: rules.KnownToUs, told: Sequence[tuple[str, str]]
-) -> None:
+) -> ByokeepError | None:
     """Engage the switch of each client that the store was told to refuse without one; the global switch if it was all.
+    Returns what :func:`close_gates` does.
 
     A client whose switch was already engaged counts as refused, if the store was told to refuse several. If there is
     only one client, nobody can tell what was meant, and the global switch is engaged.
@@ -212,8 +214,7 @@ async def _follow_store(
     cut = {one.client_id for one in found if one.reason == CUT_OFF and one.client_id is not None}
     several = len({entity for _, entity in told if entity in known.entities}) > 1 or len(known.entities) == 1
     every = bool(cut) and several and all(closed or client_id in cut for client_id, closed in known.entities.values())
-    if (failed := await close_gates(app, [None] if every else cut, reason=CUT_OFF)) is not None:
-        raise failed  # the log is read once: the next round comes back to this part of it
+    return await close_gates(app, [None] if every else cut, reason=CUT_OFF)
 
 
 async def close_gates(app: BrokerApp, clients: Iterable[UUID | None], *, reason: str = REASON) -> ByokeepError | None:
@@ -239,6 +240,8 @@ BEFORE: Final = TOLD_WITHIN + timedelta(seconds=5)  # plus a token's life: how o
 SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; newer requests are judged next time
 NEAR: Final = timedelta(seconds=30)  # between a lease's issue and its login, clocks included
 MAX_ALERTS: Final = 50  # for one part; the count is in the result
+_COPIES_S: Final = 20.0  # seconds for all paths of a part: what was found waits for them
+_COPIES_AT_ONCE: Final = 3  # refused twice each, fewer than would look like a search for a way in
 MAX_ENTRIES: Final = 50_000  # for one device and part; some 50 MB
 ORDER: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
 REKEYED_WITHIN: Final = timedelta(seconds=10)  # of the last answer hashed with another key; a probe comes every 5 s
@@ -352,9 +355,11 @@ async def _part(
             found.append(missing)
     found += matcher.not_compared(since)
     found += [*moved, *await asyncio.to_thread(_unexplained, judged, known)]
-    if ours:
-        await _follow_store(app, found, known, told_off)
-    found += await _end_copies(app, judged)
+    following = _follow_store(app, found if ours else (), known, told_off)
+    failed, kept = await asyncio.gather(following, _end_copies(app, judged, own))
+    if failed is not None:
+        raise failed  # the log is read once: the next round comes back to this part of it
+    found += [LogFinding(reason="wrapped_copy_kept", at=until)] * len(kept)
     found += await asyncio.to_thread(rules.surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
     missed = set() if ours else {node for node, at in late.items() if at > created + rules.SETUP_FOR}
     unseen, behind = bool(log.unread) or not requests, [name for name in log.read if node_of(name) in missed]
@@ -369,18 +374,34 @@ async def _part(
     return result
 
 
-async def _end_copies(app: BrokerApp, judged: Sequence[rules.Request]) -> list[LogFinding]:
-    """End the copies that wrapped answers left at the store; return a finding for each path where some may be left.
-
-    Nothing is raised: what was found is told all the same. A person's run over the same time tries again.
+async def _end_copies(app: BrokerApp, judged: Sequence[rules.Request], own: Reconciled | None) -> list[str]:
+    """End the copies that wrapped answers left at the store, also where an earlier round could not; return the paths
+    where some may be left. Nothing is raised: what was found is told all the same.
     """
-    kept = []
-    for path in rules.copied(judged):
-        try:
-            await app.cutoff.end_copies(path)
-        except ByokeepError:
-            kept.append(LogFinding(reason="wrapped_copy_kept", at=judged[-1].at))
-    return kept
+    left = list(dict.fromkeys([*rules.copied(judged), *(own.copies if own else ())]))
+    gate, refused = asyncio.Semaphore(_COPIES_AT_ONCE), False
+
+    async def end(path: str) -> None:
+        nonlocal refused
+        async with gate:
+            if refused:
+                return
+            left.remove(path)
+            left.append(path)  # if it takes too long, others come first the next time
+            try:
+                await app.cutoff.end_copies(path)
+                left.remove(path)
+            except Denied:  # as an earlier release set up the store: so it refuses every path
+                refused = True
+            except ByokeepError:
+                pass
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_COPIES_S):
+            await asyncio.gather(*map(end, left))
+    if own:
+        own.copies = left
+    return left
 
 
 def _joined(

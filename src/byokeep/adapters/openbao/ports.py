@@ -502,7 +502,7 @@ class StoreNodes:
 
 
 _LEASE_MOUNT: Final = "auth/lease/"
-_COPIES_S: Final = 20.0  # seconds; a thousand copies take some of them
+_COPIES_S: Final = 20.0  # seconds; enough for a thousand copies, and asked again it goes on where it stopped
 _AT_ONCE: Final = 32  # entities switched in parallel
 _OUTLIVED_S: Final = float(LOGIN_LIFE_S + MAX_TOKEN_TTL_S)  # seconds; then nothing that was signed before is alive
 
@@ -591,12 +591,14 @@ class EntityCutoff:
     async def end_copies(self, path: str) -> None:
         """End every wrapping token that keeps an answer of a path, below which no other token is made.
 
+        None can be used any more from then on. The store removes them afterwards, also after a restart.
+
         Raises:
             Denied: The store was set up by an earlier release.
             Rejected: ``bad_store_path``.
             Unavailable: Some may be left.
         """
-        await self._login.request("POST", f"sys/leases/revoke-prefix/{path}", timeout_s=_COPIES_S)
+        await self._login.request("POST", f"sys/leases/revoke-prefix/{path}", body={"sync": False}, timeout_s=_COPIES_S)
 
     async def _set(self, entity_ids: Sequence[str], *, disabled: bool) -> None:
         gate = asyncio.Semaphore(_AT_ONCE)
