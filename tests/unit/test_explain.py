@@ -110,6 +110,18 @@ def test_an_answer_that_is_wrapped_or_unwrapped_is_a_finding_whatever_else_expla
     assert [reason(known, one) for one in others] == ["", "", ""]
     login = request("update", "auth/approle/login", wrapped=True)  # ended by its path all machines' tokens would be
     assert copied([*kept, *others, read, login]) == sorted(one.path for one in kept)
+    token = request("read", f"identity/oidc/token/{client}-x", wrapped=True)
+    app = replace(read, path=APP, wrapped=True)
+    for one, whose in ((token, (client, None)), (app, (client, lease.id)), (replace(app, entity_id="x"), (None, None))):
+        found = explain(one, known)
+        assert found is not None
+        assert (found.client_id, found.lease_id) == whose
+    public = request("read", "identity/oidc/.well-known/keys", wrapped=True)
+    assert reason(known, public) == "", "anybody can ask for it, without a token"
+    found = explain(replace(public, machine="web", accessor_hash="h"), known)
+    assert found is not None
+    assert (found.reason, found.severity) == ("answer_wrapped", "warning")
+    assert reason(known, request("read", "sys/raw/x", wrapped=True, accessor_hash="h")) == "unlisted_request"
     for one in kept:
         ends = request("update", f"sys/leases/revoke-prefix/{one.path}", machine="broker")
         assert [reason(known, ends), reason(known, replace(ends, machine="web"))] == ["", "unlisted_request"]

@@ -346,9 +346,25 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     if request.refused:
         return None
     if request.wrapped and request.path != _WRAP:
-        of = VALUE.match(request.path) or _RECORD.match(request.path) or _KEK.match(request.path)
-        return finding("answer_wrapped", request, UUID(of[2]) if of else None)
+        return _explain_wrapped(request, known)
     return _explain_done(request, known)
+
+
+def _explain_wrapped(request: Request, known: KnownToUs) -> LogFinding | None:
+    """Return a critical finding if a copy of what a token opens was kept. What anybody may fetch is not even told of
+    unless a token was shown: whoever has none could raise it at will.
+    """
+    lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
+    if lease is not None and (lease.id, request.entity_id) not in known.logins:  # somebody else's, in a header
+        lease = None
+    of = VALUE.match(request.path) or _RECORD.match(request.path) or _KEK.match(request.path)
+    token = _IDENTITY.match(request.path)
+    client_id = UUID(of[2]) if of else UUID(token[1]) if token else lease.client_id if lease else None
+    found = finding("answer_wrapped", request, client_id, lease.id if lease else None)
+    if _COPIES.match(request.path):
+        return found
+    shown = request.entity_id or request.machine or request.accessor_hash
+    return _explain_done(request, known) or (replace(found, severity="warning") if shown else None)
 
 
 def _explain_done(request: Request, known: KnownToUs) -> LogFinding | None:
