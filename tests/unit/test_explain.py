@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.openbao.provisioning import MACHINES
+from byokeep.jobs.lease import pinned
 from byokeep.reconciliation.explain import KnownToUs, LeaseRow, Request, copied, explain
 from byokeep.reconciliation.reconcile import SETTLE, _end_of, _in_time, _RunRecord
 
@@ -142,6 +143,8 @@ def test_a_job_reads_the_version_that_its_lease_pinned() -> None:
 
     assert [read(version) for version in (0, 1, 2)] == ["", "", "version_not_pinned"]
     assert [read(2, kind="custody"), read(2, versions={}), read(2, "/webhook")] == ["", "", ""]
+    assert [pinned({"secrets": ["x", "y"], "versions": said}) for said in ("0,3", None)] == [{"x": 0, "y": 3}, {}]
+    assert [read(version, versions={"x": 0}) for version in (0, 1)] == ["", "version_not_pinned"], "it pinned nothing"
 
 
 @pytest.mark.parametrize("back_s", [21, 28, 35, 294, 1_001, 3_599])

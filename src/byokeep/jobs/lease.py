@@ -445,9 +445,8 @@ def told(row: Row) -> tuple[int | None, Mapping[str, int]]:
 
 
 def pinned(row: Row) -> Mapping[str, int]:
-    """Return the version that a lease pinned of each key, as its record says; none of an earlier release's lease."""
-    versions = map(_count, (row["versions"] or "").split(","))
-    return {secret: version for secret, version in zip(row["secrets"], versions, strict=False) if version}
+    """Return the version that a lease pinned of each key, 0: none; nothing of an earlier release's lease."""
+    return dict(zip(row["secrets"], map(_count, row["versions"].split(",")), strict=False)) if row["versions"] else {}
 
 
 def _count(said: object = None) -> int:

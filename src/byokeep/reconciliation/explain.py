@@ -134,7 +134,7 @@ _SETUP: Final = re.compile(
 class LeaseRow:
     """A lease as issued, enough to sign its token again; and what its holder told of its use (None: nothing yet).
 
-    ``versions``: of each key, which it pinned; without one nothing is known of it.
+    ``versions``: of each key, which it pinned, or 0: none; of one that is not there nothing is known.
     """
 
     id: UUID
@@ -471,11 +471,12 @@ def _explain_value(request: Request, known: KnownToUs, client_id: UUID, provider
 
 
 def _explain_version(request: Request, known: KnownToUs, client_id: UUID, provider: str) -> LogFinding | None:
-    """A job's lease is for the version of a key that it pins; the store cannot refuse another. Custody reads any."""
+    """A job's lease is for the version of a key that it pins, if any; the store refuses none. Custody reads any."""
     lease = known.leases[UUID(request.lease_header)]
-    if lease.kind != "use" or 0 in (request.version, pinned := lease.versions.get(provider, 0)):
+    pinned = lease.versions.get(provider)
+    if lease.kind != "use" or pinned is None or request.version in (0, pinned):
         return None
-    return None if request.version == pinned else finding("version_not_pinned", request, client_id, lease.id)
+    return finding("version_not_pinned", request, client_id, lease.id)
 
 
 def _granted(request: Request, known: KnownToUs) -> GrantRow | None:
