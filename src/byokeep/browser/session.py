@@ -372,10 +372,10 @@ _SHOWN_BEFORE: Final = 2
 async def logged_out(
     running: Running, website: Website, place: SitePlace, session: PortableState, account_id: str
 ) -> SessionEnd:
-    """End `session`, which was taken out of this browser, and clear the browser.
+    """End `session`, which was taken out of this browser, whoever it is, and clear the browser.
 
     Returns ``revoked`` if it was the account's and was refused when shown again; ``unsupported``: no way to end it;
-    ``failed``: not proved. One of another account is not ended.
+    ``failed``: not proved, as is that of another account.
 
     Raises:
         Unavailable: ``browser_not_cleared``: something may be left; close it and wipe its directory.
@@ -393,15 +393,19 @@ async def logged_out(
 
 async def _ended(running: Running, website: Website, place: SitePlace, session: PortableState, account_id: str) -> bool:
     """Whether the session was let in as the account before the logout, and is refused after it."""
+    ours = True
     try:
         for _ in range(_SHOWN_BEFORE):
-            face = (await _shown(running, website, place, session)).face
-            if face is None or face.account_id != account_id:
-                return False
-        # Only a plain "log in" is a refusal.
+            seen = await _shown(running, website, place, session)
+            if seen.outcome is IdentityOutcome.LOGGED_OUT:
+                return False  # nothing is let in that could be ended
+            ours = ours and seen.face is not None and seen.face.account_id == account_id
+        # Not seen to be ours, it ends all the same: a website may call our account by another id. Only a plain "log in"
+        # is a refusal.
         return (
             await _left(running.page, website, place)
             and (await _shown(running, website, place, session)).outcome is IdentityOutcome.LOGGED_OUT
+            and ours
         )
     except (Error, Conflict, Unavailable):
         return False
