@@ -271,10 +271,10 @@ async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, v
             raise deny(DenyReason.GRANT_NOT_LIVE)
         about = {"client_id": client_id, "object_id": row["account_id"]}
         at = {"client_id": client_id, "account_id": row["account_id"]}
-        if await tx.one(int, "renewals_asked", **at) >= ASKED_MOST:
+        made = await tx.maybe(bool, "renewal_due", **at, version=version, most=ASKED_MOST)
+        if made is False:
             await open_alert(tx, app, actor, reason="renewals_asked_often", severity="warning", **about)
-            return False
-        if await tx.maybe(UUID, "renewal_due", **at, version=version) is None:
+        if not made:
             return False
         said = {"platform": platform, "account": row["account_id"], "job": job_id, "version": version}
         asked = EventName.REFRESH_ASKED

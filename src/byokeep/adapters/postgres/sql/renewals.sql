@@ -21,13 +21,19 @@ SELECT j.runner_id, j.kind = 'use' AND j.state = 'open' AND j.expires_at > t.now
 
 -- name: renewal_due
 -- A renewal that failed is tried again in its own time, however often it is asked for; what cannot be renewed is not.
-UPDATE byokeep.account_grant SET due_at = clock_timestamp()
- WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND access_version = :version
-   AND due_at > clock_timestamp() AND tries = 0
-RETURNING account_id;
-
--- name: renewals_asked
--- How often jobs had one made due within the last hour.
-SELECT count(*) FROM byokeep.audit_record r
- WHERE r.chain = :client_id AND r.object_id = :account_id AND r.event = 'tokens.refresh_asked'
-   AND r.at > clock_timestamp() - interval '1 hour';
+-- False: it would be due, but jobs had that many made due within the last hour.
+WITH asked AS (
+    SELECT g.client_id, g.account_id,
+           (SELECT count(*) FROM byokeep.audit_record r
+             WHERE r.chain = g.client_id AND r.object_id = g.account_id AND r.event = 'tokens.refresh_asked'
+               AND r.at BETWEEN clock_timestamp() - interval '1 hour' AND clock_timestamp()
+               AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' ? 'job') < :most AS made
+      FROM byokeep.account_grant g
+     WHERE g.client_id = :client_id AND g.account_id = :account_id AND g.state = 'live' AND g.access_version = :version
+       AND g.due_at > clock_timestamp() AND g.tries = 0
+       FOR UPDATE
+), due AS (
+    UPDATE byokeep.account_grant g SET due_at = clock_timestamp()
+      FROM asked a WHERE a.made AND g.client_id = a.client_id AND g.account_id = a.account_id
+)
+SELECT made FROM asked;
