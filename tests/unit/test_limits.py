@@ -121,3 +121,11 @@ def test_an_address_is_one_mailbox(mark: str) -> None:
 def test_tags_of_an_address_share_its_brake() -> None:
     """`name+1@` and `name+2@` reach the same person."""
     assert {mailbox(one) for one in ("b@x.example", "b+1@x.example", "b+1+2@x.example")} == {"b@x.example"}
+    assert mailbox("+b@x.example") != mailbox("+c@x.example")
+
+
+def test_an_address_that_was_once_taken_in_signs_in() -> None:
+    """Also with a sign that is refused now; what never was an address is still told to be none."""
+    assert checked_address("O'Brien@x.example", stored=True) == "o'brien@x.example"
+    with pytest.raises(Rejected):
+        checked_address("o brien@x.example", stored=True)

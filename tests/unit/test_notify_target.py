@@ -6,12 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from byokeep.adapters.notify import target
+from byokeep.adapters.notify import child, target
 from byokeep.adapters.notify.target import AppriseTargets
 from byokeep.adapters.openbao.login import read_private
 
@@ -75,6 +76,12 @@ async def test_a_message_arrives_as_it_was_given(receiver: Receiver, to: Any) ->
     receiver.answer = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
     assert await to(address) == "not_delivered"
     assert await to("json://127.0.0.1:1/hook") == "not_delivered"
+
+
+def test_a_process_of_the_release_before_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names nobody to mail, and in an upgrade in place it starts the new file."""
+    monkeypatch.setattr("sys.stdin", StringIO(json.dumps(["none://", "a title", "a body", "failure", False])))
+    assert child.main() == 4
 
 
 async def test_a_redirect_is_not_followed_and_no_proxy_is_asked(

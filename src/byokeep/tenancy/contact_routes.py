@@ -223,7 +223,7 @@ def _sessions(
     @routes.post("/code", status_code=202, response_model=CodeAskedReply, **_OPEN)
     async def ask(request: Request, body: AddressBody) -> dict[str, Any]:
         """Ask for a code; the answer is the same for an address that is nobody's."""
-        address = contacts.checked_address(body.address)
+        address = contacts.checked_address(body.address, stored=True)
         door.has_room()  # before the try is counted
         door.asks.attempt(contacts.mailbox(address), source_of(request))
         door.later(partial(contacts.mail_code, app, door.mail, address=address, request_id=request_id(request)))
@@ -240,7 +240,7 @@ def _sessions(
                 portal=True,
             )  # fmt: skip
             return let_in(request, issued)
-        address, source = contacts.checked_address(body.address), source_of(request)
+        address, source = contacts.checked_address(body.address, stored=True), source_of(request)
         door.codes.attempt(address, source)  # spelt as it is looked up: another spelling is not another name
         issued = await contacts.sign_in(app, address=address, code=body.code, request_id=request_id(request))
         return door.let_in(request, issued, address)

@@ -45,7 +45,8 @@ MAX_INVITE_DAYS: Final = 30
 MAILED_S: Final = 600
 MOST_CLIENTS: Final = 5  # how many clients' contact person one address may be: it is mailed a code for each
 # Nothing before the `@` that ends an address, or hides another in it, for a program that mails: the atoms of RFC 5322
-# without the apostrophe, which Apprise takes for a quote.
+# without the apostrophe, which Apprise takes for a quote. `_STORED` is what earlier releases took in.
+_STORED: Final = re.compile(r"[!-?A-~]{1,64}@[a-z0-9-]+(?:\.[a-z0-9-]+)+\Z")
 _ADDRESS: Final = re.compile(r"[a-z0-9.!#$%&*+/=?^_`{|}~-]{1,64}@[a-z0-9-]+(?:\.[a-z0-9-]+)+\Z")
 _PASSKEY: Final = (
     "Somebody asked for a code for the portal of {}. You have a passkey there: sign in with it. If you lost it, ask the"
@@ -239,21 +240,24 @@ async def redeem(app: BrokerApp, *, shown: str, address: str, code: str, request
     raise await (_over(app, request_id) if found is None else _wrong_code(app, request_id, found.subject_id))
 
 
-def checked_address(text: str) -> str:
+def checked_address(text: str, *, stored: bool = False) -> str:
     """Return an address in the form in which addresses are compared.
+
+    Args:
+        stored: It is only looked up, not taken in. A code for it is mailed to exactly that mailbox, or not at all.
 
     Raises:
         Rejected: ``bad_address``.
     """
     found = text.strip().lower()
-    if len(found) > 254 or not _ADDRESS.match(found):
+    if len(found) > 254 or not (_STORED if stored else _ADDRESS).match(found):
         raise Rejected("bad_address", next_step="Enter an e-mail address, such as name@example.com.")
     return found
 
 
 def mailbox(address: str) -> str:
     """Return an address without its tag: each tag would have a brake of its own, and reach the same person."""
-    return re.sub(r"\+.*@", "@", address)
+    return re.sub(r"(?<=.)\+.*@", "@", address)
 
 
 async def mail_code(app: BrokerApp, mail: Mail, *, address: str, request_id: UUID) -> None:

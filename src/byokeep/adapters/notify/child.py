@@ -19,7 +19,8 @@ def main() -> int:
         from apprise import Apprise, AppriseAsset  # noqa: PLC0415 - an extra
     except ImportError:
         return 3
-    url, title, body, weight, plain, to = json.load(sys.stdin)
+    url, title, body, weight, plain, *others = json.load(sys.stdin)
+    to = others[0] if others else ""  # the release before named nobody; in an upgrade in place it starts this file
     target = Apprise.instantiate(url, asset=AppriseAsset(http_redirects=False), suppress_exceptions=True)
     open_mail = getattr(target, "secure_mode", "") == "insecure" and not plain
     if target is None or not target.verify_certificate or open_mail:
