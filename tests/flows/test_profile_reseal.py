@@ -416,6 +416,7 @@ async def test_an_opening_announces_few_seals(stand: Stand) -> None:
     deks = [uuid4() for _ in range(checkout.MOST_SEALS + 1)]
     replies = [await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)}) for dek in (*deks, deks[0])]
     assert [reply.get("code") for _, reply in replies] == [None] * checkout.MOST_SEALS + ["too_many_seals", None]
+    assert stand.alerts() == ["too_many_seals"]
     assert (await put(run, epoch, deks[-1], NEW))[1]["code"] == "seal_not_announced"
 
 

@@ -318,8 +318,8 @@ async def quarantine_like(app: App, actor: Actor, profile: Profile, *, cause: st
 
 
 async def tell_refused(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, error: ByokeepError) -> None:
-    """Raise the alert about a seal that was refused for lack of room or of a fresh key, and was rolled back."""
-    if error.code in (FULL, DUPLICATE):
+    """Raise the alert about a seal that was refused, as one too many or for lack of room or of a fresh key."""
+    if error.code in (FULL, DUPLICATE, "too_many_seals"):
         async with app.db.begin(client_id=client_id) as tx:
             await open_alert(tx, app, actor, reason=error.code, client_id=client_id, object_id=profile_id)
 
