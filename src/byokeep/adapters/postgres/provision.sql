@@ -48,6 +48,7 @@ DECLARE
 BEGIN
     FOR makes IN SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
         AND proname ~ '^(lo_(creat|create|from_bytea|open|put|truncate|truncate64)|lowrite)$'
+        AND (has_function_privilege('public', oid, 'EXECUTE') OR NOT has_function_privilege('byokeep_owner', oid, 'EXECUTE'))
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', makes);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO byokeep_owner', makes);
