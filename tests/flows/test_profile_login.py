@@ -204,6 +204,9 @@ async def test_a_connected_account_is_expected_by_the_id_that_its_platform_told(
     assert await vault.log_in(UUID(made["profile"])) == "sealed"
     (one,) = parse_record(await vault.record(client, UUID(made["profile"]))).manifest.accounts
     assert (one.account, one.account_id) == ("acme", account.external_id)
+    vault.sql("UPDATE byokeep.account_grant SET username = 'acme_now'")
+    (row,) = (await vault.call("GET", f"/v1/clients/{client}/profiles"))[1]["profiles"]
+    assert row["accounts"] == (await vault.call("GET", f"/v1/profiles/{made['profile']}"))[1]["accounts"]
     vault.sql("UPDATE byokeep.account_grant SET state = 'revoked'")  # the website's login stays
     assert await vault.done(UUID(made["profile"]), "validate") == "valid"
 

@@ -54,11 +54,14 @@ SELECT p.*,
           JOIN byokeep.procedure_run i ON i.id = n.incident_id AND i.state <> 'complete'
          WHERE n.client_id = p.client_id AND p.id IN (n.profile_id, n.new_profile_id) LIMIT 1) AS incident,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                   'account_id', a.id, 'platform', a.platform, 'account', a.account, 'username', a.username,
-                   'display_name', a.display_name, 'external_id', a.account, 'lanes', a.lanes,
+                   'account_id', a.id, 'platform', a.platform, 'account', a.account,
+                   'username', coalesce(t.username, a.username),
+                   'display_name', coalesce(t.display_name, a.display_name),
+                   'external_id', coalesce(t.external_id, a.account), 'lanes', a.lanes,
                    'retired', pa.retired_at IS NOT NULL) ORDER BY a.platform), '[]')
           FROM byokeep.profile_account pa
           JOIN byokeep.platform_account a ON a.client_id = pa.client_id AND a.id = pa.account_id
+          LEFT JOIN byokeep.account_grant t ON t.client_id = a.client_id AND t.account_id = a.id
          WHERE pa.client_id = p.client_id AND pa.profile_id = p.id) AS accounts
   FROM byokeep.profile p
  WHERE p.client_id = :client_id
