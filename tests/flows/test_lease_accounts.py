@@ -155,7 +155,7 @@ async def test_renewals_are_had_a_few_times_an_hour(stand: Stand) -> None:
         )
         return bool((await stand.call("POST", path, "runner", {"secret": "x/acme", "version": version}))[1]["asked"])
 
-    said = {"platform": "x", "account": account.id, "version": 1}
+    said: dict[str, Any] = {"platform": "x", "account": account.id, "version": 1}
     async with stand.app.db.begin(client_id=client) as tx:  # as a break-glass does
         await record(tx, stand.app.system(), EventName.REFRESH_ASKED, said, client_id=client, object_id=account.id)
     assert [await ask(one, one) for one in range(1, recovery.ASKED_MOST + 1)] == [True] * recovery.ASKED_MOST
