@@ -244,8 +244,6 @@ async def test_roles_are_bounded_by_the_server_and_an_outdated_one_is_named(
              "ALTER ROLE byokeep_auditor SET idle_in_transaction_session_timeout = '10s'"),
             ("byokeep_owner", "REVOKE pg_signal_backend FROM byokeep_owner",
              "GRANT pg_signal_backend TO byokeep_owner WITH INHERIT TRUE"),
-            ("byokeep_auditor", "GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC",
-             "REVOKE EXECUTE ON FUNCTION lo_create(oid) FROM PUBLIC"),
         ):  # fmt: skip
             postgres.sql(undo)
             try:

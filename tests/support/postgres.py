@@ -123,10 +123,6 @@ def empty_database(server: EmbeddedPostgres, name: str, *, template: str = "temp
         f"CREATE DATABASE {name} OWNER byokeep_owner TEMPLATE {template} STRATEGY file_copy;\n"
         f"REVOKE ALL ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO {', '.join(ROLES)};"
     )
-    if template == "template1":  # a copy of ours has these
-        script = resources.files("byokeep.adapters.postgres").joinpath("provision.sql").read_text("utf-8")
-        _, mark, block = script.partition("DO $large$")
-        server._psql(mark + block.partition("\\connect")[0], name)  # which leaves no session in what is copied
     return FreshDatabase(server, name)
 
 

@@ -337,7 +337,7 @@ async def local_tokens(db: Database) -> list[TokenLeft]:
 
 
 async def must_be_bounded(db: Database) -> None:
-    """Refuse a database whose roles could hold a lock without end, fill the disk or not be ended by a kill.
+    """Refuse a database whose roles could hold a lock without end, or whose blockers a kill could not end.
 
     Raises:
         Unavailable: ``database_roles_outdated`` with the first such role; or the database.

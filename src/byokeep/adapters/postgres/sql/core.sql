@@ -28,13 +28,12 @@ SELECT byokeep.end_blockers(CAST(:waiting AS integer)) AS ended
 SELECT current_setting('server_version_num')::int AS number;
 
 -- name: roles_bounded
--- Roles of the services that the server itself would let hold a lock without end or make large objects, and whether the
--- owner may end a session: all are made by provision.sql.
+-- Roles of the services that the server itself would let hold a lock without end, and whether the owner may end a
+-- session: both are made by provision.sql.
 SELECT ARRAY(SELECT r.rolname::text FROM pg_roles r
               WHERE byokeep.role_of(r.rolname) IN ('byokeep_web', 'byokeep_broker', 'byokeep_killswitch', 'byokeep_worker', 'byokeep_auditor')
-                AND ((SELECT count(*) FROM unnest(r.rolconfig) AS one
-                       WHERE one ~ '^(idle_in_transaction_session_timeout|lock_timeout)=[1-9]') < 2
-                     OR has_function_privilege(r.oid, 'pg_catalog.lo_create(oid)', 'EXECUTE'))
+                AND (SELECT count(*) FROM unnest(r.rolconfig) AS one
+                      WHERE one ~ '^(idle_in_transaction_session_timeout|lock_timeout)=[1-9]') < 2
               ORDER BY r.rolname) AS unbounded,
        pg_has_role('byokeep_owner', 'pg_signal_backend', 'USAGE') AS ends_sessions
 
