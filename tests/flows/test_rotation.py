@@ -1205,6 +1205,9 @@ async def test_a_key_that_another_client_has_is_not_revoked_under_it(desk: Desk)
     found = await rotation(desk, second["rotation"])
     assert (found["state"], found["reason"]) == ("waiting", "revoke_by_hand")
     assert ("may serve elsewhere" in found["next_step"], "revoke_by_hand" in found["next_step"]) == (True, False)
+    of_one = desk.stand.subject("operator", "of one", clients=(one,))
+    seen = (await desk.call("GET", f"/v1/rotations/{second['rotation']}", of_one))[1]["next_step"]
+    assert ("elsewhere" in seen, "shared" in seen, "revoke_by_hand" in seen) == (False, False, True)
     assert keys_of(desk, "openrouter") == ["valid", "valid"]
     assert desk.sql(told) == f"{before + 1}|0"
     about = set(desk.sql("SELECT object_id FROM byokeep.alert WHERE reason = 'shared_value'").split())

@@ -530,8 +530,10 @@ def test_a_kill_that_was_not_taken_names_the_one_that_needs_no_database(
         raise error
 
     monkeypatch.setattr("byokeep.cli.kill.call_kill", kill)
-    assert run(["kill", "on", "--client", ID]) == code
-    assert ("`byokeep kill panic --client ID`" in " ".join(capsys.readouterr().err.split())) is advised
+    for scope, panic in ((["--client", ID], f"--client {ID}`."), (["--everything"], "--everything`."),
+                         (["--client", ID, "--lane", "api"], f"--client {ID}`, which stops all of it.")):  # fmt: skip
+        assert run(["kill", "on", *scope]) == code
+        assert (f"`byokeep kill panic {panic}" in " ".join(capsys.readouterr().err.split())) is advised
 
 
 @pytest.mark.parametrize("slow", [False, True])

@@ -10,7 +10,7 @@ from cyclopts import App
 
 from byokeep.cli.api import Listing, call, call_kill, ids_of, names, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import Lane, Platform
-from byokeep.cli.names import WITHOUT_DATABASE, Client, said_of
+from byokeep.cli.names import Client, said_of
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.core.errors import Pending, Rejected, Unavailable
@@ -66,7 +66,9 @@ def on(
         closed: Any = run(call_kill("POST", "/v1/switches/close", body=scope | {"reason": reason}))
     except Unavailable as error:
         if not isinstance(error, Pending):  # it holds
-            error.next_step += f" {WITHOUT_DATABASE}"
+            whom = f"--client {client}" if client else "--everything"
+            whole = ", which stops all of it" if platform or lane else ""
+            error.next_step += f" On the host of the kill process: `byokeep kill panic {whom}`{whole}."
         raise
     step = again(f"kill off {words} --reason CODE", own_token=False)
     say(f"Kill switch engaged: {closed['scope']}.")  # before names are asked for: `web` may hang

@@ -29,7 +29,6 @@ _NAME: Final = re.compile(r"\w[\w ._&'()/-]{0,255}\Z")
 _LONG: Final = re.compile(r"[A-Za-z0-9_-]{25,}")
 _OF_ID: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")  # what a client has, by the client's id
 _MOST_SHOWN: Final = 8
-WITHOUT_DATABASE: Final = "On the host of the kill process: `byokeep kill panic --client ID`."
 _FIND_S: Final = 5.0  # seconds: a `web` that hangs may not hold up who wants to stop something
 _AS_SHOWN: Final = {
     "account": "`byokeep account list` shows it, or CLIENT/PLATFORM/ACCOUNT",
@@ -62,7 +61,7 @@ def resolved(bound: BoundArguments) -> BoundArguments:
             error.next_step = (
                 "Names are known to `web` and the database, which do not answer: give the client's id, or --everything."
                 " Ids stand in `byokeep client list --json` that was kept, and where a runner's jobs are opened."
-                f" To stop: {WITHOUT_DATABASE}"
+                " To stop: on the host of the kill process `byokeep kill panic --client ID`."
             )
         raise
     return bound

@@ -59,7 +59,7 @@ def add(console: Console) -> None:
         app, actor = console.app, who.actor
         ref = await refs.read_ref(app, actor, given_id(request.path_params["ref_id"]))
         one = await clients.get_client(app, actor, ref.client_id)
-        rows: list[dict[str, Any]] = [rotation_view.told(app, it) | {"run": it.run} for it in
+        rows: list[dict[str, Any]] = [rotation_view.told(app, actor, it) | {"run": it.run} for it in
                 await rotation_view.list_rotations(app, actor, ref.id)]  # fmt: skip
         running = next((it["run"] for it in rows if not it["ended"] and it["run"].procedure != UNUSED), None)
         return console.page(
@@ -147,7 +147,7 @@ def _rotations(console: Console) -> None:
     async def rotation_page(request: Request, who: Visitor) -> Response:
         app = console.app
         status, history = await rotation_view.show(app, who.actor, given_id(request.path_params["run_id"]))
-        said = rotation_view.told(app, status, held=await rotation_view.held_by(app, status))
+        said = rotation_view.told(app, who.actor, status, held=await rotation_view.held_by(app, status))
         run = rotation.of(status.run)
         ref = await refs.get_ref(app, who.actor, run.object_id)
         names = await clients.names_of(app, who.actor, {one.by for one in history})

@@ -88,17 +88,19 @@ def ended(run: KeyRotation) -> str:
     return "" if run.closed_at is None else run.reason or how
 
 
-def told(app: App, status: RunStatus, *, held: int = 0) -> dict[str, str]:
+def told(app: App, actor: Actor, status: RunStatus, *, held: int = 0) -> dict[str, str]:
     """Return how a rotation stands: ``state``, ``waits_for``, ``next_step``, ``ended``.
 
-    One that stopped for a person is ``waiting``.
+    One that stopped for a person is ``waiting``. That another client may have the same key is told to whoever acts for
+    all of them, as the alert about it is (R1.3-4).
 
     Args:
         held: By how many jobs the old key is held, as :func:`held_by` says.
     """
     found = of(status.run)
     asks = found.state == "failed" and found.reason in ASKS
-    shared = found.reason == "revoke_by_hand" and found.facts.get("refused_cause") == "shared"
+    by_hand = found.reason == "revoke_by_hand" and actor.clients is None
+    shared = by_hand and found.facts.get("refused_cause") == "shared"
     step = next_steps.of_rotation(
         found.state, "shared_key" if shared else found.reason, status.missing, unused=found.procedure == UNUSED,
         held=held > 0, leaked=found.procedure == LEAKED, minted=found.procedure == MINTED,

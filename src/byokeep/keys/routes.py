@@ -330,10 +330,10 @@ class RotationGradeReply(Reply):
 
 
 def rotation_out(
-    app: WebApp, status: RunStatus, history: Sequence[RotationRecord] = (), *, held: int = 0
+    app: WebApp, actor: Actor, status: RunStatus, history: Sequence[RotationRecord] = (), *, held: int = 0
 ) -> dict[str, Any]:
     """Return a rotation as a reply. One that stopped for a person is ``waiting``; ``held``: by so many jobs."""
-    shown = rotation_view.told(app, status, held=held)
+    shown = rotation_view.told(app, actor, status, held=held)
     return KeyRotationReply.fields(
         rotation.of(status.run), **shown, steps=status.steps, missing=status.missing, history=history
     )
@@ -350,13 +350,14 @@ def rotations(app: WebApp, auth: Authenticator) -> APIRouter:
             grace=body.old_ends, skip_rehearsal=body.skip_rehearsal, mint=body.mint, leaked=body.leaked
         )
         begun = await rotation.start(app, actor, ref_id, wish)
-        return rotation_out(app, begun, held=await rotation_view.held_by(app, begun))
+        return rotation_out(app, actor, begun, held=await rotation_view.held_by(app, begun))
 
     @routes.get("/refs/{ref_id}/rotations", response_model=KeyRotationsReply)
     async def of_ref(ref_id: PathId, actor: Actor) -> dict[str, Any]:
         """List the rotations of one key."""
         await refs.get_ref(app, actor, ref_id)
-        return {"rotations": [rotation_out(app, one) for one in await rotation_view.list_rotations(app, actor, ref_id)]}
+        found = await rotation_view.list_rotations(app, actor, ref_id)
+        return {"rotations": [rotation_out(app, actor, one) for one in found]}
 
     @routes.get("/clients/{client_id}/rotation-grade", response_model=RotationGradeReply)
     async def grade(client_id: PathId, actor: Actor) -> dict[str, Any]:
@@ -366,28 +367,28 @@ def rotations(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("/rotations", response_model=KeyRotationsReply)
     async def list_(actor: Actor) -> dict[str, Any]:
         """List rotations, those that are not over first."""
-        return {"rotations": [rotation_out(app, one) for one in await rotation_view.list_rotations(app, actor)]}
+        return {"rotations": [rotation_out(app, actor, one) for one in await rotation_view.list_rotations(app, actor)]}
 
     @routes.get("/rotations/{run_id}", response_model=KeyRotationReply)
     async def show(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """Look at a rotation: the steps that are proved, those that are missing, what it waits for."""
         found, history = await rotation_view.show(app, actor, run_id)
-        return rotation_out(app, found, history, held=await rotation_view.held_by(app, found))
+        return rotation_out(app, actor, found, history, held=await rotation_view.held_by(app, found))
 
     @routes.post("/rotations/{run_id}/resume", response_model=KeyRotationReply, responses=refusals(409))
     async def resume(run_id: PathId, actor: Actor, body: RotationResumeBody) -> dict[str, Any]:
         """Give a rotation that stopped back to the workers, accepting what it stopped for."""
-        return rotation_out(app, await rotation.resume(app, actor, run_id, accept=body.accept))
+        return rotation_out(app, actor, await rotation.resume(app, actor, run_id, accept=body.accept))
 
     @routes.post("/rotations/{run_id}/abort", response_model=KeyRotationReply, responses=refusals(409))
     async def abort(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """End a rotation before its cutover; the new version goes."""
-        return rotation_out(app, await rotation.abort(app, actor, run_id))
+        return rotation_out(app, actor, await rotation.abort(app, actor, run_id))
 
     @routes.post("/rotations/{run_id}/rollback", response_model=KeyRotationReply, responses=refusals(409))
     async def rollback(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """Go back to the old version after the cutover, before it is revoked."""
-        return rotation_out(app, await rotation.rollback(app, actor, run_id))
+        return rotation_out(app, actor, await rotation.rollback(app, actor, run_id))
 
     return routes
 

@@ -161,7 +161,8 @@ async def find_shared_value(app: WorkerApp, task: Task) -> None:
         await open_alert(tx, app, actor, reason="shared_value", severity="warning", object_id=task.ref_id)
         said: dict[str, FieldValue] = {"ref": str(sharers[0]), "count": len(sharers), "version": task.version}
         await record(tx, actor, EventName.KEY_SHARED_VALUE, said, object_id=task.ref_id)
-    for one in sharers:  # each in a transaction of its own, for an alert may hold the platform's chain
+        serves = set(await tx.all(UUID, "fingerprint_serves", ref_id=task.ref_id, version=task.version))
+    for one in serves.intersection(sharers):  # each in a transaction of its own: an alert may hold the platform's chain
         async with app.db.begin(every_client=True) as tx:
             await open_alert(tx, app, actor, reason="shared_value", severity="warning", object_id=one)
 
