@@ -166,7 +166,7 @@ async def test_a_bucket_gets_copies_as_a_directory_does(
         for size in (0, 5 << 20, (10 << 20) + 1):
             large.write_bytes(os.urandom(size))
             place.put("large", large)
-            assert digest_of(place, "large") == archive.part_of("large", large).sha256
+            assert digest_of(place, "large", lambda: None) == archive.part_of("large", large).sha256
             place.remove("large")
         first = await create(settings)
         key = f"copies/{first.file.name}"
