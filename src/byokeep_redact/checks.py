@@ -183,14 +183,30 @@ _NO_VALUE: Final = (b"$", b"{", b"<", b"%", b"[", b"*")  # what begins a variabl
 _LONG_PIECE: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]{20,}(?![A-Za-z0-9])")
 _PIECE_BITS: Final = 6.0
 # What the commands are called whose -u is followed by user:password, wherever on the line the name stands.
-_TAKES_USER: Final = (b"curl", b"CURL", b"Curl", b"hurl", b"http ", b'http"', b"http'", b"xh ", b'xh"', b"xh'")
+_TAKES_USER: Final = (
+    b"curl",
+    b"hurl",
+    *(b"%b%c" % one for one in product((b"http", b"https", b"xh", b"xhs"), b" \t\"'")),
+)
 _LOOK_BACK: Final = 2048
 _OTHER_BACK: Final = 128
+# A variable or a template to the end of a value: what follows it is none of its bytes.
 _VARIABLE: Final = re.compile(
-    rb"\$[A-Za-z_{(]|\{[\w .$!(){-]{1,64}\}|<[\w .-]{1,64}>|%(?:[({]|[A-Za-z](?![A-Za-z0-9])|[A-Za-z_]+%)"
+    rb"(?:\$(?:[A-Z_][A-Z0-9_]*|[a-z_][a-z0-9_]*|\{[^}\"'\r\n]{0,128}\}|\([^)\"'\r\n]{0,128}\))"
+    rb"|%(?:\w{1,64}%|[A-Za-z]|\([\w.]{1,64}\)[sd])"
+    rb"|\{{1,2}[^{}\"'\r\n]{0,128}\}{1,2}|<[^<>\"'\r\n]{0,128}>)(?=[\x00-\x20\"'<>\\,;&)\]}|`]|\Z)"
 )
+# What has blanks behind a colon and is no password: a line of a log, a time, a path of Windows.
+_TITLE: Final = re.compile(
+    rb"(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL|ALERT):[A-Za-z]+(?:[ \t]+[A-Za-z]+)*[.!?]?"
+    rb"|[0-9T:-]{0,16}\d:\d\d:\d\d[\d.,]{0,10}[ \t]{1,4}(?:[A-Z]{1,5}|[+-]\d\d:?\d\d)|[A-Za-z]:\\.*",
+    re.S,
+)
+_BEFORE_USER: Final = re.compile(rb"[\s\"']")
 # Another command just before an option: words without quotation marks since the last one, or the last line, ended.
-_OTHER: Final = re.compile(rb"(?:[;|&]|(?<!\\)(?<!\\\r)\n)[ \t]*+(?!-)[\w./-]++(?:[ \t]++[\w./=:+@-]++)*[ \t]*+\Z")
+_OTHER: Final = re.compile(
+    rb"(?:[;|]|&[ \t&]|(?<![\\`^])(?<![\\`^][ \t\r])\n)[ \t]*+(?!-)[\w./-]++(?:[ \t]++[\w./=:+@-]++)*[ \t]*+\Z"
+)
 _LEAST_RUN: Final = 32
 _LEAST_CERTAIN: Final = 16
 _CERTAIN: Final = 12.0
@@ -294,25 +310,25 @@ def keyed(match: re.Match[bytes], group: int) -> bool:
 
 
 def password(match: re.Match[bytes], group: int) -> bool:
-    """Whether what follows `user:` is a password: of curl all but a variable or a mask, else what looks like one.
-
-    What has blanks is one only where curl or the option says so: `-u "INFO:user logged in"` is a title.
-    """
-    value, text, (start, end) = match[group], match.string, (match.start(), match.start(group))
-    if not value.strip(b"* ") or _VARIABLE.match(text, end):
+    """Whether what follows `user:` is a password: all words but a title, a variable or a mask; of curl one word too."""
+    value, text, (start, end), stop = match[group], match.string, (match.start(), match.start(group)), match.end(group)
+    variable, user = _VARIABLE.match(text, end), _BEFORE_USER.split(text[start:end])[-1]
+    if variable and stop <= variable.end() <= stop + 2:  # a bare value ends before a bracket
         return False
-    if text.rfind(b"${", start, end) > text.rfind(b"}", start, end):  # `${NAME:-what it is else}`
+    if not value.strip(b"* ") or user.startswith(b"+%"):  # `date -u +%H:%M`
         return False
-    if b" " in value and b"--" in match[0][:8]:
-        return present(match, group)
+    if text.rfind(b"${", start, end) > text.rfind(b"}", start, end) and text.find(b"}", end, stop + 1) >= 0:
+        return False  # `${NAME:-what it is else}`
+    if b" " in value or b"\t" in value:
+        return present(match, group) and not _TITLE.fullmatch(user + value)
     return keyed(match, group) or (present(match, group) and _takes_user(text, text.find(b"-", start)))
 
 
 def _takes_user(text: bytes, option: int) -> bool:
     """Whether a command whose -u is followed by a password stands before an option, and no other one nearer."""
     other = _OTHER.search(text, max(0, option - _OTHER_BACK), option)
-    least = other.start() if other else max(0, option - _LOOK_BACK)
-    return any(text.find(name, least, option) >= 0 for name in _TAKES_USER)
+    before = text[other.start() if other else max(0, option - _LOOK_BACK) : option].lower()
+    return any(name in before for name in _TAKES_USER)
 
 
 def weakly_keyed(match: re.Match[bytes], group: int) -> bool:

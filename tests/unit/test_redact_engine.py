@@ -179,6 +179,19 @@ def test_a_list_of_cookies_ends_where_its_json_says(redactor: Redactor, wraps: i
             assert b"dark" not in redactor.data(json.dumps({name: [first, {"name": "xs", "value": "dark"}]}).encode())
 
 
+def test_an_odd_quotation_mark_lets_no_bracket_in_a_value_end_a_list(redactor: Redactor) -> None:
+    """What a log cut short or wrote unescaped turns inside and outside round; the values after it are masked."""
+    pair = '{"name":"b","value":"a]b99zzz"},{"name":"c","value":"sec99zzz"}]'
+    for name in ("cookies", "localStorage"):
+        for text in (
+            f'"{name}":[{{"name":"a","value":"x... (cut)\n{{"{name}":[{pair}}}',
+            f"'{name}':[{{'name':'a','comment':'it's'}}," + pair.replace('"', "'"),
+            f'"{name}":[{{"n":"it"s","path":"]","value":"sec99zzz"}}]',
+            f'"{name}":[["it"s"],["]x",{pair}]',
+        ):
+            assert b"99zzz" not in redactor.data(text.encode()), text
+
+
 def test_a_name_and_its_value_in_colours_are_told(redactor: Redactor) -> None:
     """A value is known by the name before it though both are coloured; what follows the mask keeps its colour."""
     shown = redactor.data(b"\x1b[36mapi_key\x1b[0m=\x1b[35mhunter2-x9Qz\x1b[0m \x1b[32mstatus\x1b[0m=200\n")
