@@ -194,7 +194,7 @@ _OTHER_BACK: Final = 128
 _VARIABLE: Final = re.compile(
     rb"(?:\$(?:[A-Z_][A-Z0-9_]*|[a-z_][a-z0-9_]*|\{[^}\"'\r\n]{0,128}\}|\([^)\"'\r\n]{0,128}\))"
     rb"|%(?:\w{1,64}%|[A-Za-z]|\([\w.]{1,64}\)[sd])"
-    rb"|\{{1,2}[^{}\"'\r\n]{0,128}\}{1,2}|<[^<>\"'\r\n]{0,128}>)(?=[\x00-\x20\"'<>\\,;&)\]}|`]|\Z)"
+    rb"|\{{1,2}[^{}\"'\r\n]{0,128}\}{1,2}+|<[^<>\"'\r\n]{0,128}>)(?=[\x00-\x20\"'<>\\,;&)\]}|`]|\Z)"
 )
 # What has blanks behind a colon and is no password: a line of a log, a time, a path of Windows.
 _TITLE: Final = re.compile(
