@@ -51,11 +51,14 @@ async def test_every_cell_is_as_documented(bao: Bao) -> None:
     assert [act for act, path in keys.items() if found[f"{path}{{own}}"]["use-profile"] != "-"] == ["decrypt"]
     assert all(found[f"{path}{{own}}"]["custody-profile"] == "w" for path in keys.values())
     # The platform's secrets are no job's, and no person's hand reaches a client's value (R2.2-4).
-    jobs = ("use-openai", "custody-openai", "use-x", "use-profile", "custody-profile", "seal-profile", "enroll")
+    jobs = ("use-openai", "use-x", "use-profile", "custody-profile", "seal-profile", "enroll")
     platform = {path: cells for path, cells in found.items() if "/platform" in path}
     assert len(platform) > 12
     assert {cells[column] for cells in platform.values() for column in jobs} == {"-"}
     assert [path for path, cells in platform.items() if cells["custody-x"] != "-"] == ["kv/data/platform/apps/x/x"]
+    assert [path for path, cells in platform.items() if cells["custody-openai"] != "-"] == ["kv/data/platform/scan-key"]
+    marked = found["transit/hmac/fingerprints/sha2-256"]  # what recognises a key: of one that a worker has made, too
+    assert [column for column, right in marked.items() if right != "-"] == ["web", "custody-openai"]
     values = {path: cells for path, cells in found.items() if path.startswith("kv/data/clients/{") and "/prov" in path}
     staff = ("web", "killswitch", "backup", "provisioner", "broker")
     assert not [path for path, cells in values.items() for column in staff if "r" in cells[column]]

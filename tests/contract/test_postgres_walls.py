@@ -123,7 +123,8 @@ REFUSED = {
         "UPDATE byokeep.switch SET closed = false", "UPDATE byokeep.client SET state = 'active'",
         "UPDATE byokeep.permit SET state = 'done'", "UPDATE byokeep.job SET state = 'open'",
         "UPDATE byokeep.job SET state = 'closed'",
-        "SELECT * FROM byokeep.leak_fingerprint", "INSERT INTO byokeep.leak_fingerprint DEFAULT VALUES", *LOGINS,
+        "SELECT digests FROM byokeep.leak_fingerprint", "UPDATE byokeep.leak_fingerprint SET ref_id = client_id",
+        "UPDATE byokeep.value_fingerprint SET ref_id = ref_id", "DELETE FROM byokeep.leak_fingerprint", *LOGINS,
     ),
     "byokeep_auditor": (
         "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",

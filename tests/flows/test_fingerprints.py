@@ -292,7 +292,7 @@ async def test_without_the_key_no_value_comes_in(desk: Desk, monkeypatch: pytest
     """A value that could not be looked for is not stored: 503, no version in the store, no reference."""
 
     client = await desk.stand.client()
-    monkeypatch.setattr("byokeep.adapters.openbao.ports.SCAN_KEY_PATH", "kv/data/platform/none")
+    monkeypatch.setattr("byokeep.wire.fingerprints.SCAN_KEY_PATH", "kv/data/platform/none")
     status, reply = await desk.put(client, desk.canary())
     assert (status, reply["code"]) == (503, "scan_key_missing")
     status, reply = await desk.call("GET", PATH, "auditor")

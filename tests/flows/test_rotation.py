@@ -466,7 +466,8 @@ async def test_a_key_is_made_and_ended_at_its_provider(desk: Desk, provider: str
         assert list(desk.sim.book.lives_s.values()) == [120 * 86_400]
     assert await served(desk, client, provider) == 2
     _, prints = await desk.call("GET", "/v1/leaks/fingerprints", desk.stand.subject("auditor"))
-    assert [(one["version"], one["reason"]) for one in prints["unknown"]] == [(2, "minted")]
+    assert prints["unknown"] == []
+    assert any(one["label"].startswith(f"{provider} v2 ") for one in prints["fingerprints"]["digests"])
     assert (await desk.ref(first["ref"]))["id"] == first["ref"]
     ends = (await desk.ref(first["ref"]))["expires_at"]
     assert (ends is not None) == (provider == "openai")
@@ -1212,6 +1213,31 @@ async def test_a_key_that_another_client_has_is_not_revoked_under_it(desk: Desk)
     assert desk.sql(told) == f"{before + 1}|0"
     about = set(desk.sql("SELECT object_id FROM byokeep.alert WHERE reason = 'shared_value'").split())
     assert about == set(desk.sql("SELECT id FROM byokeep.credential_ref WHERE purpose = 'default'").split())
+
+
+@pytest.mark.req("R1.3-4")
+async def test_a_minted_key_that_was_pasted_for_another_client_is_told_and_not_revoked_under_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a worker had the provider make is recognised at another client like what a person brought."""
+    one, other = await desk.stand.client(), await desk.stand.client()
+    first = await desk.onboard(one, provider="openrouter")
+    await administered(desk, one, "openrouter")
+    whole, made = LeasedValues.write, list[bytes]()
+
+    async def seen(self: LeasedValues, ref: Any, value: Any, *, cas: int) -> Any:
+        made.append(bytes(value.reveal()))
+        return await whole(self, ref, value, cas=cas)
+
+    monkeypatch.setattr(LeasedValues, "write", seen)
+    assert (await rotation(desk, await minted(desk, first["ref"])))["state"] == "complete"
+    await desk.onboard(other, made[0], "openrouter")
+    told = "SELECT count(DISTINCT object_id) FROM byokeep.alert WHERE reason = 'shared_value'"
+    assert desk.sql(told) == "2"
+    found = await rotation(desk, await minted(desk, first["ref"]))
+    assert (found["state"], found["reason"]) == ("waiting", "revoke_by_hand")
+    assert keys_of(desk, "openrouter") == ["revoked", "valid", "valid"]
+    assert await served(desk, other, "openrouter") == 1
 
 
 async def test_a_rollback_waits_for_a_provider_that_cannot_be_asked(desk: Desk) -> None:

@@ -52,9 +52,9 @@ async def fetch_fingerprints(*, token: Secret | None = None) -> tuple[Secret, in
         token: An auditor's token; default: the caller's own.
 
     Returns:
-        The JSON of docs/spec/leak-fingerprints.md, and how many live values are not in it, minted by a worker, stored
-        by an earlier release or too weak to be watched: if there are any, a scan that finds nothing does not prove that
-        nothing is there.
+        The JSON of docs/spec/leak-fingerprints.md, and how many live values are not in it, stored by an earlier
+        release or too weak to be watched: if there are any, a scan that finds nothing does not prove that nothing is
+        there.
 
     Raises:
         Denied: ``not_permitted``: not an auditor.
@@ -203,7 +203,7 @@ def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints |
             document, unknown = run(fetch_fingerprints())
             if unknown:
                 unsure.append("live_values_without_fingerprints")
-                say("Some live keys a worker minted, or an earlier release stored, or are too weak to be looked for.")
+                say("An earlier release stored some live keys, or they are too weak to be looked for.")
                 say(f"Enter another key in the place of each: {again('key add CLIENT PROVIDER')}")
             return prints.parse(document.reveal()), unsure
     except ByokeepError as error:

@@ -141,6 +141,12 @@ class ValueCustody(Custody[SecretRef, Secret], Protocol):
     async def identity(self, ref: SecretRef) -> Secret:
         """Return an identity token of the client for the provider. Raises Denied, Unavailable."""
 
+    async def fingerprints(self, ref: SecretRef, value: Secret) -> tuple[str, list[str]]:
+        """Return the keyed HMAC (hex) and the leak digests (hex) of a key that is about to be written there.
+
+        Raises Denied, Unavailable.
+        """
+
 
 class Custodian(Protocol):
     """The identity of one of our own workers at the broker."""

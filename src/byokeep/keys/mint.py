@@ -6,7 +6,9 @@ Rules
   that could not be checked, or that a person must decide on, waits.
 - A key that has served is ended after the last job that got it.
 - Keys of finished rotations that serve nobody are ended as well. A key with any other name is left alone.
-- The call is recorded before it is made. The new value is written, recorded and verified like a pasted one.
+- The call is recorded before it is made. The new value is written, recorded and verified like a pasted one, and like
+  that of a pasted one its fingerprints are on record before it is written
+  (docs/adr/0103-who-mints-a-key-makes-its-fingerprints.md).
 - A worker that cannot put down the key that it was given, or not before its step's time is over, or that stalls while
   another takes the step up, ends it.
 - A mint and a revocation are separate steps, and each is retried by itself.
@@ -37,6 +39,7 @@ from byokeep.keys.administration import AdminKey, administering, called
 from byokeep.keys.onboard import CUSTODY_S, DEFAULT_DAYS, end_onboarding, make_room, queue_verification
 from byokeep.keys.refs import ref_from, rotation_due
 from byokeep.keys.rotation import KeyRotation
+from byokeep_redact.fingerprint import VERSION
 
 _PREFIX: Final = "byokeep-"
 # What a check says of a minted key that serves nobody: all else may end well, so that the key waits.
@@ -95,6 +98,8 @@ async def _stored(
     """
     place, client_id = run.place, run.client_id
     version = await custody.newest(place) + 1
+    fingerprint, digests = await custody.fingerprints(place, made.value)
+    stored = {"ref_id": run.object_id, "version": version}
     said: dict[str, Any] = {"provider": run.provider.value, "version": version}
     async with app.db.begin(client_id=client_id) as tx:
         if await _held(tx, run) is None:
@@ -105,6 +110,8 @@ async def _stored(
             tx, app, actor, ONBOARD, client_id=client_id, object_id=run.object_id, provider=run.provider,
             version=version,
         )  # fmt: skip
+        await tx.all(None, "fingerprint_put", **stored, fingerprint=fingerprint)
+        await tx.one(UUID, "leak_fingerprint_put", client_id=client_id, **stored, format=VERSION, digests=digests)
         await record(
             tx, actor, EventName.KEY_WRITE, said, outcome=Outcome.INTENDED, client_id=client_id,
             object_id=run.object_id, sop=str(sop.id),

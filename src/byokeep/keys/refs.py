@@ -487,7 +487,7 @@ async def key_history(app: App, actor: Actor, ref_id: UUID, window: RecordWindow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveValue:
-    """A live value: its digests (hex), or why it is not looked for: ``earlier_release``, ``minted``, ``too_weak``."""
+    """A live value: its digests (hex), or why it is not looked for: ``earlier_release``, ``too_weak``."""
 
     place: SecretRef
     ref_id: UUID
@@ -560,8 +560,7 @@ async def live_values(app: WebApp, actor: Actor) -> LiveFingerprints:
             elif version == pinned and ref[0].keyless:
                 continue
             elif version == pinned:
-                stored = "earlier_release" if version in known else "minted"  # web makes them of what it takes in
-                reason = stored if known.get(version) is None else "too_weak"
+                reason = "earlier_release" if known.get(version) is None else "too_weak"
                 unknown.append(LiveValue(place=place, ref_id=ref_id, version=version, reason=reason))
             else:
                 replaced += 1

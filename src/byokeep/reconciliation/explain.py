@@ -41,6 +41,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.model import API_PROVIDERS
 from byokeep.kernel.command import Severity
 from byokeep.kernel.ports import TORN, StoreEntry, node_of
 
@@ -71,6 +72,7 @@ _KEK: Final = re.compile(
 )
 _DRILL: Final = re.compile(r"kv/data/platform/breakglass-drill\Z")  # what a drill of break glass reads
 _IDENTITY: Final = re.compile(rf"identity/oidc/token/({_UUID})-([a-z]+)\Z")  # of a client, under its own lease
+_RECOGNISES: Final = re.compile(r"(update transit/hmac/fingerprints/sha2-256|read kv/data/platform/scan-key)\Z")
 IDENTITY: Final = "/identity"  # the place of an identity token, among those of a provider's values
 _APP: Final = re.compile(r"kv/data/platform/apps/([a-z]+)/[a-z0-9_]+\Z")
 _COPIES: Final = re.compile(r"(kv/data|tenant|identity/oidc/token|sys/wrapping)/.+\Z")  # here no other token is made
@@ -383,6 +385,8 @@ def _explain_done(request: Request, known: KnownToUs) -> LogFinding | None:
         return _explain_lease(request, known, UUID(own.group(2)), _PROFILE, reads=own.group(1) == "decrypt")
     if identity := _IDENTITY.match(request.path):
         return _explain_lease(request, known, UUID(identity.group(1)), identity.group(2), reads=True)
+    if request.lease_header and _RECOGNISES.match(f"{request.operation} {request.path}"):
+        return _explain_fingerprints(request, known)
     if request.operation != "read" and (entity := _ENTITY.match(request.path)):
         return _explain_entity(request, known, entity.group(1))
     if _is_listed(request):
@@ -502,6 +506,13 @@ def _explain_app(request: Request, known: KnownToUs, platform: str) -> LogFindin
         explained = known.app_writes.get(request.id) == request.path.replace("kv/data/", "kv/", 1)
         return None if explained else finding("write_unexplained", request)
     return _explain_lease(request, known, None, platform, reads=True, not_custody="use_outside_lease")
+
+
+def _explain_fingerprints(request: Request, known: KnownToUs) -> LogFinding | None:
+    """A worker makes the fingerprints of a key that it had a provider make, under custody of a place for keys."""
+    lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
+    of = next((one for one in lease.secrets if one in API_PROVIDERS), "") if lease else ""
+    return _explain_lease(request, known, None, of, reads=True, not_custody="use_outside_lease")
 
 
 def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFinding | None:

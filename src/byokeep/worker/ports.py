@@ -47,7 +47,7 @@ from byokeep.kernel.ports import CheckOutcome, Written
 from byokeep.sealing.transit import TransitKeys
 from byokeep.telemetry.log import FULL, get_log
 from byokeep.telemetry.spans import span
-from byokeep.wire import bao_http
+from byokeep.wire import bao_http, fingerprints
 from byokeep.wire.bao_http import BaoHttp
 from byokeep_redact.canary import Canary
 from byokeep_redact.engine import default
@@ -181,6 +181,13 @@ class LeasedValues(_Leased[SecretRef]):
         """Return an identity token of the client for the provider."""
         store, token, lease_id = await self._log_in(ref)
         return await bao_http.read_identity(store, token, identity_path(ref.client_id, ref.provider.value), lease_id)
+
+    async def fingerprints(self, ref: SecretRef, value: Secret) -> tuple[str, list[str]]:
+        """Return the fingerprint and the leak digests of a value that is about to be written."""
+        with span("custody_fingerprints", job=self._job.id):
+            store, token, lease_id = await self._log_in(ref)
+            whole = await fingerprints.value_fingerprint(store, token, value, lease_id)
+            return whole, await fingerprints.leak_digests(store, token, value, lease_id)
 
     def _noted(self, value: Secret) -> Secret:
         with suppress(KnownValueRefused):  # too short, too plain or too long to search for; its shape is still searched

@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -44,7 +43,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from byokeep.adapters.openbao.login import AppRoleLogin
@@ -54,7 +53,6 @@ from byokeep.adapters.openbao.provisioning import (
     LOGIN_LIFE_S,
     LOGIN_PATH,
     MAX_TOKEN_TTL_S,
-    SCAN_KEY_PATH,
     SETTLE_S,
 )
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable, refusing
@@ -64,8 +62,10 @@ from byokeep.core.sealed_record import MOST_KEPT
 from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
 from byokeep.kernel.ports import StoreLook, Written
+from byokeep.wire import fingerprints
 from byokeep.wire.bao_http import BaoHttp, keep_more, live_versions, read_secret, record_from, write_secret
-from byokeep_redact.fingerprint import KEY, fingerprints_of
+
+T = TypeVar("T")
 
 
 class _Kv:
@@ -131,13 +131,7 @@ class BaoIntake(_Kv):
 
     async def value_fingerprint(self, value: Secret) -> str:
         """Return HMAC-SHA256 in hex, under a Transit key that never leaves the store. Raises Unavailable."""
-        body = {"input": Secret(base64.b64encode(value.reveal()))}
-        reply = await self._login.request("POST", "transit/hmac/fingerprints/sha2-256", body=body)
-        prefix, _, text = str(reply.data.get("hmac")).rpartition(":")
-        digest = _unb64(text)
-        if not prefix.startswith("vault:v") or len(digest) != 32:
-            raise Unavailable("store_garbage")
-        return digest.hex()
+        return await self._login.retrying(lambda token: fingerprints.value_fingerprint(self._login.http, token, value))
 
     async def trust(self, ref: SecretRef, audience: str) -> None:
         """Let the store make identity tokens of a client for a provider. It may be repeated. Raises Unavailable."""
@@ -180,13 +174,7 @@ class BaoScanKey(_Kv):
         Raises:
             Unavailable: As :meth:`shown`.
         """
-        key = await self._key()
-        try:
-            return [digest.hex() for digest in fingerprints_of(value.reveal(), key.reveal())]
-        except Rejected:  # it can be stored, but not searched for
-            return []
-        finally:
-            key.wipe()
+        return await self._asked(lambda token: fingerprints.leak_digests(self._login.http, token, value))
 
     async def shown(self) -> str:
         """Return the key as 64 hex digits.
@@ -194,20 +182,14 @@ class BaoScanKey(_Kv):
         Raises:
             Unavailable: ``scan_key_missing``: a release without one set up the store; or the store is away.
         """
-        key = await self._key()
-        text = key.reveal().hex()
-        key.wipe()
-        return text
+        with await self._asked(lambda token: fingerprints.scan_key(self._login.http, token)) as key:
+            return key.reveal().hex()
 
-    async def _key(self) -> Secret:
+    async def _asked(self, send: Callable[[Secret], Awaitable[T]]) -> T:
         try:
-            reply = await self._login.request("GET", SCAN_KEY_PATH)
-            key = _unb64(str((reply.data.get("data") or {}).get("value")))
+            return await self._login.retrying(send)
         except Denied:
-            key = b""
-        if len(key) == KEY:
-            return Secret(key)
-        raise Unavailable("scan_key_missing", next_step="Provision the store again: `byokeep up` or `byokeep init`.")
+            raise fingerprints.key_missing() from None
 
 
 class BaoProfileRecords(_Kv):
@@ -310,7 +292,7 @@ class TransitSigner:
         body = {"input": base64.b64encode(message).decode(), "key_version": number}
         reply = await self._login.request("POST", f"transit/sign/{purpose}", body=body)
         prefix, _, text = str(reply.data.get("signature")).rpartition(":")
-        signature = _unb64(text)
+        signature = fingerprints.unb64(text)
         if prefix != f"vault:v{number}" or len(signature) != 64:
             raise Unavailable("store_garbage")
         return signature
@@ -334,7 +316,7 @@ def _parse_versions(keys: object) -> list[_Version]:
         if isinstance(keys, dict):
             for number, key in keys.items():
                 created = datetime.fromisoformat(key["creation_time"]).timestamp()
-                versions.append(_Version(int(number), created, _unb64(key["public_key"])))
+                versions.append(_Version(int(number), created, fingerprints.unb64(key["public_key"])))
     except (KeyError, TypeError, ValueError):
         versions = []
     if not versions or any(len(v.public_key) != 32 for v in versions):
@@ -348,13 +330,6 @@ def _canonical(value: Mapping[str, object]) -> bytes:
 
 def _b64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _unb64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
 
 
 # What the store's status says about its health when it does not serve.

@@ -44,6 +44,7 @@ from byokeep.core.sealed_record import KEPT
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write
 from byokeep.wire.bao_http import LEASE_HEADER, BaoHttp, BaoReply
+from byokeep.wire.fingerprints import HMAC_PATH, SCAN_KEY_PATH
 
 MINIMUM: Final = (2, 6, 2)  # an older standby does not pass on every request that it must not answer itself
 _VERSION: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
@@ -59,7 +60,6 @@ SETTLE_S: Final = 120  # seconds for which a new key of leases is accepted but n
 KV_MAX_VERSIONS: Final = KEPT
 TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path; keys the hashes of people's tokens
 MACHINE_KEY_PATH: Final = "kv/data/platform/machine-key"  # the same, for machines' tokens
-SCAN_KEY_PATH: Final = "kv/data/platform/scan-key"
 APPS_PATH: Final = "kv/data/platform/apps"
 KEK_MOUNT: Final = kek.MOUNT
 PROFILE: Final = "profile"  # what a lease for browser profiles declares as its secret
@@ -232,10 +232,11 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
     found = {name: source(name) for name in MACHINES}
     for kind in LeaseKind:
         text, accounts, identity = source(kind.value), source(f"{kind.value}-account"), source("identity")
+        keys = source("custody-key") if kind is LeaseKind.CUSTODY else ""
         for provider in Provider:
-            stored = (text + accounts if provider in PLATFORMS else text).replace("<<provider>>", provider.value)
+            stored = (text + (accounts if provider in PLATFORMS else keys)).replace("<<provider>>", provider.value)
             one = stored + identity.replace("<<provider>>", provider.value)
-            found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider)
+            found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider, makes=kind is LeaseKind.CUSTODY)
             if kind is LeaseKind.USE:  # a provider's own token, got with an identity token, would outlive a grant
                 found[f"{GLASS_POLICY}-{provider.value}"] = _narrow(stored, lease_accessor, provider)
     found[f"{GLASS_POLICY}-{DRILL}"] = f'path "{DRILL_PATH}" {{\n  capabilities = ["read"]\n}}\n'
@@ -245,15 +246,20 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
     return found
 
 
-def _narrow(text: str, lease_accessor: str, provider: Provider) -> str:
-    """Return a lease's policy unchanged if each of its paths is one provider's, of the client that the lease names."""
+def _narrow(text: str, lease_accessor: str, provider: Provider, *, makes: bool = False) -> str:
+    """Return a lease's policy unchanged if each of its paths is one provider's, of the client that the lease names.
+
+    ``makes``: what recognises a key later is allowed too, where there are keys.
+    """
+    others = {f"{APPS_PATH}/{provider.value}/+", identity_path(_client(lease_accessor), provider.value)}
+    if makes and provider not in PLATFORMS:
+        others |= {HMAC_PATH, SCAN_KEY_PATH}
     own = f"clients/{_client(lease_accessor)}/providers/"
     for path in _paths(text):
         mount, found, rest = path.partition(own)
         below = rest.removeprefix(provider.value) if found and rest.startswith(provider.value) else "?"
         one_place = mount in _PARTS_OF_KV and _BELOW.fullmatch(below) is not None
-        own_identity = identity_path(_client(lease_accessor), provider.value)
-        if not one_place and path not in (f"{APPS_PATH}/{provider.value}/+", own_identity):
+        if not one_place and path not in others:
             raise Rejected("lease_policy_too_wide")
     return text
 

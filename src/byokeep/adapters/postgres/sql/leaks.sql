@@ -1,11 +1,12 @@
 -- Keyed digests of windows of live values, by which a copy of one is found (docs/spec/leak-fingerprints.md).
 
 -- name: leak_fingerprint_put
--- Again for the same version when a cut-off onboarding is repeated: the value is the same, so is the row.
+-- Again for the same version when a cut-off onboarding is repeated: the value is the same, so is the row. When a mint is,
+-- the value is another one. Not by EXCLUDED: for that one must be able to read digests, which a worker is not.
 INSERT INTO byokeep.leak_fingerprint AS f (client_id, ref_id, version, format, digests)
 VALUES (:client_id, :ref_id, :version, :format, CAST(:digests AS text[]))
 ON CONFLICT (client_id, ref_id, version)
-DO UPDATE SET format = EXCLUDED.format, digests = EXCLUDED.digests, made_at = now()
+DO UPDATE SET format = :format, digests = CAST(:digests AS text[]), made_at = now()
 RETURNING f.ref_id;
 
 -- name: leak_live

@@ -97,7 +97,7 @@ GRANT UPDATE (count, code_points, last_seen_at) ON byokeep.alert TO byokeep_web,
 GRANT UPDATE (closed_at, closed_by) ON byokeep.alert TO byokeep_web, byokeep_broker;
 GRANT UPDATE (acknowledged_at, acknowledged_by) ON byokeep.alert TO byokeep_web;
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
--- Nobody else: digests and the key that they are made with are kept apart from every other role.
+-- Nobody else reads them: digests and the key that they are made with are kept apart from every other role.
 GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint TO byokeep_web;
 
 -- A mass revocation: web cuts off, ends jobs (walls.sql) and notes what a person settled; the worker says how each end is.
@@ -167,6 +167,10 @@ GRANT EXECUTE ON FUNCTION byokeep.calls_forget(), byokeep.notifications_forget()
 -- worker: what the queue's tasks move on: verification and the sweep of orphans.
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;
 GRANT SELECT ON byokeep.value_fingerprint, byokeep.subject_client TO byokeep_worker;
+-- worker: fingerprints of a key that it has a provider make; digests it writes and cannot read.
+GRANT INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_worker;
+GRANT INSERT, SELECT (client_id, ref_id, version), UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint
+    TO byokeep_worker;
 GRANT SELECT (id, kind, roles, state, all_clients, created_at) ON byokeep.subject TO byokeep_worker;
 -- worker: reminds of what is due, tokens of people and machines among it, and queues and sends messages.
 GRANT SELECT (name) ON byokeep.subject TO byokeep_worker;
