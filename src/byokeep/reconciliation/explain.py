@@ -349,6 +349,8 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
         return None
     if request.wrapped and request.path != _WRAP:
         return _explain_wrapped(request, known)
+    if request.lease_header and _RECOGNISES.match(f"{request.operation} {request.path}"):
+        return _explain_fingerprints(request, known)
     return _explain_done(request, known)
 
 
@@ -385,8 +387,6 @@ def _explain_done(request: Request, known: KnownToUs) -> LogFinding | None:
         return _explain_lease(request, known, UUID(own.group(2)), _PROFILE, reads=own.group(1) == "decrypt")
     if identity := _IDENTITY.match(request.path):
         return _explain_lease(request, known, UUID(identity.group(1)), identity.group(2), reads=True)
-    if request.lease_header and _RECOGNISES.match(f"{request.operation} {request.path}"):
-        return _explain_fingerprints(request, known)
     if request.operation != "read" and (entity := _ENTITY.match(request.path)):
         return _explain_entity(request, known, entity.group(1))
     if _is_listed(request):

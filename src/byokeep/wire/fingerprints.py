@@ -1,8 +1,8 @@
 """What recognises a value later: its fingerprint, under a key that never leaves the store, and its leak digests.
 
 Rules
-- Whoever puts a value into the store makes both before it writes: ``web`` of what people bring, a worker under custody of
-  what it has a provider make (docs/adr/0103-who-mints-a-key-makes-its-fingerprints.md).
+- Whoever puts a value into the store makes both before it writes: ``web`` of what people bring, a worker under
+  custody of what it has a provider make (docs/adr/0103-who-mints-a-key-makes-its-fingerprints.md).
 - The key of the digests is read for each use and wiped.
 
 It may not keep the value, or make digests of a value that is already in the store.

@@ -236,7 +236,7 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
         for provider in Provider:
             stored = (text + (accounts if provider in PLATFORMS else keys)).replace("<<provider>>", provider.value)
             one = stored + identity.replace("<<provider>>", provider.value)
-            found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider, makes=kind is LeaseKind.CUSTODY)
+            found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider, makes=bool(keys))
             if kind is LeaseKind.USE:  # a provider's own token, got with an identity token, would outlive a grant
                 found[f"{GLASS_POLICY}-{provider.value}"] = _narrow(stored, lease_accessor, provider)
     found[f"{GLASS_POLICY}-{DRILL}"] = f'path "{DRILL_PATH}" {{\n  capabilities = ["read"]\n}}\n'
