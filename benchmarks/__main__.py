@@ -37,8 +37,10 @@ from byokeep.core.errors import ByokeepError
 ON_A_STACK: Final[dict[str, Callable[[Stage], Awaitable[list[Row]]]]] = {
     "kill": kill.kill, "permit": permit.permit, "lease": lease.lease, "repeat": lease.repeat, "audit": audit.audit,
     "verify": audit.verify, "rotation": rotation.rotation,
-    "mass_revoke": mass_revoke.mass_revoke, "console": console.console,
+    "mass_revoke": mass_revoke.mass_revoke,
 }  # fmt: skip
+# On a stack of its own: its pages show what is there, and the leases of the others would be there, too.
+ON_ITS_OWN: Final[dict[str, Callable[[Stage], Awaitable[list[Row]]]]] = {"console": console.console}
 ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {
     "redaction": redaction.redaction, "sealing": sealing.sealing, "rewrap": rewrap.rewrap,
     "portable": portable.portable, "start": start.start, "driver": driver.driver, "server": server.server,
@@ -49,7 +51,7 @@ PARTS: Final = {
     "kill": report.KILLS, "rotation": report.KILLS, "mass_revoke": report.KILLS,
     "console": report.CONSOLE,
 }  # fmt: skip
-NAMES: Final = (*ALONE, *ON_A_STACK)
+NAMES: Final = (*ALONE, *ON_A_STACK, *ON_ITS_OWN)
 
 
 async def measure(names: list[str]) -> dict[str, list[Row]]:
@@ -58,16 +60,20 @@ async def measure(names: list[str]) -> dict[str, list[Row]]:
     for name, alone in ALONE.items():
         if name in names:
             parts[PARTS.get(name, report.STACK)] += _show(name, await alone())
-    wanted = {name: work for name, work in ON_A_STACK.items() if name in names}
-    if wanted:
-        async with stage() as ready:
-            for name, work in wanted.items():
-                try:
-                    found = await work(ready)
-                except ByokeepError as error:  # the others may still be worth having
-                    found = [Row(what=name, held=False, note=f"VOID: {error.code}")]
-                parts[PARTS.get(name, report.STACK)] += _show(name, found)
+    for together in (ON_A_STACK, ON_ITS_OWN):
+        wanted = {name: work for name, work in together.items() if name in names}
+        if wanted:
+            async with stage() as ready:
+                for name, work in wanted.items():
+                    parts[PARTS.get(name, report.STACK)] += _show(name, await _tried(name, work(ready)))
     return parts
+
+
+async def _tried(name: str, work: Awaitable[list[Row]]) -> list[Row]:
+    try:
+        return await work
+    except ByokeepError as error:  # the others may still be worth having
+        return [Row(what=name, held=False, note=f"VOID: {error.code}")]
 
 
 def _show(name: str, rows: list[Row]) -> list[Row]:
