@@ -25,6 +25,7 @@ from byokeep.kernel.app import App
 from byokeep.keys import mint, old_version
 from byokeep.keys.onboard import sweep_orphans
 from byokeep.operations.notify import NotifyApp, remind
+from byokeep.wire import fingerprints
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep.worker.ports import LeasedValues
 from byokeep_sim import SimKeyState
@@ -1215,11 +1216,8 @@ async def test_a_key_that_another_client_has_is_not_revoked_under_it(desk: Desk)
     assert about == set(desk.sql("SELECT id FROM byokeep.credential_ref WHERE purpose = 'default'").split())
 
 
-@pytest.mark.req("R1.3-4")
-async def test_a_minted_key_that_was_pasted_for_another_client_is_told_and_not_revoked_under_it(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a worker had the provider make is recognised at another client like what a person brought."""
+async def minted_and_pasted(desk: Desk, monkeypatch: pytest.MonkeyPatch, **wish: Any) -> tuple[str, str, UUID]:
+    """A key that a worker had made for one client and somebody pasted for another; its reference, run, that client."""
     one, other = await desk.stand.client(), await desk.stand.client()
     first = await desk.onboard(one, provider="openrouter")
     await administered(desk, one, "openrouter")
@@ -1230,14 +1228,70 @@ async def test_a_minted_key_that_was_pasted_for_another_client_is_told_and_not_r
         return await whole(self, ref, value, cas=cas)
 
     monkeypatch.setattr(LeasedValues, "write", seen)
-    assert (await rotation(desk, await minted(desk, first["ref"])))["state"] == "complete"
+    run = await minted(desk, first["ref"], **wish)
     await desk.onboard(other, made[0], "openrouter")
+    return first["ref"], run, other
+
+
+@pytest.mark.req("R1.3-4")
+async def test_a_minted_key_that_was_pasted_for_another_client_is_told_and_not_revoked_under_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a worker had made is recognised at another client: its next rotation and that of a leak end it there not."""
+    ref, _, other = await minted_and_pasted(desk, monkeypatch)
     told = "SELECT count(DISTINCT object_id) FROM byokeep.alert WHERE reason = 'shared_value'"
     assert desk.sql(told) == "2"
-    found = await rotation(desk, await minted(desk, first["ref"]))
+    found = await rotation(desk, await minted(desk, ref))
     assert (found["state"], found["reason"]) == ("waiting", "revoke_by_hand")
     assert keys_of(desk, "openrouter") == ["revoked", "valid", "valid"]
+    assert (await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {"leaked": True}))[0] == 201
+    await desk.work()
+    assert keys_of(desk, "openrouter") == ["revoked", "revoked", "valid"]
     assert await served(desk, other, "openrouter") == 1
+
+
+async def test_a_minted_key_that_was_pasted_for_another_client_outlives_its_rollback(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rollback takes it away here, and no call ends it; its value here is destroyed."""
+    ref, run, other = await minted_and_pasted(desk, monkeypatch, old_ends="24h")
+    assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
+    await desk.work()
+    assert ((await rotation(desk, run))["state"], (await desk.ref(ref))["version"]) == ("aborted", 1)
+    assert keys_of(desk, "openrouter") == ["valid", "valid"]
+    assert await served(desk, other, "openrouter") == 1
+
+
+async def test_no_key_is_made_whose_fingerprints_cannot_be(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that an earlier release set up refuses the digests' key: no provider is asked, and the step waits."""
+    _, ref = await to_be_minted(desk)
+    whole, right = fingerprints.leak_digests, list[bool]()
+
+    async def refused(*given: Any) -> list[str]:
+        if not right:
+            raise Denied("store_denied")
+        return await whole(*given)
+
+    monkeypatch.setattr(fingerprints, "leak_digests", refused)
+    run = await minted(desk, ref)
+    assert ((await rotation(desk, run))["state"], keys_of(desk, "openrouter")) == ("running", ["valid"])
+    right.append(True)
+    await desk.retry_now(1)
+    assert ((await rotation(desk, run))["state"], keys_of(desk, "openrouter")) == ("complete", ["revoked", "valid"])
+
+
+async def test_a_minted_key_of_an_earlier_release_is_not_left_out_of_what_is_unknown(desk: Desk) -> None:
+    """It had no fingerprints: while it is pinned it is unknown, and while it is replaced and lives, too."""
+    _, ref = await to_be_minted(desk)
+    await minted(desk, ref)
+    desk.sql("DELETE FROM byokeep.value_fingerprint WHERE version = 2; DELETE FROM byokeep.leak_fingerprint"
+             " WHERE version = 2")  # fmt: skip
+    auditor = desk.stand.subject("auditor")
+    _, prints = await desk.call("GET", "/v1/leaks/fingerprints", auditor)
+    assert [(one["version"], one["reason"]) for one in prints["unknown"]] == [(2, "earlier_release")]
+    await minted(desk, ref, old_ends="24h")
+    _, prints = await desk.call("GET", "/v1/leaks/fingerprints", auditor)
+    assert (prints["unknown"], prints["replaced_unknown"]) == ([], 1)
 
 
 async def test_a_rollback_waits_for_a_provider_that_cannot_be_asked(desk: Desk) -> None:

@@ -88,10 +88,13 @@ def test_the_fingerprints_of_a_made_key_are_made_under_custody_of_its_place(oper
     """By whoever logged in with such a lease, in time: not under a job's lease or an account's, or another's header."""
     entity = str(uuid4())
 
-    def told(kind: str = "custody", secret: str = "openai", **other: Any) -> str:
+    def told(kind: str = "custody", secret: str = "openai", mints: str = "openai", **other: Any) -> str:
         lease = LeaseRow(id=uuid4(), client_id=uuid4(), job_id=uuid4(), kind=kind, secrets=(secret,), jwt_iat=0,
                          jwt_exp=3, issued_at=NOW)  # fmt: skip
-        known = KnownToUs(leases={lease.id: lease}, token_ttl=timedelta(seconds=2), logins={(lease.id, entity): [NOW]})
+        known = KnownToUs(
+            leases={lease.id: lease}, token_ttl=timedelta(seconds=2), logins={(lease.id, entity): [NOW]},
+            mints={(lease.client_id, mints): [NOW]},
+        )  # fmt: skip
         return reason(known, replace(request(operation, path, entity_id=entity, lease_header=str(lease.id)), **other))
 
     assert told() == ""
@@ -99,6 +102,7 @@ def test_the_fingerprints_of_a_made_key_are_made_under_custody_of_its_place(oper
     assert told(at=NOW + timedelta(seconds=4)) == "use_outside_lease"
     assert {told(secret="tiktok"), told(secret="profile"), told(entity_id=str(uuid4()))} == {"lease_header_forged"}
     assert told(lease_header=str(uuid4())) == "lease_header_forged"
+    assert told(mints="google") == "unlisted_request"  # nothing was made there
     assert told(operation="delete") in ("unlisted_request", "store_setup_changed")
 
 

@@ -5,7 +5,8 @@ Rules
   provider and ended: before another one is made, when the rotation is ended, and when its new key is refused. A key
   that could not be checked, or that a person must decide on, waits.
 - A key that has served is ended after the last job that got it.
-- Keys of finished rotations that serve nobody are ended as well. A key with any other name is left alone.
+- Keys of finished rotations that serve nobody are ended as well. A key with any other name is left alone, and so is one
+  that was pasted for somebody else and serves there: people are told.
 - The call is recorded before it is made. The new value is written, recorded and verified like a pasted one, and like
   that of a pasted one its fingerprints are on record before it is written
   (docs/adr/0103-who-mints-a-key-makes-its-fingerprints.md).
@@ -51,9 +52,12 @@ async def minted(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | Non
     async with administering(app, actor, run) as (custody, admin, secret):
         if not await _end_strays(app, actor, run, admin, secret):
             return None
-        await rotation_steps.ref_of(app, run)
-        await make_room(app, run.place, await custody.newest(run.place), custody.keep_more)
+        ref, newest = await rotation_steps.ref_of(app, run), await custody.newest(run.place)
+        if max(ref.version, ref.candidate or 0) > newest:  # a node that lags: what serves keeps its fingerprints
+            raise Unavailable("store_behind", next_step="This is retried automatically.")
+        await make_room(app, run.place, newest, custody.keep_more)
         await _may_try(app, actor, run)
+        await custody.fingerprints(run.place, secret)  # what would fail fails here, before a key is made in vain
         await called(app, actor, run, "mint", "", Outcome.INTENDED)
         asked_at = app.clock.now()
         name = _PREFIX + f"{run.id}-{app.ids.uuid().hex[:4]}"
@@ -150,14 +154,20 @@ async def _held(tx: Tx, run: KeyRotation) -> CredentialRef | None:
 
 
 async def _end_strays(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret) -> bool:
-    """End keys at the provider that a rotation made and that serve nobody; False: the run moved, and none was."""
+    """End keys at the provider that a rotation made and that serve nobody, also not under another reference; False: the
+    run moved, and none was.
+    """
     listed = await app.issuer.keys(run.provider.value, secret, admin.place)
     async with app.db.begin(client_id=run.client_id) as tx:
         if await _held(tx, run) is None:
             return False  # a key in the list may be another worker's; while the run stands, all are older than that
     for key in listed:
         name = key.name.removeprefix(_PREFIX)[:36]
-        if key.name.startswith(_PREFIX) and (name == str(run.id) or await _over(app, run, name)):
+        if not key.name.startswith(_PREFIX) or not (name == str(run.id) or await _over(app, run, name)):
+            continue
+        async with app.db.begin(client_id=run.client_id) as tx:
+            version = await tx.maybe(int, "rotation_version_of", **run.at, key_id=key.id)
+        if version is None or not await old_version.serves_elsewhere(app, actor, run, version):
             await _end(app, actor, run, admin, secret, key.id)
     return True
 

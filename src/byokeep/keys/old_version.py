@@ -80,7 +80,7 @@ async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version
         False: it serves elsewhere, no call can end it, or nobody can tell it apart. None: refused; people were told.
     """
     await _not_in_use(app, run, version, or_paused=run.procedure == rotation.LEAKED)
-    if await _serves_elsewhere(app, actor, run, version):
+    if await serves_elsewhere(app, actor, run, version):
         return False
     try:
         return await _revoke_version(app, actor, run, version)
@@ -136,7 +136,7 @@ async def _not_in_use(app: WorkerApp, run: KeyRotation, version: int, *, or_paus
         raise Conflict("version_in_use", next_step=step, version=version)
 
 
-async def _serves_elsewhere(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
+async def serves_elsewhere(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
     """Whether the value of a version is that of another one that serves or waits; only the platform's people hear."""
     async with app.db.begin(every_client=True) as tx:
         found = await tx.all(UUID, "fingerprint_serves", ref_id=run.object_id, version=version)

@@ -52,6 +52,8 @@ SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is 
 MANY_REFUSED: Final = 10  # by one entity in one span; a correct process of ours is never refused
 SEAL_FOR: Final = timedelta(minutes=15)  # within which an announced seal may write its record
 AFTER_OPENING: Final = timedelta(seconds=60)  # for the broker to read a record: an opening is fresh for half of it
+BEFORE_MINT: Final = timedelta(seconds=60)  # of a call that makes a key: whether its fingerprints can be made is tried
+AFTER_MINT: Final = timedelta(minutes=15)  # as long as the step may take
 BEFORE_OPENING: Final = timedelta(seconds=30)  # the clocks of database and store may differ
 NEAR_MOVE: Final = timedelta(seconds=30)  # between a switch's record and the store's half of it, clocks included
 TOLD_WITHIN: Final = timedelta(seconds=25)  # from a lease's issue to its telling: dead after 6 s, then 10 s of attempts
@@ -229,10 +231,11 @@ class KnownToUs:
     """What is known from our own records.
 
     ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
-    place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``seals``: announced seals
-    that have not explained a write yet. ``backups``: when each began and ended. ``restores``: when each ended.
-    ``entities``: entity at the store -> its client, and whether a switch of it is closed now. ``moves``: switches
-    closed or opened since. ``grants``: of break glass. ``stops``: entities that disabled others in the span.
+    place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``mints``: (client, provider)
+    -> times of calls that make a key there. ``seals``: announced seals that have not explained a write yet.
+    ``backups``: when each began and ended. ``restores``: when each ended. ``entities``: entity at the store -> its
+    client, and whether a switch of it is closed now. ``moves``: switches closed or opened since. ``grants``: of break
+    glass. ``stops``: entities that disabled others in the span.
     """
 
     leases: Mapping[UUID, LeaseRow]
@@ -243,6 +246,7 @@ class KnownToUs:
     restores: Sequence[datetime] = ()
     app_writes: Mapping[str, str] = field(default_factory=dict)
     openings: Mapping[tuple[UUID, UUID], Sequence[datetime]] = field(default_factory=dict)
+    mints: Mapping[tuple[UUID, str], Sequence[datetime]] = field(default_factory=dict)
     setups: Sequence[datetime] = ()
     entities: Mapping[str, tuple[UUID, bool]] = field(default_factory=dict)
     moves: Sequence[EntityUpdate] = ()
@@ -509,10 +513,16 @@ def _explain_app(request: Request, known: KnownToUs, platform: str) -> LogFindin
 
 
 def _explain_fingerprints(request: Request, known: KnownToUs) -> LogFinding | None:
-    """A worker makes the fingerprints of a key that it had a provider make, under custody of a place for keys."""
+    """A worker makes the fingerprints of a key that it has a provider make, under custody of its place."""
     lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
     of = next((one for one in lease.secrets if one in API_PROVIDERS), "") if lease else ""
-    return _explain_lease(request, known, None, of, reads=True, not_custody="use_outside_lease")
+    found = _explain_lease(request, known, None, of, reads=True, not_custody="use_outside_lease")
+    if found is not None or lease is None:
+        return found
+    mints = known.mints.get((lease.client_id, of), ())
+    if any(-BEFORE_MINT <= request.at - at <= AFTER_MINT for at in mints):
+        return None
+    return finding("unlisted_request", request, lease.client_id, lease.id)
 
 
 def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFinding | None:

@@ -480,6 +480,9 @@ async def _known(
     openings: dict[tuple[UUID, UUID], list[datetime]] = {}
     for row in await tx.all(dict, "audit_profile_openings", first=first - rules.AFTER_OPENING, last=last):
         openings.setdefault((row["client_id"], row["profile_id"]), []).append(row["at"])
+    mints: dict[tuple[UUID, str], list[datetime]] = {}
+    for row in await tx.all(dict, "audit_mints", first=first - rules.AFTER_MINT, last=last):
+        mints.setdefault((row["client_id"], row["provider"]), []).append(row["at"])
     entities = await tx.all(dict, "switch_entities", client_id=None, opening="")
     return rules.KnownToUs(
         leases={lease.id: lease for lease in leases},
@@ -488,6 +491,7 @@ async def _known(
         app_writes={row["store_request"]: row["path"] for row in writes},
         seals=await tx.all(rules.AnnouncedSeal, "audit_seals_announced", first=first - rules.SEAL_FOR, last=last),
         openings=openings,
+        mints=mints,
         backups=await tx.all(lambda row: (row["begun"], row["over"]), "audit_backups_begun", first=first, last=last),
         restores=await tx.all(datetime, "audit_restores", first=first, last=last),
         setups=await tx.all(datetime, "audit_config_times", first=first - timedelta(minutes=10), last=last),

@@ -185,9 +185,15 @@ class LeasedValues(_Leased[SecretRef]):
     async def fingerprints(self, ref: SecretRef, value: Secret) -> tuple[str, list[str]]:
         """Return the fingerprint and the leak digests of a value that is about to be written."""
         with span("custody_fingerprints", job=self._job.id):
-            store, token, lease_id = await self._log_in(ref)
-            whole = await fingerprints.value_fingerprint(store, token, value, lease_id)
-            return whole, await fingerprints.leak_digests(store, token, value, lease_id)
+            try:
+                store, token, lease_id = await self._log_in(ref)
+                whole = await fingerprints.value_fingerprint(store, token, value, lease_id)
+                store, token, lease_id = await self._log_in(ref)
+                return whole, await fingerprints.leak_digests(store, token, value, lease_id)
+            except Denied as error:
+                if error.code != "store_denied":
+                    raise
+                raise fingerprints.key_missing() from None  # as an earlier release set up the store
 
     def _noted(self, value: Secret) -> Secret:
         with suppress(KnownValueRefused):  # too short, too plain or too long to search for; its shape is still searched

@@ -271,6 +271,13 @@ SELECT b.at AS begun, least(b.at + interval '1 hour', coalesce((
    AND b.at BETWEEN CAST(:first AS timestamptz) - interval '1 hour' AND :last
  ORDER BY b.at;
 
+-- name: audit_mints
+-- When a worker was about to have a provider make a key.
+SELECT chain AS client_id, convert_from(payload, 'UTF8')::jsonb #>> '{fields,provider}' AS provider, at
+  FROM byokeep.audit_record
+ WHERE event = 'key.rotation' AND outcome = 'intended' AND writer = 'byokeep_worker' AND at BETWEEN :first AND :last
+   AND convert_from(payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'mint_call';
+
 -- name: audit_restores
 -- Times at which this installation had been made of a backup.
 SELECT at FROM byokeep.audit_record

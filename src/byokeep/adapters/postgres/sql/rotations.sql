@@ -112,6 +112,14 @@ SELECT convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,provider_key}' AS id 
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version
  ORDER BY r.seq DESC LIMIT 1;
 
+-- name: rotation_version_of
+-- Which version of a key we made at its provider under this id.
+SELECT (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer AS version FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome = 'ok'
+   AND r.writer = 'byokeep_worker' AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'mint_call'
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,provider_key}' = :key_id
+ ORDER BY r.seq DESC LIMIT 1;
+
 -- name: rotation_accepted
 -- The records that a person accepted what a run stops for: of its new version, or before there was one.
 SELECT r.seq FROM byokeep.audit_record r

@@ -97,7 +97,7 @@ GRANT UPDATE (count, code_points, last_seen_at) ON byokeep.alert TO byokeep_web,
 GRANT UPDATE (closed_at, closed_by) ON byokeep.alert TO byokeep_web, byokeep_broker;
 GRANT UPDATE (acknowledged_at, acknowledged_by) ON byokeep.alert TO byokeep_web;
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
--- Nobody else reads them: digests and the key that they are made with are kept apart from every other role.
+-- Nobody else reads them: digests are kept apart from every other role, also from one that can have their key.
 GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint TO byokeep_web;
 
 -- A mass revocation: web cuts off, ends jobs (walls.sql) and notes what a person settled; the worker says how each end is.
