@@ -178,7 +178,7 @@ def show(data: Any, *, title: str = "", columns: Sequence[str] = (), note: str =
         _heading(title)
         _fields(data)
     elif not data:
-        say(f"No {title.lower() or 'rows'}.")
+        say(f"{title or 'Rows'}: none.")
     else:
         _heading(title)
         _rows(data, columns or tuple(data[0]))
