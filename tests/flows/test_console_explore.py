@@ -85,8 +85,11 @@ async def test_an_auditor_looks_at_records_people_and_names(screen: Screen) -> N
     assert screen.said == []
 
 
-async def test_who_used_a_key_yesterday_in_two_steps(desk: Desk) -> None:
-    """By its name in the search, then the link; what nobody told of is a gap, and another's key is not found."""
+async def test_who_used_a_key_yesterday_in_two_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name in the search, then the link; what nobody told of is a gap, and another's key is not found.
+
+    Where too much is unknown for one page, the menu's link to the usage still leads to its filter.
+    """
     visit = Visit(desk)
     client = await desk.stand.client("openai")
     job = await desk.stand.job(client, secrets=["openai"])
@@ -103,6 +106,11 @@ async def test_who_used_a_key_yesterday_in_two_steps(desk: Desk) -> None:
     yesterday = await visit.get(at.partition("?")[0] + "?" + spans["Yesterday"].replace("&amp;", "&"))
     assert "runner" in yesterday.text
     assert "The job is still open" in yesterday.text
+    monkeypatch.setattr(usage, "MOST_UNTOLD", 0)
+    much = await visit.get("/console/usage")
+    assert (much.status, "Give a client or a provider" in much.text) == (422, True)
+    assert f'<option value="{client}">{name}</option>' in much.raw
+    monkeypatch.undo()
     assert (await visit.get(f"/console/used/{UUID(int=5)}")).status == 404
     done, of = await desk.onboard(await desk.stand.client()), f"/console/keys/{at.split('/')[3].partition('?')[0]}"
     assert (await visit.get(f"/console/keys/{done['ref']}?sop={done['sop']}")).status == 200

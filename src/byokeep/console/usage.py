@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
@@ -23,6 +24,7 @@ from byokeep.console.explore import days
 from byokeep.console.lists import exported_as
 from byokeep.console.pages import HEADERS, Console
 from byokeep.console.visit import Visitor
+from byokeep.core.errors import Rejected
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.ref import given_id
@@ -104,24 +106,28 @@ def add(console: Console) -> None:
 
     async def usage(request: Request, who: Visitor, asked: dict[str, str]) -> Response:
         app, actor, now = console.app, who.actor, console.app.clock.now()
-        found = await lists.usage_of(app, actor, asked)
-        slots = slots_of(found)
-        known = await clients.list_clients(app, actor)
-        ids = {one.runner_id for one in found.parts.jobs}
         about = given_id(asked["client"]) if "client" in asked else None
-        keys = await refs.list_refs(app, actor, ClientId(about)) if about else []
         spans = {text: "?" + urlencode({it: said for it, said in asked.items() if it not in ("since", "until")} | span)
                  for text, span in (*days(now).items(), ("30 days", {"since": "30d"}))}  # fmt: skip
-        return console.page(
-            request, "usage.html", who=who, asked=asked, found=found, slots=slots, clients=known, about=about,
-            names={one.id: one.name for one in known} | await clients.names_of(app, actor, ids), spans=spans,
+        known = await clients.list_clients(app, actor)
+        show = partial(console.form, request, template="usage.html", who=who, asked=asked, about=about, spans=spans,
+                       clients=known, providers=list(Provider))  # fmt: skip
+        try:
+            found = await lists.usage_of(app, actor, asked)
+        except Rejected as error:  # too much for one page, too: the menu leads to all clients
+            return await show(error=error, found=None)
+        slots = slots_of(found)
+        ids = {one.runner_id for one in found.parts.jobs}
+        keys = await refs.list_refs(app, actor, ClientId(about)) if about else []
+        return await show(
+            error=None, found=found, slots=slots, export=exported_as("usage", asked),
+            names={one.id: one.name for one in known} | await clients.names_of(app, actor, ids),
             pictures=(("Calls that runners reported", bars(slots, "calls")),
                       ("Leases", bars(slots, "leases"))),
             most=[max([n for n in numbers if n is not None], default=0)
                   for numbers in ([one.calls for one in slots], [one.leases for one in slots])],
             sums=lists.usage_sums(found), wide=WIDE, high=HIGH, hourly=len(slots) > 1
-            and slots[1].at - slots[0].at < timedelta(days=1), providers=list(Provider),
-            keys={one.provider.value: one.id for one in keys}, export=exported_as("usage", asked),
+            and slots[1].at - slots[0].at < timedelta(days=1), keys={one.provider.value: one.id for one in keys},
         )  # fmt: skip
 
     async def ask(_: Request, who: Visitor, given: dict[str, str]) -> Response:
