@@ -111,7 +111,8 @@ async def test_who_used_a_key_yesterday_in_two_steps(desk: Desk, monkeypatch: py
     assert (much.status, "Give a client or a provider" in much.text) == (422, True)
     assert f'<option value="{client}">{name}</option>' in much.raw
     monkeypatch.undo()
-    assert (await visit.get(f"/console/used/{UUID(int=5)}")).status == 404
+    none = await visit.get(f"/console/used/{UUID(int=5)}")
+    assert (none.status, "Search for its name" in none.text) == (404, True)
     done, of = await desk.onboard(await desk.stand.client()), f"/console/keys/{at.split('/')[3].partition('?')[0]}"
     assert (await visit.get(f"/console/keys/{done['ref']}?sop={done['sop']}")).status == 200
     assert ((await visit.get(of)).status, (await visit.get(f"{of}?sop={done['sop']}")).status) == (200, 404)
