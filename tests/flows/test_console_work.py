@@ -471,6 +471,9 @@ async def test_break_glass_is_asked_for_approved_ended_and_reviewed(screen: Scre
     await desk.onboard(client)
     await screen.sign_in()
     faults += await screen.look("glass-empty", "/console/break-glass")
+    assert await page.get_by_label("Client").first.input_value() == ""  # whose secrets, a person says
+    name = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")
+    await screen.choose("Client", name)
     await screen.choose("What", "openai")
     await screen.write("Reason, as a code", "runner_down")
     await screen.write("Ticket", "INC-42")
@@ -539,6 +542,7 @@ async def glass_denied(screen: Screen, client: UUID) -> None:
         ("approver", "/console/approvals", f"Deny: {what}"), ("approver", "", "Deny"), ("operator", "", "Take it back"),
     ):  # fmt: skip
         await screen.sits_down("operator", "/console/break-glass")
+        await screen.choose("Client", name)
         await screen.choose("What", "openai")
         await screen.write("Reason, as a code", "runner_down")
         await screen.write("Ticket", "INC-43")
