@@ -300,6 +300,7 @@ async def test_a_leaked_key_is_led_from_opening_to_close(screen: Screen) -> None
     desk.sql(f"UPDATE byokeep.incident SET ticket = '{evil}', postmortem = '{evil}'")
     faults += await screen.look("incident-hostile", f"/console/incidents/{one}?records=1")
     assert "<script>document" in await page.inner_text("main")
+    assert await page.get_by_role("cell", name="Incident opened").count() == 1  # in words, as on the page of a key
     assert faults == []
     await nothing_ran(screen)
 

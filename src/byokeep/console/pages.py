@@ -173,7 +173,8 @@ def _sentence(text: Markup) -> Markup:
 
 def _words(code: str) -> str:
     """Return a code of ours as words."""
-    return code.replace("_", " ").replace(".", " ").replace("oauth ", "OAuth ").replace(" api ", " API ")
+    said = code.replace("_", " ").replace(".", " ").replace("oauth ", "OAuth ").replace(" api ", " API ")
+    return said.replace("breakglass", "break glass")
 
 
 _UNITS: Final = {"d": 1440, "h": 60, "min": 1}  # in minutes
@@ -185,7 +186,7 @@ _TITLES: Final = {  # what people call those whose code reads badly
     "no_playbook": "going without a playbook",
     "rotate_internal": "rotation of a secret of ours", "provider_usage": "asking a provider what it counted",
     "revocation_refused": "no call ended a key at its provider", "key_leak_suspected": "a key may have leaked",
-    "pre_empted": "ended by a more urgent run", "breakglass": "break glass", "kek": "KEK", "sop": "procedure",
+    "pre_empted": "ended by a more urgent run", "kek": "KEK", "sop": "procedure",
     "kill_panic": "stop from the host", "token_reuse": "an ended token was shown again",
 }  # fmt: skip
 
