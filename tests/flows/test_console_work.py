@@ -300,6 +300,13 @@ async def test_a_leaked_key_is_led_from_opening_to_close(screen: Screen) -> None
     desk.sql(f"UPDATE byokeep.incident SET ticket = '{evil}', postmortem = '{evil}'")
     faults += await screen.look("incident-hostile", f"/console/incidents/{one}?records=1")
     assert "<script>document" in await page.inner_text("main")
+    await page.set_viewport_size({"width": 768, "height": 800})
+    await page.goto(f"{screen.url}/console/clients/{client}")
+    wide = await screen.ask("[...document.querySelectorAll('.wide')].map(one => one.scrollWidth - one.clientWidth)")
+    await page.goto(f"{screen.url}/console/alerts")  # what is said of each is no thin column
+    said_in = await screen.ask("document.querySelector('.what').clientWidth > 350")
+    assert (str(wide).strip("[0, ]"), said_in) == ("", True)
+    await page.goto(f"{screen.url}/console/incidents/{one}?records=1")
     assert await page.get_by_role("cell", name="Incident opened").count() == 1  # in words, as on the page of a key
     assert faults == []
     await nothing_ran(screen)
