@@ -104,13 +104,13 @@ def _unread(path: Path, device: str, since: datetime, read: set[int]) -> Iterato
 
 
 def _batches(source: Any, device: str, offset: int) -> Iterator[list[StoreEntry]]:
-    """Yield the entries of the whole lines from ``offset`` on, about 4 MiB at a time. Raises Unavailable."""
+    """Yield the entries of the whole lines from ``offset`` on, about a MiB at a time. Raises Unavailable."""
     with source as file:
         file.seek(offset)
         last: datetime | None = None
         while True:
             found: list[StoreEntry] = []
-            until, line = offset + (1 << 22), b""
+            until, line = offset + (1 << 20), b""
             while offset < until:
                 line = file.readline(MAX_LINE)
                 if not line.endswith(b"\n"):
@@ -132,16 +132,17 @@ def _opened(path: Path) -> Any:
 
 def _entries(device: str, line: bytes, last: datetime | None) -> list[StoreEntry]:
     """Parse one line: one entry, or a torn one and the entry written behind it."""
-    for start in (0, line.rfind(_START)):
+    for torn in (False, True):  # what only a torn line needs is not done for each of the others
         with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            whole = _entry(device, line[start:])
-            torn = StoreEntry(device=device, at=last or whole.at, kind="torn", status_error=True)
-            return [torn, whole] if start else [whole]
+            whole = _entry(device, line[line.rfind(_START) :] if torn else line)
+            if not torn:
+                return [whole]
+            return [StoreEntry(device=device, at=last or whole.at, kind="torn", status_error=True), whole]
     raise Unavailable("store_audit_unreadable", device=device)
 
 
 def _entry(device: str, line: bytes) -> StoreEntry:
-    document = json.loads(line)
+    document = json.loads(line.decode())
     request, auth, response = document["request"], document.get("auth") or {}, document.get("response") or {}
     answered, said = response.get("auth") or {}, response.get("data") or {}
     headers, data = request.get("headers") or {}, request.get("data") or {}
