@@ -579,22 +579,22 @@ def surplus(requests: Iterable[Request], known: KnownToUs, after: datetime, unti
     logins: dict[UUID, list[datetime]] = {}
     for (lease_id, _), times in known.logins.items():
         logins.setdefault(lease_id, []).extend(times)
-    reads: Counter[tuple[UUID, str, bool]] = Counter()
+    due = [lease for lease in known.leases.values() if after < lease.issued_at <= until]
+    reads = {str(lease.id): Counter[tuple[str, bool]]() for lease in due}
     for request in requests:
-        read, named = value_read(request.operation, request.path), as_uuid(request.lease_header)
-        if read is None or named is None or read[1] == _PROFILE:
+        read = value_read(request.operation, request.path) if request.lease_header in reads else None
+        if read is None or read[1] == _PROFILE:
             continue
         if not request.refused and explain(request, known) is None:  # otherwise it is a finding of its own
-            reads[named, read[1], read[2] == IDENTITY] += 1
-    due = (lease for lease in known.leases.values() if after < lease.issued_at <= until)
-    return [found for lease in due if (found := _compare(lease, logins.get(lease.id, []), reads))]
+            reads[request.lease_header][read[1], read[2] == IDENTITY] += 1
+    compared = (_compare(lease, logins.get(lease.id, []), reads[str(lease.id)]) for lease in due)
+    return [found for found in compared if found]
 
 
-def _compare(lease: LeaseRow, logins: list[datetime], reads: Mapping[tuple[UUID, str, bool], int]) -> LogFinding | None:
+def _compare(lease: LeaseRow, logins: list[datetime], reads: Mapping[tuple[str, bool], int]) -> LogFinding | None:
     said = 1 if lease.kind == "enroll" else lease.used_logins
-    read = [(secret, count) for (lease_id, secret, _), count in reads.items() if lease_id == lease.id]
-    more = lease.kind == "use" and any(count > lease.used_reads.get(one, 0) for one, count in read)
-    if not (logins or read if said is None else len(logins) > said or more):
+    more = lease.kind == "use" and any(count > lease.used_reads.get(one, 0) for (one, _), count in reads.items())
+    if not (logins or reads if said is None else len(logins) > said or more):
         return None
     found = LogFinding(
         reason="lease_use_surplus", at=max(logins, default=lease.issued_at), client_id=lease.client_id,
