@@ -32,7 +32,7 @@ from byokeep.kernel.ports import HASHED_NAME, StoreEntry
 from byokeep.reconciliation import explain
 from byokeep.reconciliation import reconcile as module
 from byokeep.reconciliation.explain import LOGIN
-from byokeep.reconciliation.reconcile import Reconciliation, _on_record, reconcile
+from byokeep.reconciliation.reconcile import BEFORE, ORDER, Reconciled, Reconciliation, _on_record, reconcile
 from byokeep.tenancy.scopes import scope_from_name
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
@@ -1141,6 +1141,39 @@ async def test_a_lease_is_judged_once_when_its_holder_had_time_to_tell(scene: Sc
     scene.broker.clock.ahead = timedelta(seconds=40)
     scene.broker.store.write(str(uuid4()), scene.broker.clock.now() - timedelta(seconds=11), "read", "sys/health")
     assert await scene.reasons() == []
+
+
+async def test_a_round_reads_nothing_again_that_the_last_one_has_read(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login and a read of the round before explain a read and are held against the holder's word, though the log has
+    them no more and nothing is hashed again. After a part with something unread the next reads as far back as ever."""
+    store, clock, own, began = scene.broker.store, scene.broker.clock, Reconciled(), scene.broker.clock.now()
+    asked, hashed = Mock(wraps=store.entries), AsyncMock(wraps=store.hash)
+    monkeypatch.setattr(store, "entries", asked)
+    scene.at = began - timedelta(seconds=12)
+    await scene.give_lease(scene.alice, told=(1, 1))
+    await scene.login(scene.alice, lease="")
+    scene.read(scene.alice)
+
+    async def a_part(seconds: int) -> tuple[list[str], timedelta]:
+        monkeypatch.setattr(clock, "now", lambda: began + timedelta(seconds=seconds))
+        store.write(str(uuid4()), clock.now() - timedelta(seconds=11), "read", "sys/health")
+        found = await reconcile(scene.broker.app, scene.broker.app.system(), since=scene.since, own=own)
+        back, scene.since = scene.since - asked.call_args.kwargs["since"], found.until
+        store.logs.clear()
+        return [one.reason for one in found.findings], back
+
+    whole = BEFORE + timedelta(seconds=scene.broker.app.limits.lease_token_ttl_s)
+    assert await a_part(0) == ([], whole)
+    scene.read(scene.alice, seconds=2.5)
+    monkeypatch.setattr(store, "hash", hashed)
+    assert await a_part(5) == ([], ORDER)
+    assert await a_part(25) == (["lease_use_surplus"], ORDER)
+    hashed.assert_not_awaited()
+    store.unreadable = {"b"}
+    assert await a_part(600) == ([], ORDER)
+    assert await a_part(620) == ([], whole)
 
 
 @pytest.mark.parametrize(

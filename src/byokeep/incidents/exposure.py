@@ -298,7 +298,7 @@ async def _known(
     ]  # fmt: skip
     ttl = timedelta(seconds=app.limits.lease_token_ttl_s)
     known = KnownToUs(leases={one.id: one for one in rows}, token_ttl=ttl)
-    matcher = Matcher(app, known, {})
+    matcher = Matcher(app, known, {}, {})
     theirs = [login for login in logins if login.lease_header in named]
     for at in range(0, len(theirs), _TOGETHER):
         await asyncio.gather(*(matcher.explain_login(login) for login in theirs[at : at + _TOGETHER]))

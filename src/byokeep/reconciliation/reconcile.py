@@ -10,6 +10,7 @@ Rules
 - A long span is processed in parts that fit into memory, each recorded. A running broker continues where it stopped
   itself; only after a start does it rely on what a record says. It knows its own records by their hashes. Any other
   record raises the alert ``reconciled_by_another``, and so does one that does not begin where the one before it ended.
+- What a part looks back at is not read again, but for the seam, if the part before it was read in full.
 - After a clock that ran ahead was set right, the rounds go back to where the last run ended that is over by now.
 - A part that could not be read in full is tried again until it is ``GIVE_UP`` long; what no device shows is never
   skipped. In a cluster this applies while no node can be read. A node that stays unreadable beside others is left
@@ -32,7 +33,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from byokeep.breakglass.model import secrets_of
@@ -90,6 +91,37 @@ def _time(text: str | None) -> datetime | None:
     return at if at.tzinfo else None
 
 
+_Proofs: TypeAlias = dict[tuple[UUID, str, str], dict[str, object]]
+
+
+@dataclass(slots=True)
+class Before:
+    """What a part that was read in full leaves to the one that begins at ``until``, so as not to be read again.
+
+    ``proved``: a lease, a device, and its hash of the token that a login showed -> the claims of that token.
+    """
+
+    until: datetime | None = None
+    requests: Sequence[rules.Request] = ()  # logins, and those that name a lease
+    names: Sequence[StoreEntry] = ()
+    proved: _Proofs = field(default_factory=dict)
+
+    def at(self, since: datetime) -> bool:
+        """Whether this is what came before ``since``; otherwise it is forgotten."""
+        if self.until != since:
+            self.until, self.requests, self.names = None, (), ()
+        return self.until is not None
+
+    def keep(self, until: datetime, first: datetime, requests: Iterable[rules.Request], names: Iterable[StoreEntry],
+             leases: Mapping[UUID, rules.LeaseRow]) -> None:  # fmt: skip
+        """Take over what the next part looks back at, from ``first`` on."""
+        of_leases = (one for one in requests if one.lease_header or one.path in rules.LOGINS)
+        self.requests = [one for one in of_leases if one.at >= first]
+        self.names = [one for one in names if one.at >= first]
+        self.proved = {one: said for one, said in self.proved.items() if one[0] in leases}
+        self.until = until
+
+
 class Reconciled:
     """How far one broker process has reconciled."""
 
@@ -98,6 +130,7 @@ class Reconciled:
         self._seq = 0  # of the last record that was checked
         self._own: dict[str, datetime | None] = {}  # hashes of our records not yet checked -> the span's end
         self.copies: list[str] = []  # paths where wrapped answers may have left something
+        self.before = Before()
 
     async def look(self, app: BrokerApp) -> datetime:
         """Return where the next run begins, and report records that somebody else wrote.
@@ -302,9 +335,10 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime, own: Recon
     """
     authorise_every_client(actor, Verb.AUDIT_RUN)
     end, done, hashes = app.clock.now() - SETTLE, None, dict[tuple[UUID, str], str]()
+    before = own.before if own else Before()
     moved = await look_for_unrecorded(app, end)  # first: it needs no store, and closes the gate
     while True:
-        part = await _part(app, actor, since, end, moved, own, hashes)
+        part = await _part(app, actor, since, end, moved, own, hashes, before)
         done = part if done is None else _both(done, part)
         if part.until <= since or part.until >= end:
             return done
@@ -322,13 +356,16 @@ def _both(one: Reconciliation, other: Reconciliation) -> Reconciliation:
 
 async def _part(
     app: BrokerApp, actor: Actor, since: datetime, end: datetime, moved: Sequence[LogFinding], own: Reconciled | None,
-    hashes: dict[tuple[UUID, str], str],
+    hashes: dict[tuple[UUID, str], str], before: Before,
 ) -> Reconciliation:  # fmt: skip
-    first = since - timedelta(seconds=app.limits.lease_token_ttl_s) - BEFORE
-    log = await _read(app, first, since, end)
+    reach = timedelta(seconds=app.limits.lease_token_ttl_s) + BEFORE
+    first = since - reach
+    log = await _read(app, since - ORDER if before.at(since) else first, since, end)
     until, ours = log.until, actor.id == app.installation_id
-    requests, found = await asyncio.to_thread(_joined, log.entries, log.read, since, until)
-    judged = [request for request in requests if request.at >= since]
+    joined, found = await asyncio.to_thread(_joined, log.entries, log.read, since, until)
+    judged = [request for request in joined if request.at >= since]
+    requests = list({one.id: one for one in (*joined, *before.requests, *judged)}.values())
+    names = [*before.names, *(entry for entry in log.entries if entry.name_hash)]
     logins = [request for request in requests if request.path in rules.LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
         known = await _known(tx, app, first, until, log.read, hashes)
@@ -348,7 +385,7 @@ async def _part(
         found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=max(late.values())))
     told_off = rules.put_out(judged)
     known.stops = frozenset(by for by, _ in told_off if by)
-    matcher = Matcher(app, known, await _rekeyed(app, log))
+    matcher = Matcher(app, known, await _rekeyed(app, names), before.proved)
     for login in logins:
         missing = await matcher.explain_login(login)
         if missing and login.at >= since:
@@ -362,7 +399,7 @@ async def _part(
     found += [LogFinding(reason="wrapped_copy_kept", at=until)] * len(kept)
     found += await asyncio.to_thread(rules.surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
     missed = set() if ours else {node for node, at in late.items() if at > created + rules.SETUP_FOR}
-    unseen, behind = bool(log.unread) or not requests, [name for name in log.read if node_of(name) in missed]
+    unseen, behind = bool(log.unread) or not joined, [name for name in log.read if node_of(name) in missed]
     unknown = unseen or bool(behind)
     again = not log.read or (unknown and until - since < GIVE_UP)
     result = Reconciliation(
@@ -371,6 +408,8 @@ async def _part(
         until=since if again else until,
     )  # fmt: skip
     await _record(app, actor, result, rules.probing(judged), since, rules.logins_refused(judged), own, unseen=unseen)
+    if not unknown:
+        before.keep(until, until - reach, requests, names, known.leases)
     return result
 
 
@@ -501,15 +540,14 @@ async def _known(
     )
 
 
-async def _rekeyed(app: BrokerApp, log: _Log) -> dict[str, datetime]:
+async def _rekeyed(app: BrokerApp, names: Iterable[StoreEntry]) -> dict[str, datetime]:
     """Return, for each device whose key has changed, until when it hashed with another key than now.
 
     Only replies that the store itself worded prove that. Without one, a login that does not match is not excused.
     """
     named: dict[str, list[tuple[datetime, str]]] = {}
-    for entry in log.entries:
-        if entry.name_hash:
-            named.setdefault(entry.device, []).append((entry.at, entry.name_hash))
+    for entry in names:
+        named.setdefault(entry.device, []).append((entry.at, entry.name_hash))
     until = {}
     for device, seen in named.items():
         now = await app.store_audit.hash(device, Secret(HASHED_NAME))
@@ -523,8 +561,9 @@ async def _rekeyed(app: BrokerApp, log: _Log) -> dict[str, datetime]:
 class Matcher:
     """Finds the lease whose token a login showed. It signs each candidate once, and hashes it once for each device."""
 
-    def __init__(self, app: BrokerApp, known: rules.KnownToUs, rekeyed: Mapping[str, datetime]) -> None:
-        self._app, self._known, self._rekeyed = app, known, rekeyed
+    def __init__(self, app: BrokerApp, known: rules.KnownToUs, rekeyed: Mapping[str, datetime],
+                 proved: _Proofs) -> None:  # fmt: skip
+        self._app, self._known, self._rekeyed, self._proved = app, known, rekeyed, proved
         self._not_compared: Counter[str] = Counter()
         self._tokens: dict[UUID, Secret] = {}
         self._hashes: dict[tuple[UUID, str], str] = {}
@@ -577,18 +616,24 @@ class Matcher:
     async def _showed(self, login: rules.Request, lease: rules.LeaseRow) -> bool:
         """Whether a login showed this lease's token."""
         for device, expected in login.login_hashes.items():
-            if await self._hash(lease, device) == expected:
+            proof = lease.id, device, expected
+            same = proof in self._proved and self._proved[proof] == self._claims(lease)
+            if same or await self._hash(lease, device) == expected:
+                self._proved[proof] = self._claims(lease)
                 return True
         return False
 
+    def _claims(self, lease: rules.LeaseRow) -> dict[str, object]:
+        said = claims(
+            self._app, client_id=lease.client_id, job_id=lease.job_id, lease_id=lease.id, kind=lease.kind,
+            secrets=list(lease.secrets), iat=lease.jwt_iat,
+        )  # fmt: skip
+        own = {"exp": lease.jwt_exp} | ({"life_s": lease.life_s} if isinstance(lease, rules.GrantRow) else {})
+        return {**said, **own}
+
     async def _hash(self, lease: rules.LeaseRow, device: str) -> str:
         if lease.id not in self._tokens:
-            said = claims(
-                self._app, client_id=lease.client_id, job_id=lease.job_id, lease_id=lease.id, kind=lease.kind,
-                secrets=list(lease.secrets), iat=lease.jwt_iat,
-            )  # fmt: skip
-            own = {"exp": lease.jwt_exp} | ({"life_s": lease.life_s} if isinstance(lease, rules.GrantRow) else {})
-            self._tokens[lease.id] = Secret(await self._app.signer.sign_jwt({**said, **own}))
+            self._tokens[lease.id] = Secret(await self._app.signer.sign_jwt(self._claims(lease)))
         if (lease.id, device) not in self._hashes:
             self._hashes[lease.id, device] = await self._app.store_audit.hash(device, self._tokens[lease.id])
         return self._hashes[lease.id, device]
