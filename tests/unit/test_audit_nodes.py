@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.ports import StoreEntry
 from byokeep.processes import doctor
 from byokeep.reconciliation.explain import gaps, logins_refused, merge, torn
+from byokeep.reconciliation.reconcile import _joined
 from byokeep.settings import load, parse_audit_files
 from byokeep.wire.bao_http import BaoReply
 
@@ -190,6 +192,20 @@ def test_devices_are_held_against_those_of_their_own_node() -> None:
     assert severities("n1/a") == {"n1/a": "warning"}
     assert severities("n1/a", "n2/a") == {"n1/a": "warning", "n2/a": "warning"}
     assert severities("n1/a", "n2/a", "n2/b") == {"n1/a": "warning", "n2/a": "critical", "n2/b": "critical"}
+
+
+def test_a_request_over_the_end_of_a_part_is_judged_once_and_whole() -> None:
+    """One device's line falls before the end, the other's and the refusal behind it: no gap, and nothing was done."""
+
+    def line(device: str, kind: str, us: int, *, error: bool = False) -> StoreEntry:
+        return replace(entry(device, "1", kind=kind, error=error), at=START + timedelta(microseconds=us))
+
+    lines = [line("n1/a", "request", -60), line("n1/b", "request", 40),
+             *(line(device, "response", 90, error=True) for device in ("n1/a", "n1/b"))]  # fmt: skip
+    minute = timedelta(minutes=1)
+    assert _joined(lines, ["n1/a", "n1/b"], START - minute, START) == ([], [])
+    [one], found = _joined(lines, ["n1/a", "n1/b"], START, START + minute)
+    assert (one.refused, found) == (True, [])
 
 
 def test_a_login_that_a_standby_passes_on_is_not_refused() -> None:

@@ -446,11 +446,14 @@ async def _end_copies(app: BrokerApp, judged: Sequence[rules.Request], own: Reco
 def _joined(
     entries: list[StoreEntry], read: list[str], since: datetime, until: datetime
 ) -> tuple[list[rules.Request], list[LogFinding]]:
-    """Join the devices' entries. Runs in a thread, because an hour of a busy store is seconds of work, and permits and
-    kills wait for the loop.
+    """Join the devices' entries; what ends behind ``until`` is the next part's, but is joined with what began before.
+
+    Runs in a thread, because an hour of a busy store is seconds of work, and permits and kills wait for the loop.
     """
     requests, found = merge(entries)
-    return requests, found + rules.gaps(entries, read, first=since, last=until) + rules.torn(entries, read, first=since)
+    found = [one for one in found if since <= one.at <= until] + rules.gaps(entries, read, first=since, last=until)
+    found += rules.torn([one for one in entries if one.at <= until], read, first=since)
+    return [one for one in requests if one.at <= until], found
 
 
 def _unexplained(judged: Sequence[rules.Request], known: rules.KnownToUs) -> list[LogFinding]:
@@ -483,7 +486,7 @@ async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime)
         node, begins = node_of(device.name), device.recording_since or first
         log.begins[node] = min(begins, log.begins.get(node, begins))
         log.entries += entries
-    log.entries = [entry for entry in log.entries if entry.at <= log.until]
+    log.entries = [entry for entry in log.entries if entry.at <= log.until + ORDER]
     return log
 
 
