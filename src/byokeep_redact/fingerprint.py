@@ -102,6 +102,14 @@ def fingerprints_of(value: bytes, key: bytes) -> list[bytes]:
     return [digester.digest(value[at : at + WINDOW]) for at in places]
 
 
+def digests_of(value: bytes, key: bytes) -> list[str]:
+    """As :func:`fingerprints_of`, in hex; none of a value that can be stored, but not known again."""
+    try:
+        return [digest.hex() for digest in fingerprints_of(value, key)]
+    except Rejected:
+        return []
+
+
 def _candidates(value: bytes) -> Iterator[int]:
     """Yield places of `value`, in order, at which a window may be taken."""
     for run in _RUN.finditer(value, *_private_part(value)):

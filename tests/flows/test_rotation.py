@@ -1265,14 +1265,14 @@ async def test_a_minted_key_that_was_pasted_for_another_client_outlives_its_roll
 async def test_no_key_is_made_whose_fingerprints_cannot_be(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that an earlier release set up refuses the digests' key: no provider is asked, and the step waits."""
     _, ref = await to_be_minted(desk)
-    whole, right = fingerprints.leak_digests, list[bool]()
+    whole, right = fingerprints.scan_key, list[bool]()
 
-    async def refused(*given: Any) -> list[str]:
+    async def refused(*given: Any) -> Secret:
         if not right:
             raise Denied("store_denied")
         return await whole(*given)
 
-    monkeypatch.setattr(fingerprints, "leak_digests", refused)
+    monkeypatch.setattr(fingerprints, "scan_key", refused)
     run = await minted(desk, ref)
     assert ((await rotation(desk, run))["state"], keys_of(desk, "openrouter")) == ("running", ["valid"])
     right.append(True)

@@ -1,9 +1,9 @@
-"""What recognises a value later: its fingerprint, under a key that never leaves the store, and its leak digests.
+"""What recognises a value later: its fingerprint, under a key that never leaves the store, and the leak digests' key.
 
 Rules
 - Whoever puts a value into the store makes both before it writes: ``web`` of what people bring, a worker under
   custody of what it has a provider make (docs/adr/0103-who-mints-a-key-makes-its-fingerprints.md).
-- The key of the digests is read for each use and wiped.
+- The key of the digests is read for each use, and whoever asks for it wipes it.
 
 It may not keep the value, or make digests of a value that is already in the store.
 """
@@ -14,13 +14,13 @@ import base64
 import binascii
 from typing import Final
 
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
-from byokeep_redact.fingerprint import KEY, fingerprints_of
 
 HMAC_PATH: Final = "transit/hmac/fingerprints/sha2-256"
 SCAN_KEY_PATH: Final = "kv/data/platform/scan-key"
+_KEY: Final = 32  # bytes
 
 
 async def value_fingerprint(http: BaoHttp, token: Secret, value: Secret, lease_id: str | None = None) -> str:
@@ -38,19 +38,6 @@ async def value_fingerprint(http: BaoHttp, token: Secret, value: Secret, lease_i
     return digest.hex()
 
 
-async def leak_digests(http: BaoHttp, token: Secret, value: Secret, lease_id: str | None = None) -> list[str]:
-    """Return the digests of a value's windows in hex; none if it is too weak to be recognised.
-
-    Raises:
-        Denied, Unavailable: As :func:`scan_key`.
-    """
-    with await scan_key(http, token, lease_id) as key:
-        try:
-            return [digest.hex() for digest in fingerprints_of(value.reveal(), key.reveal())]
-        except Rejected:  # it can be stored, but not searched for
-            return []
-
-
 async def scan_key(http: BaoHttp, token: Secret, lease_id: str | None = None) -> Secret:
     """Return the key of the leak digests.
 
@@ -60,7 +47,7 @@ async def scan_key(http: BaoHttp, token: Secret, lease_id: str | None = None) ->
     """
     reply = await http.request("GET", SCAN_KEY_PATH, token=token, lease_header=lease_id)
     key = unb64(str((reply.data.get("data") or {}).get("value")))
-    if len(key) != KEY:
+    if len(key) != _KEY:
         raise key_missing()
     return Secret(key)
 

@@ -51,6 +51,7 @@ from byokeep.wire import bao_http, fingerprints
 from byokeep.wire.bao_http import BaoHttp
 from byokeep_redact.canary import Canary
 from byokeep_redact.engine import default
+from byokeep_redact.fingerprint import digests_of
 from byokeep_redact.known import KnownValueRefused, Registration
 from byokeep_redact.search import Sweep
 
@@ -189,7 +190,8 @@ class LeasedValues(_Leased[SecretRef]):
                 store, token, lease_id = await self._log_in(ref)
                 whole = await fingerprints.value_fingerprint(store, token, value, lease_id)
                 store, token, lease_id = await self._log_in(ref)
-                return whole, await fingerprints.leak_digests(store, token, value, lease_id)
+                with await fingerprints.scan_key(store, token, lease_id) as key:
+                    return whole, digests_of(value.reveal(), key.reveal())
             except Denied as error:
                 if error.code != "store_denied":
                     raise

@@ -64,6 +64,7 @@ from byokeep.kernel.freshness import Freshness
 from byokeep.kernel.ports import StoreLook, Written
 from byokeep.wire import fingerprints
 from byokeep.wire.bao_http import BaoHttp, keep_more, live_versions, read_secret, record_from, write_secret
+from byokeep_redact.fingerprint import digests_of
 
 T = TypeVar("T")
 
@@ -174,7 +175,8 @@ class BaoScanKey(_Kv):
         Raises:
             Unavailable: As :meth:`shown`.
         """
-        return await self._asked(lambda token: fingerprints.leak_digests(self._login.http, token, value))
+        with await self._asked(lambda token: fingerprints.scan_key(self._login.http, token)) as key:
+            return digests_of(value.reveal(), key.reveal())
 
     async def shown(self) -> str:
         """Return the key as 64 hex digits.
