@@ -33,7 +33,7 @@ test: chromium watchers postgres ## Run the checks and the tests, all but the lo
 	$(PY) -m pytest -q --durations=10 --jobs $(JOBS) -m 'not long and not campaign' $(PYTEST_ARGS) || code=$$?; \
 	wait $$checks; exit $$code
 
-test-long: chromium watchers postgres ## Run the tests of four seconds or more, which `make test` leaves out
+test-long: chromium watchers postgres ## Run the tests of three seconds or more, which `make test` leaves out
 	@$(PY) -m pytest -q --durations=10 --jobs $(JOBS) -m 'long and not campaign' $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## Run what takes under a second and starts no OpenBao, PostgreSQL or Chromium: a minute

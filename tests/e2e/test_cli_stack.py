@@ -437,7 +437,7 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     for one in (client, await desk.world.client()):
         await desk.ok("key", "add", one, "openai", stdin=shared)
     found = next(one for one in await desk.alerts() if one["reason"] == "shared_value")
-    assert "shared_value: two clients gave the same key" in (await desk.ok("alert", "list", *_WARNINGS)).err
+    assert "shared_value: the same key is stored for two references" in (await desk.ok("alert", "list", *_WARNINGS)).err
     assert f"alert close {found['id']}" in (await desk.ok("alert", "show", found["id"])).err
     await desk.no(2, "filter_missing", "alert", "close")
     taken: Any = await desk.json("alert", "ack", found["id"])

@@ -29,6 +29,7 @@ from byokeep.wire import fingerprints
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep.worker.ports import LeasedValues
 from byokeep_sim import SimKeyState
+from tests.flows.test_webhook_secrets import put as webhook_put
 from tests.support.broker import reconciled
 from tests.support.console import Visit
 from tests.support.web import Desk
@@ -1216,7 +1217,9 @@ async def test_a_key_that_another_client_has_is_not_revoked_under_it(desk: Desk)
     assert about == set(desk.sql("SELECT id FROM byokeep.credential_ref WHERE purpose = 'default'").split())
 
 
-async def minted_and_pasted(desk: Desk, monkeypatch: pytest.MonkeyPatch, **wish: Any) -> tuple[str, str, UUID]:
+async def minted_and_pasted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, *, as_key: bool = True, **wish: Any
+) -> tuple[str, str, UUID]:
     """A key that a worker had made for one client and somebody pasted for another; its reference, run, that client."""
     one, other = await desk.stand.client(), await desk.stand.client()
     first = await desk.onboard(one, provider="openrouter")
@@ -1229,7 +1232,10 @@ async def minted_and_pasted(desk: Desk, monkeypatch: pytest.MonkeyPatch, **wish:
 
     monkeypatch.setattr(LeasedValues, "write", seen)
     run = await minted(desk, first["ref"], **wish)
-    await desk.onboard(other, made[0], "openrouter")
+    if as_key:
+        await desk.onboard(other, made[0], "openrouter")
+    else:
+        assert (await webhook_put(desk, other, "heygen", made[0].decode()))[0] == 201
     return first["ref"], run, other
 
 
@@ -1253,13 +1259,40 @@ async def test_a_minted_key_that_was_pasted_for_another_client_is_told_and_not_r
 async def test_a_minted_key_that_was_pasted_for_another_client_outlives_its_rollback(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rollback takes it away here, and no call ends it; its value here is destroyed."""
+    """The rollback takes it away here, and no call ends it: a run of its own waits for a person to decide."""
     ref, run, other = await minted_and_pasted(desk, monkeypatch, old_ends="24h")
     assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
     await desk.work()
     assert ((await rotation(desk, run))["state"], (await desk.ref(ref))["version"]) == ("aborted", 1)
     assert keys_of(desk, "openrouter") == ["valid", "valid"]
     assert await served(desk, other, "openrouter") == 1
+    left = desk.sql("SELECT state, reason FROM byokeep.procedure_run WHERE procedure = 'end_unused_key'")
+    assert left == "failed|revoke_by_hand"
+
+
+async def test_a_minted_key_of_an_earlier_reference_is_not_ended_under_another_client(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next reference's rotation finds it at the provider, and knows under which reference it was made."""
+    ref, run, other = await minted_and_pasted(desk, monkeypatch, old_ends="24h")
+    assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
+    await desk.work()
+    client = UUID((await desk.ref(ref))["client_id"])
+    for state in ("suspended", "deactivated"):
+        body = {"to": state, "reason": "a_test"}
+        assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
+    again = await desk.onboard(client, provider="openrouter")
+    assert again["ref"] != ref
+    await minted(desk, again["ref"])
+    assert await served(desk, other, "openrouter") == 1
+    assert keys_of(desk, "openrouter").count("valid") == 3  # the pasted one, the first, and the newest
+
+
+async def test_what_is_no_key_of_the_provider_keeps_no_key_alive(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stores a made key as another client's webhook secret does not keep it from its end."""
+    ref, _, other = await minted_and_pasted(desk, monkeypatch, as_key=False)
+    assert desk.sql(f"SELECT state FROM byokeep.credential_ref WHERE client_id = '{other}'") == "active"  # noqa: S608
+    assert (await rotation(desk, await minted(desk, ref)))["state"] == "complete"
 
 
 async def test_no_key_is_made_whose_fingerprints_cannot_be(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """What takes longest: such files come first, so that in the end no process of a run works alone.
 
 Single tests of a second or more without engines carry the marker ``slow``, which `make test-fast` leaves out. Those of
-four seconds or more with engines carry ``long``: `make test` leaves them to `make test-long` (ADR 0100). The only test
+three seconds or more with engines carry ``long``: `make test` leaves them to `make test-long` (ADR 0100). The only test
 that asserts some requirement or notices some planted fault is never long, so `make test` alone leaves none out.
 
 `.venv/bin/python -m pytest --jobs 4 --note-longest` writes `tests/longest.txt` anew.
@@ -19,7 +19,7 @@ TESTS = Path(__file__).parents[1]
 FILE, FAULTS = TESTS / "longest.txt", TESTS / "mutants" / "faults.toml"
 FOLDERS = ("e2e", "faults", "leak", "closed", "contract", "flows", "unit")  # by how long a file of each takes
 _NOTED_S = 5
-_SLOW_S, _LONG_S = 1, 4  # in a run of everything, where four share two cores
+_SLOW_S, _LONG_S = 1, 3  # in a run of everything, where four share two cores
 
 
 def read() -> dict[str, int]:

@@ -40,8 +40,8 @@ def test_what_takes_long_is_left_out_of_some_runs(tmp_path: Path, monkeypatch: p
     longest.FAULTS.write_text('fault = [{tests = ["tests/flows/test_c.py::test_7[one]"]}, {}]')
     quick = [told(f"unit/test_b.py::test_quick[{number}]", 0.9) for number in range(7)]
     slow = [told("unit/test_a.py::test_slow[short]", 0.1), told("unit/test_a.py::test_slow[long]", 7.0)]
-    engines = [told(f"flows/test_c.py::test_{seconds}", seconds, engines=1) for seconds in (3, 7, 8, 9, 10)]
-    longest.note([*quick, *slow, *engines, told("flows/test_c.py::test_3", 60, "setup", engines=1)])
+    engines = [told(f"flows/test_c.py::test_{seconds}", seconds, engines=1) for seconds in (2, 7, 8, 9, 10)]
+    longest.note([*quick, *slow, *engines, told("flows/test_c.py::test_2", 60, "setup", engines=1)])
     assert {name: seconds for name, seconds in longest.read().items() if "::" in name} == {
         "unit/test_a.py::test_slow": 7,
         **{f"flows/test_c.py::test_{seconds}": seconds for seconds in (7, 8, 9, 10)},
@@ -49,7 +49,7 @@ def test_what_takes_long_is_left_out_of_some_runs(tmp_path: Path, monkeypatch: p
     items = [
         _Item("unit/test_a.py::test_slow[short]"),
         _Item("unit/test_b.py::test_quick[1]"),
-        _Item("flows/test_c.py::test_3", marks=["engines"]),
+        _Item("flows/test_c.py::test_2", marks=["engines"]),
         _Item("flows/test_c.py::test_7", marks=["engines"]),
         _Item("flows/test_c.py::test_8", marks=["engines"], rows=["R1", "R2"]),
         _Item("flows/test_c.py::test_9", marks=["engines"], rows=["R1"]),
@@ -58,7 +58,7 @@ def test_what_takes_long_is_left_out_of_some_runs(tmp_path: Path, monkeypatch: p
     ]
     longest.sort(cast("Any", items))
     assert {item.location[0].partition("::")[2]: item.marks[-1:] for item in items} == {
-        "test_slow[short]": ["slow"], "test_quick[1]": [], "test_3": ["engines"], "test_7": ["engines"],
+        "test_slow[short]": ["slow"], "test_quick[1]": [], "test_2": ["engines"], "test_7": ["engines"],
         "test_8": ["engines"], "test_9": ["long"], "test_10": ["engines"], "test_at_random": ["campaign"],
     }  # fmt: skip
 

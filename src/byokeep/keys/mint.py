@@ -42,6 +42,7 @@ from byokeep.keys.refs import ref_from, rotation_due
 from byokeep.keys.rotation import KeyRotation
 from byokeep_redact.fingerprint import VERSION
 
+SERVES_ELSEWHERE: Final = "serves_elsewhere"
 _PREFIX: Final = "byokeep-"
 # What a check says of a minted key that serves nobody: all else may end well, so that the key waits.
 _REFUSED: Final = frozenset({*rotation.DEAD, "forbidden", "leaked", "wrong_key_kind", "secret_in_logs", "reflected"})
@@ -163,11 +164,12 @@ async def _end_strays(app: WorkerApp, actor: Actor, run: KeyRotation, admin: Adm
             return False  # a key in the list may be another worker's; while the run stands, all are older than that
     for key in listed:
         name = key.name.removeprefix(_PREFIX)[:36]
-        if not key.name.startswith(_PREFIX) or not (name == str(run.id) or await _over(app, run, name)):
+        made = run if name == str(run.id) else await _over(app, run, name)
+        if made is None or not key.name.startswith(_PREFIX):
             continue
         async with app.db.begin(client_id=run.client_id) as tx:
-            version = await tx.maybe(int, "rotation_version_of", **run.at, key_id=key.id)
-        if version is None or not await old_version.serves_elsewhere(app, actor, run, version):
+            version = await tx.maybe(int, "rotation_version_of", **made.at, key_id=key.id)
+        if version is None or not await old_version.serves_elsewhere(app, actor, made, version):
             await _end(app, actor, run, admin, secret, key.id)
     return True
 
@@ -189,14 +191,13 @@ async def _given_up(
         raise
 
 
-async def _over(app: WorkerApp, run: KeyRotation, name: str) -> bool:
+async def _over(app: WorkerApp, run: KeyRotation, name: str) -> KeyRotation | None:
     try:
         run_id = UUID(name)
     except ValueError:
-        return False
+        return None
     async with app.db.begin(client_id=run.client_id) as tx:
-        found = await tx.maybe(KeyRotation, "rotation_of_name", client_id=run.client_id, run_id=run_id)
-    return found is not None
+        return await tx.maybe(KeyRotation, "rotation_of_name", client_id=run.client_id, run_id=run_id)
 
 
 async def _ended(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
@@ -210,12 +211,15 @@ async def take_back(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | 
 
     Raises:
         Conflict: The provider was away time and again: people are told, and it is asked again when somebody resumes.
+            ``serves_elsewhere``: somebody pasted it for another reference, under which no call ends it.
     """
     if await old_version.given_to_jobs(app, run):
         return None
     async with app.db.begin(client_id=run.client_id) as tx:
         ref = await tx.one(ref_from, "ref_get", id=run.object_id)
     if ref.version != run.version or ref.state in rotation.OVER:
+        if run.version and await old_version.serves_elsewhere(app, actor, run, run.version):
+            raise Conflict(SERVES_ELSEWHERE, next_step="A person decides what becomes of the key at its provider.")
         try:
             await _ended(app, actor, run)
         except Unavailable as error:
@@ -232,8 +236,12 @@ async def verified(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | N
     except Conflict as error:
         if error.code not in _REFUSED:
             raise
-        await take_back(app, actor, run)
-        await administration.tell(app, actor, run, "minted_key_refused")
+        try:
+            await take_back(app, actor, run)
+            await administration.tell(app, actor, run, "minted_key_refused")
+        except Conflict as left:
+            if left.code != SERVES_ELSEWHERE:
+                raise
         raise
 
 

@@ -104,13 +104,16 @@ async def _revoked(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | N
 
 
 async def _taken_back(app: WorkerApp, actor: Actor, run: KeyRotation) -> Fields | None:
-    """As :func:`mint.take_back`; without an administrator's key people are told, and the key gets a run of its own."""
+    """As :func:`mint.take_back`; without an administrator's key people are told, and the key gets a run of its own. So
+    does one that serves elsewhere.
+    """
     try:
         return await mint.take_back(app, actor, run)
     except Conflict as error:
-        if error.code != "admin_key_missing":
+        if error.code not in ("admin_key_missing", mint.SERVES_ELSEWHERE):
             raise
-        await old_version.not_ended(app, actor, run, error)
+        if error.code == "admin_key_missing":
+            await old_version.not_ended(app, actor, run, error)
     return await _dropped(app, actor, run)
 
 

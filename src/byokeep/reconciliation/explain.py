@@ -269,8 +269,8 @@ def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[LogFinding
         for e in said:
             fact = (e.operation, e.path, e.entity_id, e.lease_header, e.status_error, e.lets_in, e.machine)
             facts.setdefault(e.kind, set()).add(fact)
-        if any(len(versions) > 1 for versions in facts.values()):
-            findings.append(LogFinding(reason="devices_disagree", at=said[0].at, request_id=request_id))
+        if differ := [one.at for one in said if len(facts[one.kind]) > 1]:
+            findings.append(LogFinding(reason="devices_disagree", at=min(differ), request_id=request_id))
     return sorted(requests, key=lambda request: request.at), findings
 
 
@@ -522,7 +522,8 @@ def _explain_fingerprints(request: Request, known: KnownToUs) -> LogFinding | No
     mints = known.mints.get((lease.client_id, of), ())
     if any(-BEFORE_MINT <= request.at - at <= AFTER_MINT for at in mints):
         return None
-    return finding("unlisted_request", request, lease.client_id, lease.id)
+    found = finding("unlisted_request", request, lease.client_id, lease.id)
+    return replace(found, severity="warning")  # or of a worker that died before it put the call on record
 
 
 def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFinding | None:

@@ -112,14 +112,18 @@ class Before:
             self.until, self.requests, self.names = None, (), ()
         return self.until is not None
 
-    def keep(self, until: datetime, first: datetime, requests: Iterable[rules.Request], names: Iterable[StoreEntry],
-             leases: Mapping[UUID, rules.LeaseRow]) -> None:  # fmt: skip
+    def keep(
+        self, until: datetime, first: datetime, requests: Iterable[rules.Request], names: Iterable[StoreEntry]
+    ) -> None:  # fmt: skip
         """Take over what the next part looks back at, from ``first`` on."""
         of_leases = (one for one in requests if one.lease_header or one.path in rules.LOGINS)
         self.requests = [one for one in of_leases if one.at >= first]
         self.names = [one for one in names if one.at >= first]
-        self.proved = {one: said for one, said in self.proved.items() if one[0] in leases}
         self.until = until
+
+    def forget(self, leases: Mapping[UUID, rules.LeaseRow]) -> None:
+        """Forget the proofs of other leases than these."""
+        self.proved = {one: said for one, said in self.proved.items() if one[0] in leases}
 
 
 class Reconciled:
@@ -365,7 +369,7 @@ async def _part(
     joined, found = await asyncio.to_thread(_joined, log.entries, log.read, since, until)
     judged = [request for request in joined if request.at >= since]
     requests = list({one.id: one for one in (*joined, *before.requests, *judged)}.values())
-    names = [*before.names, *(entry for entry in log.entries if entry.name_hash)]
+    names = [one for one in (*before.names, *log.entries) if one.name_hash and one.device in log.read]
     logins = [request for request in requests if request.path in rules.LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
         known = await _known(tx, app, first, until, log.read, hashes)
@@ -408,8 +412,9 @@ async def _part(
         until=since if again else until,
     )  # fmt: skip
     await _record(app, actor, result, rules.probing(judged), since, rules.logins_refused(judged), own, unseen=unseen)
+    before.forget(known.leases)
     if not unknown:
-        before.keep(until, until - reach, requests, names, known.leases)
+        before.keep(until, until - reach, requests, names)
     return result
 
 

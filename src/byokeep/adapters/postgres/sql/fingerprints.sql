@@ -19,12 +19,15 @@ SELECT DISTINCT o.ref_id
  ORDER BY o.ref_id LIMIT 100;
 
 -- name: fingerprint_serves
--- References of which another version that serves or waits has the value of this one.
+-- References of which another version that serves or waits has the value of this one. Of a key only keys for the same
+-- provider count: what is no key there keeps none alive.
 SELECT r.id
   FROM byokeep.value_fingerprint f
   JOIN byokeep.value_fingerprint o ON o.fingerprint = f.fingerprint AND (o.ref_id, o.version) <> (f.ref_id, f.version)
   JOIN byokeep.credential_ref r ON r.id = o.ref_id AND o.version IN (r.version, r.candidate_version)
+  LEFT JOIN byokeep.credential_ref own ON own.id = f.ref_id AND own.purpose <> 'webhook'
  WHERE f.ref_id = :ref_id AND f.version = :version AND r.state IN ('pre_activation', 'active', 'suspended')
+   AND (own.id IS NULL OR (r.provider = own.provider AND r.purpose <> 'webhook'))
  LIMIT 100;
 
 -- name: fingerprint_administers

@@ -11,7 +11,8 @@ RETURNING f.ref_id;
 
 -- name: leak_live
 -- Every reference in one of the states, once for each version that was ever announced or written under it, with the
--- digests of this format if there are any: an earlier release announced none of what it had made at a provider. References that follow each other share their place in the store, but no version.
+-- digests of this format if there are any: an earlier release announced none of what it had made at a provider.
+-- References that follow each other share their place in the store, but no version.
 -- Tokens of accounts are not looked for: they are replaced every few hours. A keyless credential has no value of its own.
 SELECT r.client_id, r.id AS ref_id, r.secret_ref, r.version AS pinned, v.version, f.digests,
        r.kind = 'provider_api_key' AND r.provider_place <> '' AS keyless
