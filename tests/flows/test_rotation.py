@@ -1256,13 +1256,19 @@ async def test_a_minted_key_that_was_pasted_for_another_client_is_told_and_not_r
     assert await served(desk, other, "openrouter") == 1
 
 
+async def pasted_and_rolled_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str, UUID]:
+    """As :func:`minted_and_pasted`, after the rotation was taken back."""
+    ref, run, other = await minted_and_pasted(desk, monkeypatch, old_ends="24h")
+    assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
+    await desk.work()
+    return ref, run, other
+
+
 async def test_a_minted_key_that_was_pasted_for_another_client_outlives_its_rollback(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rollback takes it away here, and no call ends it: a run of its own waits for a person to decide."""
-    ref, run, other = await minted_and_pasted(desk, monkeypatch, old_ends="24h")
-    assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
-    await desk.work()
+    ref, run, other = await pasted_and_rolled_back(desk, monkeypatch)
     assert ((await rotation(desk, run))["state"], (await desk.ref(ref))["version"]) == ("aborted", 1)
     assert keys_of(desk, "openrouter") == ["valid", "valid"]
     assert await served(desk, other, "openrouter") == 1
@@ -1274,9 +1280,7 @@ async def test_a_minted_key_of_an_earlier_reference_is_not_ended_under_another_c
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next reference's rotation finds it at the provider, and knows under which reference it was made."""
-    ref, run, other = await minted_and_pasted(desk, monkeypatch, old_ends="24h")
-    assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
-    await desk.work()
+    ref, _, other = await pasted_and_rolled_back(desk, monkeypatch)
     client = UUID((await desk.ref(ref))["client_id"])
     for state in ("suspended", "deactivated"):
         body = {"to": state, "reason": "a_test"}
