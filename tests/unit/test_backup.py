@@ -386,7 +386,9 @@ async def test_production_keeps_no_copy_on_the_disk_of_its_backups(
         )  # fmt: skip
         if mounted:
             monkeypatch.setattr(
-                Path, "stat", lambda at: (asked_in.add(threading.get_ident()) or there) if at == copies else real(at)
+                Path,
+                "stat",
+                lambda at, **how: (asked_in.add(threading.get_ident()) or there) if at == copies else real(at, **how),
             )
         with pytest.raises((Rejected, Unavailable), match=why) as refused:
             await processes_backup._create(settings, Mock())

@@ -336,7 +336,8 @@ def test_a_backup_target_that_is_away(tmp_path: Path, monkeypatch: pytest.Monkey
     [seen] = doctor._target(Settings(home=tmp_path, backup_target=str(target), environment=Environment.PRODUCTION))
     red(seen, "same_disk")
     real = Path.stat
-    monkeypatch.setattr(Path, "stat", lambda at: Mock(st_dev=0, st_mode=stat.S_IFDIR) if at == target else real(at))
+    there = Mock(st_dev=0, st_mode=stat.S_IFDIR)
+    monkeypatch.setattr(Path, "stat", lambda at, **how: there if at == target else real(at, **how))
     [seen] = doctor._target(settings)
     assert (seen.ok, seen.next_step) == (True, "")
 
