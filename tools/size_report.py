@@ -19,7 +19,7 @@ from tools.tree import ROOT, Fault, python_files, report
 FILE_LINES = 900
 FUNCTION_LINES = 60
 SHOWN = 5
-BUDGET = 62_736  # lines of code, ADRs 0083, 0094 and 0098; what is taken out stays out
+BUDGET = 62_735  # lines of code, ADRs 0083, 0094 and 0098; what is taken out stays out
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -623,11 +623,11 @@ class Matcher:
 
     async def _showed(self, login: rules.Request, lease: rules.LeaseRow) -> bool:
         """Whether a login showed this lease's token."""
+        said = self._claims(lease)
         for device, expected in login.login_hashes.items():
             proof = lease.id, device, expected
-            same = proof in self._proved and self._proved[proof] == self._claims(lease)
-            if same or await self._hash(lease, device) == expected:
-                self._proved[proof] = self._claims(lease)
+            if self._proved.get(proof) == said or await self._hash(lease, device) == expected:
+                self._proved[proof] = said
                 return True
         return False
 

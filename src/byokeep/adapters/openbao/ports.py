@@ -43,7 +43,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.adapters.openbao.login import AppRoleLogin
@@ -65,8 +65,6 @@ from byokeep.kernel.ports import StoreLook, Written
 from byokeep.wire import fingerprints
 from byokeep.wire.bao_http import BaoHttp, keep_more, live_versions, read_secret, record_from, write_secret
 from byokeep_redact.fingerprint import digests_of
-
-T = TypeVar("T")
 
 
 class _Kv:
@@ -175,7 +173,7 @@ class BaoScanKey(_Kv):
         Raises:
             Unavailable: As :meth:`shown`.
         """
-        with await self._asked(lambda token: fingerprints.scan_key(self._login.http, token)) as key:
+        with await self._key() as key:
             return digests_of(value.reveal(), key.reveal())
 
     async def shown(self) -> str:
@@ -184,12 +182,12 @@ class BaoScanKey(_Kv):
         Raises:
             Unavailable: ``scan_key_missing``: a release without one set up the store; or the store is away.
         """
-        with await self._asked(lambda token: fingerprints.scan_key(self._login.http, token)) as key:
+        with await self._key() as key:
             return key.reveal().hex()
 
-    async def _asked(self, send: Callable[[Secret], Awaitable[T]]) -> T:
+    async def _key(self) -> Secret:
         try:
-            return await self._login.retrying(send)
+            return await self._login.retrying(lambda token: fingerprints.scan_key(self._login.http, token))
         except Denied:
             raise fingerprints.key_missing() from None
 
